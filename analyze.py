@@ -1,0 +1,6 @@
+"""python analyze.py task=evaluate runs=[RUN_DIR]: evaluate, probe and report."""
+
+from kdbias.cli import analyze
+
+if __name__ == "__main__":
+    analyze()

@@ -1,0 +1,27 @@
+"""Distil between networks of unlike families, and measure which inductive bias came along."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdbias.checkpoint import load_student, load_teacher
+    from kdbias.features import Features
+    from kdbias.probes.base import Result
+
+__all__ = ["Features", "Result", "load_student", "load_teacher"]
+
+_HOMES = {
+    "Features": "kdbias.features",
+    "Result": "kdbias.probes.base",
+    "load_student": "kdbias.checkpoint",
+    "load_teacher": "kdbias.checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that ``import kdbias`` alone loads no torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kdbias' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,49 @@
+"""What the data gives: a batch of pictures, and what is known of the set they come from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """One batch of pictures, with the student's and the teacher's view of each.
+
+    ``image`` and ``teacher_image`` are ``(B, C, H, W)`` float32 in [0, 1], C = 3 or 1; they are the same tensor unless
+    a view policy says otherwise. ``target`` is ``(B,)`` int64, or ``(B, classes)`` float32 where pictures are mixed.
+    ``index`` is ``(B,)`` int64, the position of each picture in its split.
+    """
+
+    image: Tensor
+    target: Tensor
+    index: Tensor  # type: ignore[assignment]
+    teacher_image: Tensor
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What a network or a loss may know of a data set.
+
+    ``size`` is the side of the (square) pictures in pixels, ``train`` the number of training pictures after the
+    validation split, ``mean`` and ``std`` the statistics of each channel of pictures in [0, 1].
+    """
+
+    channels: int
+    size: int
+    classes: int
+    names: tuple[str, ...]
+    train: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain types only (lists for tuples), as a checkpoint stores them."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> DataInfo:
+        """Undo ``to_dict``."""
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+        return cls(**fields)

@@ -1,0 +1,43 @@
+"""BatchNorm statistics of weights that were not trained with them, such as averaged ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import update_bn
+
+
+def has_batchnorm(network: nn.Module) -> bool:
+    """Say whether ``network`` has statistics to compute."""
+    return any(isinstance(module, _BatchNorm) for module in network.modules())
+
+
+@torch.no_grad()
+def recompute_batchnorm(trainer: Trainer, network: nn.Module, batches: int) -> None:
+    """Give ``network`` the statistics of its present weights on the first ``batches`` batches of this training epoch.
+
+    It runs eagerly, in the precision of training. Random numbers are left as found; the mean over processes is taken,
+    so that all have the same statistics.
+    """
+    device = trainer.strategy.root_device
+
+    def images() -> Iterator[Tensor]:
+        for batch in islice(cast(Iterable[Any], trainer.train_dataloader), batches):
+            yield trainer.strategy.batch_to_device(batch, device)[0]
+
+    with (
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        torch.compiler.set_stance("force_eager"),
+        trainer.precision_plugin.forward_context(),
+    ):
+        update_bn(images(), network)
+    for module in network.modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
+            module.running_mean.copy_(trainer.strategy.reduce(module.running_mean, reduce_op="mean"))
+            module.running_var.copy_(trainer.strategy.reduce(module.running_var, reduce_op="mean"))

@@ -1,0 +1,135 @@
+"""What a run shows while it trains: a bar in a terminal, a line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
+from rich.progress import ProgressColumn
+from torch import Tensor
+
+from kdbias.callbacks.throughput import Throughput
+
+REFRESH = 0.5
+
+
+def progress(*, style: Literal["auto", "bar", "lines"] = "auto") -> ProgressBar:
+    """Build the progress display; ``auto`` takes the bar in a terminal and a line an epoch in a file or a pipe."""
+    if style == "auto":
+        style = "bar" if sys.stdout.isatty() else "lines"
+    return Bar() if style == "bar" else Lines()
+
+
+class Bar(RichProgressBar):
+    """A rich bar with the total loss and its parts, accuracy and images/s.
+
+    The values are read at most twice a second: each reading waits for the GPU.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=4)
+        self._read: dict[str, int | str | float | dict[str, float]] = {}
+        self._read_at = 0.0
+
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """Give what the bar shows beside itself."""
+        now = time.monotonic()
+        if now - self._read_at >= REFRESH or not self._read:
+            self._read = {**_short(trainer.progress_bar_metrics), **_rate(trainer)}
+            self._read_at = now
+        return self._read
+
+    def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
+        """Give the columns without Lightning's it/s: images/s stands among the values."""
+        columns: list[ProgressColumn] = super().configure_columns(trainer)
+        return columns[:-1]
+
+
+class Lines(ProgressBar):
+    """One line an epoch, on stdout: what was logged of it.
+
+    An epoch's line comes at the start of the next, when the module has logged its means.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._enabled = True
+        self._epoch: int | None = None
+        self._validated = False
+        self._began = 0.0
+
+    def disable(self) -> None:
+        """Show nothing."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Show lines."""
+        self._enabled = True
+
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Show the line of the epoch before."""
+        self._show(trainer)
+        self._began = time.monotonic()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember that this epoch has a validation."""
+        self._validated = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember that an epoch is complete."""
+        self._epoch = trainer.current_epoch
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the line of the last epoch."""
+        self._show(trainer)
+
+    def _show(self, trainer: Trainer) -> None:
+        if self._epoch is not None and self._enabled:
+            seconds = time.monotonic() - self._began
+            print(
+                line(self._epoch + 1, trainer.max_epochs, trainer.callback_metrics, self._validated, seconds),
+                flush=True,
+            )
+        self._epoch, self._validated = None, False
+
+
+def line(epoch: int, epochs: int | None, metrics: Mapping[str, Tensor], validated: bool, seconds: float) -> str:
+    """Give the text of one epoch (counted from 1): loss, its parts, accuracies, images/s, seconds.
+
+    ``train/<name>`` are means over the epoch; ``val/accuracy`` is shown where ``validated``.
+    """
+    apart = ("train/loss", "train/accuracy", "train/images_per_second", "train/seconds", "train/peak_memory")
+    means = {name: float(value) for name, value in metrics.items() if name.startswith("train/")}
+    parts = [
+        f"{name.removeprefix('train/')} {value:.3f}"
+        for name, value in means.items()
+        if name not in (*apart, "train/loss_step")
+    ]
+    texts = [f"epoch {epoch}/{epochs}" if epochs and epochs > 0 else f"epoch {epoch}"]
+    if "train/loss" in means:
+        texts.append(f"loss {means['train/loss']:.3f}" + (f" ({', '.join(parts)})" if parts else ""))
+    if "train/accuracy" in means:
+        texts.append(f"train accuracy {means['train/accuracy']:.3f}")
+    if validated and "val/accuracy" in metrics:
+        texts.append(f"val accuracy {float(metrics['val/accuracy']):.4f}")
+    if "train/images_per_second" in means:
+        texts.append(f"{means['train/images_per_second']:.0f} images/s")
+    return "  ".join([*texts, f"{seconds:.0f} s"])
+
+
+def _short(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Shorten the keys for the bar: ``train/loss_step`` to ``loss``, ``loss/kl`` to ``kl``."""
+    return {name.rpartition("/")[2].removesuffix("_step"): float(value) for name, value in metrics.items()}
+
+
+def _rate(trainer: Trainer) -> dict[str, str]:
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Throughput):
+            return {"images/s": f"{callback.images_per_second:.0f}"}
+    return {}

@@ -1,0 +1,54 @@
+"""The table that closes a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+
+def closing_table(result: Mapping[str, Any]) -> Table:
+    """Give the table of what ``result.json`` holds; what a result does not have is left out.
+
+    Read are ``name``, ``test`` (``accuracy``), ``objective`` with ``objective_name``, ``best_epoch`` (from 0),
+    ``epochs``, ``seconds``, ``images_per_second``, ``parameters``, ``teacher`` and ``folder``.
+    """
+    table = Table(title=str(result.get("name", "")), show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for label, text in _rows(result):
+        table.add_row(label, text)
+    return table
+
+
+def _rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    if (accuracy := (result.get("test") or {}).get("accuracy")) is not None:
+        rows.append(("test accuracy", f"{100 * accuracy:.2f} %"))
+    if (objective := result.get("objective")) is not None:
+        rows.append((f"best {result.get('objective_name', 'objective')}", f"{objective:.4f}"))
+    if (epoch := result.get("best_epoch")) is not None:
+        rows.append(("best epoch", f"{epoch + 1} of {result['epochs']}" if "epochs" in result else str(epoch + 1)))
+    if (seconds := result.get("seconds")) is not None:
+        rows.append(("time", duration(seconds)))
+    if (rate := result.get("images_per_second")) is not None:
+        rows.append(("training", f"{rate:.0f} images/s"))
+    if (parameters := result.get("parameters")) is not None:
+        rows.append(("parameters", f"{parameters:,}"))
+    if result.get("teacher"):
+        rows.append(("teacher", str(result["teacher"])))
+    if "folder" in result:
+        rows.append(("folder", str(result["folder"])))
+    return rows
+
+
+def duration(seconds: float) -> str:
+    """Give a time as people read it: ``8.4 s``, ``12 min 5 s``, ``2 h 3 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"

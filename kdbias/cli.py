@@ -1,0 +1,84 @@
+"""The two commands: ``kdbias-train`` (``python train.py``) and ``kdbias-analyze`` (``python analyze.py``)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from kdbias import launch, resolvers, runs
+
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "68719476736",
+    "MALLOC_TOP_PAD_": "268435456",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+
+def conf_dir() -> str:
+    """Give the folder of the configs: inside the package when installed from a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return str(inside if inside.is_dir() else package.parent / "conf")
+
+
+def tune_allocator() -> None:
+    """Start this process again, once, with allocator settings that keep large blocks (Linux).
+
+    glibc gives every tensor above 32 MB back to the kernel and pays for its pages again; the settings can only be made
+    before a process starts. ``KDBIAS_ALLOCATOR=0`` leaves the process alone.
+    """
+    if sys.platform != "linux" or os.environ.get("KDBIAS_ALLOCATOR") is not None:
+        return
+    settings = {key: value for key, value in ALLOCATOR.items() if key not in os.environ}
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **settings, "KDBIAS_ALLOCATOR": "1"})
+
+
+def register() -> None:
+    """Register the resolvers that the configs use; call it before ``hydra.main``."""
+    resolvers.register()
+    launch.register()
+    OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
+
+
+def train() -> None:
+    """Train one run, or with ``-m`` a sweep of runs, each a process of its own."""
+    tune_allocator()
+    register()
+
+    @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
+    def main(cfg: DictConfig) -> float | None:
+        if launch.is_sweep_job():
+            return launch.run_job(cfg)
+        if cfg.resume:
+            cfg = runs.resumed(cfg, list(HydraConfig.get().overrides.task))
+        runs.note_choices(cfg)
+        OmegaConf.update(cfg, "paths.run", HydraConfig.get().runtime.output_dir)
+        from kdbias.config import require_valid
+
+        require_valid(cfg)
+        from kdbias.run import train as run
+
+        return run(cfg)
+
+    main()
+
+
+def analyze() -> None:
+    """Evaluate and probe runs, checkpoints and networks; draw figures and reports."""
+    tune_allocator()
+    register()
+
+    @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="analyze")
+    def main(cfg: DictConfig) -> None:
+        from kdbias.analysis import run as analyse
+
+        analyse(cfg)
+
+    main()

@@ -1,0 +1,142 @@
+"""Training augmentation as batched tensor code on uint8 pictures, each picture with its own draw.
+
+The stages, in order: geometry (rotation and translation, padded crop, flip), erasing (Cutout, random erasing),
+conversion to float in [0, 1], mixing (MixUp, CutMix). Photometric operations on uint8 have their place between
+geometry and erasing.
+
+Parameters are drawn on the host for the *global* batch from (seed, epoch, step), each stage from a stream of its own,
+and then sliced: any number of processes sees the same pictures, and switching a stage off leaves other draws alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kdbias.data.affine import draw_affine, rotate_shift
+from kdbias.data.erase import draw_cutout, draw_erasing, erase
+from kdbias.data.geometry import crop_flip
+from kdbias.data.mix import Mix, draw_mix, mix_pictures
+from kdbias.data.streams import Stream, stream
+
+View = Literal["same", "photometric", "clean"]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The parameters of ``B`` pictures.
+
+    ``motion`` ``(B, 3)`` as in ``rotate_shift``, ``corner`` ``(B, 2)`` and ``flip`` ``(B,)`` as in ``crop_flip``;
+    ``cutout`` and ``erasing`` ``(B, 4)`` boxes as in ``erase``; ``mix`` is one for all.
+    """
+
+    motion: NDArray[np.float64]
+    corner: NDArray[np.int64]
+    flip: NDArray[np.bool_]
+    cutout: NDArray[np.int64]
+    erasing: NDArray[np.int64]
+    mix: Mix | None
+
+    def take(self, rows: NDArray[np.int64]) -> Draws:
+        """Give the parameters of some pictures of the batch."""
+        return Draws(
+            self.motion[rows], self.corner[rows], self.flip[rows], self.cutout[rows], self.erasing[rows], self.mix
+        )
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What is done to a training picture, and which view of it the teacher gets.
+
+    Args:
+        crop: black pixels padded on each side before a crop of the picture's own size; 0 is off.
+        flip: mirror left to right with probability 0.5.
+        rotate: degrees of rotation, drawn in ±; 0 is off.
+        translate: shift as a part of the side, drawn in ± both ways; 0 is off.
+        cutout: side in pixels of the square painted over; 0 is off.
+        erasing: probability of random erasing. Cutout and erasing paint the data's mean, rounded to a uint8 value,
+            which a network's normalisation turns into about 0.
+        mixup: alpha of MixUp; 0 is off.
+        cutmix: alpha of CutMix; 0 is off.
+        mix_probability: how often a batch is mixed at all; MixUp or CutMix at even odds where both are on. Where mixing
+            is on, targets are soft in every batch, so that shapes are stable.
+        view: ``same``: the teacher sees the student's picture; ``photometric``: the same geometry and mixing without
+            Cutout and erasing; ``clean``: the untouched picture, not mixed either (tokens no longer align).
+
+    Raises:
+        ValueError: a value is out of range; the message names the config key.
+    """
+
+    crop: int = 4
+    flip: bool = True
+    rotate: float = 0.0
+    translate: float = 0.0
+    cutout: int = 0
+    erasing: float = 0.25
+    mixup: float = 0.8
+    cutmix: float = 1.0
+    mix_probability: float = 0.5
+    view: View = "same"
+
+    def __post_init__(self) -> None:
+        for key in ("crop", "rotate", "cutout", "mixup", "cutmix"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"augment.{key} must not be negative, got {getattr(self, key)}; 0 switches it off")
+        for key in ("translate", "erasing", "mix_probability"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ValueError(f"augment.{key} must lie in [0, 1], got {getattr(self, key)}")
+        if self.view not in get_args(View):
+            raise ValueError(f"augment.view must be one of {', '.join(get_args(View))}, got {self.view!r}")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether batches may be mixed, so that targets are soft."""
+        return self.mix_probability > 0 and (self.mixup > 0 or self.cutmix > 0)
+
+    def draw(self, count: int, size: int, seed: int, epoch: int, step: int) -> Draws:
+        """Draw the parameters of a global batch of ``count`` pictures of ``size`` pixels."""
+        place = stream(Stream.CROP, seed, epoch, step)
+        return Draws(
+            motion=draw_affine(stream(Stream.AFFINE, seed, epoch, step), count, size, self.rotate, self.translate),
+            flip=(place.random(count) < 0.5) & self.flip,
+            corner=place.integers(0, 2 * self.crop + 1, (count, 2)),
+            cutout=draw_cutout(stream(Stream.CUTOUT, seed, epoch, step), count, size, self.cutout),
+            erasing=draw_erasing(stream(Stream.ERASING, seed, epoch, step), count, size, self.erasing),
+            mix=draw_mix(stream(Stream.MIXING, seed, epoch, step), size, self.mixup, self.cutmix, self.mix_probability),
+        )
+
+    def views(self, picture: Tensor, draws: Draws, fill: Tensor) -> tuple[Tensor, Tensor]:
+        """Make the student's and the teacher's view of uint8 pictures ``(B, C, H, W)``: float32 in [0, 1].
+
+        Where ``draws.mix`` is set, the first picture only lends itself to the second, and ``B - 1`` come out. ``fill``
+        ``(C,)`` uint8 is what Cutout and erasing paint. The two views are one tensor where nothing sets them apart.
+        """
+        placed = self._place(picture, draws)
+        painted = erase(erase(placed, draws.cutout, fill), draws.erasing, fill)
+        student = _mixed(to_float(painted), draws.mix)
+        if self.view == "clean":
+            return student, to_float(picture if draws.mix is None else picture[1:])
+        if self.view == "same" or painted is placed:
+            return student, student
+        return student, _mixed(to_float(placed), draws.mix)
+
+    def _place(self, picture: Tensor, draws: Draws) -> Tensor:
+        if self.rotate or self.translate:
+            picture = rotate_shift(picture, draws.motion)
+        if self.crop or self.flip:
+            picture = crop_flip(picture, draws.corner, draws.flip, self.crop)
+        return picture
+
+
+def to_float(picture: Tensor) -> Tensor:
+    """Convert uint8 pictures to float32 in [0, 1], as torchvision v2 does, bit for bit."""
+    return picture.to(torch.float32).mul_(1 / 255)
+
+
+def _mixed(picture: Tensor, mix: Mix | None) -> Tensor:
+    return picture if mix is None else mix_pictures(picture, mix)

@@ -1,0 +1,132 @@
+"""A source of pictures, and the LightningDataModule that feeds any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kdbias.batch import Batch, DataInfo
+from kdbias.data.augment import Augment
+from kdbias.data.resident import ResidentLoader
+from kdbias.data.streams import Stream, stream
+
+Split = Literal["train", "val", "test"]
+
+
+class Source(Protocol):
+    """Where pictures come from.
+
+    ``info`` is known without reading them. ``prepare`` makes sure that they are there (downloads); it runs in one
+    process and keeps nothing. ``split`` reads one split: uint8 ``(n, C, H, W)`` and int64 labels ``(n,)``.
+    """
+
+    info: DataInfo
+
+    def prepare(self) -> None:
+        """Fetch what is missing."""
+
+    def split(self, name: Split) -> tuple[Tensor, Tensor]:
+        """Read the pictures and labels of one split."""
+
+
+def split_train(
+    count: int, val: int, seed: int, limit: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split ``count`` training pictures into positions (train, val) by a plain permutation, not stratified.
+
+    The validation split is the first ``val`` of the permutation of ``seed`` and does not depend on ``limit``; the
+    training split is the rest in shuffled order, of which ``limit`` keeps the first.
+
+    Raises:
+        ValueError: ``val`` leaves nothing to train on, or ``limit`` is not positive.
+    """
+    if not 0 <= val < count:
+        raise ValueError(f"data.val={val} must lie in 0..{count - 1}: the set has {count} training pictures")
+    if limit is not None and limit < 1:
+        raise ValueError(f"data.limit={limit} must be positive, or null for all training pictures")
+    order = stream(Stream.SPLIT, seed).permutation(count)
+    return order[val:][:limit], order[:val]
+
+
+class PictureData(LightningDataModule):
+    """Feed a source to Lightning: each split on the training device as uint8, sharded over processes.
+
+    Args:
+        source: where the pictures come from.
+        augment: of the training pictures.
+        batch_size: global, for training; the number of processes must divide it.
+        eval_batch_size: global, for validation and test; each picture is seen once.
+        seed: of order and augmentation.
+    """
+
+    def __init__(
+        self, source: Source, augment: Augment, *, batch_size: int, eval_batch_size: int, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.source, self.augment = source, augment
+        self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
+        self._splits: dict[str, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def info(self) -> DataInfo:
+        """What a network or a loss may know of the data."""
+        return self.source.info
+
+    def prepare_data(self) -> None:
+        """Download where needed (one process)."""
+        self.source.prepare()
+
+    def train_dataloader(self) -> ResidentLoader:
+        """Give shuffled, augmented batches; the last partial one is left out."""
+        return self._loader("train", self.batch_size, train=True)
+
+    def val_dataloader(self) -> ResidentLoader:
+        """Give the validation split, a fixed part of the training set, in order."""
+        return self._loader("val", self.eval_batch_size, train=False)
+
+    def test_dataloader(self) -> ResidentLoader:
+        """Give the test set in order."""
+        return self._loader("test", self.eval_batch_size, train=False)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Hand a batch through: it is made on the device."""
+        return batch if batch.image.device == device else Batch(*(part.to(device) for part in batch))
+
+    def batches(
+        self, split: Split, device: torch.device | str = "cpu", batch_size: int | None = None, limit: int | None = None
+    ) -> Iterator[Batch]:
+        """Give the plain pictures of a split in order, without a trainer: for probes.
+
+        ``limit`` keeps the first pictures (a fair sample: the training split is shuffled once and for all);
+        ``batch_size`` defaults to ``eval_batch_size``.
+        """
+        images, labels = (part[:limit].to(device) for part in self._read(split))
+        yield from ResidentLoader(images, labels, info=self.info, batch_size=batch_size or self.eval_batch_size)
+
+    def _loader(self, split: Split, batch_size: int, *, train: bool) -> ResidentLoader:
+        trainer = self.trainer
+        device = trainer.strategy.root_device if trainer else torch.device("cpu")
+        images, labels = (part.to(device) for part in self._read(split))
+        return ResidentLoader(
+            images,
+            labels,
+            info=self.info,
+            batch_size=batch_size,
+            seed=self.seed,
+            augment=self.augment if train else None,
+            shuffle=train,
+            drop_last=train,
+            rank=trainer.global_rank if trainer else 0,
+            world=trainer.world_size if trainer else 1,
+        )
+
+    def _read(self, split: Split) -> tuple[Tensor, Tensor]:
+        if split not in self._splits:
+            self._splits[split] = self.source.split(split)
+        return self._splits[split]

@@ -1,0 +1,229 @@
+"""The embedded data set: pictures of known shape and known texture, made on the spot.
+
+Each of the ten classes is a shape and a texture. A training or test picture shows its class's shape filled with its
+class's texture, at a random place, size, angle and colour on a cluttered, noisy ground. Both cues are known, so the
+variants can take one away or set one against the other, and the reliabilities can teach a network to trust one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kdbias.batch import DataInfo
+from kdbias.data.cues_render import Look, draw, render
+from kdbias.data.cues_shapes import BLOBS, SHAPES
+from kdbias.data.cues_textures import TEXTURES
+
+Ints = NDArray[np.int64]
+Split = Literal["train", "val", "test"]
+Variant = Literal["test", "shape", "texture", "conflict"]
+
+CLASSES = len(SHAPES)
+CHUNK = 250
+TRAINING, TEST = 0, 1
+STATISTICS = 2_000
+PRESETS: dict[str, Look] = {
+    "balanced": Look(
+        shape_angle=30,
+        texture_angle=40,
+        radius=(7.5, 11),
+        shift=5,
+        chroma=0.4,
+        noise=(0.03, 0.09),
+        texture_contrast=(0.0, 0.18),
+        fill=(0.15, 0.30),
+        ground=(0.04, 0.12),
+        shape=1.0,
+        texture=1.0,
+    ),
+    "demo": Look(
+        shape_angle=20,
+        texture_angle=25,
+        radius=(8, 11),
+        shift=4,
+        chroma=0.25,
+        noise=(0.02, 0.06),
+        texture_contrast=(0.02, 0.20),
+        fill=(0.15, 0.30),
+        ground=(0.02, 0.09),
+        shape=0.8,
+        texture=0.8,
+    ),
+}
+"""``balanced``: shape and texture weigh about the same for a small CNN. ``demo``: easier, with contradictory cues."""
+
+
+class Pictures(NamedTuple):
+    """Pictures with the class of each cue.
+
+    ``image`` is ``(n, 3, size, size)`` uint8; ``shape`` and ``texture`` are ``(n,)`` int64 classes, -1 where the cue is
+    removed.
+    """
+
+    image: Tensor
+    shape: Tensor
+    texture: Tensor
+
+    @property
+    def target(self) -> Tensor:
+        """The class that a right answer names: the shape's, or the texture's where the shape is removed."""
+        return torch.where(self.shape < 0, self.texture, self.shape)
+
+
+class _Cues(NamedTuple):
+    """What decides the cues of a chunk: each ``(CHUNK,)``, drawn the same for every reliability and variant."""
+
+    label: Ints
+    other_shape: Ints
+    other_texture: Ints
+    shape_coin: NDArray[np.float64]
+    texture_coin: NDArray[np.float64]
+    blob: Ints
+    conflict: Ints
+
+
+def _draw_cues(rng: np.random.Generator) -> _Cues:
+    return _Cues(
+        label=rng.permutation(CHUNK) % CLASSES,
+        other_shape=rng.integers(0, CLASSES, CHUNK),
+        other_texture=rng.integers(0, CLASSES, CHUNK),
+        shape_coin=rng.random(CHUNK),
+        texture_coin=rng.random(CHUNK),
+        blob=CLASSES + rng.integers(0, BLOBS, CHUNK),
+        conflict=rng.integers(1, CLASSES, CHUNK),
+    )
+
+
+@dataclass(frozen=True)
+class CueSource:
+    """The embedded data set; ``cues`` makes one and says what the fields are.
+
+    Picture i of a split is the same however many pictures are asked for. Picture i of every variant is picture i of the
+    test split with another cue: same place, size, angle, colour, ground and noise.
+    """
+
+    train: int
+    val: int
+    test: int
+    seed: int
+    look: Look
+    shape_reliability: float
+    texture_reliability: float
+    size: int
+
+    @cached_property
+    def info(self) -> DataInfo:
+        """Names, sizes and channel statistics: those of the first 2,000 training pictures, however many are asked for."""
+        levels = torch.arange(256, dtype=torch.float64) / 255
+        image = self._make(TRAINING, STATISTICS, self._unreliable)[0].image
+        counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in image.unbind(1)]).double()
+        share = counts / counts.sum(1, keepdim=True)
+        mean = share @ levels
+        std = (share @ levels.square() - mean.square()).sqrt()
+        names = tuple(f"{shape}, {texture}" for shape, texture in zip(SHAPES, TEXTURES))
+        return DataInfo(3, self.size, CLASSES, names, self.train - self.val, tuple(mean.tolist()), tuple(std.tolist()))
+
+    def prepare(self) -> None:
+        """Nothing to download."""
+
+    def split(self, name: Split) -> tuple[Tensor, Tensor]:
+        """Give the pictures ``(n, 3, size, size)`` uint8 and labels ``(n,)`` int64 of a split.
+
+        Validation is the first ``val`` training pictures, so it is as reliable as training; the test pictures always
+        have both cues right.
+        """
+        if name == "test":
+            pictures = self.variant("test", self.test)
+            return pictures.image, pictures.target
+        image, label = self._training
+        part = slice(self.val) if name == "val" else slice(self.val, None)
+        return image[part], label[part]
+
+    @cached_property
+    def _training(self) -> tuple[Tensor, Tensor]:
+        pictures, label = self._make(TRAINING, self.train, self._unreliable)
+        return pictures.image, label
+
+    def _unreliable(self, cues: _Cues) -> tuple[Ints, Ints]:
+        return (
+            np.where(cues.shape_coin < self.shape_reliability, cues.label, cues.other_shape),
+            np.where(cues.texture_coin < self.texture_reliability, cues.label, cues.other_texture),
+        )
+
+    def training_cues(self) -> Pictures:
+        """Give the training pictures, validation first, with the classes of the cues that they really show."""
+        return self._make(TRAINING, self.train, self._unreliable)[0]
+
+    def variant(self, name: Variant, n: int) -> Pictures:
+        """Give ``n`` test pictures with a cue changed.
+
+        ``test``: both cues of one class; ``shape``: the texture replaced by a plain fill; ``texture``: the shape
+        replaced by a neutral blob; ``conflict``: the texture of another class.
+        """
+        choose: dict[str, Callable[[_Cues], tuple[Ints, Ints]]] = {
+            "test": lambda cues: (cues.label, cues.label),
+            "shape": lambda cues: (cues.label, np.full_like(cues.label, -1)),
+            "texture": lambda cues: (cues.blob, cues.label),
+            "conflict": lambda cues: (cues.label, (cues.label + cues.conflict) % CLASSES),
+        }
+        return self._make(TEST, n, choose[name])[0]
+
+    def _make(self, stream: int, n: int, choose: Callable[[_Cues], tuple[Ints, Ints]]) -> tuple[Pictures, Tensor]:
+        """Make the first ``n`` pictures of a stream; every chunk has its own generator, so a prefix stays a prefix."""
+        image = np.empty((n, 3, self.size, self.size), dtype=np.uint8)
+        label, shape, texture = np.empty((3, n), dtype=np.int64)
+        for start in range(0, n, CHUNK):
+            rng = np.random.default_rng([self.seed, stream, start // CHUNK])
+            cues = _draw_cues(rng)
+            scene = draw(rng, CHUNK, self.look, self.size)
+            part = slice(start, min(start + CHUNK, n))
+            kept = part.stop - start
+            outline, fill = choose(cues)
+            image[part] = render(scene, outline, fill)[:kept]
+            label[part], texture[part] = cues.label[:kept], fill[:kept]
+            shape[part] = np.where(outline < CLASSES, outline, -1)[:kept]
+        pictures = Pictures(torch.from_numpy(image), torch.from_numpy(shape), torch.from_numpy(texture))
+        return pictures, torch.from_numpy(label)
+
+
+def cues(
+    *,
+    train: int = 20_000,
+    val: int = 2_000,
+    test: int = 5_000,
+    seed: int = 0,
+    preset: Literal["balanced", "demo"] = "balanced",
+    shape_reliability: float | None = None,
+    texture_reliability: float | None = None,
+    size: int = 32,
+) -> CueSource:
+    """Make the embedded cue-conflict data set: ten classes, each a shape and a texture, nothing to download.
+
+    ``train`` counts pictures before the split of ``val`` of them for validation. ``shape_reliability`` r in [0, 1]: with
+    probability 1 − r the shape of a training or validation picture is that of a class drawn at random, the label stays;
+    ``texture_reliability`` likewise; None takes the preset's (1 for ``balanced``, .8 for ``demo``). ``size`` is in
+    pixels; objects scale with it, the clutter of the ground stays at the scale of pixels. The classes themselves (outlines,
+    textures, ground tiles) are the same for every ``seed``.
+
+    Raises:
+        ValueError: an argument is out of range; the message names its key.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"data.preset must be one of {sorted(PRESETS)}, got {preset!r}")
+    if not 0 <= val < train or test < 1:
+        raise ValueError(f"data needs 0 <= val < train and test >= 1, got val={val}, train={train}, test={test}")
+    look = PRESETS[preset]
+    shape = look.shape if shape_reliability is None else shape_reliability
+    texture = look.texture if texture_reliability is None else texture_reliability
+    for key, value in (("shape_reliability", shape), ("texture_reliability", texture)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"data.{key} must be in [0, 1], got {value}")
+    return CueSource(train, val, test, seed, look, shape, texture, size)

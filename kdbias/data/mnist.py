@@ -1,0 +1,100 @@
+"""MNIST and Fashion-MNIST: 60,000 training and 10,000 test pictures of 28 pixels, grey, light on black.
+
+MNIST: LeCun et al., 1998. Fashion-MNIST: Xiao et al., 2017, arXiv:1708.07747.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.datasets import MNIST, FashionMNIST
+
+from kdbias.data.torchvision_source import TorchvisionSource, picture_info
+
+FASHION_NAMES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+COUNT = 60_000
+SIZES = (28, 32)
+THRESHOLD = 127
+
+
+def mnist(
+    *,
+    root: str,
+    download: bool = True,
+    size: int = 28,
+    val: int = 5_000,
+    split_seed: int = 0,
+    limit: int | None = None,
+) -> TorchvisionSource:
+    """Give MNIST from ``root/MNIST/raw``, one channel; arguments as in ``TorchvisionSource``.
+
+    ``size`` is 28, or 32 (padded with black); mean and std are the usual ones of 28 pixels in both.
+
+    Raises:
+        ValueError: another ``size``.
+    """
+    _check(size)
+    info = picture_info(
+        COUNT,
+        val=val,
+        limit=limit,
+        channels=1,
+        size=size,
+        names=tuple("0123456789"),
+        mean=(0.1307,),
+        std=(0.3081,),
+    )
+    return TorchvisionSource(MNIST, Path(root), "MNIST/raw", info, COUNT, val, split_seed, limit, download)
+
+
+def fashion_mnist(
+    *,
+    root: str,
+    download: bool = True,
+    size: int = 28,
+    val: int = 5_000,
+    split_seed: int = 0,
+    limit: int | None = None,
+) -> TorchvisionSource:
+    """Give Fashion-MNIST from ``root/FashionMNIST/raw``, one channel; arguments as in ``mnist``.
+
+    Raises:
+        ValueError: another ``size``.
+    """
+    _check(size)
+    info = picture_info(
+        COUNT, val=val, limit=limit, channels=1, size=size, names=FASHION_NAMES, mean=(0.2860,), std=(0.3530,)
+    )
+    return TorchvisionSource(
+        FashionMNIST, Path(root), "FashionMNIST/raw", info, COUNT, val, split_seed, limit, download
+    )
+
+
+def invert_light_background(picture: Tensor) -> Tensor:
+    """Invert the pictures whose background is light, so that any drawn digit is light on black as MNIST's are.
+
+    ``picture`` is uint8 ``(..., H, W)``, each ``(H, W)`` judged on its own: light where the mean of its outermost ring
+    of pixels is above 127. For pictures from outside; MNIST itself comes out unchanged.
+    """
+    ring = torch.ones(picture.shape[-2:], dtype=torch.bool, device=picture.device)
+    ring[1:-1, 1:-1] = False
+    total = (picture.to(torch.int64) * ring).sum(dim=(-2, -1), keepdim=True)
+    return torch.where(total > THRESHOLD * ring.sum(), 255 - picture, picture)
+
+
+def _check(size: int) -> None:
+    if size not in SIZES:
+        raise ValueError(f"data.size={size} must be one of {SIZES}: 28 as it is, or 32, padded with black")

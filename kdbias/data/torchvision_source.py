@@ -1,0 +1,102 @@
+"""A source that reads one of torchvision's classification sets into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdbias.batch import DataInfo
+from kdbias.data.base import Split, split_train
+
+
+@dataclass(frozen=True)
+class TorchvisionSource:
+    """Pictures of ``dataset``, a torchvision class with ``data`` and ``targets``, in ``root / folder``.
+
+    ``count`` is the size of the official training set; ``val``, ``split_seed`` and ``limit`` are as in ``split_train``.
+    Grey pictures get one channel; all are padded with black to ``info.size``.
+    """
+
+    dataset: Callable[..., Any]
+    root: Path
+    folder: str
+    info: DataInfo
+    count: int
+    val: int
+    split_seed: int
+    limit: int | None
+    download: bool
+
+    def prepare(self) -> None:
+        """Download the files where they are missing; processes that share ``root`` wait for each other.
+
+        Raises:
+            FileNotFoundError: they are missing and cannot be had.
+        """
+        if self._opens():
+            return
+        if not self.download:
+            raise FileNotFoundError(self._missing("data.download is false"))
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.root / f".{self.folder.partition('/')[0]}.lock"):
+                self.dataset(str(self.root), train=False, download=True)
+        except (URLError, OSError, RuntimeError) as error:
+            raise FileNotFoundError(self._missing(f"the download failed: {error}")) from error
+
+    def split(self, name: Split) -> tuple[Tensor, Tensor]:
+        """Read one split: uint8 ``(n, C, H, W)`` and int64 ``(n,)``.
+
+        Raises:
+            FileNotFoundError: the files are missing.
+        """
+        try:
+            data = self.dataset(str(self.root), train=name != "test")
+        except RuntimeError as error:
+            raise FileNotFoundError(self._missing("it was not downloaded yet")) from error
+        pictures, labels = torch.as_tensor(data.data), torch.as_tensor(data.targets, dtype=torch.int64)
+        pictures = pictures[:, None] if pictures.ndim == 3 else pictures.permute(0, 3, 1, 2)
+        if name != "test":
+            train, val = split_train(self.count, self.val, self.split_seed, self.limit)
+            rows = torch.from_numpy(train if name == "train" else val)
+            pictures, labels = pictures.index_select(0, rows), labels[rows]
+        border = (self.info.size - pictures.shape[-1]) // 2
+        return F.pad(pictures, [border] * 4).contiguous(), labels
+
+    def _opens(self) -> bool:
+        try:
+            self.dataset(str(self.root), train=False)
+        except RuntimeError:
+            return False
+        return True
+
+    def _missing(self, why: str) -> str:
+        return (
+            f"no data set at {(self.root / self.folder).absolute()}: {why}. Put it there, or point data.root (or the "
+            f"environment variable KDBIAS_DATA) at a folder that holds {self.folder}, or take data=cues, "
+            "which needs no download"
+        )
+
+
+def picture_info(
+    count: int,
+    *,
+    val: int,
+    limit: int | None,
+    channels: int,
+    size: int,
+    names: tuple[str, ...],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> DataInfo:
+    """Describe a set of ``count`` official training pictures after the validation split and ``limit``."""
+    train = len(split_train(count, val, 0, limit)[0])
+    return DataInfo(channels, size, len(names), names, train, mean, std)

@@ -1,0 +1,113 @@
+"""What a map of attention says: how far it looks, how directed it is, how wide the CLS token reads."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kdbias.functional.precision import full_precision, without_autocast
+
+
+def attention_distance(attention: Tensor, grid: tuple[int, int], prefix: int = 1) -> Tensor:
+    """Give the mean distance between a query and what it attends to, ``(B, H)``, in patches.
+
+    ``attention`` is ``(B, H, P+N, P+N)``, rows are queries and sum to 1, ``grid`` is (h, w) with N = h*w row-major,
+    ``prefix`` is P. Rows and columns of prefix tokens are left out, rows are renormalised, the distance of a patch to
+    itself (0) counts. Compare with ``uniform_attention_distance``: a value near it means undirected, not "global".
+
+    Raises:
+        ValueError: a shape that does not fit ``grid`` and ``prefix``, or a row without any attention to patches.
+
+    Source: Dosovitskiy et al., ICLR 2021, arXiv:2010.11929; Raghu et al., NeurIPS 2021, arXiv:2108.08810.
+
+    >>> attention_distance(torch.full((1, 1, 5, 5), 0.2), grid=(2, 2))  # (0 + 1 + 1 + sqrt 2) / 4
+    tensor([[0.8536]])
+    """
+    _check(attention, prefix, grid)
+    with without_autocast(attention):
+        patches = _renormalise(attention[..., prefix:, prefix:])
+        distance = _grid_distance(grid, patches)
+        return torch.einsum("bhij,ij->bhi", patches, distance).mean(dim=-1)
+
+
+def uniform_attention_distance(grid: tuple[int, int]) -> float:
+    """Give the attention distance of uniform attention on a grid (h, w), in patches: the reference line of every plot.
+
+    >>> round(uniform_attention_distance((8, 8)), 3), round(uniform_attention_distance((14, 14)), 3)
+    (4.136, 7.281)
+    """
+    return _grid_distance(grid, torch.empty(0, dtype=torch.float64)).mean().item()
+
+
+def attention_entropy(attention: Tensor, prefix: int = 1) -> Tensor:
+    """Give the mean over queries of the entropy of each row, ``(B, H)``, in nats, from 0 to ln N.
+
+    ``attention`` is ``(B, H, P+N, P+N)``; prefix rows and columns are left out and rows renormalised. It is not the
+    entropy of the mean row, which is high for attention that is sharp and points somewhere else for every query.
+
+    Raises:
+        ValueError: not square in its last two axes, no patches beside the prefix, or a row without attention to
+            patches.
+
+    >>> attention_entropy(torch.full((1, 1, 5, 5), 0.2))  # ln 4
+    tensor([[1.3863]])
+    """
+    _check(attention, prefix)
+    with without_autocast(attention):
+        entropy: Tensor = torch.special.entr(_renormalise(attention[..., prefix:, prefix:]))
+        return entropy.sum(dim=-1).mean(dim=-1)
+
+
+def cls_dispersion(attention: Tensor, grid: tuple[int, int], prefix: int = 1) -> Tensor:
+    """Give how widely the CLS token reads the picture, ``(B, H)``, in patches²: var_x + var_y of its row over the grid.
+
+    ``attention`` is ``(B, H, P+N, P+N)``, the CLS token its first row. 0 for a single patch, 10.5 for uniform on 8×8.
+
+    Raises:
+        ValueError: ``prefix`` is 0 (there is no CLS token), or shapes as for ``attention_distance``.
+
+    >>> cls_dispersion(torch.full((1, 1, 65, 65), 1 / 65), grid=(8, 8))  # 2 (8² - 1) / 12
+    tensor([[10.5000]])
+    """
+    if prefix < 1:
+        raise ValueError(f"cls_dispersion reads the row of the CLS token: prefix must be >= 1, got {prefix}")
+    _check(attention, prefix, grid)
+    with without_autocast(attention):
+        row = _renormalise(attention[..., 0, prefix:])
+        positions = _positions(grid, row)
+        mean = row @ positions
+        # Deviations are squared, not moments subtracted: no cancellation, so never negative.
+        deviation = (positions - mean[..., None, :]).square().sum(dim=-1)
+        return (row * deviation).sum(dim=-1)
+
+
+def _check(attention: Tensor, prefix: int, grid: tuple[int, int] | None = None) -> None:
+    patches = attention.shape[-1] - prefix
+    if attention.ndim != 4 or attention.shape[-1] != attention.shape[-2] or patches < 1 or prefix < 0:
+        raise ValueError(f"expected attention (B, H, P+N, P+N) with P = {prefix}, N >= 1, got {tuple(attention.shape)}")
+    if grid is not None and patches != grid[0] * grid[1]:
+        raise ValueError(
+            f"expected {prefix} prefix tokens and {grid[0]}x{grid[1]} = {grid[0] * grid[1]} patches, "
+            f"got {attention.shape[-1]} tokens"
+        )
+
+
+def _renormalise(rows: Tensor) -> Tensor:
+    (rows,) = full_precision(rows)
+    mass = rows.sum(dim=-1, keepdim=True)
+    if not bool((mass > 0).all()):
+        empty = int((~(mass > 0)).sum())
+        raise ValueError(f"{empty} of {mass.numel()} rows give no attention to patches (or NaN): they have no distance")
+    return rows / mass
+
+
+def _positions(grid: tuple[int, int], like: Tensor) -> Tensor:
+    """Give ``(N, 2)``: row and column of each patch."""
+    axes = [torch.arange(n, dtype=like.dtype, device=like.device) for n in grid]
+    return torch.cartesian_prod(*axes)
+
+
+def _grid_distance(grid: tuple[int, int], like: Tensor) -> Tensor:
+    """Give ``(N, N)``: the Euclidean distance between patches."""
+    positions = _positions(grid, like)
+    return (positions[:, None] - positions).square().sum(dim=-1).sqrt()

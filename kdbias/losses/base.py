@@ -1,0 +1,144 @@
+"""What every loss term shares: its weight, its precision, what it needs; and their weighted sum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from typing import Any, ClassVar, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from kdbias.batch import Batch, DataInfo
+from kdbias.features import Features, NetworkInfo
+from kdbias.losses.schedule import Schedule
+
+T = TypeVar("T")
+
+
+def needed(value: T | None, what: str) -> T:
+    """Give ``value``, which a term cannot do without.
+
+    Raises:
+        ValueError: it is None; the message names ``what`` the term needs.
+    """
+    if value is None:
+        raise ValueError(f"this term needs {what}: choose one, or leave the term out of loss=[...]")
+    return value
+
+
+class LossTerm(nn.Module):
+    """A term of the training loss: a mean over the pictures of a batch, as a function of student, teacher and labels.
+
+    A subclass implements ``forward``, names in ``needs`` what it cannot do without, and makes projections in
+    ``build``. ``needs`` knows ``logits``, ``pooled``, ``tokens``, ``dense``, ``qkv`` (of the teacher) and
+    ``hard_target`` (of the data: no MixUp). Calling the term hands it fp32 features with autocast off, the teacher's
+    without gradient: once, here.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, weight: float | Mapping[str, Any] = 1.0) -> None:
+        super().__init__()
+        self.schedule = Schedule.of(weight)
+
+    @property
+    def hard(self) -> bool:
+        """Whether the term needs one class for each picture, so cannot stand beside MixUp or CutMix."""
+        return "hard_target" in self.needs
+
+    def build(self, student: NetworkInfo, teacher: NetworkInfo | None, data: DataInfo) -> None:
+        """Make what depends on the networks (projections), before the optimiser and DDP see the module."""
+
+    def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
+        """Give the unweighted loss, a scalar fp32."""
+        raise NotImplementedError(f"{type(self).__name__} must implement forward")
+
+    def __call__(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
+        """Run ``forward`` in fp32."""
+        with torch.autocast(student.pooled.device.type, enabled=False):
+            teacher = None if teacher is None else _in_fp32(teacher, detach=True)
+            return cast(Tensor, super().__call__(_in_fp32(student), teacher, batch, progress))
+
+
+class Total(nn.Module):
+    """The weighted sum of the terms that a config names; a term whose weight is 0 at this progress is not computed."""
+
+    def __init__(self, terms: Mapping[str, LossTerm]) -> None:
+        super().__init__()
+        if not terms:
+            raise ValueError("no loss: name at least one term, as in loss=[ce,kl]")
+        self.terms = nn.ModuleDict(terms)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What any of the terms needs."""
+        return frozenset().union(*(term.needs for _, term in self.named_terms()))
+
+    def named_terms(self) -> Iterator[tuple[str, LossTerm]]:
+        """Give the terms with their names, in the order of the config."""
+        for name, term in self.terms.items():
+            yield name, cast(LossTerm, term)
+
+    def build(self, student: NetworkInfo, teacher: NetworkInfo | None, data: DataInfo) -> None:
+        """Build every term.
+
+        Raises:
+            ValueError: a term needs a teacher and there is none, or its logits and it has none for these classes.
+        """
+        for name, term in self.named_terms():
+            wanted = sorted(term.needs - {"hard_target"})
+            if wanted and teacher is None:
+                raise ValueError(
+                    f"loss.{name} needs a teacher ({', '.join(wanted)}): select one, or leave the term out"
+                )
+            if teacher is not None and "logits" in wanted and teacher.classes != student.classes:
+                raise ValueError(
+                    f"loss.{name} compares logits, but the teacher has {teacher.classes or 'no'} classes and the "
+                    f"student {student.classes or 'none'}: choose a teacher with a classifier for this data, or leave "
+                    "the term out"
+                )
+            term.build(student, teacher, data)
+
+    def weights(self, progress: float) -> dict[str, float]:
+        """Give the weight of every term at ``progress`` (0..1)."""
+        return {name: term.schedule(progress) for name, term in self.named_terms()}
+
+    def forward(
+        self, student: Features, teacher: Features | None, batch: Batch, progress: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Give the weighted total and the parts that were computed, unweighted and detached."""
+        weights = self.weights(progress)
+        parts = {
+            name: term(student, teacher, batch, progress) for name, term in self.named_terms() if weights[name] != 0.0
+        }
+        total = sum((weights[name] * part for name, part in parts.items()), start=student.pooled.new_zeros(()).float())
+        resting = [term for name, term in self.named_terms() if name not in parts]
+        if resting:
+            total = total + _no_gradient(student, resting)
+        return total, {name: part.detach() for name, part in parts.items()}
+
+
+def _no_gradient(student: Features, terms: list[LossTerm]) -> Tensor:
+    """Give 0 with a gradient of 0 to what perhaps only resting terms train.
+
+    That is their own parameters and the student's outputs. DDP stops at a parameter without gradient, and one process
+    must do what two do.
+    """
+    outputs = (student.pooled, student.class_logits, student.distill_logits, student.dense_logits)
+    given = [output.float() for output in outputs if output is not None]
+    parameters = [p for term in terms for p in term.parameters() if p.requires_grad]
+    zero = torch.zeros((), device=student.pooled.device)
+    return sum((0.0 * t.sum() for t in [*given, *parameters]), start=zero)
+
+
+def _in_fp32(features: Features, detach: bool = False) -> Features:
+    def cast_one(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(cast_one(v) for v in value)
+        if not isinstance(value, Tensor):
+            return value
+        value = value.detach() if detach else value
+        return value.float() if value.is_floating_point() else value
+
+    return replace(features, **{f.name: cast_one(getattr(features, f.name)) for f in fields(features)})

@@ -1,0 +1,29 @@
+"""Hard distillation: the teacher's decision as a label."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdbias.batch import Batch
+from kdbias.features import Features
+from kdbias.losses.base import LossTerm
+from kdbias.losses.logits import student_logits, teacher_logits
+
+
+class HardKL(LossTerm):
+    """Cross-entropy with the class that the teacher chooses, on the DIST head where there is one, else on the logits.
+
+    No label smoothing and no temperature. The true label is not read, so mixed pictures are welcome: the teacher says
+    what it sees in them.
+
+    Source: Touvron et al., ICML 2021, arXiv:2012.12877 (DeiT, "hard-label distillation").
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
+
+    def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
+        """Give the cross-entropy in nats, a mean over pictures."""
+        return F.cross_entropy(student_logits(student), teacher_logits(teacher).argmax(dim=1))

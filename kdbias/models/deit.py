@@ -1,0 +1,172 @@
+"""Vision transformers for small pictures, with and without a distillation token, on timm's classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from kdbias.batch import DataInfo
+from kdbias.features import Extractor, Inference, Layers
+
+
+class ClassTokenDropout(nn.Module):
+    """In training, replaces a picture's CLS token by the mean of its patch tokens with probability ``p``.
+
+    It stands where timm has the dropout of embedded tokens, before the first block; each picture draws its own.
+    """
+
+    def __init__(self, p: float, prefix: int) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"class_token_dropout must be in [0, 1), got {p}")
+        self.p, self.prefix = p, prefix
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map tokens ``(B, P+N, D)``, CLS first, to tokens of the same shape."""
+        if not self.training:
+            return tokens
+        dropped = torch.rand(len(tokens), 1, 1, device=tokens.device) < self.p
+        mean = tokens[:, self.prefix :].mean(1, keepdim=True)
+        return torch.cat((torch.where(dropped, mean, tokens[:, :1]), tokens[:, 1:]), dim=1)
+
+
+def convolutional_stem(channels: int, width: int, patch: int) -> nn.Sequential:
+    """Build 3×3 convolutions of stride 2 from ``channels`` to ``width``, each half as wide as the next.
+
+    Source: Xiao et al., "Early Convolutions Help Transformers See Better", NeurIPS 2021 (arXiv:2106.14881).
+    """
+    steps = patch.bit_length() - 1
+    if steps < 1 or 2**steps != patch or width % 2 ** (steps - 1):
+        raise ValueError(
+            f"conv_stem: patch must be a power of 2 and width divide by half of it, got {patch} and {width}"
+        )
+    widths = [channels, *(width // 2 ** (steps - 1 - i) for i in range(steps))]
+    layers: list[nn.Module] = []
+    for i in range(steps):
+        layers += [nn.Conv2d(widths[i], widths[i + 1], 3, 2, 1, bias=False), nn.BatchNorm2d(widths[i + 1])]
+        layers += [nn.GELU()] if i + 1 < steps else []
+    return nn.Sequential(*layers)
+
+
+def vit(
+    data: DataInfo,
+    *,
+    width: int,
+    depth: int,
+    heads: int,
+    patch: int = 4,
+    mlp_ratio: float = 4.0,
+    distilled: bool = False,
+    drop_path: float = 0.0,
+    conv_stem: bool = False,
+    class_token_dropout: float = 0.0,
+    size: int | None = None,
+    inference: Inference = "mean",
+    layers: Layers = "all",
+) -> Extractor:
+    """Build a vision transformer with a CLS token, and a DIST token with its own head where ``distilled``.
+
+    Position embeddings are interpolated when it is called at another size than it was built for.
+
+    Args:
+        data: The pictures it is for: channels, size, classes and statistics.
+        width: Width of the tokens.
+        depth: Number of blocks.
+        heads: Attention heads of each block.
+        patch: Side of a patch in pixels.
+        mlp_ratio: Width of the MLP relative to ``width``.
+        distilled: Whether there is a DIST token. Source: Touvron et al., ICML 2021 (arXiv:2012.12877).
+        drop_path: Stochastic depth of the last block; it grows linearly from 0 at the first.
+        conv_stem: Whether 3×3 convolutions of stride 2 embed the patches.
+        class_token_dropout: Probability of ``ClassTokenDropout``.
+        size: Side of the pictures it reads, which are resized to it; the data's where None.
+        inference: What the logits are where there is a DIST token: the mean of both heads, or one of them.
+        layers: The blocks whose tokens are read.
+    """
+    side = size or data.size
+    if width % heads or side % patch:
+        raise ValueError(f"heads must divide width and patch the size, got {heads}, {width} and {patch}, {side}")
+    network: Any = (VisionTransformerDistilled if distilled else VisionTransformer)(
+        img_size=side,
+        patch_size=patch,
+        in_chans=data.channels,
+        num_classes=data.classes,
+        embed_dim=width,
+        depth=depth,
+        num_heads=heads,
+        mlp_ratio=mlp_ratio,
+        drop_path_rate=drop_path,
+        dynamic_img_size=True,
+    )
+    if conv_stem:
+        network.patch_embed.proj = convolutional_stem(data.channels, width, patch)
+    if class_token_dropout:
+        network.pos_drop = ClassTokenDropout(class_token_dropout, network.num_prefix_tokens)
+    return Extractor(
+        network,
+        mean=data.mean,
+        std=data.std,
+        channels=data.channels,
+        size=side,
+        resize=side != data.size,
+        layers=layers,
+        inference=inference,
+    )
+
+
+def deit_tiny(
+    data: DataInfo,
+    *,
+    distilled: bool = True,
+    drop_path: float = 0.1,
+    inference: Inference = "mean",
+    layers: Layers = "all",
+) -> Extractor:
+    """Build DeiT-Tiny for 32×32 pictures: patch 4, 192 wide, 12 blocks, 3 heads, MLP ratio 4; 5.37 M parameters.
+
+    Source: Touvron et al., ICML 2021 (arXiv:2012.12877), its "tiny" with a smaller patch.
+    """
+    return vit(
+        data,
+        width=192,
+        depth=12,
+        heads=3,
+        distilled=distilled,
+        drop_path=drop_path,
+        inference=inference,
+        layers=layers,
+    )
+
+
+def vit_tiny(data: DataInfo, *, drop_path: float = 0.1, layers: Layers = "all") -> Extractor:
+    """Build ``deit_tiny`` without a DIST token: the control of a run whose terms train none."""
+    return deit_tiny(data, distilled=False, drop_path=drop_path, layers=layers)
+
+
+def deit_tiny_hybrid(
+    data: DataInfo,
+    *,
+    distilled: bool = True,
+    drop_path: float = 0.1,
+    class_token_dropout: float = 0.1,
+    inference: Inference = "mean",
+    layers: Layers = "all",
+) -> Extractor:
+    """Build DeiT-Tiny with MLP ratio 2, a convolutional stem (3-96-192) and class-token dropout; 3.75 M parameters."""
+    return vit(
+        data,
+        width=192,
+        depth=12,
+        heads=3,
+        mlp_ratio=2.0,
+        distilled=distilled,
+        drop_path=drop_path,
+        conv_stem=True,
+        class_token_dropout=class_token_dropout,
+        inference=inference,
+        layers=layers,
+    )

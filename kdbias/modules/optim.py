@@ -1,0 +1,126 @@
+"""Optimisers: which parameters decay, how they are built, how gradients are clipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from kdbias.build import build
+
+UNDECAYED = ("token", "pos_embed", "rel_pos", "relative_position")
+FUSED_DEVICES = frozenset({"cpu", "cuda"})
+
+
+class Group(TypedDict):
+    """One parameter group of an optimiser."""
+
+    params: list[nn.Parameter]
+    weight_decay: float
+
+
+def decays(name: str, parameter: nn.Parameter) -> bool:
+    """Say whether weight decay acts on a parameter.
+
+    It does not on biases, norms and scales (anything of at most one axis), nor on tokens (CLS, DIST, mask, register)
+    and positions, which the last part of ``name`` gives away.
+    """
+    leaf = name.rpartition(".")[2]
+    return parameter.ndim > 1 and not any(part in leaf for part in UNDECAYED)
+
+
+def param_groups(module: nn.Module, weight_decay: float) -> list[Group]:
+    """Give two groups, decayed and undecayed, that hold every trainable parameter of ``module`` once."""
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            (decayed if decays(name, parameter) else plain).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+
+def _fused(groups: Iterable[Group], fused: bool | Literal["auto"]) -> bool:
+    """Resolve ``auto``: one kernel for all parameters where their device has one."""
+    if fused != "auto":
+        return fused
+    return all(p.device.type in FUSED_DEVICES and p.is_floating_point() for group in groups for p in group["params"])
+
+
+def adamw(
+    groups: Sequence[Group],
+    *,
+    lr: float,
+    weight_decay: float,
+    betas: Sequence[float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    fused: bool | Literal["auto"] = "auto",
+) -> AdamW:
+    """Build AdamW, fused where the device of the parameters has the kernel (CPU and CUDA).
+
+    Source: Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101.
+    """
+    first, second = betas
+    return AdamW(
+        [dict(group) for group in groups],
+        lr=lr,
+        betas=(first, second),
+        eps=eps,
+        weight_decay=weight_decay,
+        fused=_fused(groups, fused),
+    )
+
+
+def sgd(
+    groups: Sequence[Group],
+    *,
+    lr: float,
+    weight_decay: float,
+    momentum: float = 0.9,
+    nesterov: bool = True,
+    fused: bool | Literal["auto"] = "auto",
+) -> SGD:
+    """Build SGD with (Nesterov) momentum, fused where the device of the parameters has the kernel."""
+    return SGD(
+        [dict(group) for group in groups],
+        lr=lr,
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+        fused=_fused(groups, fused),
+    )
+
+
+def configure(optim: Mapping[str, Any], module: nn.Module, total_steps: int) -> OptimizerLRSchedulerConfig:
+    """Give what ``LightningModule.configure_optimizers`` returns.
+
+    Args:
+        optim: the config group: ``optimizer`` and ``schedule`` (specs with ``_target_``; ``schedule: null`` keeps the
+            learning rate constant).
+        module: all of its trainable parameters are optimised: the student and what the loss terms own.
+        total_steps: optimiser steps of the whole training, the unit of the schedule.
+
+    Raises:
+        ValueError: the module has nothing to train.
+    """
+    spec = optim["optimizer"]
+    groups = param_groups(module, float(spec["weight_decay"]))
+    if not any(group["params"] for group in groups):
+        raise ValueError("optim.optimizer: no parameter requires a gradient")
+    optimizer: Optimizer = build(spec, groups)
+    if optim.get("schedule") is None:
+        return {"optimizer": optimizer}  # type: ignore[typeddict-item]
+    return {"optimizer": optimizer, "lr_scheduler": build(optim["schedule"], optimizer, total_steps)}
+
+
+def clip_gradients(optimizer: Optimizer, max_norm: float) -> Tensor:
+    """Scale the gradients of all groups so that their joint L2 norm is at most ``max_norm``; give the norm before.
+
+    For fp32 and bf16-mixed, where nothing is scaled: so it is right with fused optimisers too, which Lightning's own
+    clipping refuses under mixed precision.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    return torch.nn.utils.clip_grad_norm_(parameters, max_norm)

@@ -1,0 +1,89 @@
+"""From the ``trainer`` node of a config to Lightning's ``Trainer``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+
+
+def fast_bf16(accelerator: str) -> bool:
+    """Whether bf16 matrix products are faster than fp32 ones on this device.
+
+    On a CPU that takes AVX512-BF16 or AMX; without them bf16 is emulated and many times slower.
+    """
+    if accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available()):
+        return bool(torch.cuda.is_bf16_supported())
+    if accelerator in ("cpu", "auto"):
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+def choose_precision(precision: str, accelerator: str) -> str:
+    """Resolve ``auto`` to ``bf16-mixed`` where that is fast, and ``32-true`` elsewhere."""
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if fast_bf16(accelerator) else "32-true"
+
+
+def trainer(
+    *,
+    run: str,
+    epochs: int,
+    callbacks: Sequence[Callback],
+    loggers: Sequence[Logger],
+    accelerator: str = "auto",
+    devices: int | str | Sequence[int] = 1,
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    sync_batchnorm: bool = False,
+    precision: str = "auto",
+    accumulate: int = 1,
+    limit_train_batches: int | float | None = None,
+    limit_val_batches: int | float | None = None,
+    limit_test_batches: int | float | None = None,
+    val_every: int | float = 1,
+    log_every: int = 50,
+    tf32: bool = True,
+    deterministic: bool = False,
+    channels_last: bool | str = "auto",
+) -> L.Trainer:
+    """Build the trainer of one run, which writes under the folder ``run``.
+
+    ``val_every`` counts epochs; below 1 it is a part of an epoch. ``channels_last`` is read by the module, not here.
+
+    Raises:
+        ValueError: ``accelerator=gpu`` without a GPU.
+    """
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise ValueError("trainer.accelerator is gpu and no GPU is there: use trainer=cpu or trainer=auto")
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    intervals: dict[str, Any] = (
+        {"val_check_interval": float(val_every)} if val_every < 1 else {"check_val_every_n_epoch": int(val_every)}
+    )
+    return L.Trainer(
+        default_root_dir=run,
+        max_epochs=epochs,
+        callbacks=list(callbacks),
+        logger=list(loggers),
+        accelerator=accelerator,
+        devices=devices if isinstance(devices, int | str) else list(devices),
+        num_nodes=num_nodes,
+        strategy=strategy,
+        sync_batchnorm=sync_batchnorm,
+        precision=choose_precision(precision, accelerator),  # type: ignore[arg-type]
+        accumulate_grad_batches=accumulate,
+        limit_train_batches=limit_train_batches,
+        limit_val_batches=limit_val_batches,
+        limit_test_batches=limit_test_batches,
+        log_every_n_steps=log_every,
+        deterministic=deterministic,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        **intervals,
+    )

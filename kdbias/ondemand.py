@@ -1,0 +1,83 @@
+"""A teacher that is not there yet is trained first, once, by its recipe; every later run finds it."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from kdbias import runs
+from kdbias.launch import LOG, single_run
+from kdbias.spec import flat, plain, spec_hash
+
+
+def ensure_teacher(cfg: DictConfig, teachers: Path) -> Path:
+    """Give the weights of ``cfg.teacher``: the file it names, or the best checkpoint of its recipe on the same data.
+
+    The recipe is an experiment. It gets this run's data (``teacher.data`` changes it, say to a variant in which only
+    shape is reliable), its trainer choice and overrides, and ``teacher.epochs``. Its run lies in
+    ``<teachers>/<name>-<data>-<spec hash>``; where it is not done, it is trained in a process of its own, going on from
+    its last checkpoint, while other processes that want it wait. Call it inside ``hydra.main``, after
+    ``kdbias.runs.note_choices(cfg)``.
+
+    Raises:
+        ValueError: the teacher has neither weights nor a recipe.
+        RuntimeError: the training failed; the error names its log.
+    """
+    teacher = cfg.teacher
+    if teacher.get("weights") is not None:
+        return Path(str(teacher.weights))
+    if teacher.get("recipe") is None:
+        raise ValueError(f"teacher {teacher.name} has no recipe to train it by: give teacher.weights=PATH")
+    overrides = recipe_overrides(cfg)
+    recipe = compose(HydraConfig.get().job.config_name, overrides)
+    key = spec_hash(recipe)
+    folder = (teachers / f"{teacher.name}-{cfg.chosen.data}-{key}").absolute()
+    if runs.result(folder, key) is None:
+        with runs.alone(folder):
+            if runs.result(folder, key) is None:
+                print(
+                    f"teacher {teacher.name} on {cfg.chosen.data} not found under {teachers}: training it first "
+                    f"({recipe.epochs} epochs) in {folder}",
+                    flush=True,
+                )
+                _train(overrides, folder, key)
+    return folder / runs.BEST
+
+
+def recipe_overrides(cfg: DictConfig) -> list[str]:
+    """Give the command line by which this run's teacher is trained: its recipe, on this run's data and trainer."""
+    chosen, teacher = cfg.chosen, cfg.teacher
+    overrides = [f"experiment={teacher.recipe}", f"data={chosen.data}", f"trainer={chosen.trainer}"]
+    overrides += [o for o in chosen.overrides if re.match(r"[+~]*(trainer|paths)\.", o)]
+    if teacher.get("epochs") is not None:
+        overrides.append(f"epochs={teacher.epochs}")
+    # An experiment may set the data as well as the command line: compare the data themselves, key by key.
+    default = flat(plain(compose(HydraConfig.get().job.config_name, overrides).data))
+    wanted = flat(plain(cfg.data)) | flat(plain(teacher.get("data") or {}))
+    return overrides + [
+        f"++data.{key}={_value(value)}" for key, value in wanted.items() if key not in default or default[key] != value
+    ]
+
+
+def _train(overrides: list[str], folder: Path, key: str) -> None:
+    shown = sys.stdout.isatty()  # someone waits for it and wants its progress bar, which a log cannot show
+    found = single_run(overrides, folder, key, log=None if shown else folder / LOG)
+    if found is None or not (folder / runs.BEST).is_file():
+        where = "its output is above" if shown else f"its log is {folder / LOG}"
+        raise RuntimeError(f"training the teacher in {folder} failed: {where}")
+
+
+def _value(value: Any) -> str:
+    """Give a plain value as Hydra's override grammar takes it: JSON, with the keys of dicts bare."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_value, value)) + "]"
+    return "'" + value.replace("'", "\\'") + "'" if isinstance(value, str) else json.dumps(value)

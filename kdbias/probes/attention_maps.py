@@ -1,0 +1,68 @@
+"""The attention maps of a live network, whatever kernel it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdbias.attention_path import attention_modules, unfused
+
+
+def attention_layers(network: nn.Module) -> list[nn.Module]:
+    """List the attention modules of ``network`` by depth.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = [
+        module for module in attention_modules(network) if isinstance(getattr(module, "attn_drop", None), nn.Module)
+    ]
+    if not found:
+        raise ValueError(
+            "attention distance is not defined for a CNN: the network has no attention module; "
+            "leave the attention probe out for it"
+        )
+    return found
+
+
+@contextmanager
+def attention_maps(network: nn.Module, receive: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """Hand each attention map to ``receive(layer, map)`` as the network computes it; nothing is kept.
+
+    ``map`` is ``(B, H, T, T)``, after the softmax and before dropout; ``layer`` counts the attention modules by
+    depth. Inside, the fused kernels, which never make the map, are off, and a compiled network runs eagerly, for a
+    compiled one ignores new hooks. All of it is undone on leaving, also after an error. The network's mode and device
+    must not change inside.
+
+    Raises:
+        ValueError: the network has no attention modules.
+        RuntimeError: a module was there whose map never came.
+    """
+    modules = attention_layers(network)
+    seen: set[int] = set()
+    with ExitStack() as stack:
+        stack.enter_context(unfused(network))
+        for layer, module in enumerate(modules):
+            hook = partial(_hand_over, layer=layer, seen=seen, receive=receive)
+            handle = module.attn_drop.register_forward_pre_hook(hook)  # type: ignore[union-attr]
+            stack.callback(handle.remove)
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+    missing = sorted(set(range(len(modules))) - seen)
+    if missing:
+        raise RuntimeError(
+            f"no attention map came from {len(missing)} of {len(modules)} attention modules (layers {missing}): "
+            "either no picture was shown, or they run a kernel that never makes the map"
+        )
+
+
+def _hand_over(
+    module: nn.Module, inputs: tuple[Any, ...], *, layer: int, seen: set[int], receive: Callable[[int, Tensor], None]
+) -> None:
+    seen.add(layer)
+    receive(layer, inputs[0].detach())

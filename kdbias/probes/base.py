@@ -1,0 +1,81 @@
+"""What a probe is, and what it gives."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:  # a figure is drawn from a Result without loading any network
+    from torch import Tensor
+
+    from kdbias.batch import Batch
+    from kdbias.features import Extractor, Features, NetworkInfo
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a probe measured: numbers to log, arrays to draw, and how they came about.
+
+    ``scalars`` are plain floats, ``arrays`` anything that a figure needs, ``meta`` plain JSON types: always ``n``,
+    the number of pictures.
+    """
+
+    name: str
+    scalars: dict[str, float]
+    arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``<name>.npz`` and, last, ``<name>.json`` into ``folder``, each at once; give the path of the
+        latter.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        scalars = {k: v if math.isfinite(v) else repr(v) for k, v in self.scalars.items()}
+        text = json.dumps({"name": self.name, "scalars": scalars, "meta": self.meta}, indent=1, allow_nan=False)
+        arrays, path = folder / f"{self.name}.npz", folder / f"{self.name}.json"
+        with (folder / f".{self.name}.npz").open("wb") as file:
+            np.savez_compressed(file, **self.arrays)  # type: ignore[arg-type]
+        os.replace(file.name, arrays)
+        temporary = folder / f".{self.name}.json"
+        temporary.write_text(text + "\n")
+        os.replace(temporary, path)
+        return path
+
+    @classmethod
+    def load(cls, folder: str | Path, name: str) -> Result:
+        """Read what ``save`` wrote."""
+        folder = Path(folder)
+        plain = json.loads((folder / f"{name}.json").read_text())
+        with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
+            arrays = {k: file[k] for k in file.files}
+        return cls(plain["name"], {k: float(v) for k, v in plain["scalars"].items()}, arrays, plain["meta"])
+
+
+class Probe(Protocol):
+    """A function of a network and batches of pictures; it leaves the network as it was."""
+
+    def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
+        """Measure ``network`` on ``batches``."""
+        ...
+
+
+class Reader(Protocol):
+    """A network that only answers: an ``Extractor`` or a ``Teacher``."""
+
+    @property
+    def info(self) -> NetworkInfo:
+        """Give what is known of the layers that are read."""
+        ...
+
+    def __call__(self, image: Tensor) -> Features:
+        """Read pictures ``(B, C, H, W)`` in [0, 1]."""
+        ...

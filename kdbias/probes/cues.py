@@ -1,0 +1,82 @@
+"""Whether a network goes by shape or by texture, where the two disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from kdbias.batch import Batch
+from kdbias.features import Extractor
+from kdbias.functional.cue import shape_share
+from kdbias.probes.accuracy import class_scores
+from kdbias.probes.base import Result
+from kdbias.probes.evaluation import Precision, evaluation
+
+Cue = Literal["shape", "texture"]
+CUES: tuple[Cue, ...] = ("shape", "texture")
+
+
+class CueSource(Protocol):
+    """Pictures whose shape and texture are known, such as ``data=cues``."""
+
+    def variant(self, name: Literal["conflict", "shape", "texture"], n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Give ``n`` pictures ``(n, C, H, W)`` uint8 and the classes ``(n,)`` of shape and texture.
+
+        In ``conflict`` the two are unlike in every picture; in ``shape`` and ``texture`` only that cue is there.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class CueProbe:
+    """Cue-conflict shape share, and accuracy where only one of the cues is there.
+
+    ``source`` brings ``pictures`` pictures of each variant, so the batches that the probe is called with are not read.
+
+    Scalars: ``shape_share``, decisions for the shape over decisions for either (NaN where there is none);
+    ``decided``, the part of pictures with such a decision, without which the share says little; ``accuracy_shape``
+    and ``accuracy_texture``. Arrays, ``(n,)``: ``answer``, the class decided for; ``decided`` and ``by_shape``, bool;
+    ``shape`` and ``texture``, the classes in conflict; ``right_shape`` and ``right_texture``, bool, on the variants.
+
+    Source: Geirhos et al. 2019 (1811.12231); Burgert et al. 2025 for why a preference is not a reliance.
+    """
+
+    source: CueSource
+    pictures: int = 5000
+    batch_size: int = 500
+    precision: Precision = "fp32"
+    name: str = "cues"
+
+    def __call__(self, network: Extractor, batches: Iterable[Batch] = ()) -> Result:
+        """Measure ``network``."""
+        images, shape, texture = self.source.variant("conflict", self.pictures)
+        logits = self._scores(network, images)
+        share, decided, by_shape = shape_share(logits, shape, texture)
+        scalars = {"shape_share": float(share), "decided": float(decided.double().mean())}
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "answer": logits.argmax(1).numpy(),
+            "decided": decided.numpy(),
+            "by_shape": by_shape.numpy(),
+            "shape": shape.numpy(),
+            "texture": texture.numpy(),
+        }
+        for cue in CUES:
+            right = self._right(network, cue)
+            scalars[f"accuracy_{cue}"] = float(right.double().mean())
+            arrays[f"right_{cue}"] = right.numpy()
+        return Result(self.name, scalars, arrays, {"n": len(images), "precision": self.precision})
+
+    def _right(self, network: Extractor, cue: Cue) -> Tensor:
+        images, shape, texture = self.source.variant(cue, self.pictures)
+        return self._scores(network, images).argmax(1) == (shape if cue == "shape" else texture)
+
+    def _scores(self, network: Extractor, images: Tensor) -> Tensor:
+        device = next(network.parameters()).device
+        with evaluation(network, self.precision):
+            parts = torch.split(images, self.batch_size)
+            return torch.cat([class_scores(network, part.to(device).float() / 255) for part in parts]).cpu()

@@ -1,0 +1,144 @@
+"""A child process that is a session of its own and whose whole process group ends with this process.
+
+A run may start processes of its own (one for each device). Killing the run alone leaves them behind, so signals go to
+the group. Where this process has no time left to send one (SIGKILL), the child sees the end of a pipe that only this
+process holds open, and ends its own group.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+JOB = "KDBIAS_JOB"
+_LIFELINE = "KDBIAS_LIFELINE"
+# Left behind by a fit over several processes, or by a launcher; a child would take itself for one of those processes.
+_DISTRIBUTED = (
+    "LOCAL_RANK",
+    "RANK",
+    "NODE_RANK",
+    "GROUP_RANK",
+    "ROLE_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "ROLE_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "PL_GLOBAL_SEED",
+    "PL_SEED_WORKERS",
+)
+# Each signal with the seconds that the leader has to end: Lightning leaves a fit in order on SIGINT.
+_ESCALATION = ((signal.SIGINT, 8.0), (signal.SIGTERM, 4.0), (signal.SIGKILL, 2.0))
+_FOLLOWERS = 0.5  # seconds that the rest of the group has when the leader is gone
+
+
+def run(command: Sequence[str], *, log: Path | None) -> int:
+    """Run a command to its end in a process group of its own and give its exit status.
+
+    ``log`` takes stdout and stderr, appended; None leaves them on this process's. However this function is left (an
+    interrupt, SIGTERM, any exception), the group gets SIGINT, then SIGTERM, then SIGKILL, and is gone.
+    """
+    read, write = os.pipe()
+    environment = {key: value for key, value in os.environ.items() if key not in _DISTRIBUTED}
+    environment |= {JOB: "1", _LIFELINE: str(read), "PYTHONUNBUFFERED": "1"}
+    try:
+        with _terminable(), _output(log) as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=None if output is None else subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(read,),
+                env=environment,
+            )
+            try:
+                return process.wait()
+            finally:
+                _end_group(process)
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def end_with_parent() -> None:
+    """In a child of ``run``: end this process group when the parent is gone. Elsewhere nothing.
+
+    Call it once, early; a process that starts itself again with ``os.exec*`` calls it after that.
+    """
+    lifeline = os.environ.pop(_LIFELINE, None)  # popped: this process's own children do not hold the pipe
+    if lifeline is not None:
+        threading.Thread(target=_watch, args=(int(lifeline),), name="lifeline", daemon=True).start()
+
+
+def last_lines(log: Path, begin: int = 0, count: int = 20) -> str:
+    """Give the last lines of a text file, of those after its first ``begin`` bytes."""
+    with log.open(encoding="utf-8", errors="replace") as file:
+        file.seek(begin)
+        return "".join(deque(file, maxlen=count)).rstrip()
+
+
+def _watch(lifeline: int) -> None:
+    os.read(lifeline, 1)  # nothing is ever written: this returns when the parent's end is closed
+    os.killpg(os.getpgrp(), signal.SIGTERM)
+    time.sleep(5)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+@contextmanager
+def _output(log: Path | None) -> Iterator[int | None]:
+    sys.stdout.flush()
+    if log is None:
+        yield None
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        yield file.fileno()
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Make SIGTERM an exception for the time being, so that it passes through ``finally``."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can set a handler
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End whatever is left of the group that ``process`` leads; after its own end, that is seldom anything."""
+    for number, patience in _ESCALATION:
+        if not _signal_group(process, number):
+            break
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+        end = time.monotonic() + _FOLLOWERS
+        while _signal_group(process, 0) and time.monotonic() < end:
+            time.sleep(0.02)
+    process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> bool:
+    process.poll()  # a leader that has ended and was not waited for still counts as a member
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):  # the group is gone; macOS says so by the second
+        return False
+    return True

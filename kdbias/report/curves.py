@@ -1,0 +1,81 @@
+"""Training curves."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from kdbias.report.style import CONTROL, canvas, legend_beside, look, seeds, styled
+
+Metrics = dict[str, npt.NDArray[np.float64]]
+"""Columns of a ``metrics.csv``, all of one length, NaN where a row has no value."""
+Runs = Metrics | Sequence[Metrics]
+"""One run, or several seeds of it."""
+
+
+def read_metrics(path: str | Path) -> Metrics:
+    """Read the ``metrics.csv`` of a run; a cell without a number is NaN."""
+    with Path(path).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = list(rows[0]) if rows else []
+    return {name: np.array([float(row[name]) if row[name] else np.nan for row in rows]) for name in names}
+
+
+def training_curves(networks: Mapping[str, Runs], *, control: Runs | None = None) -> Figure:
+    """Draw validation accuracy (%) and training loss by epochs done, a line a network, the control without teacher
+    beside it.
+
+    The loss of a distilled network has other terms than the control's: compare its course, not its height. Of several
+    seeds the line is the mean and the band goes from the lowest to the highest, over the epochs that all have
+    reached.
+    """
+    lines: list[tuple[str, list[Metrics], Mapping[str, Any]]] = [
+        (label, seeds(runs, dict), look(place)) for place, (label, runs) in enumerate(networks.items())
+    ]
+    if control is not None:
+        lines.append(("control, no teacher", seeds(control, dict), CONTROL))
+    with styled():
+        figure, (left, right) = canvas(1, 2, width=9.0)
+        for label, runs, style in lines:
+            _curve(left, "val/accuracy", 100.0, label, runs, style)
+            _curve(right, "train/loss", 1.0, label, runs, style)
+        left.set_ylabel("validation accuracy (%)")
+        right.set_ylabel("training loss")
+        for axes in (left, right):
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        legend_beside(right)
+    return figure
+
+
+def by_epoch(metrics: Metrics, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Give epochs done and the mean of ``name`` in each epoch that has a value of it.
+
+    Raises:
+        ValueError: the run has no such metric.
+    """
+    if name not in metrics or "epoch" not in metrics:
+        raise ValueError(f"no {name!r} by epoch among the metrics: {', '.join(sorted(metrics)) or 'none'}")
+    there = np.isfinite(metrics[name]) & np.isfinite(metrics["epoch"])
+    epochs, place = np.unique(metrics["epoch"][there], return_inverse=True)
+    return epochs + 1, np.bincount(place, metrics[name][there]) / np.bincount(place)
+
+
+def _curve(axes: Axes, name: str, factor: float, label: str, runs: Sequence[Metrics], style: Mapping[str, Any]) -> None:
+    curves = [by_epoch(run, name) for run in runs]
+    shortest = min(len(x) for x, _ in curves)
+    x = curves[0][0][:shortest]
+    y = factor * np.stack([curve[:shortest] for _, curve in curves])
+    plain = dict(style) | ({"marker": ""} if shortest > 25 else {})
+    if len(y) > 1:
+        axes.fill_between(x, y.min(0), y.max(0), color=style["color"], alpha=0.15, linewidth=0)
+        label = f"{label} ({len(y)} seeds)"
+    axes.plot(x, y.mean(0), label=label, **plain)

@@ -1,0 +1,151 @@
+"""One table, written for the terminal, as Markdown, HTML or CSV."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import rich.box
+import rich.table
+
+from kdbias.stats import Difference, Estimate
+
+Cell = str | int | float | Estimate | Difference
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a column is written: times ``scale``, with ``digits`` after the point; ``unit`` goes into the head."""
+
+    name: str
+    scale: float = 1.0
+    digits: int = 3
+    unit: str = ""
+
+    @property
+    def head(self) -> str:
+        """The name with the unit."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+
+def percent(name: str, digits: int = 1) -> Column:
+    """Give a column of shares (0 to 1) written in percent."""
+    return Column(name, scale=100.0, digits=digits, unit="%")
+
+
+def format_estimate(estimate: Estimate, scale: float = 1.0, digits: int = 3) -> str:
+    """Write ``90.1 [89.5, 90.6]``; ``90.1`` without an interval; ``-`` where it is refused (without the reason)."""
+    value, low, high = (f"{x * scale:.{digits}f}" for x in (estimate.value, estimate.low, estimate.high))
+    if estimate.refused:
+        return "-"
+    return value if math.isnan(estimate.low) else f"{value} [{low}, {high}]"
+
+
+def format_difference(difference: Difference, scale: float = 1.0, digits: int = 3) -> str:
+    """Write ``+1.2 [+0.3, +2.1]``, or ``no difference shown`` with the interval where it holds 0."""
+    estimate = difference.estimate
+    value, low, high = (f"{x * scale:+.{digits}f}" for x in (estimate.value, estimate.low, estimate.high))
+    if difference.shown:
+        return f"{value} [{low}, {high}]"
+    return difference.verdict if math.isnan(estimate.low) else f"{difference.verdict} [{low}, {high}]"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under ``columns``.
+
+    A refused estimate is written ``- (1)``, and its reason is note 1 under the table; equal reasons share a note.
+
+    Raises:
+        ValueError: a row has not as many cells as there are columns.
+    """
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"table {self.title!r} has {len(self.columns)} columns, a row has {len(row)} cells")
+
+    def text(self) -> tuple[list[list[str]], list[str]]:
+        """Give the cells as text, and the notes under them."""
+        reasons: list[str] = []
+        written = [[self._write(cell, col, reasons) for cell, col in zip(row, self.columns)] for row in self.rows]
+        return written, [f"({i}) {reason}" for i, reason in enumerate(reasons, 1)]
+
+    def _write(self, cell: Cell, column: Column, reasons: list[str]) -> str:
+        if isinstance(cell, str | int):
+            return str(cell)
+        if isinstance(cell, float):
+            return f"{cell * column.scale:.{column.digits}f}"
+        if isinstance(cell, Difference):
+            shown, reason = format_difference(cell, column.scale, column.digits), cell.estimate.reason
+        else:
+            shown, reason = format_estimate(cell, column.scale, column.digits), cell.reason
+        if not reason:
+            return shown
+        if reason not in reasons:
+            reasons.append(reason)
+        return f"{shown} ({reasons.index(reason) + 1})"
+
+    def rich(self) -> rich.table.Table:
+        """Give the table for a terminal."""
+        written, notes = self.text()
+        caption = "\n".join([*notes, *([self.caption] if self.caption else [])])
+        table = rich.table.Table(title=self.title, caption=caption or None, box=rich.box.SIMPLE, caption_justify="left")
+        for index, column in enumerate(self.columns):
+            table.add_column(column.head, justify="left" if index == 0 else "right")
+        for cells in written:
+            table.add_row(*(cell.replace("[", r"\[") for cell in cells))
+        return table
+
+    def markdown(self) -> str:
+        """Give the table as Markdown, with its title in bold over it and the notes under it."""
+        written, notes = self.text()
+        lines = [
+            [column.head for column in self.columns],
+            ["---", *["---:"] * (len(self.columns) - 1)],
+            *written,
+        ]
+        body = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
+        below = [*notes, *([self.caption] if self.caption else [])]
+        return "\n".join([f"**{self.title}**", "", *body, *(part for note in below for part in ("", note))]) + "\n"
+
+    def html(self) -> str:
+        """Give the table as an HTML ``<figure>`` without style; all text is escaped."""
+        written, notes = self.text()
+        head = "".join(f"<th>{html.escape(column.head)}</th>" for column in self.columns)
+        body = "\n".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>" for cells in written)
+        below = "".join(f"<p>{html.escape(note)}</p>" for note in [*notes, self.caption] if note)
+        return (
+            f"<figure>\n<table>\n<caption>{html.escape(self.title)}</caption>\n<thead><tr>{head}</tr></thead>\n"
+            f"<tbody>\n{body}\n</tbody>\n</table>\n<figcaption>{below}</figcaption>\n</figure>\n"
+        )
+
+    def csv(self) -> str:
+        """Give the table as CSV: full precision, unscaled; an estimate fills four (value, low, high, reason)."""
+        wide = [any(isinstance(row[i], Estimate | Difference) for row in self.rows) for i in range(len(self.columns))]
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        ends = ("", " low", " high", " reason")
+        heads = ([c.name + end for end in ends] if w else [c.name] for c, w in zip(self.columns, wide))
+        writer.writerow([name for part in heads for name in part])
+        for row in self.rows:
+            writer.writerow([field for cell, w in zip(row, wide) for field in _fields(cell, w)])
+        return out.getvalue()
+
+
+def _fields(cell: Cell, wide: bool) -> list[str]:
+    if isinstance(cell, Difference):
+        cell = cell.estimate
+    if isinstance(cell, Estimate):
+        numbers = (cell.value, cell.low, cell.high)
+        return [*("" if math.isnan(x) else repr(float(x)) for x in numbers), cell.reason]
+    return [str(cell), *([""] * 3 if wide else [])]

@@ -1,0 +1,178 @@
+"""One training run, from a composed config to ``result.json``."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from kdbias.build import build
+from kdbias.callbacks.result import environment, write_result
+from kdbias.callbacks.summary import closing_table
+from kdbias.checkpoint import load_student
+from kdbias.data.base import PictureData
+from kdbias.modules.distill import Distill
+from kdbias.ondemand import ensure_teacher
+from kdbias.probes.accuracy import AccuracyProbe
+from kdbias.probes.base import Result
+from kdbias.spec import plain, spec_hash
+from kdbias.teachers import Teacher, teacher_from_weights
+
+
+def build_data(cfg: DictConfig) -> PictureData:
+    """Build the data module that a config names."""
+    return PictureData(
+        build(plain(cfg.data)),
+        build(plain(cfg.augment)),
+        batch_size=cfg.batch_size,
+        eval_batch_size=cfg.eval_batch_size,
+        seed=cfg.seed,
+    )
+
+
+def build_teacher(cfg: DictConfig, data: PictureData) -> Teacher | None:
+    """Build the teacher that a config names, trained first where it is missing; None without one."""
+    if cfg.teacher.get("name") is None:
+        return None
+    spec = {**plain(cfg.teacher.model), "layers": plain(cfg.teacher).get("layers", "all")}
+    return teacher_from_weights(spec, data.info, ensure_teacher(cfg, Path(cfg.paths.teachers)), cfg.teacher.name)
+
+
+def module_spec(cfg: DictConfig, data: PictureData) -> dict[str, Any]:
+    """Plain types only: what the checkpoint keeps, and what ``load_student`` and resume need."""
+    return {
+        "name": cfg.name,
+        "model": plain(cfg.model),
+        "loss": plain(cfg.loss),
+        "optim": plain(cfg.optim),
+        "teacher": plain(cfg.teacher),
+        "data": data.info.to_dict(),
+        "seed": int(cfg.seed),
+        "compile": bool(cfg.compile),
+        "channels_last": cfg.trainer.channels_last in ("auto", True),
+        "hash": spec_hash(cfg),
+    }
+
+
+def build_many(group: DictConfig, **extra: Any) -> list[Any]:
+    """Build every entry of a multi-select group that has a ``_target_``; ``extra`` goes to each."""
+    return [build(node, **extra) for node in plain(group).values() if isinstance(node, dict) and "_target_" in node]
+
+
+def train(cfg: DictConfig) -> float:
+    """Train, test once, write ``result.json`` last; give the objective (best value on the validation split)."""
+    quiet()
+    run = Path(cfg.paths.run)
+    run.mkdir(parents=True, exist_ok=True)
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    data = build_data(cfg)
+    data.prepare_data()
+    teacher = build_teacher(cfg, data)
+    module = Distill(module_spec(cfg, data), teacher)
+    callbacks = build_many(cfg.get("callback") or OmegaConf.create())
+    loggers = build_many(cfg.get("logger") or OmegaConf.create(), run=str(run))
+    trainer: L.Trainer = build(
+        plain(cfg.trainer), run=str(run), epochs=cfg.epochs, callbacks=callbacks, loggers=loggers
+    )
+    if trainer.is_global_zero:
+        OmegaConf.save(cfg, run / "config.yaml", resolve=True)
+    last = run / "checkpoints" / "last.ckpt"
+    began = time.perf_counter()
+    resume = str(last) if cfg.resume and last.is_file() else None
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    return finish(cfg, trainer, module, data, time.perf_counter() - began)
+
+
+def finish(cfg: DictConfig, trainer: L.Trainer, module: Distill, data: PictureData, seconds: float) -> float:
+    """Test the best checkpoint on rank 0, write the result, print the closing table; give the objective."""
+    checkpoint = best_checkpoint(trainer.callbacks)  # type: ignore[attr-defined]
+    objective = float(checkpoint.best_model_score or "nan") if checkpoint else float("nan")
+    if not trainer.is_global_zero:
+        return objective
+    run = Path(cfg.paths.run)
+    limit = cfg.trainer.limit_test_batches
+    pictures = None if limit is None else int(limit * cfg.eval_batch_size)
+    tested = test_once(checkpoint.best_model_path if checkpoint else None, module, data, pictures)
+    tested.save(run / "probes")
+    metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+    payload = {
+        "name": cfg.name,
+        "objective": objective,
+        "objective_name": cfg.objective,
+        "test": tested.scalars,
+        "metrics": metrics,
+        "best_epoch": best_epoch(checkpoint),
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "seed": int(cfg.seed),
+        "parameters": sum(p.numel() for p in module.student.parameters()),
+        "teacher": module.teacher.name if module.teacher else None,
+        "spec_hash": spec_hash(cfg),
+        "spec": module.spec,
+        "precision": str(trainer.precision),
+        "processes": trainer.world_size,
+        "seconds": seconds,
+        "images_per_second": metrics.get("train/images_per_second"),
+        "environment": environment(),
+        "folder": str(run),
+    }
+    log_hparams(trainer, payload)
+    write_result(run / "result.json", payload)
+    Console().print(closing_table(payload))
+    return objective
+
+
+def quiet() -> None:
+    """Leave Lightning's notices out (devices, tips, an existing log folder); its warnings about the run stay."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+
+
+def best_checkpoint(callbacks: list[Callback]) -> ModelCheckpoint | None:
+    """Give the checkpoint callback that watches a metric, where there is one."""
+    found = [c for c in callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
+    return found[0] if found else None
+
+
+def best_epoch(checkpoint: ModelCheckpoint | None) -> int | None:
+    """The epoch, from 0, whose validation was best."""
+    if checkpoint is None or not checkpoint.best_model_path:
+        return None
+    import torch
+
+    return int(torch.load(checkpoint.best_model_path, weights_only=True, map_location="cpu")["epoch"])
+
+
+def test_once(path: str | None, module: Distill, data: PictureData, pictures: int | None) -> Result:
+    """Evaluate the student of a checkpoint (without one, the trained module's) on the test split, in fp32."""
+    device = module.device
+    student = load_student(path).to(device) if path else module.student.eval()
+    probe = AccuracyProbe(name="test")
+    return probe(student, data.batches("test", device=device, limit=pictures))
+
+
+def log_hparams(trainer: L.Trainer, payload: dict[str, Any]) -> None:
+    """Show the run in TensorBoard's hparams tab: its settings beside validation objective and test accuracy."""
+    spec = payload["spec"]
+    chosen = {
+        "name": payload["name"],
+        "seed": payload["seed"],
+        "teacher": payload["teacher"] or "none",
+        "lr": spec["optim"]["optimizer"]["lr"],
+        "weight_decay": spec["optim"]["optimizer"]["weight_decay"],
+        "terms": "+".join(name for name, node in spec["loss"].items() if isinstance(node, dict) and "_target_" in node),
+        "alpha": str(spec["loss"].get("alpha", "")),
+    }
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            scores = {"hp/objective": payload["objective"], "hp/test_accuracy": payload["test"]["accuracy"]}
+            logger.log_hyperparams(chosen, scores)

@@ -1,0 +1,131 @@
+"""What decides the result of a run: the resolved config without paths, logging and hardware, and a hash of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from enum import Enum
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+# Keys that do not change the result: where files lie, what is shown and measured on the way, and what computes it. Two
+# runs that differ in these alone are the same run, so a sweep does not repeat it and a resumed run may change them.
+# Precision and the limits of a smoke run do change the result and stay in.
+NEUTRAL = (
+    "hydra",
+    "paths",
+    "logger",
+    "name",
+    "resume",
+    "chosen",
+    "compile",
+    "eval_batch_size",
+    "probe_pictures",
+    "data.root",
+    "data.download",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.log_every",
+    "callback.*.folder",
+    "callback.*.folder",
+    "callback.checkpoint_last",
+    "callback.progress",
+    "callback.throughput",
+    "callback.probe*",
+    "teacher.data.root",
+    "teacher.data.download",
+)
+
+
+def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Give the resolved config as str, int, float, bool, None, list and dict only, as a checkpoint stores it.
+
+    Raises:
+        TypeError: a value is of another type; the error names its key.
+        omegaconf.errors.OmegaConfBaseException: an interpolation does not resolve.
+    """
+    return _plain_dict(_config(cfg), "", ())
+
+
+def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Give ``plain(cfg)`` without the keys of ``NEUTRAL``, and the content of ``teacher.weights`` for its path.
+
+    A weights file that is not there keeps its path. Whole floats become ints, so that 1 and 1.0 are the same.
+    """
+    found: dict[str, Any] = _whole(_plain_dict(_config(cfg), "", NEUTRAL))
+    teacher = found.get("teacher")
+    weights = teacher.get("weights") if isinstance(teacher, dict) else None
+    if isinstance(teacher, dict) and isinstance(weights, str) and Path(weights).is_file():
+        with Path(weights).open("rb") as file:
+            teacher["weights"] = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def spec_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
+    """Give 16 hex digits of the SHA-256 of ``spec(cfg)``; the same in every process and for every order of keys."""
+    return hashlib.sha256(json.dumps(spec(cfg), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differences(saved: DictConfig | Mapping[str, Any], now: DictConfig | Mapping[str, Any]) -> list[str]:
+    """Give one line ``key: saved value -> value now`` for each key in which two configs decide another result."""
+    before, after = flat(spec(saved)), flat(spec(now))
+    keys = sorted(before.keys() | after.keys())
+    absent = "(absent)"
+    return [
+        f"{key}: {before.get(key, absent)!r} -> {after.get(key, absent)!r}"
+        for key in keys
+        if before.get(key, absent) != after.get(key, absent)
+    ]
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give ``{"a.b": value}`` for nested dicts; lists and empty dicts are values."""
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = value
+    return out
+
+
+def _config(cfg: DictConfig | Mapping[str, Any]) -> DictConfig:
+    return cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
+
+
+def _plain_dict(node: DictConfig, prefix: str, skip: tuple[str, ...]) -> dict[str, Any]:
+    """Resolve a node key by key, so that a skipped key (say, one that only a running job can resolve) is not read."""
+    out: dict[str, Any] = {}
+    for key in node:
+        path = f"{prefix}{key!s}"
+        if not any(fnmatchcase(path, pattern) for pattern in skip):
+            out[str(key)] = "???" if OmegaConf.is_missing(node, key) else _plain(node[key], path, skip)
+    return out
+
+
+def _plain(value: Any, path: str, skip: tuple[str, ...]) -> Any:
+    if isinstance(value, DictConfig):
+        return _plain_dict(value, f"{path}.", skip)
+    if isinstance(value, ListConfig):
+        return [_plain(item, path, skip) for item in value]
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, PurePath):
+        return str(value)
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise TypeError(f"{path} must be str, int, float, bool, None, a list or a dict, got {type(value).__name__}")
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

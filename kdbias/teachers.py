@@ -1,0 +1,78 @@
+"""The teacher: a source of targets, not a part of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdbias.batch import DataInfo
+from kdbias.build import build
+from kdbias.checkpoint import architecture, load_teacher, read_spec
+from kdbias.features import Extractor, Features, NetworkInfo
+from kdbias.weights import load_state, read_weights
+
+
+class Teacher:
+    """A frozen network that gives targets: eval mode, no gradients, on whatever device its pictures are.
+
+    It is no ``nn.Module``, so that no checkpoint, optimiser, averaging or parameter count of the student's finds it; a
+    deep copy is the teacher itself.
+    """
+
+    def __init__(self, extractor: Extractor, name: str) -> None:
+        self.extractor = extractor.eval().requires_grad_(False)
+        self.name = name
+
+    @property
+    def info(self) -> NetworkInfo:
+        """What a loss may know of it."""
+        return self.extractor.info
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor) -> Features:
+        """Read ``image``, ``(B, C, H, W)`` in [0, 1], on its own device."""
+        if self.extractor.training:
+            self.extractor.eval()
+        if self.extractor.mean.device != image.device:
+            self.extractor.to(image.device)
+        return self.extractor(image)  # type: ignore[no-any-return]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:
+        return self
+
+
+def teacher_from_weights(spec: Mapping[str, Any], data: DataInfo, path: str | Path, name: str) -> Teacher:
+    """Build the network of ``spec`` for ``data`` with the weights at ``path``: a ``.safetensors`` file or a checkpoint.
+
+    A checkpoint of this package describes its own network and input, and is built by that; it must be the network that
+    ``spec`` names.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the weights are another network's, or for another number of classes.
+    """
+    if Path(path).suffix == ".ckpt" and Path(path).is_file():
+        return Teacher(_from_checkpoint(spec, data, path), name)
+    extractor: Extractor = build(architecture(spec), data)
+    state = read_weights(path, "teacher.weights")
+    return Teacher(load_state(extractor, state, "teacher.weights", fresh_head=extractor.info.classes is None), name)
+
+
+def _from_checkpoint(spec: Mapping[str, Any], data: DataInfo, path: str | Path) -> Extractor:
+    found = read_spec(path)["model"]["_target_"]
+    if found != spec["_target_"]:
+        raise ValueError(
+            f"teacher.weights: {path} holds a {found}, but the teacher is a {spec['_target_']}; "
+            "choose the teacher=... of that network, or other weights"
+        )
+    extractor = load_teacher(path)
+    if extractor.info.classes not in (None, data.classes):
+        raise ValueError(
+            f"teacher.weights: {path} classifies {extractor.info.classes} classes, the data has {data.classes}; "
+            "take weights trained on this data, or leave teacher.weights out to have the teacher trained"
+        )
+    return extractor.reading(layers=spec["layers"]) if "layers" in spec else extractor

@@ -1,0 +1,143 @@
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from kdbias.build import build
+from kdbias.callbacks.averaging import EMA
+from kdbias.callbacks.probe import ProbeCallback, history
+from kdbias.data.augment import Augment
+from kdbias.data.base import PictureData
+from kdbias.models.deit import vit
+from kdbias.probes.attention import AttentionProbe
+
+CONF = Path(__file__).parents[2] / "conf" / "callback"
+
+
+class Noise:
+    """Random pictures, 32 of each split."""
+
+    def __init__(self, info):
+        self.info = info
+
+    def prepare(self):
+        pass
+
+    def split(self, name):
+        generator = torch.Generator().manual_seed(len(name))
+        images = torch.randint(256, (32, 3, 32, 32), generator=generator, dtype=torch.uint8)
+        return images, torch.randint(10, (32,), generator=generator)
+
+
+class Small(L.LightningModule):
+    """A student with dropout, so that a random number drawn by anybody else shows in its weights."""
+
+    def __init__(self, info):
+        super().__init__()
+        self.student = vit(info, width=16, depth=2, heads=2, patch=8, drop_path=0.5)
+
+    def training_step(self, batch, batch_idx):
+        return torch.nn.functional.cross_entropy(self.student(batch.image).logits, batch.target)
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val/loss", self.training_step(batch, batch_idx))
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=1e-2)
+
+
+def train(info, folder, callbacks, epochs=3, loggers=False):
+    L.seed_everything(0)
+    module = Small(info)
+    data = PictureData(Noise(info), Augment(), batch_size=8, eval_batch_size=12, seed=0)
+    trainer = L.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        default_root_dir=folder,
+        callbacks=callbacks,
+        logger=loggers,
+        log_every_n_steps=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data)
+    return module, data
+
+
+def callback(probe=None, **settings):
+    probe = probe or AttentionProbe()
+    return ProbeCallback("attention", probe, figure="kdbias.report.attention.training", **settings)
+
+
+def test_training_is_the_same_bit_for_bit_with_and_without(tiny_info, tmp_path):
+    def drawing(network, batches):
+        torch.rand(3)
+        return AttentionProbe()(network, batches)
+
+    loggers = [TensorBoardLogger(tmp_path, version="", name="tb")]
+    plain, _ = train(tiny_info, tmp_path / "plain", [EMA(begin=0.0)])
+    probed, _ = train(tiny_info, tmp_path / "probed", [EMA(begin=0.0), callback(drawing, every=1)], loggers=loggers)
+    assert len(history(tmp_path / "probed" / "probes", "attention")) == 4
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, probed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("averaged_first", [True, False])
+def test_the_averaged_weights_are_probed_in_any_order_of_callbacks(tiny_info, tmp_path, averaged_first):
+    callbacks = [EMA(begin=0.5, decay=0.9), callback(every=1, pictures=20)]
+    module, data = train(tiny_info, tmp_path, callbacks if averaged_first else callbacks[::-1])
+    results = history(tmp_path / "probes", "attention")
+    assert [r.meta["weights"] for r in results] == ["initial", "current", "averaged", "averaged"]
+    after = AttentionProbe()(
+        module.student, data.batches("val", limit=20)
+    )  # training leaves the average in the student
+    np.testing.assert_array_equal(results[-1].arrays["distance"], after.arrays["distance"])
+    assert results[-1].meta["n"] == 20
+
+
+def test_epochs_files_scalars_and_figures(tiny_info, tmp_path):
+    loggers = [CSVLogger(tmp_path, version="", name="csv"), TensorBoardLogger(tmp_path, version="", name="tb")]
+    train(tiny_info, tmp_path, [callback(every=2)], epochs=3, loggers=loggers)
+    written = sorted(path.name for path in (tmp_path / "probes").iterdir())
+    assert written == [f"attention-epoch{k}.{kind}" for k in (0, 2, 3) for kind in ("json", "npz")]
+    results = history(tmp_path / "probes", "attention")
+    assert [(r.meta["epoch"], r.meta["step"]) for r in results] == [(0, 0), (2, 8), (3, 12)]
+    with (tmp_path / "csv" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["probe/attention/distance"]]
+    assert [int(row["step"]) for row in rows] == [0, 8, 12]
+    assert float(rows[-1]["probe/attention/distance"]) == pytest.approx(results[-1].scalars["distance"])
+    events = EventAccumulator(str(tmp_path / "tb")).Reload()
+    assert [image.step for image in events.Images("probe/attention")] == [0, 8, 12]
+
+
+def test_no_probe_before_training_unless_asked_nor_at_the_sanity_check(tiny_info, tmp_path):
+    train(tiny_info, tmp_path, [callback(every=5, initial=False)], epochs=1)
+    assert [r.meta["epoch"] for r in history(tmp_path / "probes", "attention")] == [1]
+
+
+def test_only_the_first_process_probes(tmp_path):
+    other = SimpleNamespace(is_global_zero=False, global_step=0, default_root_dir=tmp_path)
+    callback().on_train_start(other, None)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["probe_attention", "probe_cka"])
+def test_the_configs_build_and_run(name, tiny_info, tmp_path):
+    config = OmegaConf.merge({"probe_pictures": 16}, OmegaConf.load(CONF / f"{name}.yaml"))
+    spec = OmegaConf.to_container(config, resolve=True)
+    loggers = [TensorBoardLogger(tmp_path, version="", name="tb")]
+    train(tiny_info, tmp_path, [build(spec[name])], epochs=1, loggers=loggers)
+    assert len(history(tmp_path / "probes", spec[name]["name"])) == 2
+
+
+def test_bad_settings_are_named():
+    with pytest.raises(ValueError, match=r"callback\.probe_attention: every and pictures"):
+        callback(every=0)

@@ -1,0 +1,116 @@
+import io
+import time
+
+import lightning as L
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from kdbias.callbacks.progress import Bar, Lines, line, progress
+from kdbias.callbacks.throughput import Throughput
+
+
+class Toy(L.LightningModule):
+    """Logs under the names that the distillation module uses."""
+
+    def __init__(self, pause=0.0):
+        super().__init__()
+        self.student = nn.Linear(2, 1)
+        self.pause = pause
+
+    def training_step(self, batch, batch_idx):
+        loss = self.student(batch[0]).square().sum()
+        self.log("train/loss_step", loss, prog_bar=True)
+        self.log("loss/kl", 0.25, prog_bar=True)
+        return loss
+
+    def on_train_epoch_end(self):
+        self.log("train/loss", 0.5)
+        self.log("train/kl", 0.25)
+
+    def validation_step(self, batch, batch_idx):
+        time.sleep(self.pause)
+        self.log("val/accuracy", 0.75, prog_bar=True)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(folder, *callbacks, epochs=2, pause=0.0, **options):
+    trainer = L.Trainer(
+        default_root_dir=folder,
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        callbacks=list(callbacks),
+        **options,
+    )
+    loader = DataLoader(TensorDataset(torch.randn(8, 2)), batch_size=2)
+    trainer.fit(Toy(pause), loader, loader)
+    return trainer
+
+
+def test_one_line_an_epoch(tmp_path, capsys):
+    fit(tmp_path, Lines(), Throughput(), epochs=3)
+    lines = [row for row in capsys.readouterr().out.splitlines() if row.startswith("epoch")]
+    assert [row.split("  ")[0] for row in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    for row in lines:
+        assert "loss 0.500 (kl 0.250)" in row
+        assert "val accuracy 0.7500" in row
+        assert "images/s" in row
+
+
+def test_epochs_without_validation_show_no_old_accuracy(tmp_path, capsys):
+    fit(tmp_path, Lines(), epochs=3, check_val_every_n_epoch=2)
+    lines = [row for row in capsys.readouterr().out.splitlines() if row.startswith("epoch")]
+    assert ["val accuracy" in row for row in lines] == [False, True, False]
+
+
+def test_line_shows_what_there_is():
+    assert line(3, -1, {}, validated=True, seconds=2.0) == "epoch 3  2 s"
+    values = {"train/loss": torch.tensor(1.5), "train/ce": torch.tensor(1.0), "val/accuracy": torch.tensor(0.5)}
+    text = "epoch 1/2  loss 1.500 (ce 1.000)  val accuracy 0.5000  7 s"
+    assert line(1, 2, values, validated=True, seconds=7.0) == text
+
+
+def test_bar_shows_loss_parts_accuracy_and_rate(tmp_path, monkeypatch):
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=200)
+    monkeypatch.setattr("lightning.pytorch.callbacks.progress.rich_progress.get_console", lambda: console)
+    monkeypatch.setattr("kdbias.callbacks.progress.REFRESH", 0.0)
+    fit(tmp_path, Bar(), Throughput(), epochs=2)
+    text = screen.getvalue()
+    for shown in ("Epoch 1/1", "loss: ", "kl: 0.250", "accuracy: 0.750", "images/s: "):
+        assert shown in text
+    assert "it/s" not in text
+
+
+def test_bar_reads_values_at_most_every_half_second(tmp_path):
+    bar = Bar()
+    trainer = fit(tmp_path, bar)
+    bar._read_at = time.monotonic()
+    bar._read = {"kept": 1.0}
+    assert bar.get_metrics(trainer, trainer.lightning_module) == {"kept": 1.0}
+    bar._read_at -= 1.0
+    assert bar.get_metrics(trainer, trainer.lightning_module)["kl"] == pytest.approx(0.25)
+
+
+def test_style_follows_the_terminal(monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False)
+    assert isinstance(progress(), Lines)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert isinstance(progress(), Bar)
+    assert isinstance(progress(style="lines"), Lines)
+
+
+def test_throughput_leaves_validation_out(tmp_path):
+    trainer = fit(tmp_path, Throughput(), epochs=1, pause=0.25, enable_progress_bar=False)
+    seconds = float(trainer.callback_metrics["train/seconds"])
+    assert 0 < seconds < 1.0
+    assert float(trainer.callback_metrics["train/images_per_second"]) == pytest.approx(8 / seconds, rel=0.2)
+    assert "train/peak_memory" not in trainer.callback_metrics

@@ -1,0 +1,84 @@
+"""A small right config that tests of its check change, and builders as they will come."""
+
+import copy
+import functools
+import operator
+from typing import Any, ClassVar
+
+from omegaconf import DictConfig, OmegaConf
+from timm.models.vision_transformer import VisionTransformer
+
+from kdbias.features import Extractor
+from kdbias.losses.base import LossTerm
+
+Mistake = tuple[dict[str, Any], str, tuple[str, ...]]
+"""Changes to the config, the full key that is named, what the message says."""
+
+BASE = {
+    "data": {"_target_": "kdbias.data.cues.cues", "train": 600, "val": 100},
+    "augment": {"_target_": "kdbias.data.augment.Augment"},
+    "model": {"_target_": "kdbias.models.deit.vit", "width": 16, "depth": 2, "heads": 2, "distilled": True},
+    "teacher": {
+        "name": "small",
+        "model": {"_target_": "kdbias.models.resnet_cifar.small_cnn", "widths": [4, 8]},
+        "layers": "all",
+        "weights": None,
+        "recipe": "teacher_small",
+        "epochs": None,
+    },
+    "loss": {
+        "alpha": 0.5,
+        "ce": {"_target_": "kdbias.losses.ce.CE", "weight": "${complement:${loss.alpha}}", "dist": False},
+        "kl": {"_target_": "kdbias.losses.kl.KL", "weight": "${loss.alpha}", "temperature": 4.0},
+    },
+    "optim": {
+        "optimizer": {"_target_": "kdbias.modules.optim.adamw", "lr": 1e-3, "weight_decay": 0.05},
+        "schedule": {"_target_": "kdbias.modules.schedules.warmup_cosine", "warmup": 0.05},
+        "clip": 1.0,
+    },
+    "trainer": {"_target_": "kdbias.modules.trainer.trainer", "accelerator": "cpu", "devices": 1, "num_nodes": 1},
+    "epochs": 2,
+    "batch_size": 50,
+    "eval_batch_size": 50,
+    "paths": {"run": None},
+}
+
+
+class Needy(LossTerm):
+    """A term that needs what its subclass says, and reads nothing."""
+
+
+class Dense(Needy):
+    needs: ClassVar[frozenset[str]] = frozenset({"dense"})
+
+
+class Attention(Needy):
+    needs: ClassVar[frozenset[str]] = frozenset({"qkv"})
+
+
+def headless(
+    data, *, size: int = 28, patch: int = 14, dynamic: bool = False, patch_drop_rate: float = 0.0, layers="all"
+) -> Extractor:
+    """A vision transformer without classifier, as DINOv2 is."""
+    network = VisionTransformer(
+        img_size=size, patch_size=patch, embed_dim=16, depth=2, num_heads=2, num_classes=0, dynamic_img_size=dynamic
+    )
+    return Extractor(network, mean=data.mean, std=data.std, size=size, resize=True, layers=layers)
+
+
+def other_classes(data, *, layers="all") -> Extractor:
+    """A classifier of 7 classes whatever the data."""
+    network = VisionTransformer(img_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2, num_classes=7)
+    return Extractor(network, mean=data.mean, std=data.std, size=32, layers=layers)
+
+
+def config(changes: dict[str, Any] | None = None, drop: str = "") -> DictConfig:
+    """Give the base config with some keys set (a mapping replaces what was there), and without one key."""
+    base = copy.deepcopy(BASE)
+    if drop:
+        *parents, last = drop.split(".")
+        del functools.reduce(operator.getitem, parents, base)[last]
+    cfg = OmegaConf.create(base)
+    for key, value in (changes or {}).items():
+        OmegaConf.update(cfg, key, value, merge=False, force_add=True)
+    return cfg

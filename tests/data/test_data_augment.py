@@ -1,0 +1,115 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as reference
+
+from kdbias.data.augment import Augment, to_float
+
+FILL = torch.tensor([125, 123, 114], dtype=torch.uint8)
+ALL = Augment(rotate=10, translate=0.1, cutout=8, erasing=0.5, mix_probability=1.0)
+
+
+@pytest.fixture
+def pictures():
+    return torch.randint(0, 256, (9, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def drawn(augment, step=0):
+    return augment.draw(9, 32, seed=3, epoch=1, step=step)
+
+
+def test_conversion_is_torchvisions(pictures):
+    assert torch.equal(to_float(pictures), reference.to_dtype(pictures, torch.float32, scale=True))
+    assert to_float(pictures.new_full((1,), 255)) == 1
+
+
+def test_all_off_is_the_plain_picture(pictures):
+    off = Augment(crop=0, flip=False, erasing=0, mixup=0, cutmix=0)
+    student, teacher = off.views(pictures, drawn(off), FILL)
+    assert torch.equal(student, to_float(pictures))
+    assert teacher is student
+
+
+def test_draws_are_a_function_of_seed_epoch_and_step():
+    first, again, other = drawn(ALL), drawn(ALL), drawn(ALL, step=1)
+    for key in ("motion", "corner", "flip", "cutout", "erasing"):
+        assert np.array_equal(getattr(first, key), getattr(again, key))
+        assert not np.array_equal(getattr(first, key), getattr(other, key))
+    assert first.mix == again.mix != other.mix
+
+
+@pytest.mark.parametrize("off", ["crop", "flip", "rotate", "cutout", "erasing", "mixup"])
+def test_switching_a_stage_off_leaves_other_draws_alone(off):
+    first, other = drawn(ALL), drawn(replace(ALL, **{off: 0}))
+    touched = {"crop": "corner", "rotate": "motion", "mixup": "mix"}.get(off, off)
+    for key in {"motion", "corner", "flip", "cutout", "erasing"} - {touched}:
+        assert np.array_equal(getattr(first, key), getattr(other, key))
+
+
+def test_crop_and_flip_draws_are_uniform():
+    draws = Augment().draw(20_000, 32, seed=0, epoch=0, step=0)
+    assert np.bincount(draws.corner.ravel(), minlength=9) / 40_000 == pytest.approx(np.full(9, 1 / 9), abs=0.01)
+    assert draws.flip.mean() == pytest.approx(0.5, abs=0.015)
+
+
+def test_the_stages_in_order_give_pictures_in_range(pictures):
+    student, teacher = ALL.views(pictures, drawn(ALL), FILL)
+    assert student.shape == (8, 3, 32, 32)
+    assert student.dtype == torch.float32
+    assert 0 <= student.min() < student.max() <= 1
+    assert teacher is student
+
+
+def test_photometric_view_differs_only_where_something_was_painted(pictures):
+    augment = replace(ALL, view="photometric", mixup=0, cutmix=0)
+    draws = drawn(augment)
+    student, teacher = augment.views(pictures, draws, FILL)
+    bare = replace(augment, cutout=0, erasing=0)
+    assert torch.equal(teacher, bare.views(pictures, drawn(bare), FILL)[0])
+    changed = (student != teacher).any(dim=1)
+    for boxes in (draws.cutout, draws.erasing):
+        for row, (top, left, bottom, right) in enumerate(boxes.tolist()):
+            changed[row, top:bottom, left:right] = False
+    assert not changed.any()
+    assert not torch.equal(student, teacher)
+
+
+def test_photometric_view_is_mixed_with_the_same_share(pictures):
+    augment = replace(ALL, view="photometric")
+    bare = replace(augment, cutout=0, erasing=0)
+    assert torch.equal(augment.views(pictures, drawn(augment), FILL)[1], bare.views(pictures, drawn(bare), FILL)[0])
+
+
+def test_photometric_view_without_painting_is_the_same_tensor(pictures):
+    augment = Augment(erasing=0, view="photometric")
+    student, teacher = augment.views(pictures, drawn(augment), FILL)
+    assert teacher is student
+
+
+def test_clean_view_is_untouched(pictures):
+    augment = replace(ALL, view="clean")
+    student, teacher = augment.views(pictures, drawn(augment), FILL)
+    assert torch.equal(teacher, to_float(pictures[1:]))
+    assert not torch.equal(student, teacher)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crop": -1}, "augment.crop must not be negative"),
+        ({"erasing": 1.5}, r"augment.erasing must lie in \[0, 1\]"),
+        ({"mix_probability": -0.1}, "augment.mix_probability"),
+        ({"view": "other"}, "augment.view must be one of same, photometric, clean"),
+    ],
+)
+def test_a_value_out_of_range_is_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Augment(**settings)
+
+
+def test_mixes_only_where_something_is_mixed():
+    assert Augment().mixes
+    assert not Augment(mix_probability=0).mixes
+    assert not Augment(mixup=0, cutmix=0).mixes

@@ -1,0 +1,82 @@
+import pickle
+
+import pytest
+import torch
+from torchvision.datasets import CIFAR10, CIFAR100
+
+from kdbias.data.cifar import CIFAR100_NAMES, cifar10, cifar100
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(self):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(CIFAR10, "download", refuse)
+
+
+def test_what_is_known_without_the_files(tmp_path):
+    info = cifar10(root=str(tmp_path)).info
+    assert (info.channels, info.size, info.classes, info.train) == (3, 32, 10, 45_000)
+    assert info.names[3] == "cat"
+    assert (info.mean, info.std) == ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+    assert cifar100(root=str(tmp_path), val=1_000, limit=600).info.train == 600
+    assert cifar100(root=str(tmp_path)).info.classes == 100
+    assert sorted(CIFAR100_NAMES) == list(CIFAR100_NAMES)
+
+
+@pytest.mark.parametrize(("builder", "folder"), [(cifar10, "cifar-10-batches-py"), (cifar100, "cifar-100-python")])
+def test_offline_the_error_names_path_and_remedies(builder, folder, tmp_path, no_network):
+    source = builder(root=str(tmp_path))
+    with pytest.raises(FileNotFoundError) as raised:
+        source.prepare()
+    for part in (str(tmp_path / folder), "no route to host", "data.root", "KDBIAS_DATA", "data=cues"):
+        assert part in str(raised.value)
+
+
+def test_without_download_nothing_is_fetched(tmp_path, no_network):
+    with pytest.raises(FileNotFoundError, match=r"data\.download is false"):
+        cifar10(root=str(tmp_path), download=False).prepare()
+
+
+def test_reading_before_preparing_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="not downloaded yet"):
+        cifar10(root=str(tmp_path)).split("train")
+
+
+def test_files_are_read_as_they_lie(tmp_path, monkeypatch):
+    """CIFAR-100's layout, made small: one file a split, labels under fine_labels."""
+    monkeypatch.setattr(CIFAR100, "_check_integrity", lambda self: True)
+    monkeypatch.setattr(CIFAR100, "_load_meta", lambda self: None)
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    pictures = torch.randint(0, 256, (50_000, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.randint(0, 100, (50_000,))
+    for name, count in (("train", 50_000), ("test", 100)):
+        entry = {"data": pictures[:count].flatten(1).numpy(), "fine_labels": labels[:count].tolist()}
+        (folder / name).write_bytes(pickle.dumps(entry))
+    source = cifar100(root=str(tmp_path), limit=200)
+    source.prepare()
+    read, read_labels = source.split("test")
+    assert torch.equal(read, pictures[:100])
+    assert torch.equal(read_labels, labels[:100])
+    train, val = source.split("train"), source.split("val")
+    assert len(train[0]) == source.info.train == 200
+    assert len(val[0]) == 5_000
+    together = torch.cat([train[0], val[0]]).flatten(1)[:, :8].contiguous().view(torch.int64)
+    assert len(together.unique()) == 5_200
+
+
+def test_real_cifar10(shared_data):
+    source = cifar10(root=str(shared_data), download=False)
+    source.prepare()
+    splits = {name: source.split(name) for name in ("train", "val", "test")}
+    assert [len(pictures) for pictures, _ in splits.values()] == [45_000, 5_000, 10_000]
+    assert torch.bincount(splits["test"][1]).tolist() == [1_000] * 10
+    counts = torch.bincount(splits["train"][1]) + torch.bincount(splits["val"][1])
+    assert counts.tolist() == [5_000] * 10
+    grey = torch.arange(256) / 255
+    for channel, (mean, std) in enumerate(zip(source.info.mean, source.info.std, strict=True)):
+        share = torch.bincount(splits["train"][0][:, channel].flatten(), minlength=256) / (45_000 * 32 * 32)
+        assert (share * grey).sum().item() == pytest.approx(mean, abs=1e-3)
+        assert (share * (grey - mean) ** 2).sum().sqrt().item() == pytest.approx(std, abs=1e-3)

@@ -1,0 +1,149 @@
+"""What every term of conf/loss must keep: the tests list the folder, so a new yaml is tested because it exists."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from kdbias import resolvers
+from kdbias.batch import Batch
+from kdbias.build import build
+from kdbias.features import Features
+from kdbias.losses.base import LossTerm, Total
+
+FOLDER = Path(__file__).parents[2] / "conf" / "loss"
+FILES = sorted(FOLDER.glob("*.yaml"))
+NAMES = [f.stem for f in FILES]
+
+
+def term_of(name: str) -> LossTerm:
+    """Build the term of conf/loss/<name>.yaml as a run would, its interpolations resolved."""
+    resolvers.register()
+    root = OmegaConf.create({"loss": OmegaConf.load(FOLDER / f"{name}.yaml")})
+    plain = OmegaConf.to_container(root, resolve=True)
+    return build(plain["loss"][name])
+
+
+# A term that compares pictures with one another gathers across processes instead: see ``gather`` there.
+PER_SAMPLE = [name for name in NAMES if not hasattr(term_of(name), "gather")]
+
+
+@pytest.fixture(params=[False, True], ids=["cls", "dist"])
+def two(request, pair):
+    return pair(has_dist=request.param)
+
+
+def ready(name: str, two) -> LossTerm:
+    term = term_of(name)
+    torch.manual_seed(0)
+    term.build(two.student.info, two.teacher.info, two.info)
+    return term
+
+
+def run(term: LossTerm, two, batch: Batch, progress: float = 1.0) -> Tensor:
+    return term(two.student(batch.image), two.teacher(batch.teacher_image), batch, progress)
+
+
+def floating(features: Features, dtype: torch.dtype) -> Features:
+    def one(value):
+        if isinstance(value, tuple):
+            return tuple(one(v) for v in value)
+        return value.to(dtype) if isinstance(value, Tensor) else value
+
+    return replace(features, **{k: one(v) for k, v in vars(features).items()})
+
+
+def test_the_folder_is_found():
+    assert {"ce", "kl", "hard_kl", "dkd"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_term_has_the_key_of_its_file(name):
+    assert isinstance(term_of(name), LossTerm)
+    assert any(term_of(name).schedule(step / 1000) > 0 for step in range(1000))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_finite_scalar_in_fp32(name, two):
+    loss = run(ready(name, two), two, two.batch())
+    assert (loss.shape, loss.dtype) == ((), torch.float32)
+    assert loss.isfinite()
+    assert loss != 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bf16_features_under_autocast_give_what_fp32_gives(name, two):
+    """The features are rounded once; the maths is not, whatever the caller's autocast says."""
+    term, batch = ready(name, two), two.batch()
+    student, teacher = (floating(n(batch.image), torch.bfloat16) for n in (two.student, two.teacher))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = term(student, teacher, batch, 1.0)
+    exact = term(floating(student, torch.float32), floating(teacher, torch.float32), batch, 1.0)
+    assert mixed.dtype == torch.float32
+    assert torch.equal(mixed, exact)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_reaches_the_trunk_and_not_the_teacher(name, two):
+    run(ready(name, two), two, two.batch()).backward()
+    for parameter in two.student.trunk.parameters():
+        assert parameter.grad.isfinite().all()
+        assert parameter.grad.norm() > 0
+    assert [p.grad for p in two.teacher.parameters()] == [None] * len(list(two.teacher.parameters()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_it_owns_learns(name, two):
+    """In the total it is registered, so the optimiser sees it."""
+    term = ready(name, two)
+    total = Total({name: term})
+    assert {id(p) for p in term.parameters()} == {id(p) for p in total.parameters()}
+    run(term, two, two.batch()).backward()
+    for key, parameter in term.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.abs().sum() > 0, key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_mixed_labels_work_or_are_refused(name, two):
+    term, batch = ready(name, two), two.batch(mixed=True)
+    if term.hard:
+        with pytest.raises(ValueError, match="MixUp"):
+            run(term, two, batch)
+    else:
+        assert run(term, two, batch).isfinite()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_it_needs_is_named(name, two):
+    """Without a teacher a run stops when it is built, and says which term asked for what."""
+    term = term_of(name)
+    known = {"logits", "pooled", "tokens", "dense", "qkv", "hard_target"}
+    assert term.needs <= known
+    if term.needs - {"hard_target"}:
+        with pytest.raises(ValueError, match=f"loss.{name} needs a teacher"):
+            Total({name: term}).build(two.student.info, None, two.info)
+    else:
+        batch = two.batch()
+        assert term(two.student(batch.image), None, batch, 1.0).isfinite()
+
+
+@pytest.mark.parametrize("name", PER_SAMPLE)
+@pytest.mark.parametrize("mixed", [False, True])
+def test_two_halves_equal_the_whole(name, mixed, two):
+    """A per-sample term is a mean over pictures, so that two processes with half a batch each train as one does."""
+    term, batch = ready(name, two), two.batch(mixed=mixed)
+    if mixed and term.hard:
+        batch = two.batch(seed=1)
+    halves = [Batch(*(part[i : i + 8] for part in batch)) for i in (0, 8)]
+
+    def gradient(loss: Tensor) -> Tensor:
+        owned = [*two.student.trunk.parameters(), *term.parameters()]
+        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, owned)])
+
+    whole, parts = run(term, two, batch), [run(term, two, half) for half in halves]
+    torch.testing.assert_close(sum(parts) / 2, whole, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(sum(map(gradient, parts)) / 2, gradient(whole), rtol=1e-4, atol=1e-6)

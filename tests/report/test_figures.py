@@ -1,0 +1,141 @@
+import io
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from kdbias.probes.base import Result
+from kdbias.report import attention, cka, curves, style
+
+
+def attention_result(level=3.0, seed=0, epoch=0, layers=6):
+    distance = level + np.random.default_rng(seed).uniform(-0.5, 0.5, (layers, 3))
+    uniform = {"uniform_distance": np.array(4.136), "uniform_entropy": np.array(np.log(64))}
+    return Result(
+        "attention", {}, {"distance": distance, "entropy": distance / 2, **uniform}, {"n": 1024, "epoch": epoch}
+    )
+
+
+def cka_result(rows=6, columns=6, n=2048, epoch=0):
+    matrix = np.linspace(-0.1, 1, rows * columns).reshape(rows, columns)
+    return Result("cka", {}, {"cka": matrix}, {"n": n, "estimator": "debiased", "epoch": epoch})
+
+
+def run(accuracy, epochs=4):
+    nan = np.nan
+    rows = [(e, nan, 2.0 - e / 10) for e in range(epochs)] + [(e, accuracy + e / 100, nan) for e in range(epochs)]
+    return dict(zip(("epoch", "val/accuracy", "train/loss"), np.array(rows).T, strict=True))
+
+
+SEEDS = [attention_result(seed=s) for s in range(3)]
+DRAWINGS = {
+    "distance": lambda: attention.distance_by_layer({"student": SEEDS}, control=SEEDS[:2], initial=SEEDS[0]),
+    "entropy": lambda: attention.entropy_by_layer({"student": SEEDS[0]}),
+    "heads": lambda: attention.sorted_heads({"a": SEEDS, "b": SEEDS[1]}, control=SEEDS[2]),
+    "attention training": lambda: attention.training([attention_result(epoch=e) for e in range(15)]),
+    "cka": lambda: cka.heat_map(cka_result(12, 12)),
+    "cka panels": lambda: cka.panels({"a": cka_result(12, 4), "b": cka_result(12, 4)}, other="teacher"),
+    "cka training": lambda: cka.training([cka_result(), cka_result(epoch=3)]),
+    "curves": lambda: curves.training_curves({"student": [run(0.7), run(0.8)]}, control=run(0.6)),
+}
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(mpl.text.Text) if text.get_text()]
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_every_figure_has_labelled_axes_and_renders_the_same_twice(name):
+    before = dict(mpl.rcParams)
+    figure = DRAWINGS[name]()
+    for axes in figure.axes:
+        assert axes.get_ylabel()
+        assert axes.get_xlabel() or axes.get_label() == "<colorbar>"
+    png = style.rendered(figure)
+    assert style.rendered(DRAWINGS[name]()) == png
+    assert dict(mpl.rcParams) == before
+    picture = imread(io.BytesIO(png))
+    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    assert (border[:, :3] == 1).all()  # nothing is cut off at the edge
+
+
+def line(axes, label):
+    return next(found for found in axes.lines if found.get_label() == label)
+
+
+def test_distance_shows_means_bands_the_uniform_line_control_and_untrained():
+    figure = DRAWINGS["distance"]()
+    axes = figure.axes[0]
+    runs = np.stack([r.arrays["distance"].mean(1) for r in SEEDS])
+    np.testing.assert_allclose(line(axes, "student (3 seeds)").get_ydata(), runs.mean(0))
+    np.testing.assert_allclose(line(axes, "control, no teacher (2 seeds)").get_ydata(), runs[:2].mean(0))
+    np.testing.assert_allclose(line(axes, "untrained").get_ydata(), runs[0])
+    assert any(list(found.get_ydata()) == [4.136, 4.136] for found in axes.lines)
+    assert "uniform attention, 4.14" in texts(figure)
+    assert axes.get_ylabel() == "mean attention distance (patches)"
+    band = axes.collections[0].get_paths()[0].get_extents()
+    assert (band.ymin, band.ymax) == pytest.approx((runs.min(), runs.max()))
+
+
+def test_heads_are_sorted_within_each_seed():
+    heads = line(DRAWINGS["heads"]().axes[0], "a (3 seeds)")
+    expected = np.mean([np.sort(r.arrays["distance"].ravel()) for r in SEEDS], axis=0)
+    np.testing.assert_allclose(heads.get_ydata(), expected)
+
+
+def test_cka_says_how_many_pictures_and_puts_the_first_network_across():
+    figure = cka.heat_map(cka_result(4, 3, n=1234), name="student", other="teacher")
+    axes = figure.axes[0]
+    assert "n = 1,234 pictures" in axes.get_title(loc="left")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("layer of student", "layer of teacher")
+    assert axes.images[0].get_array().shape == (3, 4)
+    assert axes.images[0].get_clim() == (0, 1)
+    numbers = {text.get_position(): text.get_text() for text in axes.texts}
+    assert numbers[3, 0] == f"{cka_result(4, 3).arrays['cka'][3, 0]:.2f}"
+
+
+def test_curves_count_epochs_done_in_percent_and_end_with_the_shortest_seed():
+    figure = curves.training_curves({"student": [run(0.7), run(0.8, epochs=3)]}, control=run(0.6))
+    student = line(figure.axes[0], "student (2 seeds)")
+    np.testing.assert_allclose(student.get_xdata(), [1, 2, 3])
+    np.testing.assert_allclose(student.get_ydata(), [75, 76, 77])
+    with pytest.raises(ValueError, match="no 'val/accuracy' by epoch among the metrics: epoch"):
+        curves.training_curves({"student": {"epoch": np.zeros(1)}})
+
+
+def test_metrics_come_from_the_csv_of_a_run(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,step,train/loss,val/accuracy\n0,9,2.5,\n0,9,1.5,\n0,19,,0.25\n1,29,1.0,\n")
+    metrics = curves.read_metrics(path)
+    epochs, loss = curves.by_epoch(metrics, "train/loss")
+    assert (epochs.tolist(), loss.tolist()) == ([1, 2], [2.0, 1.0])
+    assert curves.by_epoch(metrics, "val/accuracy")[1].tolist() == [0.25]
+
+
+def test_nothing_to_draw_is_an_error():
+    with pytest.raises(ValueError, match="nothing to draw"):
+        attention.distance_by_layer({})
+    with pytest.raises(ValueError, match="nothing to draw"):
+        cka.panels({})
+
+
+def luminance(colour):
+    channels = np.array(mpl.colors.to_rgb(colour))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def test_text_is_dark_on_white_and_lines_can_be_seen():
+    for colour, least in [(style.INK, 7), (style.QUIET, 4.5), *((c, 2.3) for c in style.COLOURS)]:
+        assert 1.05 / (luminance(colour) + 0.05) > least, colour
+
+
+def test_save_takes_png_and_svg(tmp_path):
+    figure = DRAWINGS["entropy"]()
+    svg = style.save(figure, tmp_path / "a.svg").read_text()
+    assert "mean attention entropy (nats)" in svg
+    assert style.save(DRAWINGS["entropy"](), tmp_path / "b.svg").read_text() == svg
+    assert style.save(figure, tmp_path / "figures" / "a.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match=r"saved as \.png or \.svg"):
+        style.save(figure, tmp_path / "a.jpg")

@@ -1,0 +1,86 @@
+"""The table: how numbers, refusals and differences are written, and the four forms."""
+
+import csv
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from kdbias.report.table import Column, Table, format_difference, format_estimate, percent
+from kdbias.stats import Difference, Estimate
+
+REFUSED = Estimate.refuse("clean accuracy is not above chance")
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table(
+        "Runs",
+        [Column("run"), percent("accuracy"), Column("transfer", digits=2)],
+        [
+            ["control", Estimate(0.901, 0.895, 0.906), REFUSED],
+            ["a|b <kl> [x]", Estimate(0.5, 0.25, 0.75), REFUSED],
+            ["gain", Difference(Estimate(0.02, 0.01, 0.03), 0.04), "n/a"],
+        ],
+        caption="3 seeds",
+    )
+
+
+def test_an_estimate_is_written_with_its_interval() -> None:
+    assert format_estimate(Estimate(0.901, 0.895, 0.906), scale=100, digits=1) == "90.1 [89.5, 90.6]"
+
+
+def test_an_estimate_of_one_seed_has_no_brackets() -> None:
+    assert format_estimate(Estimate(0.901, math.nan, math.nan, "one seed"), scale=100, digits=1) == "90.1"
+
+
+def test_a_difference_inside_the_noise_is_not_printed_as_a_number() -> None:
+    inside = Difference(Estimate(0.0006, -0.003, 0.004), 0.7)
+    assert format_difference(inside, scale=100, digits=2) == "no difference shown [-0.30, +0.40]"
+    outside = Difference(Estimate(0.02, 0.01, 0.03), 0.01)
+    assert format_difference(outside, scale=100, digits=1) == "+2.0 [+1.0, +3.0]"
+
+
+def test_equal_reasons_share_a_note(table: Table) -> None:
+    written, notes = table.text()
+    assert [row[2] for row in written] == ["- (1)", "- (1)", "n/a"]
+    assert notes == ["(1) clean accuracy is not above chance"]
+
+
+def test_markdown_has_one_line_a_row_and_escapes_bars(table: Table) -> None:
+    lines = table.markdown().splitlines()
+    assert lines[2:4] == ["| run | accuracy (%) | transfer |", "| --- | ---: | ---: |"]
+    assert lines[4] == "| control | 90.1 [89.5, 90.6] | - (1) |"
+    assert lines[5].startswith(r"| a\|b <kl> [x] |")
+    assert lines[-1] == "3 seeds"
+
+
+def test_html_escapes(table: Table) -> None:
+    text = table.html()
+    assert "a|b &lt;kl&gt; [x]" in text
+    assert text.count("<tr>") == 4
+    assert "not above chance" in text
+
+
+def test_csv_reads_back_with_full_precision(table: Table) -> None:
+    rows = list(csv.DictReader(io.StringIO(table.csv())))
+    assert float(rows[0]["accuracy"]) == 0.901
+    assert float(rows[0]["accuracy high"]) == 0.906
+    assert rows[0]["transfer"] == ""
+    assert rows[0]["transfer reason"] == REFUSED.reason
+    assert rows[2]["transfer"] == "n/a"
+    assert float(rows[2]["accuracy low"]) == 0.01
+
+
+def test_the_terminal_shows_brackets_and_notes(table: Table) -> None:
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(table.rich())
+    text = console.export_text()
+    for part in ("90.1 [89.5, 90.6]", "a|b <kl> [x]", "(1) clean accuracy", "3 seeds", "+2.0 [+1.0, +3.0]"):
+        assert part in text
+
+
+def test_a_short_row_is_an_error() -> None:
+    with pytest.raises(ValueError, match="2 columns, a row has 1 cells"):
+        Table("t", [Column("a"), Column("b")], [["x"]])

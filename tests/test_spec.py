@@ -1,0 +1,118 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from kdbias.spec import differences, flat, plain, spec, spec_hash
+
+CONFIG = {
+    "name": "a",
+    "seed": 0,
+    "epochs": 3,
+    "paths": {"run": "${hydra:runtime.output_dir}"},
+    "data": {"_target_": "kdbias.data.cues.cues", "root": "here", "download": True, "seed": "${seed}"},
+    "loss": {"alpha": 0.5, "kl": {"weight": "${loss.alpha}", "temperature": 4.0}},
+    "trainer": {"precision": "32-true", "devices": 1, "layers": [3, 6]},
+    "callback": {"ema": {"decay": 0.99}, "probe_cka": {"every": 5}},
+    "teacher": {"name": "resnet20", "weights": None},
+    "resume": None,
+}
+
+
+def changed(key: str, value):
+    cfg = OmegaConf.create(CONFIG)
+    OmegaConf.update(cfg, key, value)
+    return cfg
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "name",
+        "resume",
+        "compile",
+        "paths.run",
+        "data.root",
+        "data.download",
+        "trainer.devices",
+        "callback.probe_cka.every",
+        "callback.checkpoint_best.folder",
+        "chosen",
+    ],
+)
+def test_what_does_not_change_the_result_is_not_in_the_hash(key):
+    assert spec_hash(changed(key, "other")) == spec_hash(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", 1),
+        ("epochs", 4),
+        ("loss.alpha", 0.25),
+        ("trainer.precision", "bf16-mixed"),
+        ("trainer.layers", [6, 3]),
+        ("callback.ema.decay", 0.9),
+        ("teacher.weights", "no/such/file.safetensors"),
+        ("data.seed", 7),
+    ],
+)
+def test_what_changes_the_result_changes_the_hash(key, value):
+    assert spec_hash(changed(key, value)) != spec_hash(CONFIG)
+
+
+def test_whole_floats_are_ints_and_truth_is_no_number():
+    assert spec_hash({"a": 1}) == spec_hash({"a": 1.0})
+    assert len({spec_hash({"a": value}) for value in (1, 1.5, True, "1", None)}) == 5
+
+
+def test_the_hash_is_the_same_in_another_process_and_for_another_order_of_keys():
+    code = (
+        "import json, sys; from kdbias.spec import spec_hash\n"
+        "print(spec_hash({'b': {'y': [1.0, None], 'x': 'ü'}, 'a': 1e-5}), 'torch' in sys.modules)"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert other == [spec_hash({"a": 1e-5, "b": {"x": "ü", "y": [1, None]}}), "False"]
+
+
+def test_a_saved_and_loaded_config_has_the_same_hash(tmp_path):
+    cfg = OmegaConf.create(CONFIG | {"paths": {"run": "here"}, "switch": "on", "small": 1e-8, "text": "1"})
+    OmegaConf.save(cfg, tmp_path / "config.yaml", resolve=True)
+    assert spec_hash(OmegaConf.load(tmp_path / "config.yaml")) == spec_hash(cfg)
+
+
+def test_weights_count_by_their_content(tmp_path):
+    files = [tmp_path / name for name in ("a", "b", "c")]
+    for file, content in zip(files, (b"1", b"1", b"2")):
+        file.write_bytes(content)
+    one, same, other = (spec_hash(changed("teacher.weights", str(file))) for file in files)
+    assert one == same != other
+
+
+def test_plain_is_resolved_and_of_plain_types_only():
+    found = plain(OmegaConf.create({"a": "${b.c}", "b": {"c": [1, {"d": Path("x/y")}]}, "m": "???"}))
+    assert found == {"a": [1, {"d": "x/y"}], "b": {"c": [1, {"d": "x/y"}]}, "m": "???"}
+    assert type(found["a"]) is list
+    assert type(found["b"]["c"][1]) is dict
+
+
+def test_another_type_is_refused_with_its_key():
+    with pytest.raises(TypeError, match=r"a\.b must be .* got bytes"):
+        plain({"a": {"b": b"x"}})
+
+
+def test_differences_name_keys_and_values():
+    other = changed("loss.alpha", 0.25)
+    other.extra = 1
+    assert differences(CONFIG, other) == [
+        "extra: '(absent)' -> 1",
+        "loss.alpha: 0.5 -> 0.25",
+        "loss.kl.weight: 0.5 -> 0.25",
+    ]
+
+
+def test_flat_and_spec():
+    assert flat({"a": {"b": 1, "c": {}}, "d": [2]}) == {"a.b": 1, "a.c": {}, "d": [2]}
+    assert not {"name", "paths", "resume"} & spec(CONFIG).keys()
