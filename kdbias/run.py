@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
@@ -147,8 +148,6 @@ def best_epoch(checkpoint: ModelCheckpoint | None) -> int | None:
     """The epoch, from 0, whose validation was best."""
     if checkpoint is None or not checkpoint.best_model_path:
         return None
-    import torch
-
     return int(torch.load(checkpoint.best_model_path, weights_only=True, map_location="cpu")["epoch"])
 
 

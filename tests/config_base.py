@@ -5,9 +5,11 @@ import functools
 import operator
 from typing import Any, ClassVar
 
+from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from timm.models.vision_transformer import VisionTransformer
 
+from kdbias import cli
 from kdbias.features import Extractor
 from kdbias.losses.base import LossTerm
 
@@ -70,6 +72,13 @@ def other_classes(data, *, layers="all") -> Extractor:
     """A classifier of 7 classes whatever the data."""
     network = VisionTransformer(img_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2, num_classes=7)
     return Extractor(network, mean=data.mean, std=data.std, size=32, layers=layers)
+
+
+def composed(overrides: list[str]) -> DictConfig:
+    """Compose the real train config, as the command line would."""
+    cli.register()
+    with initialize_config_dir(cli.conf_dir(), version_base="1.3"):
+        return compose("train", overrides)
 
 
 def config(changes: dict[str, Any] | None = None, drop: str = "") -> DictConfig:

@@ -15,7 +15,7 @@ CONFIG = {
     "data": {"_target_": "kdbias.data.cues.cues", "root": "here", "download": True, "seed": "${seed}"},
     "loss": {"alpha": 0.5, "kl": {"weight": "${loss.alpha}", "temperature": 4.0}},
     "trainer": {"precision": "32-true", "devices": 1, "layers": [3, 6]},
-    "callback": {"ema": {"decay": 0.99}, "probe_cka": {"every": 5}},
+    "callback": {"ema": {"decay": 0.99}, "probe_cka": {"every": 5}, "best": {"folder": "${paths.run}", "mode": "max"}},
     "teacher": {"name": "resnet20", "weights": None},
     "resume": None,
 }
@@ -38,7 +38,7 @@ def changed(key: str, value):
         "data.download",
         "trainer.devices",
         "callback.probe_cka.every",
-        "callback.checkpoint_best.folder",
+        "callback.best.folder",
         "chosen",
     ],
 )
@@ -55,6 +55,7 @@ def test_what_does_not_change_the_result_is_not_in_the_hash(key):
         ("trainer.precision", "bf16-mixed"),
         ("trainer.layers", [6, 3]),
         ("callback.ema.decay", 0.9),
+        ("callback.best.mode", "min"),
         ("teacher.weights", "no/such/file.safetensors"),
         ("data.seed", 7),
     ],

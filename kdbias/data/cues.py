@@ -121,7 +121,7 @@ class CueSource:
 
     @cached_property
     def info(self) -> DataInfo:
-        """Names, sizes and channel statistics: those of the first 2,000 training pictures, however many are asked for."""
+        """Names, sizes, and the channel statistics of the first 2,000 training pictures, however many there are."""
         levels = torch.arange(256, dtype=torch.float64) / 255
         image = self._make(TRAINING, STATISTICS, self._unreliable)[0].image
         counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in image.unbind(1)]).double()
@@ -207,11 +207,11 @@ def cues(
 ) -> CueSource:
     """Make the embedded cue-conflict data set: ten classes, each a shape and a texture, nothing to download.
 
-    ``train`` counts pictures before the split of ``val`` of them for validation. ``shape_reliability`` r in [0, 1]: with
-    probability 1 − r the shape of a training or validation picture is that of a class drawn at random, the label stays;
+    ``train`` counts pictures before ``val`` of them are split off. ``shape_reliability`` r in [0, 1]: with probability
+    1 − r the shape of a training or validation picture is that of a class drawn at random, while its label stays;
     ``texture_reliability`` likewise; None takes the preset's (1 for ``balanced``, .8 for ``demo``). ``size`` is in
-    pixels; objects scale with it, the clutter of the ground stays at the scale of pixels. The classes themselves (outlines,
-    textures, ground tiles) are the same for every ``seed``.
+    pixels: objects scale with it, the clutter of the ground stays at the scale of pixels. The classes themselves
+    (outlines, textures, ground tiles) are the same for every ``seed``.
 
     Raises:
         ValueError: an argument is out of range; the message names its key.

@@ -21,8 +21,8 @@ def _power_noise(rng: np.random.Generator) -> Tile:
     fy, fx = np.meshgrid(np.fft.fftfreq(SIDE), np.fft.rfftfreq(SIDE), indexing="ij")
     frequency = np.hypot(fy, fx)
     frequency[0, 0] = np.inf
-    noise = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((SIDE, SIDE))) / frequency**SLOPE, s=(SIDE, SIDE))
-    return noise / noise.std()
+    noise: Tile = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((SIDE, SIDE))) / frequency**SLOPE, s=(SIDE, SIDE))
+    return np.asarray(noise / noise.std())
 
 
 def _cover(distance: Tile) -> Tile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from kdbias.data import cues_ground, cues_shapes, cues_textures
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+Number = TypeVar("Number", np.float32, np.int64)
 
 SIZE = 32
 
@@ -105,7 +106,7 @@ def render(scene: Scene, shape: Ints, texture: Ints) -> NDArray[np.uint8]:
     return np.clip(picture, 0, 255, out=picture).astype(np.uint8)
 
 
-def _spread(values: Floats) -> Floats:
+def _spread(values: NDArray[Number]) -> NDArray[Number]:
     return values[:, None, None]
 
 
@@ -124,7 +125,8 @@ def _mask(scene: Scene, shape: Ints, x: Floats, y: Floats, size: int) -> Floats:
     row = np.clip(v + half, 0, side - 1).astype(np.int32)
     place = _spread(shape * side**2) + (row * side + column)
     distance = cues_shapes.distances().ravel().take(place)
-    return np.clip(0.5 - distance * _spread(scene.radius * np.float32(size / SIZE)), 0, 1)
+    opacity: Floats = np.clip(0.5 - distance * _spread(scene.radius * np.float32(size / SIZE)), 0, 1)
+    return opacity
 
 
 def _texture(scene: Scene, texture: Ints, x: Floats, y: Floats) -> Floats:
@@ -142,4 +144,5 @@ def _ground(scene: Scene, size: int) -> Floats:
     """A random crop of the scene's ground tile, one texel a pixel."""
     side = cues_ground.SIDE
     row, column = (scene.ground_place[:, :, None] + np.arange(size)) % side
-    return cues_ground.tiles()[scene.ground_tile[:, None, None], row[:, :, None], column[:, None, :]]
+    crop: Floats = cues_ground.tiles()[_spread(scene.ground_tile), row[:, :, None], column[:, None, :]]
+    return crop

@@ -66,7 +66,7 @@ def _blob(rng: np.random.Generator) -> Inside:
     def inside(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
         angle = np.arctan2(y, x)
         radius = 1 + sum(a * np.cos(k * angle + p) for k, a, p in zip((2, 3, 4, 5), size, phase))
-        return x**2 + y**2 < radius**2
+        return np.asarray(x**2 + y**2 < radius**2)
 
     return inside
 
@@ -81,7 +81,8 @@ def _distance(inside: Inside) -> Floats:
     y, x = np.meshgrid(axis * EXTENT * scale + shift_y, axis * EXTENT * scale + shift_x, indexing="ij")
     found = inside(x, y)
     signed = distance_transform_edt(~found) - distance_transform_edt(found)
-    return (signed * (EXTENT / SIDE)).reshape(SIDE, 2, SIDE, 2).mean((1, 3)).astype(np.float32)
+    table: Floats = (signed * (EXTENT / SIDE)).reshape(SIDE, 2, SIDE, 2).mean((1, 3)).astype(np.float32)
+    return table
 
 
 @lru_cache(maxsize=1)

@@ -19,7 +19,7 @@ _Y, _X = np.meshgrid(np.arange(SIDE) / SIDE, np.arange(SIDE) / SIDE, indexing="i
 
 
 def _wave(cycles: Tile | float) -> Tile:
-    return np.sin(2 * np.pi * np.asarray(cycles))
+    return np.asarray(np.sin(2 * np.pi * np.asarray(cycles)))
 
 
 def _square(wave: Tile) -> Tile:
@@ -81,8 +81,8 @@ def tiles() -> Floats:
     Slightly blurred, since a picture samples about every third texel. The same in every process.
     """
     made = _tiles()
-    table = np.stack([gaussian_filter(made[name], 1.0, mode="wrap") for name in TEXTURES])
-    table -= table.mean((1, 2), keepdims=True)
-    table = (table / table.std((1, 2), keepdims=True)).astype(np.float32)
+    soft = np.stack([gaussian_filter(made[name], 1.0, mode="wrap") for name in TEXTURES])
+    soft -= soft.mean((1, 2), keepdims=True)
+    table: Floats = (soft / soft.std((1, 2), keepdims=True)).astype(np.float32)
     table.flags.writeable = False
     return table

@@ -1,0 +1,59 @@
+"""Every yaml in conf/experiment composes, checks and runs two steps."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from config_base import composed
+from omegaconf import DictConfig
+from safetensors.torch import save_file
+
+from kdbias.build import build
+from kdbias.checkpoint import load_student
+from kdbias.config import check
+from kdbias.run import build_data, train
+from kdbias.spec import plain
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+SMALL = ["data.train=200", "data.val=40", "data.test=40"]
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+
+
+def with_untrained_teacher(cfg: DictConfig, folder: Path) -> DictConfig:
+    """Name weights for the teacher, so that none is trained: those of a fresh network."""
+    if cfg.teacher.name is not None and cfg.teacher.weights is None:
+        network = build(plain(cfg.teacher.model), build_data(cfg).info).network
+        cfg.teacher.weights = str(folder / "teacher.safetensors")
+        save_file({k: v.contiguous() for k, v in network.state_dict().items()}, cfg.teacher.weights)
+    return cfg
+
+
+def test_there_are_experiments():
+    assert {"baseline", "baseline_dist", "exp1_resnet_kl", "teacher_resnet18"} <= set(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiment_runs_two_steps(experiment, tmp_path):
+    cfg = composed([f"experiment={experiment}", "trainer=smoke", *SMALL, f"paths.run={tmp_path}/run"])
+    cfg = with_untrained_teacher(cfg, tmp_path)
+    assert check(cfg) == []
+    train(cfg)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["steps"] == 2
+    assert 0 <= result["test"]["accuracy"] <= 1
+    assert result["teacher"] == cfg.teacher.name
+    student = load_student(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    assert all(key.startswith(("student.", "total.")) for key in saved["state_dict"])
+    info = build_data(cfg).info
+    answer = student(torch.rand(2, info.channels, info.size, info.size))
+    assert answer.logits.shape == (2, info.classes)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_first_line_of_an_experiment_is_the_command_that_runs_it(experiment):
+    lines = (CONF / "experiment" / f"{experiment}.yaml").read_text().splitlines()
+    assert lines[0] == "# @package _global_"
+    assert lines[1].startswith(f"# python train.py experiment={experiment}")
+    assert f"name: {experiment}" in lines
