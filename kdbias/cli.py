@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
@@ -47,6 +49,17 @@ def register() -> None:
     OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
 
 
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Let a mistake in the config end the program with its message alone: a traceback would not help to mend it."""
+    from kdbias.config import ConfigError
+
+    try:
+        yield
+    except ConfigError as error:
+        raise SystemExit(f"\n{error}") from error
+
+
 def train() -> None:
     """Train one run, or with ``-m`` a sweep of runs, each a process of its own."""
     tune_allocator()
@@ -61,11 +74,11 @@ def train() -> None:
         runs.note_choices(cfg)
         OmegaConf.update(cfg, "paths.run", HydraConfig.get().runtime.output_dir)
         from kdbias.config import require_valid
-
-        require_valid(cfg)
         from kdbias.run import train as run
 
-        return run(cfg)
+        with plain_errors():
+            require_valid(cfg)
+            return run(cfg)
 
     main()
 
@@ -79,6 +92,7 @@ def analyze() -> None:
     def main(cfg: DictConfig) -> None:
         from kdbias.analysis import run as analyse
 
-        analyse(cfg)
+        with plain_errors():
+            analyse(cfg)
 
     main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,21 @@ from omegaconf import DictConfig
 from kdbias import runs
 from kdbias.launch import LOG, single_run
 from kdbias.spec import flat, plain, spec_hash
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a teacher is trained: by which command line, in which run folder, under which spec hash, how many epochs."""
+
+    overrides: list[str]
+    folder: Path
+    key: str
+    epochs: int
+
+    @property
+    def done(self) -> bool:
+        """Whether it has been trained."""
+        return runs.result(self.folder, self.key) is not None
 
 
 def ensure_teacher(cfg: DictConfig, teachers: Path) -> Path:
@@ -35,23 +51,29 @@ def ensure_teacher(cfg: DictConfig, teachers: Path) -> Path:
         return Path(str(teacher.weights))
     if teacher.get("recipe") is None:
         raise ValueError(f"teacher {teacher.name} has no recipe to train it by: give teacher.weights=PATH")
-    overrides = recipe_overrides(cfg)
-    recipe = compose(HydraConfig.get().job.config_name, overrides)
-    key = spec_hash(recipe)
-    folder = (teachers / f"{teacher.name}-{cfg.chosen.data}-{key}").absolute()
-    if runs.result(folder, key) is None:
-        with runs.alone(folder):
-            if runs.result(folder, key) is None:
+    found = recipe(cfg, teachers, str(HydraConfig.get().job.config_name))
+    if not found.done:
+        with runs.alone(found.folder):
+            if not found.done:
                 print(
                     f"teacher {teacher.name} on {cfg.chosen.data} not found under {teachers}: training it first "
-                    f"({recipe.epochs} epochs) in {folder}",
+                    f"({found.epochs} epochs) in {found.folder}",
                     flush=True,
                 )
-                _train(overrides, folder, key)
-    return folder / runs.BEST
+                _train(found.overrides, found.folder, found.key)
+    return found.folder / runs.BEST
 
 
-def recipe_overrides(cfg: DictConfig) -> list[str]:
+def recipe(cfg: DictConfig, teachers: Path, config_name: str) -> Recipe:
+    """Give how the teacher of ``cfg``, a config of ``config_name``, is trained where it is missing."""
+    overrides = recipe_overrides(cfg, config_name)
+    composed = compose(config_name, overrides)
+    key = spec_hash(composed)
+    folder = (teachers / f"{cfg.teacher.name}-{cfg.chosen.data}-{key}").absolute()
+    return Recipe(overrides, folder, key, int(composed.epochs))
+
+
+def recipe_overrides(cfg: DictConfig, config_name: str) -> list[str]:
     """Give the command line by which this run's teacher is trained: its recipe, on this run's data and trainer."""
     chosen, teacher = cfg.chosen, cfg.teacher
     overrides = [f"experiment={teacher.recipe}", f"data={chosen.data}", f"trainer={chosen.trainer}"]
@@ -59,7 +81,7 @@ def recipe_overrides(cfg: DictConfig) -> list[str]:
     if teacher.get("epochs") is not None:
         overrides.append(f"epochs={teacher.epochs}")
     # An experiment may set the data as well as the command line: compare the data themselves, key by key.
-    default = flat(plain(compose(HydraConfig.get().job.config_name, overrides).data))
+    default = flat(plain(compose(config_name, overrides).data))
     wanted = flat(plain(cfg.data)) | flat(plain(teacher.get("data") or {}))
     return overrides + [
         f"++data.{key}={_value(value)}" for key, value in wanted.items() if key not in default or default[key] != value

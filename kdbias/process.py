@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -42,14 +42,24 @@ _FOLLOWERS = 0.5  # seconds that the rest of the group has when the leader is go
 
 
 def run(command: Sequence[str], *, log: Path | None) -> int:
-    """Run a command to its end in a process group of its own and give its exit status.
+    """Run a command to its end as a ``child`` and give its exit status."""
+    with child(command, log=log) as process:
+        return process.wait()
 
-    ``log`` takes stdout and stderr, appended; None leaves them on this process's. However this function is left (an
-    interrupt, SIGTERM, any exception), the group gets SIGINT, then SIGTERM, then SIGKILL, and is gone.
+
+@contextmanager
+def child(
+    command: Sequence[str], *, log: Path | None, variables: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command in a process group of its own, which is gone when the block is left.
+
+    ``log`` takes stdout and stderr, appended; None leaves them on this process's. ``variables`` are added to the
+    environment. However the block is left (its end, an interrupt, SIGTERM, any exception), what is left of the group
+    gets SIGINT, then SIGTERM, then SIGKILL.
     """
     read, write = os.pipe()
     environment = {key: value for key, value in os.environ.items() if key not in _DISTRIBUTED}
-    environment |= {JOB: "1", _LIFELINE: str(read), "PYTHONUNBUFFERED": "1"}
+    environment |= {**(variables or {}), JOB: "1", _LIFELINE: str(read), "PYTHONUNBUFFERED": "1"}
     try:
         with _terminable(), _output(log) as output:
             process = subprocess.Popen(
@@ -62,7 +72,7 @@ def run(command: Sequence[str], *, log: Path | None) -> int:
                 env=environment,
             )
             try:
-                return process.wait()
+                yield process
             finally:
                 _end_group(process)
     finally:

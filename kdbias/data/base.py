@@ -26,7 +26,9 @@ class Source(Protocol):
     process and keeps nothing. ``split`` reads one split: uint8 ``(n, C, H, W)`` and int64 labels ``(n,)``.
     """
 
-    info: DataInfo
+    @property
+    def info(self) -> DataInfo:
+        """Sizes, names and statistics."""
 
     def prepare(self) -> None:
         """Fetch what is missing."""

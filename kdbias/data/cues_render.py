@@ -103,7 +103,8 @@ def render(scene: Scene, shape: Ints, texture: Ints) -> NDArray[np.uint8]:
     picture += scene.ground_colour[:, :, None, None]
     picture *= 255
     picture += 0.5
-    return np.clip(picture, 0, 255, out=picture).astype(np.uint8)
+    painted: NDArray[np.uint8] = np.clip(picture, 0, 255, out=picture).astype(np.uint8)
+    return painted
 
 
 def _spread(values: NDArray[Number]) -> NDArray[Number]:
@@ -137,7 +138,8 @@ def _texture(scene: Scene, texture: Ints, x: Floats, y: Floats) -> Floats:
     # An offset of one side keeps the coordinates positive, so that truncation is floor.
     column = (u + _spread(column_place + side)).astype(np.int32) % side
     row = (v + _spread(row_place + side)).astype(np.int32) % side
-    return cues_textures.tiles().ravel().take(_spread(texture * side**2) + (row * side + column))
+    shade: Floats = cues_textures.tiles().ravel().take(_spread(texture * side**2) + (row * side + column))
+    return shade
 
 
 def _ground(scene: Scene, size: int) -> Floats:

@@ -24,12 +24,12 @@ def _wave(cycles: Tile | float) -> Tile:
 
 def _square(wave: Tile) -> Tile:
     """Steepen a wave towards a square wave, with a ramp that keeps it free of jagged edges."""
-    return np.tanh(3 * wave)
+    return np.asarray(np.tanh(3 * wave))
 
 
 def _lattice(cells: int) -> Tile:
     """Distance to the nearest point of a square lattice, in cells (0 to .71)."""
-    return np.hypot((_X * cells) % 1 - 0.5, (_Y * cells) % 1 - 0.5)
+    return np.asarray(np.hypot((_X * cells) % 1 - 0.5, (_Y * cells) % 1 - 0.5))
 
 
 def _zigzag() -> Tile:
@@ -41,7 +41,7 @@ def _zigzag() -> Tile:
 def _noise(seed: int, sigma: float | tuple[float, float]) -> Tile:
     """Gaussian noise, smoothed by ``sigma`` texels (along y, along x), unit deviation."""
     smooth: Tile = gaussian_filter(np.random.default_rng(seed).standard_normal((SIDE, SIDE)), sigma, mode="wrap")
-    return smooth / smooth.std()
+    return np.asarray(smooth / smooth.std())
 
 
 def _tiles() -> dict[str, Tile]:
