@@ -16,7 +16,7 @@ demo: $(VENV)/.installed  ## teacher, control and student on the embedded data, 
 	$(BIN)/python analyze.py task=demo
 
 test: $(VENV)/.installed  ## every test; about fifteen minutes on two cores
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.installed  ## style and types
 	$(BIN)/ruff check .

@@ -36,7 +36,8 @@ def tune_allocator() -> None:
     glibc gives every tensor above 32 MB back to the kernel and pays for its pages again; the settings can only be made
     before a process starts. ``KDBIAS_ALLOCATOR=0`` leaves the process alone.
     """
-    if sys.platform != "linux" or os.environ.get("KDBIAS_ALLOCATOR") is not None:
+    again = sys.platform == "linux" and Path(sys.argv[0]).is_file()
+    if not again or os.environ.get("KDBIAS_ALLOCATOR") is not None:
         return
     settings = {key: value for key, value in ALLOCATOR.items() if key not in os.environ}
     os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **settings, "KDBIAS_ALLOCATOR": "1"})

@@ -128,6 +128,8 @@ def finish(cfg: DictConfig, trainer: L.Trainer, module: Distill, data: PictureDa
     log_hparams(trainer, payload)
     write_result(run / "result.json", payload)
     Console().print(closing_table(payload))
+    if cfg.aim is not None and tested.scalars["accuracy"] < cfg.aim:
+        print(f"warning: {cfg.name} ends at {tested.scalars['accuracy']:.2%} on test, below its aim of {cfg.aim:.0%}")
     return objective
 
 

@@ -25,6 +25,7 @@ NEUTRAL = (
     "compile",
     "eval_batch_size",
     "probe_pictures",
+    "aim",
     "data.root",
     "data.download",
     "trainer.accelerator",

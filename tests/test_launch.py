@@ -80,7 +80,7 @@ def test_a_signal_to_the_sweep_ends_the_whole_group_of_its_job(tmp_path, number)
     pids = [int(one(tmp_path, name).read_text()) for name in ("child.txt", "pid.txt")]
     assert all(map(alive, pids))
     process.send_signal(number)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode != 0
     wait_for(lambda: not any(map(alive, pids)))
     assert len(list(tmp_path.glob("runs/sweep/*/job.log"))) == 1, output
@@ -88,7 +88,7 @@ def test_a_signal_to_the_sweep_ends_the_whole_group_of_its_job(tmp_path, number)
 
 def test_two_sweeps_at_once_do_each_job_once(tmp_path):
     sweeps = [start(tmp_path, "-m", "x=1,2", "pause=0.2") for _ in range(2)]
-    output = [process.communicate(timeout=60)[0] for process in sweeps]
+    output = [process.communicate(timeout=180)[0] for process in sweeps]
     assert [process.returncode for process in sweeps] == [0, 0], output
     assert [path.read_text() for path in tmp_path.glob("runs/sweep/*/starts.txt")] == ["0\n"] * 2
 

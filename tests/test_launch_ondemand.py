@@ -39,7 +39,7 @@ def test_its_epochs_and_its_variant_of_the_data_make_it_another_teacher(tmp_path
 
 def test_runs_that_want_it_at_once_train_it_once(tmp_path):
     runs = [start(tmp_path, "teacher=strong", f"seed={seed}", f"hydra.run.dir=runs/{seed}") for seed in range(2)]
-    output = [process.communicate(timeout=60)[0] for process in runs]
+    output = [process.communicate(timeout=180)[0] for process in runs]
     assert [process.returncode for process in runs] == [0, 0], output
     assert "".join(output).count("training it first") == 1
     assert next(tmp_path.glob("runs/teachers/*/starts.txt")).read_text() == "0\n"

@@ -143,14 +143,13 @@ class CueSource:
         if name == "test":
             pictures = self.variant("test", self.test)
             return pictures.image, pictures.target
-        image, label = self._training
+        pictures, label = self._training
         part = slice(self.val) if name == "val" else slice(self.val, None)
-        return image[part], label[part]
+        return pictures.image[part], label[part]
 
     @cached_property
-    def _training(self) -> tuple[Tensor, Tensor]:
-        pictures, label = self._make(TRAINING, self.train, self._unreliable)
-        return pictures.image, label
+    def _training(self) -> tuple[Pictures, Tensor]:
+        return self._make(TRAINING, self.train, self._unreliable)
 
     def _unreliable(self, cues: _Cues) -> tuple[Ints, Ints]:
         return (
@@ -160,7 +159,7 @@ class CueSource:
 
     def training_cues(self) -> Pictures:
         """Give the training pictures, validation first, with the classes of the cues that they really show."""
-        return self._make(TRAINING, self.train, self._unreliable)[0]
+        return self._training[0]
 
     def variant(self, name: Variant, n: int) -> Pictures:
         """Give ``n`` test pictures with a cue changed.

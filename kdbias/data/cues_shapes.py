@@ -74,14 +74,17 @@ def _blob(rng: np.random.Generator) -> Inside:
 def _distance(inside: Inside) -> Floats:
     """Signed distance (negative inside) of the outline moved to centroid 0 and scaled to ``AREA``."""
     axis = (np.arange(2 * SIDE) + 0.5) / SIDE - 1
-    y, x = np.meshgrid(axis * 1.6, axis * 1.6, indexing="ij")
+    row, column = np.meshgrid(axis * EXTENT, axis * EXTENT, indexing="ij")
+    # Area and centroid are counted on a turned grid, where no straight side falls between two of its lines.
+    x, y = 0.8 * column - 0.6 * row, 0.6 * column + 0.8 * row
     found = inside(x, y)
-    scale = np.sqrt(found.mean() * 3.2**2 / AREA)
+    scale = np.sqrt(found.mean() * (2 * EXTENT) ** 2 / AREA)
     shift_x, shift_y = x[found].mean(), y[found].mean()
-    y, x = np.meshgrid(axis * EXTENT * scale + shift_y, axis * EXTENT * scale + shift_x, indexing="ij")
-    found = inside(x, y)
+    found = inside(column * scale + shift_x, row * scale + shift_y)
     signed = distance_transform_edt(~found) - distance_transform_edt(found)
-    table: Floats = (signed * (EXTENT / SIDE)).reshape(SIDE, 2, SIDE, 2).mean((1, 3)).astype(np.float32)
+    # Distances are to the centre of the nearest texel on the other side; the outline is half a texel nearer.
+    signed = (signed - 0.5 * np.sign(signed)) * (EXTENT / SIDE)
+    table: Floats = signed.reshape(SIDE, 2, SIDE, 2).mean((1, 3)).astype(np.float32)
     return table
 
 

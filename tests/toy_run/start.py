@@ -18,11 +18,11 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen:
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
     process = start(folder, *arguments)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=180)
     return process.returncode, output
 
 
-def wait_for(condition: Callable[[], T], seconds: float = 30.0) -> T:
+def wait_for(condition: Callable[[], T], seconds: float = 120.0) -> T:
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "waited in vain"

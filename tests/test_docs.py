@@ -1,0 +1,91 @@
+"""The documentation names only what is there, and its commands compose and pass the check."""
+
+import re
+import shlex
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from kdbias import analysis, cli
+from kdbias.config import check
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+README = PAGES[0].read_text()
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+BLOCK = re.compile(r"^ *```\w*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+NAMED = re.compile(r"`((?:kdbias|conf|tests|docs|benchmarks)/[\w./-]+)`")
+COMMAND = re.compile(r"python (train|analyze)\.py (.+)")
+EXAMPLES = re.compile(r"add-a-.*\.md$")  # a how-to names the files that its reader will write
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every ``python train.py`` and ``python analyze.py`` in a block of the README: program and arguments."""
+    lines = [line for block in BLOCK.findall(README) for line in block.splitlines()]
+    return [found.groups() for line in lines if (found := COMMAND.search(line))]
+
+
+def jobs(arguments: str) -> list[list[str]]:
+    """The overrides of a command, or of each job of a sweep."""
+    words = shlex.split(arguments, comments=True)
+    overrides = [word for word in words if not word.startswith(("-", "hydra."))]
+    if "-m" not in words:
+        return [overrides]
+    choices = [[f"{key}={value}" for value in values.split(",")] for key, values in (o.split("=") for o in overrides)]
+    return [list(job) for job in product(*choices)]
+
+
+def composed(program: str, overrides: list[str]) -> DictConfig:
+    cli.register()
+    with initialize_config_dir(cli.conf_dir(), version_base="1.3"):
+        return compose(program, overrides)
+
+
+def test_commands_are_found():
+    found = [f"{program} {arguments}" for program, arguments in commands()]
+    assert any(text.startswith("train experiment=exp1_resnet_kl") for text in found)
+    assert any(text.startswith("train -m ") for text in found)
+    assert any(text.startswith("analyze task=probe") for text in found)
+
+
+@pytest.mark.parametrize(("program", "arguments"), commands())
+def test_a_command_of_the_readme_composes_and_passes_the_check(program, arguments):
+    for overrides in jobs(arguments):
+        cfg = composed(program, overrides)
+        if program == "analyze":
+            assert cfg.task in analysis.TASKS
+            continue
+        problems = [problem for problem in check(cfg) if "there is no file" not in problem]
+        assert problems == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    targets = [link.split("#")[0] for link in LINK.findall(BLOCK.sub("", page.read_text())) if "://" not in link]
+    assert [target for target in targets if target and not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if not EXAMPLES.search(p.name)], ids=lambda page: page.name)
+def test_paths_that_a_page_names_exist(page):
+    assert [path for path in NAMED.findall(page.read_text()) if not (ROOT / path).exists()] == []
+
+
+def test_the_map_names_only_what_is_there():
+    (block,) = [block for block in BLOCK.findall(README) if block.startswith("train.py, ")]
+    paths = [path.strip() for line in block.splitlines() for path in re.split(r" {2,}", line)[0].split(",")]
+    assert {"conf/", "kdbias/features.py", "tests/"} <= set(paths)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_readme_has_every_option_that_it_names():
+    """Inline: ``experiment`` names in its table, and ``group=option`` in running text."""
+    names = set(re.findall(r"^\| (`.*?`) \|", README, re.MULTILINE))
+    named = {name for cell in names for name in re.findall(r"`(\w+)`", cell)}
+    assert named == {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
+    for group, option in re.findall(r"`(experiment|teacher|data|model|loss|optim|trainer)=(\w+)`", README):
+        assert (ROOT / "conf" / group / f"{option}.yaml").exists(), f"{group}={option}"
+    for task in re.findall(r"task=(\w+)", README):
+        assert task in analysis.TASKS
