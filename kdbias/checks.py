@@ -52,7 +52,8 @@ def _devices(run: Plan) -> Iterator[Problem]:
 
 def _weights_files(run: Plan) -> Iterator[Problem]:
     teacher = run.tree.get("teacher") or {}
-    if run.has_teacher and teacher.get("weights") is None and teacher.get("recipe") is None:
+    pretrained = (teacher.get("model") or {}).get("pretrained")
+    if run.has_teacher and not pretrained and teacher.get("weights") is None and teacher.get("recipe") is None:
         yield Problem("teacher.weights", f"{teacher['name']} has no recipe to train it by: give teacher.weights=PATH")
     places = {"model": run.tree.get("model"), "teacher": teacher, "teacher.model": teacher.get("model")}
     for key, node in places.items():

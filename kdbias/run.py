@@ -40,10 +40,12 @@ def build_data(cfg: DictConfig) -> PictureData:
 
 
 def build_teacher(cfg: DictConfig, data: PictureData) -> Teacher | None:
-    """Build the teacher that a config names, trained first where it is missing; None without one."""
+    """Build the teacher that a config names, downloaded or trained first where it is missing; None without one."""
     if cfg.teacher.get("name") is None:
         return None
     spec = {**plain(cfg.teacher.model), "layers": plain(cfg.teacher).get("layers", "all")}
+    if spec.get("pretrained") and cfg.teacher.weights is None:
+        return Teacher(build(spec, data.info), cfg.teacher.name)
     return teacher_from_weights(spec, data.info, ensure_teacher(cfg, Path(cfg.paths.teachers)), cfg.teacher.name)
 
 
@@ -78,6 +80,10 @@ def train(cfg: DictConfig) -> float:
     data.prepare_data()
     teacher = build_teacher(cfg, data)
     module = Distill(module_spec(cfg, data), teacher)
+    last = run / "checkpoints" / "last.ckpt"
+    resume = str(last) if cfg.resume and last.is_file() else None
+    if resume is None:
+        (run / "metrics.csv").unlink(missing_ok=True)  # of an earlier run here; a resumed one goes on with it
     callbacks = build_many(cfg.get("callback") or OmegaConf.create())
     loggers = build_many(cfg.get("logger") or OmegaConf.create(), run=str(run))
     trainer: L.Trainer = build(
@@ -85,9 +91,7 @@ def train(cfg: DictConfig) -> float:
     )
     if trainer.is_global_zero:
         OmegaConf.save(cfg, run / "config.yaml", resolve=True)
-    last = run / "checkpoints" / "last.ckpt"
     began = time.perf_counter()
-    resume = str(last) if cfg.resume and last.is_file() else None
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     return finish(cfg, trainer, module, data, time.perf_counter() - began)
 
@@ -95,7 +99,8 @@ def train(cfg: DictConfig) -> float:
 def finish(cfg: DictConfig, trainer: L.Trainer, module: Distill, data: PictureData, seconds: float) -> float:
     """Test the best checkpoint on rank 0, write the result, print the closing table; give the objective."""
     checkpoint = best_checkpoint(trainer.callbacks)  # type: ignore[attr-defined]
-    objective = float(checkpoint.best_model_score or "nan") if checkpoint else float("nan")
+    score = checkpoint.best_model_score if checkpoint else None
+    objective = float("nan") if score is None else float(score)
     if not trainer.is_global_zero:
         return objective
     run = Path(cfg.paths.run)

@@ -31,7 +31,10 @@ def test_wheel_holds_the_configs_and_the_commands(installed):
     assert "kdbias-analyze = kdbias.cli:analyze" in text
 
 
-@pytest.mark.parametrize(("command", "choice"), [("train", "experiment=exp1_resnet_kl"), ("analyze", "teacher=resnet20")])
+COMMANDS = [("train", "experiment=exp1_resnet_kl"), ("analyze", "teacher=resnet20")]
+
+
+@pytest.mark.parametrize(("command", "choice"), COMMANDS)
 def test_commands_find_their_conf_in_an_empty_folder(installed, tmp_path, command, choice):
     code = f"import kdbias; print(kdbias.__file__); from kdbias.cli import {command}; {command}()"
     ran = subprocess.run(

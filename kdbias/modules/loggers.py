@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import csv as csv_format
+from pathlib import Path
+from typing import cast
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 
 def tensorboard(run: str) -> TensorBoardLogger:
@@ -11,5 +17,23 @@ def tensorboard(run: str) -> TensorBoardLogger:
 
 
 def csv(run: str) -> CSVLogger:
-    """``<run>/metrics.csv``."""
-    return CSVLogger(run, name="", version="")
+    """``<run>/metrics.csv``; the rows of a run that is resumed stay."""
+    return ContinuedCSV(run, name="", version="")
+
+
+class ContinuedCSV(CSVLogger):
+    """Lightning's CSV logger, which deletes an earlier ``metrics.csv``, without that: a resumed run adds to it."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> ExperimentWriter:
+        """The writer, with the rows that are there already."""
+        if self._experiment is not None:
+            return cast(ExperimentWriter, super().experiment)
+        path = Path(self.log_dir) / "metrics.csv"
+        rows = list(csv_format.DictReader(path.open())) if path.is_file() else []
+        writer = cast(ExperimentWriter, super().experiment)
+        if rows:
+            writer.metrics = [{k: v for k, v in row.items() if v} for row in rows] + writer.metrics
+            writer.save()
+        return writer
