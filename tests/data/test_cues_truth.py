@@ -1,5 +1,14 @@
-"""The ground truth of a transferred preference: teachers of known preference, students that learn from logits alone."""
+"""The ground truth of a transferred preference: teachers of known preference, students that learn from logits alone.
 
+Five small networks, 6 epochs of 1,500 pictures each, every one on pictures of its own. What is asserted held for every seed
+tried, with room; an index towards the texture teacher would not be safe, since the control's preference lies near its own.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -8,10 +17,12 @@ from kdbias.data.cues import cues
 from kdbias.data.resident import ResidentLoader
 from kdbias.features import Extractor
 from kdbias.functional import soft_kl
+from kdbias.functional.cue import shape_share
 from kdbias.models.resnet_cifar import small_cnn
+from kdbias.stats import transfer_index_pictures
 
 EPOCHS, BATCH, RATE = 6, 64, 5e-3
-AUGMENT = Augment(crop=2, flip=True, erasing=0.0, mixup=0.0, cutmix=0.0)
+AUGMENT = Augment(crop=1, flip=True, erasing=0.0, mixup=0.0, cutmix=0.0)
 
 
 def fit(seed: int, shape: float, texture: float, teacher: Extractor | None = None) -> Extractor:
@@ -42,3 +53,64 @@ def fit(seed: int, shape: float, texture: float, teacher: Extractor | None = Non
             optimizer.step()
             schedule.step()
     return student.eval()
+
+
+def decisions(network: Extractor) -> np.ndarray:
+    """Whether each of 2,000 conflict pictures was decided for shape, and for either cue: ``(n, 2)``."""
+    image, shape, texture = cues(preset="demo", seed=99).variant("conflict", 2_000)
+    with torch.no_grad():
+        logits = torch.cat([network(part.float() / 255).logits for part in image.split(250)])
+    _, decided, by_shape = shape_share(logits, shape, texture)
+    return torch.stack([by_shape, decided], dim=1).double().numpy()
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The decisions of each network, and the teacher itself that only shape was reliable for."""
+
+    shape: np.ndarray
+    texture: np.ndarray
+    control: np.ndarray
+    from_shape: np.ndarray
+    from_control: np.ndarray
+    teacher: Extractor
+
+
+@pytest.fixture(scope="module")
+def truth():
+    shape, texture, control = fit(1, 1.0, 0.0), fit(4, 0.0, 1.0), fit(2, 0.8, 0.8)
+    return Truth(
+        shape=decisions(shape),
+        texture=decisions(texture),
+        control=decisions(control),
+        from_shape=decisions(fit(3, 0.8, 0.8, teacher=shape)),
+        from_control=decisions(fit(7, 0.8, 0.8, teacher=control)),
+        teacher=shape,
+    )
+
+
+def share(counts):
+    return counts[:, 0].sum() / counts[:, 1].sum()
+
+
+def index(student, truth):
+    return transfer_index_pictures(student, truth.control, truth.shape, resamples=500).value
+
+
+def test_student_takes_the_preference_of_its_teacher(truth):
+    assert share(truth.from_shape) - share(truth.control) > 0.3
+    assert index(truth.from_shape, truth) > 0.7
+
+
+def test_student_of_a_control_keeps_the_preference_of_a_control(truth):
+    assert abs(index(truth.from_control, truth)) < 0.3
+
+
+def test_networks_prefer_the_cue_that_was_reliable(truth):
+    assert share(truth.shape) - share(truth.control) > 0.3
+    assert share(truth.shape) - share(truth.texture) > 0.4
+    assert share(truth.from_shape) - share(truth.texture) > 0.4
+
+
+def test_exact_copy_has_index_one(truth):
+    assert index(decisions(copy.deepcopy(truth.teacher)), truth) == 1.0

@@ -1,0 +1,227 @@
+"""The demo's page: what a student took over from a teacher of known preference, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from kdbias.probes.base import Result
+from kdbias.report.attention import distance_by_layer
+from kdbias.report.cues import shape_and_texture, share
+from kdbias.report.curves import Metrics, training_curves
+from kdbias.report.page import Code, Picture, Section, page
+from kdbias.report.table import Cell, Column, Table, format_difference, percent
+from kdbias.report.verdict import Finding, cost, gain, index, inherited
+from kdbias.stats import accuracy, difference, holm
+
+MEASURES = {"both cues": "test", "shape alone": "shape", "texture alone": "texture"}
+
+
+@dataclass(frozen=True)
+class Network:
+    """What was measured of one trained network: test accuracy, cues, training, and attention where it has any."""
+
+    test: Result
+    cues: Result
+    metrics: Metrics
+    attention: Result | None = None
+
+    def right(self, measure: str) -> Result:
+        """Give a Result whose array ``right`` says which pictures came out right: a value of ``MEASURES``."""
+        if measure == "test":
+            return self.test
+        return Result(measure, {}, {"right": self.cues.arrays[f"right_{measure}"]}, self.cues.meta)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The networks of the demo, students and controls one a seed and paired; ``how`` says how they were made."""
+
+    teacher: Network
+    control: Sequence[Network]
+    student: Sequence[Network]
+    untrained: Result
+    how: Sequence[str | Code]
+
+    @cached_property
+    def index(self) -> Finding:
+        """The transfer index of the shape share."""
+        return index([n.cues for n in self.student], [n.cues for n in self.control], self.teacher.cues)
+
+    def gain(self, measure: str) -> Finding:
+        """Accuracy of the student less the control's; ``measure`` is a value of ``MEASURES``."""
+        return gain([n.right(measure) for n in self.student], [n.right(measure) for n in self.control])
+
+    @property
+    def networks(self) -> dict[str, Sequence[Network]]:
+        """All networks by name, in the order of tables and figures."""
+        return {"student": self.student, "teacher": [self.teacher], "control": self.control}
+
+
+def demo_page(measured: Measured) -> str:
+    """Write the page, with nothing outside it."""
+    figures = demo_figures(measured)
+    n = len(measured.student)
+    return page(
+        "What a vision transformer takes over from a CNN that goes by shape",
+        [
+            Section(
+                "Shape or texture",
+                [
+                    Picture(
+                        figures["cues"],
+                        "Left: decisions for the shape, of all for either cue, on pictures with the shape of one class "
+                        "and the texture of another; 95 % intervals over pictures; the line is at one half. Right: "
+                        "accuracy with both cues, and where only one is there.",
+                    ),
+                    networks_table(measured),
+                    index_table(measured),
+                    gain_table(measured),
+                ],
+            ),
+            Section(
+                "Where attention looks",
+                [
+                    attention_sentence(measured),
+                    Picture(
+                        figures["attention"],
+                        "Mean attention distance of each layer, in patches, on the same test pictures; the band goes "
+                        f"from the lowest to the highest of {n} seeds. Attention that is directed nowhere lies on the "
+                        "line of uniform attention.",
+                    ),
+                ],
+            ),
+            Section(
+                "Training",
+                [
+                    Picture(
+                        figures["training"],
+                        "The student's loss is its divergence from the teacher, the others' is cross-entropy with the "
+                        "labels: compare courses, not heights. Validation pictures are as contradictory as the "
+                        "training pictures of each, so the teacher's are others than those of student and control.",
+                    )
+                ],
+            ),
+            Section("How it was made", measured.how),
+        ],
+        lead=lead(measured),
+    )
+
+
+def lead(measured: Measured) -> str:
+    """Say in two sentences or three what was inherited and what it cost."""
+    shares = {name: _mean(each.cues.scalars["shape_share"] for each in of) for name, of in measured.networks.items()}
+    accuracies = {name: _mean(each.test.scalars["accuracy"] for each in of) for name, of in measured.networks.items()}
+    first = inherited(measured.index, (shares["student"], shares["control"], shares["teacher"]))
+    return f"{first} {cost(measured.gain('test'), (accuracies['student'], accuracies['control']))}"
+
+
+def attention_sentence(measured: Measured) -> str:
+    """Compare the mean attention distance of student and control, between the untrained one and uniform attention."""
+    runs = {name: _attention(of) for name, of in measured.networks.items() if name != "teacher"}
+    found = {name: [run.scalars["distance"] for run in results] for name, results in runs.items()}
+    compared = format_difference(difference(found["student"], found["control"]), digits=2)
+    uniform = float(measured.untrained.arrays["uniform_distance"])
+    return (
+        f"Over all layers the student attends {_mean(found['student']):.2f} patches away on average, the control "
+        f"{_mean(found['control']):.2f} (student - control over {len(found['student'])} seeds: {compared}). The "
+        f"untrained network is at {measured.untrained.scalars['distance']:.2f}, uniform attention at {uniform:.2f}. "
+        "The teacher, a CNN, has no attention."
+    )
+
+
+def networks_table(measured: Measured) -> Table:
+    """Give a row for each network."""
+    rows: list[list[Cell]] = []
+    for name, networks in measured.networks.items():
+        for seed, network in enumerate(networks):
+            cues = network.cues
+            distance = "-" if network.attention is None else network.attention.scalars["distance"]
+            alone = [accuracy(cues.arrays[f"right_{cue}"]) for cue in ("shape", "texture")]
+            label = name if len(networks) == 1 else f"{name}, seed {seed}"
+            right = accuracy(network.test.arrays["right"])
+            rows.append([label, right, share(cues), cues.scalars["decided"], *alone, distance])
+    columns = [
+        Column("network"),
+        percent("accuracy"),
+        percent("shape share"),
+        percent("decided", 0),
+        percent("shape alone"),
+        percent("texture alone"),
+        Column("attention distance", digits=2, unit="patches"),
+    ]
+    tested, conflict = (len(measured.teacher.test.arrays["right"]), int(measured.teacher.cues.meta["n"]))
+    note = (
+        f"Accuracy on {tested:,} test pictures whose cues agree; the other columns on {conflict:,} pictures each. "
+        "Decided: decisions for either cue. 95 % intervals over pictures."
+    )
+    return Table("Networks", columns, rows, note)
+
+
+def index_table(measured: Measured) -> Table:
+    """Give the transfer index over seeds, and over pictures for each seed."""
+    found = measured.index
+    teacher = measured.teacher.cues.scalars["shape_share"]
+    shares = [[n.cues.scalars["shape_share"] for n in of] for of in (measured.student, measured.control)]
+    rows: list[list[Cell]] = [
+        [f"{len(shares[0])} seeds", "seeds, not the teacher's", *map(_mean, shares), teacher, found.seeds]
+    ]
+    for seed, (student, control) in enumerate(zip(*shares, strict=True)):
+        rows.append([f"seed {seed}", "pictures, not seeds", student, control, teacher, found.pictures[seed]])
+    heads = ["student", "control", "teacher"]
+    columns = [Column("networks"), Column("noise in the interval"), *(percent(h) for h in heads)]
+    note = "(student - control) / (teacher - control) of the shape share: 0 is the control, 1 the teacher."
+    return Table("Transfer index", [*columns, Column("transfer index", digits=2)], rows, note)
+
+
+def gain_table(measured: Measured) -> Table:
+    """Give student less control in accuracy, over pictures for each seed and over seeds."""
+    rows: list[list[Cell]] = []
+    tests = []
+    for name, measure in MEASURES.items():
+        pairs = [
+            (one.right(measure).arrays["right"], other.right(measure).arrays["right"])
+            for one, other in zip(measured.student, measured.control, strict=True)
+        ]
+        over_seeds = difference([one.mean() for one, _ in pairs], [other.mean() for _, other in pairs])
+        together = difference(*(np.mean(side, axis=0) for side in zip(*pairs, strict=True)))
+        tests.append(together.p)
+        rows.append([name, over_seeds, *(difference(*pair) for pair in pairs)])
+    for row, p in zip(rows, holm(tests), strict=True):
+        row.append(f"{p:.4f}" if p >= 0.001 else "< 0.001")
+    seeds = [Column(f"seed {seed}, over pictures", 100.0, 1) for seed in range(len(measured.student))]
+    columns = [Column("accuracy with"), Column(f"over {len(seeds)} seeds", 100.0, 1), *seeds, Column("p over pictures")]
+    note = (
+        "Paired: the same pictures, the same seeds. p: permutation over pictures of the mean over seeds, Holm over "
+        "the three rows; it says nothing of other seeds."
+    )
+    return Table("Student - control, percentage points", columns, rows, note)
+
+
+def demo_figures(measured: Measured) -> dict[str, Figure]:
+    """Draw the figures, by file name."""
+    networks = measured.networks
+    cues = {name: [n.cues for n in of] for name, of in networks.items()}
+    tests = {name: [n.test for n in of] for name, of in networks.items()}
+    runs: Mapping[str, Sequence[Metrics]] = {name: [n.metrics for n in of] for name, of in networks.items()}
+    attention = {name: _attention(of) for name, of in networks.items() if name != "teacher"}
+    curves = training_curves({"student": runs["student"], "teacher": runs["teacher"]}, control=runs["control"])
+    return {
+        "cues": shape_and_texture(cues, tests, control="control"),
+        "attention": distance_by_layer(
+            {"student": attention["student"]}, control=attention["control"], initial=measured.untrained
+        ),
+        "training": curves,
+    }
+
+
+def _attention(networks: Sequence[Network]) -> list[Result]:
+    return [network.attention for network in networks if network.attention is not None]
+
+
+def _mean(values: object) -> float:
+    return float(np.mean(list(values)))  # type: ignore[call-overload]

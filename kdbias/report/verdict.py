@@ -1,0 +1,116 @@
+"""From a comparison with its noise to a sentence that says no more than it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from kdbias.probes.base import Result
+from kdbias.stats import Estimate, difference, transfer_index, transfer_index_pictures
+
+Shown = Literal["recipe", "networks", "nothing", "refused"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A comparison with zero, twice: ``seeds`` has the noise of the recipe's seeds, ``pictures``, one for each seed,
+    that of the pictures on which the networks of that seed are compared.
+    """
+
+    seeds: Estimate
+    pictures: tuple[Estimate, ...]
+    value: float
+
+    @property
+    def shown(self) -> Shown:
+        """What it holds for: these ``networks``, where the pictures of every seed say so, and the ``recipe``, where the
+        seeds say so too; else ``nothing``, or ``refused`` where there is no number.
+        """
+        if all(each.low > 0 for each in self.pictures) or all(each.high < 0 for each in self.pictures):
+            return "networks" if self.seeds.holds(0.0) else "recipe"
+        return "refused" if all(each.refused for each in self.pictures) else "nothing"
+
+    @property
+    def reason(self) -> str:
+        """Why it is refused, where it is."""
+        return next((each.reason for each in (*self.pictures, self.seeds) if each.refused), "")
+
+
+def index(student: Sequence[Result], control: Sequence[Result], teacher: Result) -> Finding:
+    """Compare shape shares, from Results of a ``CueProbe`` on the same pictures, one a seed: the transfer index."""
+
+    def shares(results: Sequence[Result]) -> list[float]:
+        return [result.scalars["shape_share"] for result in results]
+
+    def pairs(result: Result) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        return np.column_stack([result.arrays["by_shape"], result.arrays["decided"]]).astype(np.float64)
+
+    seeds = transfer_index(shares(student), shares(control), shares([teacher]))
+    pictures = tuple(
+        transfer_index_pictures(pairs(one), pairs(other), pairs(teacher)) for one, other in zip(student, control)
+    )
+    mean, base = np.mean(shares(student)), np.mean(shares(control))
+    gap = shares([teacher])[0] - base
+    return Finding(seeds, pictures, float((mean - base) / gap) if gap else float("nan"))
+
+
+def gain(student: Sequence[Result], control: Sequence[Result], key: str = "right") -> Finding:
+    """Compare which pictures came out right (array ``key`` of the Results, the same pictures): student - control."""
+    rights = [(one.arrays[key], other.arrays[key]) for one, other in zip(student, control)]
+    means = np.array([[one.mean(), other.mean()] for one, other in rights])
+    pictures = tuple(difference(one, other).estimate for one, other in rights)
+    return Finding(difference(means[:, 0], means[:, 1]).estimate, pictures, float((means[:, 0] - means[:, 1]).mean()))
+
+
+def inherited(found: Finding, shares: tuple[float, float, float]) -> str:
+    """Say what of the teacher's preference came along; ``shares`` are those of student, control and teacher."""
+    student, control, teacher = (f"{100 * each:.0f} %" for each in shares)
+    numbers = (
+        f"Where shape and texture disagree, the student decides for the shape in {student} of its decisions, "
+        f"the control without a teacher in {control}, the teacher in {teacher}."
+    )
+    if found.shown == "refused":
+        return f"Whether a preference was inherited cannot be said: {found.reason}. {numbers}"
+    text = f"{found.value:.2f}"
+    if found.shown == "nothing":
+        return (
+            "No difference shown: whether the student inherited any of its teacher's preference for shape is open "
+            f"(transfer index {text}; {_noise(found)}). {numbers}"
+        )
+    side = (
+        f"took over {100 * found.value:.0f} % of its teacher's preference for shape"
+        if found.value > 0
+        else "moved away from its teacher's preference for shape"
+    )
+    return f"The student {side} (transfer index {text}; {_noise(found)}). {numbers}"
+
+
+def cost(found: Finding, accuracies: tuple[float, float]) -> str:
+    """Say what it cost in accuracy where the cues agree; ``accuracies`` are those of student and control."""
+    student, control = (f"{100 * each:.1f} %" for each in accuracies)
+    against = f"{student} against the control's {control}; {_noise(found, 100, 1)}"
+    points = f"{100 * abs(found.value):.1f} points of accuracy"
+    if found.shown in ("nothing", "refused"):
+        return f"A cost in accuracy was not shown, nor a gain ({against})."
+    return f"It {'cost' if found.value < 0 else 'gained'} {points} ({against})."
+
+
+def _noise(found: Finding, scale: float = 1.0, digits: int = 2) -> str:
+    """Name the intervals that decide, and whose noise is in them."""
+
+    def written(estimate: Estimate) -> str:
+        return f"[{scale * estimate.low:.{digits}f}, {scale * estimate.high:.{digits}f}]"
+
+    count = len(found.pictures)
+    over_pictures = ", ".join(written(each) for each in found.pictures if not each.refused)
+    if found.shown == "recipe":
+        return f"95 % interval over {count} seeds {written(found.seeds)}"
+    no_interval = found.seeds.reason != ""
+    seeds = "one seed says nothing of other seeds" if count == 1 else f"over {count} seeds {written(found.seeds)}"
+    if found.shown == "networks":
+        held = seeds if no_interval else f"{seeds} holds 0, so that other seeds may differ"
+        return f"95 % interval over pictures {over_pictures}; {held}"
+    return f"95 % interval over pictures {over_pictures}; {seeds}" if over_pictures else seeds
