@@ -6,12 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kdbias import functional, stats
     from kdbias.checkpoint import load_student, load_teacher
     from kdbias.features import Features
     from kdbias.probes.base import Result
 
-__all__ = ["Features", "Result", "load_student", "load_teacher"]
+__all__ = ["Features", "Result", "functional", "load_student", "load_teacher", "stats"]
 
+_MODULES = ("functional", "stats")
 _HOMES = {
     "Features": "kdbias.features",
     "Result": "kdbias.probes.base",
@@ -22,6 +24,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for, so that ``import kdbias`` alone loads no torch."""
+    if name in _MODULES:
+        return import_module(f"kdbias.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'kdbias' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -15,6 +15,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from kdbias.build import ALLOWED, target
 from kdbias.checks import meaning
+from kdbias.problem import ConfigError as ConfigError
 from kdbias.problem import Problem
 
 MULTI = ("loss", "callback", "logger", "probe")
@@ -30,10 +31,6 @@ GIVEN: tuple[tuple[str, int, tuple[str, ...]], ...] = (
     ("logger.*", 0, ("run",)),
     ("*", 0, ()),
 )
-
-
-class ConfigError(ValueError):
-    """A config that cannot run; the message has every problem on a line of its own."""
 
 
 def require_valid(cfg: DictConfig) -> None:

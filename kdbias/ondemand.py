@@ -37,8 +37,8 @@ def ensure_teacher(cfg: DictConfig, teachers: Path) -> Path:
     """Give the weights of ``cfg.teacher``: the file it names, or the best checkpoint of its recipe on the same data.
 
     The recipe is an experiment. It gets this run's data (``teacher.data`` changes it, say to a variant in which only
-    shape is reliable), its trainer choice and overrides, and ``teacher.epochs``. Its run lies in
-    ``<teachers>/<name>-<data>-<spec hash>``; where it is not done, it is trained in a process of its own, going on from
+    shape is reliable), its trainer choice and overrides, the augmentation that its command line chose (digits are not
+    to be mirrored for the teacher either), and ``teacher.epochs``. Its run lies in ``<teachers>/<name>-<data>-<spec hash>``; where it is not done, it is trained in a process of its own, going on from
     its last checkpoint, while other processes that want it wait. Call it inside ``hydra.main``, after
     ``kdbias.runs.note_choices(cfg)``.
 
@@ -74,10 +74,10 @@ def recipe(cfg: DictConfig, teachers: Path, config_name: str) -> Recipe:
 
 
 def recipe_overrides(cfg: DictConfig, config_name: str) -> list[str]:
-    """Give the command line by which this run's teacher is trained: its recipe, on this run's data and trainer."""
+    """Give the command line by which this run's teacher is trained: its recipe, on this run's data, augmentation and trainer."""
     chosen, teacher = cfg.chosen, cfg.teacher
     overrides = [f"experiment={teacher.recipe}", f"data={chosen.data}", f"trainer={chosen.trainer}"]
-    overrides += [o for o in chosen.overrides if re.match(r"[+~]*(trainer|paths)\.", o)]
+    overrides += [o for o in chosen.overrides if re.match(r"[+~]*(trainer\.|paths\.|augment[.=])", o)]
     if teacher.get("epochs") is not None:
         overrides.append(f"epochs={teacher.epochs}")
     # An experiment may set the data as well as the command line: compare the data themselves, key by key.

@@ -1,9 +1,13 @@
-"""One mistake in a config."""
+"""One mistake in a config, and the error that tells of all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import NamedTuple
+
+
+class ConfigError(ValueError):
+    """A config that cannot run; the message has every problem on a line of its own."""
 
 
 class Problem(NamedTuple):

@@ -20,6 +20,7 @@ from kdbias.callbacks.result import environment, write_result
 from kdbias.callbacks.summary import closing_table
 from kdbias.checkpoint import load_student
 from kdbias.data.base import PictureData
+from kdbias.features import Extractor
 from kdbias.modules.distill import Distill
 from kdbias.ondemand import ensure_teacher
 from kdbias.probes.accuracy import AccuracyProbe
@@ -79,6 +80,9 @@ def train(cfg: DictConfig) -> float:
     data = build_data(cfg)
     data.prepare_data()
     teacher = build_teacher(cfg, data)
+    L.seed_everything(
+        cfg.seed, workers=True, verbose=False
+    )  # the student's first weights are the seed's, not the teacher's
     module = Distill(module_spec(cfg, data), teacher)
     last = run / "checkpoints" / "last.ckpt"
     resume = str(last) if cfg.resume and last.is_file() else None
@@ -104,9 +108,9 @@ def finish(cfg: DictConfig, trainer: L.Trainer, module: Distill, data: PictureDa
     if not trainer.is_global_zero:
         return objective
     run = Path(cfg.paths.run)
-    limit = cfg.trainer.limit_test_batches
-    pictures = None if limit is None else int(limit * cfg.eval_batch_size)
-    tested = test_once(checkpoint.best_model_path if checkpoint else None, module, data, pictures)
+    device = trainer.strategy.root_device  # fit has moved the module back to the CPU
+    student = load_student(checkpoint.best_model_path) if checkpoint else module.student.eval()
+    tested = test_once(student.to(device), data, device, cfg.trainer.limit_test_batches)
     tested.save(run / "probes")
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
     payload = {
@@ -158,12 +162,15 @@ def best_epoch(checkpoint: ModelCheckpoint | None) -> int | None:
     return int(torch.load(checkpoint.best_model_path, weights_only=True, map_location="cpu")["epoch"])
 
 
-def test_once(path: str | None, module: Distill, data: PictureData, pictures: int | None) -> Result:
-    """Evaluate the student of a checkpoint (without one, the trained module's) on the test split, in fp32."""
-    device = module.device
-    student = load_student(path).to(device) if path else module.student.eval()
-    probe = AccuracyProbe(name="test")
-    return probe(student, data.batches("test", device=device, limit=pictures))
+def test_once(student: Extractor, data: PictureData, device: torch.device, limit: int | float | None) -> Result:
+    """Evaluate ``student`` on the test split in fp32, not TF32; on its first ``limit`` batches or part where given."""
+    pictures = None
+    if isinstance(limit, int):
+        pictures = limit * data.eval_batch_size
+    elif limit is not None:
+        pictures = round(limit * len(data.source.split("test")[1]))
+    torch.set_float32_matmul_precision("highest")
+    return AccuracyProbe(name="test")(student, data.batches("test", device=device, limit=pictures))
 
 
 def log_hparams(trainer: L.Trainer, payload: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from kdbias.problem import ConfigError
 from kdbias.spec import differences, spec_hash
 
 CONFIG = "config.yaml"
@@ -40,21 +41,26 @@ def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     result as the saved one, and may differ in paths, logging and hardware.
 
     Raises:
-        FileNotFoundError: the folder has no saved config or no checkpoint.
-        ValueError: the configs decide another result; the error lists the keys.
+        ConfigError: the folder has no saved config or no checkpoint, or was moved since; or the configs decide another
+            result, and the error lists the keys.
     """
     folder = Path(str(cfg.resume))
     for path in (folder / CONFIG, folder / LAST):
         if not path.is_file():
-            raise FileNotFoundError(f"resume={folder}: {path} is not there, so there is no run to go on from")
+            raise ConfigError(f"resume={folder}: {path} is not there, so there is no run to go on from")
     saved = _load(folder / CONFIG)
+    made = OmegaConf.select(saved, "paths.run")
+    if made is not None and Path(made).resolve() != folder.resolve():
+        raise ConfigError(
+            f"resume={folder}: this run was made in {made}, and would write there: move it back, or start anew"
+        )
     if all(override.lstrip("+").split("=")[0] == "resume" for override in overrides):
         saved.resume = str(folder)
         return saved
     different = differences(saved, cfg)
     if different:
         lines = "\n  ".join(different)
-        raise ValueError(
+        raise ConfigError(
             f"resume={folder}: the run was of another config. Give resume={folder} alone to go on with the saved one, "
             f"or leave resume out to start anew. Saved -> now:\n  {lines}"
         )

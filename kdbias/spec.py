@@ -12,6 +12,8 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from kdbias.places import conf_dir
+
 # Keys that do not change the result: where files lie, what is shown and measured on the way, and what computes it. Two
 # runs that differ in these alone are the same run, so a sweep does not repeat it and a resumed run may change them.
 # Precision and the limits of a smoke run do change the result and stay in.
@@ -34,7 +36,6 @@ NEUTRAL = (
     "trainer.strategy",
     "trainer.log_every",
     "callback.*.folder",
-    "callback.*.folder",
     "callback.checkpoint_last",
     "callback.progress",
     "callback.throughput",
@@ -55,16 +56,20 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """Give ``plain(cfg)`` without the keys of ``NEUTRAL``, and the content of ``teacher.weights`` for its path.
+    """Give ``plain(cfg)`` without the keys of ``NEUTRAL``, and with the content of files instead of their names.
 
-    A weights file that is not there keeps its path. Whole floats become ints, so that 1 and 1.0 are the same.
+    These are the weights of the networks and the recipe of a teacher without weights; what is not there, or a recipe
+    that is not this package's, keeps its name. Whole floats become ints, so that 1 and 1.0 are the same.
     """
     found: dict[str, Any] = _whole(_plain_dict(_config(cfg), "", NEUTRAL))
-    teacher = found.get("teacher")
-    weights = teacher.get("weights") if isinstance(teacher, dict) else None
-    if isinstance(teacher, dict) and isinstance(weights, str) and Path(weights).is_file():
-        with Path(weights).open("rb") as file:
-            teacher["weights"] = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+    teacher = _node(found, "teacher")
+    for node in (teacher, _node(teacher, "model"), _node(found, "model")):
+        weights = node.get("weights")
+        if isinstance(weights, str) and Path(weights).is_file():
+            node["weights"] = "sha256:" + _digest(Path(weights))
+    recipe = Path(conf_dir(), "experiment", f"{teacher.get('recipe')}.yaml")
+    if teacher.get("weights") is None and recipe.is_file():
+        teacher["recipe"] = f"{teacher['recipe']}@{_digest(recipe)[:12]}"
     return found
 
 
@@ -94,6 +99,17 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             out[f"{prefix}{key}"] = value
     return out
+
+
+def _node(tree: dict[str, Any], key: str) -> dict[str, Any]:
+    """The mapping at a key, to change it in place; an empty one where there is none."""
+    node = tree.get(key)
+    return node if isinstance(node, dict) else {}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _config(cfg: DictConfig | Mapping[str, Any]) -> DictConfig:

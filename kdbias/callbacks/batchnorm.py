@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from copy import copy
 from itertools import islice
 from typing import Any, cast
 
@@ -28,7 +29,8 @@ def recompute_batchnorm(trainer: Trainer, network: nn.Module, batches: int) -> N
     device = trainer.strategy.root_device
 
     def images() -> Iterator[Tensor]:
-        for batch in islice(cast(Iterable[Any], trainer.train_dataloader), batches):
+        loader = copy(trainer.train_dataloader)  # the place in the data that a checkpoint keeps is the original's
+        for batch in islice(cast(Iterable[Any], loader), batches):
             yield trainer.strategy.batch_to_device(batch, device)[0]
 
     with (

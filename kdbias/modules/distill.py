@@ -59,7 +59,7 @@ class Distill(L.LightningModule):
         self.test_accuracy = MulticlassAccuracy(self.info.classes, average="micro")
         self.train_accuracy = MulticlassAccuracy(self.info.classes, average="micro")
         self._parts: dict[str, Tensor] = {}
-        self._batches = 0
+        self._counts: dict[str, int] = {}
 
     def setup(self, stage: str) -> None:
         """Put CNNs into channels-last order and compile the student in place, before DDP wraps the module."""
@@ -92,23 +92,28 @@ class Distill(L.LightningModule):
         self._collect(loss, parts)
         if batch.target.ndim == 1:  # accuracy on mixed pictures means nothing
             self.train_accuracy.update(student.class_logits.detach(), batch.target)
+        if loss.device.type == "cpu":  # elsewhere it would wait for the device: there at steps that are logged
+            self._require_finite(loss, parts)
         every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
-        if self.global_step % every == 0 or batch_idx + 1 == self.trainer.num_training_batches:
+        if (self.global_step + 1) % every == 0 or batch_idx + 1 == self.trainer.num_training_batches:
             self._log_step(loss, parts, progress, len(batch.image))
         return cast(Tensor, loss)
 
     def _collect(self, loss: Tensor, parts: dict[str, Tensor]) -> None:
         for name, value in {"total": loss.detach(), **parts}.items():
             self._parts[name] = self._parts[name] + value if name in self._parts else value
-        self._batches += 1
+            self._counts[name] = self._counts.get(name, 0) + 1
 
-    def _log_step(self, loss: Tensor, parts: dict[str, Tensor], progress: float, size: int) -> None:
+    def _require_finite(self, loss: Tensor, parts: dict[str, Tensor]) -> None:
         if not torch.isfinite(loss):
             values = ", ".join(f"{name} {float(value):.4g}" for name, value in parts.items())
             raise FloatingPointError(
                 f"the loss is {float(loss.detach())} at step {self.global_step} ({values}): lower optim.optimizer.lr, "
                 "set optim.clip, or train with trainer.precision=32-true"
             )
+
+    def _log_step(self, loss: Tensor, parts: dict[str, Tensor], progress: float, size: int) -> None:
+        self._require_finite(loss, parts)
         self.log("train/loss_step", loss, prog_bar=True, batch_size=size)
         self.log_dict({f"loss/{name}": v for name, v in parts.items()}, prog_bar=True, batch_size=size)
         self.log_dict({f"weight/{name}": v for name, v in self.total.weights(progress).items()}, batch_size=size)
@@ -117,8 +122,8 @@ class Distill(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means; a loss that is not finite anywhere in the epoch ends the run."""
-        means = {name: value / self._batches for name, value in self._parts.items()}
-        self._parts, self._batches = {}, 0
+        means = {name: value / self._counts[name] for name, value in self._parts.items()}
+        self._parts, self._counts = {}, {}
         bad = [name for name, value in means.items() if not torch.isfinite(value)]
         if bad:
             raise FloatingPointError(
@@ -145,6 +150,10 @@ class Distill(L.LightningModule):
         self.log(f"{stage}/accuracy", accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=size)  # type: ignore[arg-type]
         loss = F.cross_entropy(logits, batch.target)
         self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the number of steps that the resumed run was planned for."""
+        self.spec["steps"] = checkpoint["hyper_parameters"]["spec"].get("steps")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser and schedule of ``optim``; the number of steps goes into the spec, for resume to compare."""

@@ -17,7 +17,7 @@ def fast_bf16(accelerator: str) -> bool:
     On a CPU that takes AVX512-BF16 or AMX; without them bf16 is emulated and many times slower.
     """
     if accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available()):
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if accelerator in ("cpu", "auto"):
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False

@@ -20,8 +20,8 @@ from kdbias.probes.evaluation import Precision, evaluation
 class AccuracyProbe:
     """Accuracy, top-5, loss, calibration and confusion, with what the statistics need: which pictures came out right.
 
-    Arrays: ``right`` ``(n,)`` bool and ``index`` ``(n,)``, in the order of the batches; ``confusion`` ``(C, C)``,
-    rows are the true classes. Scalars: ``accuracy``, ``top5`` (with more than five classes), ``loss`` (cross-entropy,
+    Arrays: ``right`` ``(n,)`` bool, ``target`` ``(n,)`` and ``index`` ``(n,)``, in the order of the batches;
+    ``confusion`` ``(C, C)``, rows are the true classes. Scalars: ``accuracy``, ``top5`` (with more than five classes), ``loss`` (cross-entropy,
     nats), ``ece``.
 
     Source of ``ece`` (15 bins, L1): Guo et al. 2017 (1706.04599).
@@ -48,8 +48,9 @@ class AccuracyProbe:
             scalars["top5"] = float((logits.topk(5).indices == target[:, None]).any(1).double().mean())
         scalars["ece"] = float(multiclass_calibration_error(logits.softmax(1), target, classes, n_bins=15))
         confusion = multiclass_confusion_matrix(logits, target, classes)
-        arrays = {"right": right.numpy(), "index": index.numpy(), "confusion": confusion.numpy()}
-        return Result(self.name, scalars, arrays, {"n": n, "classes": classes, "precision": self.precision})
+        arrays = {"right": right, "target": target, "index": index, "confusion": confusion}
+        meta = {"n": n, "classes": classes, "precision": self.precision}
+        return Result(self.name, scalars, {key: array.numpy() for key, array in arrays.items()}, meta)
 
 
 def class_scores(network: Extractor, image: Tensor) -> Tensor:

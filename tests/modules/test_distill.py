@@ -10,14 +10,21 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from config_base import composed
+from safetensors.torch import save_file
 
 from kdbias.batch import Batch
 from kdbias.build import build
 from kdbias.callbacks.averaging import EMA
+from kdbias.checkpoint import load_student
 from kdbias.data.augment import Augment
 from kdbias.data.base import PictureData
 from kdbias.data.cues import cues
 from kdbias.modules.distill import Distill
+from kdbias.modules.loggers import csv
+from kdbias.modules.schedules import warmup_cosine_factor
+from kdbias.report.curves import read_metrics
+from kdbias.run import train
 from kdbias.teachers import Teacher
 
 STUDENT = {"_target_": "kdbias.models.deit.vit", "width": 32, "depth": 2, "heads": 2, "patch": 8, "distilled": True}
@@ -108,12 +115,49 @@ def test_resume_equals_an_uninterrupted_run_bit_for_bit(tmp_path):
 def test_resume_with_other_epochs_is_refused(tmp_path):
     fit(tmp_path, 3, stop=2)
     data = make_data()
-    module = Distill(make_spec(data) | {"steps": 12}, make_teacher(data))
+    module = Distill(make_spec(data), make_teacher(data))
     trainer = L.Trainer(
         max_epochs=7, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
     )
     with pytest.raises(ValueError, match="planned for 12 steps and now has 28: epochs and batch_size"):
-        trainer.fit(module, datamodule=data)
+        trainer.fit(module, datamodule=data, ckpt_path=tmp_path / "stop.ckpt", weights_only=True)
+
+
+def test_logged_learning_rate_is_that_of_its_step(tmp_path):
+    data = make_data()
+    module = Distill(make_spec(data), make_teacher(data))
+    logger = csv(str(tmp_path))
+    trainer = L.Trainer(
+        max_epochs=2, accelerator="cpu", logger=logger, enable_checkpointing=False, enable_progress_bar=False,
+        log_every_n_steps=3,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data)
+    metrics = read_metrics(tmp_path / "metrics.csv")
+    logged = {int(step): lr for step, lr in zip(metrics["step"], metrics["lr"], strict=True) if lr == lr}
+    assert sorted(logged) == [2, 5]
+    for step, rate in logged.items():
+        assert rate == pytest.approx(1e-3 * warmup_cosine_factor(step, 8, 0.1, 1e-3))
+
+
+def test_first_weights_are_the_seeds_whatever_the_teacher(tmp_path):
+    common = ["trainer=smoke", "data.train=200", "data.val=40", "data.test=40", "callback=[checkpoint]", "logger=[]"]
+    small = [
+        "model=vit",
+        "model.width=16",
+        "model.depth=1",
+        "model.heads=2",
+        "optim.optimizer.lr=1e-9",
+        "optim.schedule.final_lr=0",
+    ]
+    source = cues(train=200, val=40, test=40)
+    save_file(build(CNN, source.info).network.state_dict(), tmp_path / "teacher.safetensors")
+    taught = ["loss=[ce,kl]", "teacher=small_cnn", f"teacher.weights={tmp_path}/teacher.safetensors"]
+    for name, choices in {"alone": ["loss=[ce]"], "taught": taught}.items():
+        train(composed([*common, *small, *choices, f"paths.run={tmp_path}/{name}"]))
+    alone, with_teacher = (
+        load_student(tmp_path / n / "checkpoints" / "last.ckpt").state_dict() for n in ("alone", "taught")
+    )
+    assert all(torch.allclose(alone[key], with_teacher[key], rtol=0, atol=1e-7) for key in alone)
 
 
 def test_teacher_is_in_neither_checkpoint_optimiser_nor_module(tmp_path):
