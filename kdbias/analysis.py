@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
 
-from kdbias.batch import Batch
 from kdbias.build import build
-from kdbias.checkpoint import load_student
 from kdbias.config import ConfigError
-from kdbias.data.augment import Augment
-from kdbias.data.base import PictureData
-from kdbias.features import Extractor
 from kdbias.modules.trainer import choose_precision
 from kdbias.probes.accuracy import AccuracyProbe
 from kdbias.probes.base import Result
@@ -28,21 +22,8 @@ from kdbias.report import cka as cka_figures
 from kdbias.report.style import save
 from kdbias.report.table import Column, Table, percent
 from kdbias.spec import plain
-from kdbias.stats import accuracy, difference
-from kdbias.teachers import teacher_from_weights
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One network to look at, the data that it is looked at with, and the name that tables give it."""
-
-    name: str
-    network: Extractor
-    data: PictureData
-
-    def batches(self, cfg: DictConfig) -> Iterator[Batch]:
-        """Give the pictures that ``split`` and ``pictures`` of the config name."""
-        return self.data.batches(cfg.split, device=device_of(self.network), limit=cfg.pictures)
+from kdbias.stats import Difference, accuracy, difference
+from kdbias.subjects import Subject, safe, same_pictures, subjects
 
 
 def run(cfg: DictConfig) -> None:
@@ -61,14 +42,13 @@ def evaluate(cfg: DictConfig) -> None:
     folder = Path(cfg.out)
     probe = AccuracyProbe(precision=probe_precision(cfg))
     rows: list[list[Any]] = []
-    first: Result | None = None
+    first: tuple[Subject, Result] | None = None
     for subject in subjects(cfg):
         result = probe(subject.network, track(list(subject.batches(cfg)), description=subject.name, transient=True))
         result.save(folder / safe(subject.name))
         right = result.arrays["right"]
-        same = first is not None and len(first.arrays["right"]) == len(right)
-        against = difference(right, first.arrays["right"]) if first is not None and same else "-"
-        first = first or result
+        against = "-" if first is None else compared(subject, result, *first, cfg.split)
+        first = first or (subject, result)
         scalars = result.scalars
         rows.append([subject.name, accuracy(right), scalars["loss"], scalars["ece"], len(right), against])
     columns = [
@@ -85,23 +65,43 @@ def evaluate(cfg: DictConfig) -> None:
     print(folder / "evaluate.md")
 
 
+def compared(subject: Subject, result: Result, first: Subject, reference: Result, split: str) -> Difference | str:
+    """Give the difference of two networks' accuracies; ``-`` where they have not seen the same pictures."""
+    same = same_pictures(subject.source, first.source, split) and all(
+        np.array_equal(result.arrays[key], reference.arrays[key]) for key in ("index", "target")
+    )
+    return difference(result.arrays["right"], reference.arrays["right"]) if same else "-"
+
+
 def probe(cfg: DictConfig) -> None:
-    """Run every selected probe on every network; save Results, draw one figure a probe, print scalars."""
+    """Run every selected probe on every network that it is defined for; save Results, draw figures, print scalars."""
     folder = Path(cfg.out)
     found = subjects(cfg)
+    control = next((subject.name for subject in found if subject.control), None)
     for name, node in plain(cfg.probe).items():
         results: dict[str, Result] = {}
         for subject in track(found, description=name, transient=True):
-            if name == "attention" and subject.network.info.family == "cnn":
-                print(f"attention distance is not defined for {subject.name}, a CNN: left out")
+            if reason := undefined(name, subject):
+                print(f"{name}: {subject.name} is left out, {reason}")
                 continue
             function = build(node, source=subject.data.source) if name == "cues" else build(node)
             results[subject.name] = function(subject.network.reading(layers="all"), subject.batches(cfg))
             results[subject.name].save(folder / safe(subject.name))
+        if not results:
+            continue
         Console().print(scalar_table(name, results).rich())
-        for label, figure in draw(name, results).items():
+        for label, figure in draw(name, results, control).items():
             save(figure, folder / f"{label}.svg")
             print(save(figure, folder / f"{label}.png"))
+
+
+def undefined(name: str, subject: Subject) -> str:
+    """Say why a probe is not defined for a network or its data; nothing where it is."""
+    if name == "attention" and subject.network.info.family == "cnn":
+        return "a CNN has no attention"
+    if name == "cues" and not hasattr(subject.data.source, "variant"):
+        return "its data has no pictures of known shape and texture (data=cues has)"
+    return ""
 
 
 def scalar_table(name: str, results: dict[str, Result]) -> Table:
@@ -111,79 +111,24 @@ def scalar_table(name: str, results: dict[str, Result]) -> Table:
     return Table(name, [Column("measure"), *(Column(label) for label in results)], rows)
 
 
-def draw(name: str, results: dict[str, Result]) -> dict[str, Figure]:
+def draw(name: str, results: dict[str, Result], control: str | None) -> dict[str, Figure]:
     """Give the figures of one probe by file name; none for a probe that only has scalars."""
-    if name == "attention" and results:
-        return {"attention": attention_figures.distance_by_layer(results)}
+    if name == "attention":
+        others = {label: result for label, result in results.items() if label != control}
+        beside = results.get(control) if control is not None else None
+        return {
+            "attention": attention_figures.distance_by_layer(others, control=beside),
+            "attention-entropy": attention_figures.entropy_by_layer(others, control=beside),
+        }
     if name == "cka":
         return {f"cka-{safe(label)}": cka_figures.heat_map(result, name=label) for label, result in results.items()}
     return {}
-
-
-def subjects(cfg: DictConfig) -> list[Subject]:
-    """Give the networks that ``runs`` and ``teacher`` name.
-
-    Raises:
-        ConfigError: none is named, or the data of one is not known.
-    """
-    device = "cuda" if cfg.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
-    found = [run_subject(cfg, Path(str(path)), device) for path in cfg.runs]
-    if cfg.teacher.get("name") is not None:
-        found.append(named_subject(cfg, device))
-    if not found:
-        raise ConfigError("nothing to look at: give runs=[RUN_DIR,...], or teacher=NAME teacher.weights=PATH data=...")
-    return found
-
-
-def run_subject(cfg: DictConfig, path: Path, device: str) -> Subject:
-    """Load a run folder (its best checkpoint) or a checkpoint file, with the data that it was trained on."""
-    checkpoint = path if path.is_file() else path / "checkpoints" / "best.ckpt"
-    folder = checkpoint.parent.parent
-    if not checkpoint.is_file():
-        raise ConfigError(f"runs: {checkpoint} is not there; name a run folder or a checkpoint file")
-    node = cfg.get("data")
-    if node is None:
-        saved = folder / "config.yaml"
-        if not saved.is_file():
-            raise ConfigError(f"runs: no config.yaml in {folder} tells the data of {checkpoint.name}; add data=NAME")
-        node = OmegaConf.load(saved).data
-    name = folder.name if path.is_dir() else f"{folder.name}/{checkpoint.stem}"
-    return Subject(name, load_student(checkpoint).to(device), picture_data(cfg, node))
-
-
-def named_subject(cfg: DictConfig, device: str) -> Subject:
-    """Load a network by the name of a teacher config with a weights file."""
-    if cfg.get("data") is None:
-        raise ConfigError(f"teacher={cfg.teacher.name} needs data=NAME: the pictures to evaluate it on")
-    if cfg.teacher.weights is None:
-        raise ConfigError(f"teacher={cfg.teacher.name} needs teacher.weights=PATH: a checkpoint or safetensors file")
-    data = picture_data(cfg, cfg.data)
-    teacher = teacher_from_weights(plain(cfg.teacher.model), data.info, cfg.teacher.weights, cfg.teacher.name)
-    return Subject(cfg.teacher.name, teacher.extractor.to(device), data)
-
-
-def picture_data(cfg: DictConfig, node: Any) -> PictureData:
-    """Build the data of a config node, without augmentation, downloaded where it is missing."""
-    size = cfg.eval_batch_size
-    data = PictureData(build(plain(node)), Augment(), batch_size=size, eval_batch_size=size, seed=cfg.seed)
-    data.prepare_data()
-    return data
 
 
 def probe_precision(cfg: DictConfig) -> Any:
     """Give fp32 unless the config asks for bf16: a reported accuracy is an fp32 one."""
     asked = cfg.trainer.precision
     return "bf16" if asked != "auto" and "bf16" in choose_precision(asked, cfg.trainer.accelerator) else "fp32"
-
-
-def device_of(network: torch.nn.Module) -> torch.device:
-    """The device of a network's parameters."""
-    return next(network.parameters()).device
-
-
-def safe(name: str) -> str:
-    """Give a name that is one folder."""
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
 
 
 def demo(cfg: DictConfig) -> None:

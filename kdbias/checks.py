@@ -15,6 +15,7 @@ from kdbias.losses.base import LossTerm
 from kdbias.plan import REFUSALS, Plan, plan, refusal, selected
 from kdbias.probes.attention import AttentionProbe
 from kdbias.problem import Problem, sound
+from kdbias.settings import settings
 
 SAMPLES = 10_000  # steps at which weights are looked at, in a longer run
 
@@ -23,18 +24,14 @@ def meaning(tree: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
     """Give the problems of a resolved config beyond the ``known`` ones of its values and builders."""
     run = plan(tree, known)
     problems = list(run.problems)
-    for rule in (_counts, _devices, _weights_files, _teacher, _terms, _mixing, _dist_token, _schedules):
+    for rule in (settings, _full_batch, _devices, _weights_files, _teacher, _terms, _mixing, _dist_token, _schedules):
         problems += rule(run)
     problems += _optimizer(tree, [*known, *problems])
     problems += _callbacks(run, known)
     return problems
 
 
-def _counts(run: Plan) -> Iterator[Problem]:
-    for key in ("epochs", "batch_size", "eval_batch_size"):
-        value = run.tree.get(key, 1)
-        if type(value) is not int or value < 1:
-            yield Problem(key, f"must be a whole number of at least 1, got {value!r}")
+def _full_batch(run: Plan) -> Iterator[Problem]:
     if run.data is not None and run.batches == 0:
         yield Problem("batch_size", f"no batch is full: set it to at most the {run.data.train} training pictures")
 

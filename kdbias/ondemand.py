@@ -38,7 +38,8 @@ def ensure_teacher(cfg: DictConfig, teachers: Path) -> Path:
 
     The recipe is an experiment. It gets this run's data (``teacher.data`` changes it, say to a variant in which only
     shape is reliable), its trainer choice and overrides, the augmentation that its command line chose (digits are not
-    to be mirrored for the teacher either), and ``teacher.epochs``. Its run lies in ``<teachers>/<name>-<data>-<spec hash>``; where it is not done, it is trained in a process of its own, going on from
+    to be mirrored for the teacher either), and ``teacher.epochs``. Its run lies in
+    ``<teachers>/<name>-<data>-<spec hash>``; where it is not done, it is trained in a process of its own, going on from
     its last checkpoint, while other processes that want it wait. Call it inside ``hydra.main``, after
     ``kdbias.runs.note_choices(cfg)``.
 

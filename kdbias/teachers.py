@@ -20,8 +20,7 @@ class Teacher:
     """A frozen network that gives targets: eval mode, no gradients, on whatever device its pictures are.
 
     It is no ``nn.Module``, so that no checkpoint, optimiser, averaging or parameter count of the student's finds it; a
-    deep copy is the teacher itself. A CNN's weights are channels-last, which is faster in training than in the order of
-    the file and changes its answers by rounding alone.
+    deep copy is the teacher itself. A CNN is channels-last, which is faster and changes its answers by rounding alone.
     """
 
     def __init__(self, extractor: Extractor, name: str) -> None:

@@ -25,7 +25,7 @@ BASE = {
         "model": {"_target_": "kdbias.models.resnet_cifar.small_cnn", "widths": [4, 8]},
         "layers": "all",
         "weights": None,
-        "recipe": "teacher_small",
+        "recipe": "teacher_small_cnn",
         "epochs": None,
     },
     "loss": {

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from toy_run.start import alive, run, start, wait_for
 
 from kdbias.launch import job_name, quoted
+from kdbias.problem import ConfigError
 from kdbias.runs import resumed
 
 
@@ -137,10 +138,19 @@ def test_resume_with_the_same_spec_takes_the_new_config(stopped):
 
 def test_resume_with_another_spec_names_the_keys(stopped):
     cfg = OmegaConf.create({"seed": 4, "trainer": {"devices": 1}, "resume": str(stopped)})
-    with pytest.raises(ValueError, match=r"resume=.*another config.*\n  seed: 3 -> 4$"):
+    with pytest.raises(ConfigError, match=r"resume=.*another config.*\n  seed: 3 -> 4$"):
         resumed(cfg, ["seed=4", f"resume={stopped}"])
 
 
+def test_a_moved_run_is_not_resumed_for_it_would_write_where_it_was(stopped, tmp_path):
+    OmegaConf.save({"seed": 3, "paths": {"run": str(tmp_path / "there")}}, stopped / "config.yaml")
+    for overrides in ([], ["seed=3"]):
+        with pytest.raises(ConfigError, match=r"made in .*there, .*: move it back, or start anew"):
+            resumed(OmegaConf.create({"seed": 3, "resume": str(stopped)}), overrides)
+    OmegaConf.save({"seed": 3, "paths": {"run": f"{stopped}/../{stopped.name}"}}, stopped / "config.yaml")
+    assert resumed(OmegaConf.create({"resume": str(stopped)}), []).seed == 3
+
+
 def test_resume_of_no_run_names_the_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"resume=.*config\.yaml is not there"):
+    with pytest.raises(ConfigError, match=r"resume=.*config\.yaml is not there"):
         resumed(OmegaConf.create({"resume": str(tmp_path)}), ["resume=x"])

@@ -4,7 +4,14 @@ import json
 import signal
 from pathlib import Path
 
+from config_base import composed
+from hydra import compose, initialize_config_dir
+from omegaconf import open_dict
 from toy_run.start import alive, run, start, wait_for
+
+from kdbias.config import check
+from kdbias.ondemand import recipe_overrides
+from kdbias.places import conf_dir
 
 
 def teachers(folder: Path) -> dict[str, dict]:
@@ -66,3 +73,16 @@ def test_a_failed_teacher_is_one_error_with_its_log(tmp_path):
     log = next(tmp_path.glob("runs/teachers/bad-small-*/job.log"))
     assert f"RuntimeError: training the teacher in {log.parent} failed: its log is {log}" in output
     assert "this run was asked to fail" in log.read_text()
+
+
+def test_the_augmentation_of_the_command_line_is_the_teachers_too():
+    chosen = ["experiment=exp1_resnet_kl", "data=mnist", "augment=mnist", "augment.rotate=5", "seed=1"]
+    cfg = composed(chosen)
+    with open_dict(cfg):
+        cfg.chosen = {"data": "mnist", "trainer": "auto", "overrides": chosen}
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        overrides = recipe_overrides(cfg, "train")
+        teacher = compose("train", overrides)
+    assert (teacher.name, teacher.augment.flip, teacher.augment.rotate) == ("teacher_resnet18", False, 5)
+    assert "seed=1" not in overrides
+    assert check(teacher) == []

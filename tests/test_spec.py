@@ -1,3 +1,4 @@
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,12 @@ CONFIG = {
     "teacher": {"name": "resnet20", "weights": None},
     "resume": None,
 }
+
+
+def with_key(key: str, value):
+    cfg = OmegaConf.create(CONFIG)
+    OmegaConf.update(cfg, key, value, force_add=True)
+    return cfg
 
 
 def changed(key: str, value):
@@ -90,6 +97,30 @@ def test_weights_count_by_their_content(tmp_path):
         file.write_bytes(content)
     one, same, other = (spec_hash(changed("teacher.weights", str(file))) for file in files)
     assert one == same != other
+
+
+@pytest.mark.parametrize("key", ["model.weights", "teacher.model.weights"])
+def test_weights_of_a_model_count_by_their_content(tmp_path, key):
+    for name, content in {"a": b"1", "b": b"1", "c": b"2"}.items():
+        (tmp_path / name).write_bytes(content)
+    one, same, other = (spec_hash(with_key(key, str(tmp_path / name))) for name in "abc")
+    assert one == same != other
+
+
+def test_a_recipe_counts_by_its_content_where_it_trains_the_teacher(tmp_path, monkeypatch):
+    monkeypatch.setattr("kdbias.spec.conf_dir", lambda: str(tmp_path))
+    cfg = with_key("teacher.recipe", "strong")
+    assert spec(cfg)["teacher"]["recipe"] == "strong"
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "strong.yaml").write_text("epochs: 1\n")
+    before = spec_hash(cfg)
+    (tmp_path / "experiment" / "strong.yaml").write_text("epochs: 2\n")
+    digest = hashlib.sha256(b"epochs: 2\n").hexdigest()[:12]
+    assert spec(cfg)["teacher"]["recipe"] == f"strong@{digest}"
+    assert spec_hash(cfg) != before
+    assert cfg.teacher.recipe == "strong"
+    cfg.teacher.weights = "given"
+    assert spec(cfg)["teacher"]["recipe"] == "strong"
 
 
 def test_plain_is_resolved_and_of_plain_types_only():

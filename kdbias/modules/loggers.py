@@ -34,6 +34,6 @@ class ContinuedCSV(CSVLogger):
         rows = list(csv_format.DictReader(path.open())) if path.is_file() else []
         writer = cast(ExperimentWriter, super().experiment)
         if rows:
-            writer.metrics = [{k: v for k, v in row.items() if v} for row in rows] + writer.metrics
+            writer.metrics[:0] = [{k: v for k, v in row.items() if v} for row in rows]  # type: ignore[misc]
             writer.save()
         return writer

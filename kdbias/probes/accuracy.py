@@ -21,8 +21,8 @@ class AccuracyProbe:
     """Accuracy, top-5, loss, calibration and confusion, with what the statistics need: which pictures came out right.
 
     Arrays: ``right`` ``(n,)`` bool, ``target`` ``(n,)`` and ``index`` ``(n,)``, in the order of the batches;
-    ``confusion`` ``(C, C)``, rows are the true classes. Scalars: ``accuracy``, ``top5`` (with more than five classes), ``loss`` (cross-entropy,
-    nats), ``ece``.
+    ``confusion`` ``(C, C)``, rows are the true classes. Scalars: ``accuracy``, ``top5`` (with more than five classes),
+    ``loss`` (cross-entropy, nats), ``ece``.
 
     Source of ``ece`` (15 bins, L1): Guo et al. 2017 (1706.04599).
     """

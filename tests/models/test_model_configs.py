@@ -38,5 +38,6 @@ def test_teachers(name, tiny_info):
         return
     extractor = build(architecture(spec["model"]), tiny_info)
     assert spec["recipe"] is None or extractor.info.classes == 10
+    assert spec["recipe"] is None or (CONF / "experiment" / f"{spec['recipe']}.yaml").is_file()
     if spec["layers"] != "all":
         assert len(extractor.info.layers) == len(spec["layers"])

@@ -1,6 +1,3 @@
-import os
-from pathlib import Path
-
 import pytest
 import torch
 from torchvision.datasets import CIFAR10
@@ -51,17 +48,21 @@ def test_one_channel():
         assert builder(info)(torch.rand(2, 1, 28, 28)).grids == ((28, 28), (14, 14), (7, 7))
 
 
-def test_resnet20_in_circulation_has_its_accuracy(tiny_info, shared_data):
-    folder = os.environ.get("KDBIAS_SHARED_WEIGHTS")
-    if not folder:
-        pytest.skip("KDBIAS_SHARED_WEIGHTS names no folder with trained weights")
-    spec = {"_target_": "kdbias.models.resnet_cifar.resnet20"}
-    path = Path(folder) / "resnet20_cifar10.safetensors"
-    teacher = teacher_from_weights(spec, tiny_info, path, "resnet20")
+@pytest.mark.parametrize(
+    ("name", "pictures", "right"),
+    [("resnet20", 10_000, 9173), ("resnet32", 2_000, 1854), ("resnet44", 2_000, 1866), ("resnet56", 2_000, 0)],
+)
+def test_weights_in_circulation_have_their_accuracy(tiny_info, shared_data, shared_weights, name, pictures, right):
+    """ResNet-20 on the whole test set; the deeper ones, for the sake of time, on its first 2,000 pictures.
+
+    On all 10,000 they have 9263 (32 layers), 9310 (44) and 9339 (56).
+    """
+    spec = {"_target_": f"kdbias.models.resnet_cifar.{name}"}
+    teacher = teacher_from_weights(spec, tiny_info, shared_weights / f"{name}_cifar10.safetensors", name)
     test = CIFAR10(str(shared_data), train=False)
-    images, labels = torch.from_numpy(test.data).permute(0, 3, 1, 2), torch.tensor(test.targets)
-    right = sum(
+    images, labels = torch.from_numpy(test.data[:pictures]).permute(0, 3, 1, 2), torch.tensor(test.targets[:pictures])
+    found = sum(
         int((teacher(x.float() / 255).logits.argmax(1) == y).sum())
         for x, y in zip(images.split(500), labels.split(500), strict=True)
     )
-    assert right == 9173
+    assert found == right

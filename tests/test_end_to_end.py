@@ -1,0 +1,90 @@
+"""The program as a user runs it: processes of train.py, on networks that take a second."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from toy_run.start import wait_for
+
+from kdbias.build import build
+from kdbias.data.cues import cues
+
+PROGRAM = Path(__file__).resolve().parent.parent / "train.py"
+SMALL = ["model=vit", "model.width=16", "model.depth=2", "model.heads=2", "model.patch=8", "trainer=smoke"]
+DATA = ["data.train=200", "data.val=40", "data.test=40", "callback=[checkpoint,throughput,progress]"]
+STUDENT = ["experiment=exp1_resnet_kl", *SMALL, *DATA, "model.distilled=true"]
+
+
+def start(runs: Path, *arguments: str) -> subprocess.Popen:
+    environment = os.environ | {"KDBIAS_RUNS": str(runs), "OMP_NUM_THREADS": "1", "KDBIAS_ALLOCATOR": "0"}
+    command = [sys.executable, str(PROGRAM), *arguments]
+    return subprocess.Popen(
+        command, cwd=runs, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def run(runs: Path, *arguments: str) -> str:
+    process = start(runs, *arguments)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def last_weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def test_a_sweep_trains_its_teachers_first_and_repeated_does_nothing(tmp_path):
+    sweep = ["-m", *STUDENT, "teacher=resnet20,small_cnn", "loss.alpha=.3,.7"]
+    assert "sweep: 4 jobs, 0 failed" in run(tmp_path, *sweep)
+    results = sorted(tmp_path.glob("sweep/*/result.json"))
+    found = [json.loads(path.read_text()) for path in results]
+    settings = sorted((result["teacher"], result["spec"]["loss"]["alpha"]) for result in found)
+    assert settings == [("resnet20", 0.3), ("resnet20", 0.7), ("small_cnn", 0.3), ("small_cnn", 0.7)]
+    teachers = sorted(tmp_path.glob("teachers/*/result.json"))
+    assert [path.parent.name.split("-")[0] for path in teachers] == ["resnet20", "small_cnn"]
+
+    written = {path: path.stat().st_mtime_ns for path in [*results, *teachers]}
+    output = run(tmp_path, *sweep)
+    assert output.split("sweep: 4 jobs, 0 failed")[1].count("done already") == 4
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/result.json")} == written
+
+
+def test_a_killed_run_that_is_resumed_ends_as_if_nothing_had_been(tmp_path):
+    command = ["experiment=baseline", *SMALL, *DATA, "callback=[checkpoint,ema,throughput,progress]"]
+    command += ["data.train=440", "epochs=3", "trainer.limit_train_batches=100"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run(tmp_path, *command, f"hydra.run.dir={whole}")
+
+    process = start(tmp_path, *command, f"hydra.run.dir={killed}")
+    wait_for((killed / "checkpoints" / "last.ckpt").is_file)
+    process.send_signal(signal.SIGKILL)
+    output, _ = process.communicate()
+    assert not (killed / "result.json").exists(), output
+
+    run(tmp_path, f"resume={killed}")
+    expected, found = last_weights(whole), last_weights(killed)
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+    validated = []
+    for folder in (whole, killed):
+        with (folder / "metrics.csv").open() as file:
+            rows = [row for row in csv.DictReader(file) if row["val/accuracy"]]
+        validated.append([(row["epoch"], row["val/accuracy"], row["val/loss"]) for row in rows])
+    assert validated[0] == validated[1]
+    assert [epoch for epoch, *_ in validated[1]] == ["0", "1", "2"]
+
+
+def test_two_processes_make_one_run(tmp_path):
+    network = build({"_target_": "kdbias.models.resnet_cifar.small_cnn"}, cues(train=200, val=40, test=40).info).network
+    save_file(network.state_dict(), tmp_path / "teacher.safetensors")
+    two = ["trainer.devices=2", "trainer.strategy=ddp", f"hydra.run.dir={tmp_path}/two"]
+    run(tmp_path, *STUDENT, "teacher=small_cnn", f"teacher.weights={tmp_path}/teacher.safetensors", *two)
+    result = json.loads((tmp_path / "two" / "result.json").read_text())
+    assert (result["processes"], result["steps"], result["teacher"]) == (2, 2, "small_cnn")
