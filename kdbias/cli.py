@@ -47,7 +47,7 @@ def register() -> None:
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Let a mistake in the config end the program with its message alone: a traceback would not help to mend it."""
-    from kdbias.config import ConfigError
+    from kdbias.problem import ConfigError
 
     try:
         yield
@@ -65,7 +65,8 @@ def train() -> None:
         if launch.is_sweep_job():
             return launch.run_job(cfg)
         if cfg.resume:
-            cfg = runs.resumed(cfg, list(HydraConfig.get().overrides.task))
+            with plain_errors():
+                cfg = runs.resumed(cfg, list(HydraConfig.get().overrides.task))
         runs.note_choices(cfg)
         OmegaConf.update(cfg, "paths.run", HydraConfig.get().runtime.output_dir)
         from kdbias.config import require_valid

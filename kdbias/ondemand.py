@@ -75,7 +75,7 @@ def recipe(cfg: DictConfig, teachers: Path, config_name: str) -> Recipe:
 
 
 def recipe_overrides(cfg: DictConfig, config_name: str) -> list[str]:
-    """Give the command line by which this run's teacher is trained: its recipe, on this run's data, augmentation and trainer."""
+    """Give the command line that trains the teacher: its recipe, with data, augmentation and trainer of this run."""
     chosen, teacher = cfg.chosen, cfg.teacher
     overrides = [f"experiment={teacher.recipe}", f"data={chosen.data}", f"trainer={chosen.trainer}"]
     overrides += [o for o in chosen.overrides if re.match(r"[+~]*(trainer\.|paths\.|augment[.=])", o)]

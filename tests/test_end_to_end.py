@@ -31,7 +31,7 @@ def start(runs: Path, *arguments: str) -> subprocess.Popen:
 
 def run(runs: Path, *arguments: str) -> str:
     process = start(runs, *arguments)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output
     return output
 
@@ -63,7 +63,7 @@ def test_a_killed_run_that_is_resumed_ends_as_if_nothing_had_been(tmp_path):
     run(tmp_path, *command, f"hydra.run.dir={whole}")
 
     process = start(tmp_path, *command, f"hydra.run.dir={killed}")
-    wait_for((killed / "checkpoints" / "last.ckpt").is_file)
+    wait_for((killed / "checkpoints" / "last.ckpt").is_file, seconds=600)
     process.send_signal(signal.SIGKILL)
     output, _ = process.communicate()
     assert not (killed / "result.json").exists(), output

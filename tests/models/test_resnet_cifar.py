@@ -50,7 +50,7 @@ def test_one_channel():
 
 @pytest.mark.parametrize(
     ("name", "pictures", "right"),
-    [("resnet20", 10_000, 9173), ("resnet32", 2_000, 1854), ("resnet44", 2_000, 1866), ("resnet56", 2_000, 0)],
+    [("resnet20", 10_000, 9173), ("resnet32", 2_000, 1854), ("resnet44", 2_000, 1866), ("resnet56", 2_000, 1859)],
 )
 def test_weights_in_circulation_have_their_accuracy(tiny_info, shared_data, shared_weights, name, pictures, right):
     """ResNet-20 on the whole test set; the deeper ones, for the sake of time, on its first 2,000 pictures.
