@@ -66,13 +66,14 @@ def test_weights_from_safetensors(tiny_info, image, tmp_path):
     state = {k: v for k, v in trained.network.state_dict().items() if not k.endswith("num_batches_tracked")}
     save_file(state, tmp_path / "weights.safetensors")
     spec = {"_target_": "kdbias.models.resnet_cifar.resnet20", "layers": [1]}
+    trained.to(memory_format=torch.channels_last)
     teacher = teacher_from_weights(spec, tiny_info, tmp_path / "weights.safetensors", "resnet20")
     assert torch.equal(teacher(image).logits, trained(image).logits)
     assert [layer.name for layer in teacher.info.layers] == ["layer2"]
 
 
 def test_weights_from_a_checkpoint(tiny_info, image, tmp_path):
-    trained = small_cnn(tiny_info, widths=(4, 8, 8)).eval()
+    trained = small_cnn(tiny_info, widths=(4, 8, 8)).eval().to(memory_format=torch.channels_last)
     path = write_checkpoint(trained, tiny_info, tmp_path / "best.ckpt")
     teacher = teacher_from_weights({**SMALL, "layers": [1]}, tiny_info, path, "small")
     assert torch.equal(teacher(image).logits, trained(image).logits)

@@ -13,7 +13,7 @@ from kdbias.probes.base import Result
 from kdbias.report.style import COLOURS, INK, REFERENCE, canvas, styled
 from kdbias.stats import Estimate, accuracy
 
-CONTROL: Mapping[str, Any] = {"facecolor": "white", "edgecolor": INK, "hatch": "////", "linewidth": 0.8}
+CONTROL: Mapping[str, Any] = {"facecolor": "white", "edgecolor": INK, "linewidth": 0.9}
 
 
 def share(result: Result) -> Estimate:
