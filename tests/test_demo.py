@@ -9,7 +9,7 @@ from kdbias.cli import conf_dir, register
 from kdbias.config import check
 from kdbias.demo import plan_runs, write
 from kdbias.probes.base import Result
-from kdbias.report.demo import Measured, Network, gain_table, index_table, lead, networks_table
+from kdbias.report.demo import Measured, Network, attention_sentence, gain_table, index_table, lead, networks_table
 from kdbias.report.page import Code
 from kdbias.spec import plain
 
@@ -75,7 +75,11 @@ def test_page_stands_alone_with_everything_beside_it(tmp_path):
 
 
 def test_lead_of_one_seed_and_of_a_teacher_with_nothing_to_give():
-    assert "one seed says nothing of other seeds" in lead(measured(seeds=1))
+    one = measured(seeds=1)
+    assert "one seed says nothing of other seeds" in lead(one)
+    assert "one seed each: no difference shown" in attention_sentence(one)
+    tables = [table(one).markdown() for table in (networks_table, index_table, gain_table)]
+    assert not any("1 seeds" in text or "nan" in text for text in [lead(one), *tables])
     refused = measured(teacher_share=0.2, student_share=0.2)
     assert "Whether a preference was inherited cannot be said" in lead(refused)
     assert "there is nothing to transfer" in index_table(refused).markdown()

@@ -89,9 +89,9 @@ def demo_page(measured: Measured) -> str:
                     attention_sentence(measured),
                     Picture(
                         figures["attention"],
-                        "Mean attention distance of each layer, in patches, on the same test pictures; the band goes "
-                        f"from the lowest to the highest of {n} seeds. Attention that is directed nowhere lies on the "
-                        "line of uniform attention.",
+                        "Mean attention distance of each layer, in patches, on the same test pictures. "
+                        + (f"The band goes from the lowest to the highest of {n} seeds. " if n > 1 else "")
+                        + "Attention that is directed nowhere lies on the line of uniform attention.",
                     ),
                 ],
             ),
@@ -124,11 +124,17 @@ def attention_sentence(measured: Measured) -> str:
     """Compare the mean attention distance of student and control, between the untrained one and uniform attention."""
     runs = {name: _attention(of) for name, of in measured.networks.items() if name != "teacher"}
     found = {name: [run.scalars["distance"] for run in results] for name, results in runs.items()}
-    compared = format_difference(difference(found["student"], found["control"]), digits=2)
+    compared = difference(found["student"], found["control"])
+    count = len(found["student"])
+    noise = (
+        f"student - control over {count} seeds: {format_difference(compared, digits=2)}"
+        if count > 1
+        else "one seed each: no difference shown"
+    )
     uniform = float(measured.untrained.arrays["uniform_distance"])
     return (
         f"Over all layers the student attends {_mean(found['student']):.2f} patches away on average, the control "
-        f"{_mean(found['control']):.2f} (student - control over {len(found['student'])} seeds: {compared}). The "
+        f"{_mean(found['control']):.2f} ({noise}). The "
         f"untrained network is at {measured.untrained.scalars['distance']:.2f}, uniform attention at {uniform:.2f}. "
         "The teacher, a CNN, has no attention."
     )
@@ -167,9 +173,9 @@ def index_table(measured: Measured) -> Table:
     found = measured.index
     teacher = measured.teacher.cues.scalars["shape_share"]
     shares = [[n.cues.scalars["shape_share"] for n in of] for of in (measured.student, measured.control)]
-    rows: list[list[Cell]] = [
-        [f"{len(shares[0])} seeds", "seeds, not the teacher's", *map(_mean, shares), teacher, found.seeds]
-    ]
+    rows: list[list[Cell]] = []
+    if len(shares[0]) > 1:
+        rows.append([f"{len(shares[0])} seeds", "seeds, not the teacher's", *map(_mean, shares), teacher, found.seeds])
     for seed, (student, control) in enumerate(zip(*shares, strict=True)):
         rows.append([f"seed {seed}", "pictures, not seeds", student, control, teacher, found.pictures[seed]])
     heads = ["student", "control", "teacher"]
@@ -190,14 +196,15 @@ def gain_table(measured: Measured) -> Table:
         over_seeds = difference([one.mean() for one, _ in pairs], [other.mean() for _, other in pairs])
         together = difference(*(np.mean(side, axis=0) for side in zip(*pairs, strict=True)))
         tests.append(together.p)
-        rows.append([name, over_seeds, *(difference(*pair) for pair in pairs)])
+        rows.append([name, *([over_seeds] if len(pairs) > 1 else []), *(difference(*pair) for pair in pairs)])
     for row, p in zip(rows, holm(tests), strict=True):
         row.append(f"{p:.4f}" if p >= 0.001 else "< 0.001")
     seeds = [Column(f"seed {seed}, over pictures", 100.0, 1) for seed in range(len(measured.student))]
-    columns = [Column("accuracy with"), Column(f"over {len(seeds)} seeds", 100.0, 1), *seeds, Column("p over pictures")]
+    over = [Column(f"over {len(seeds)} seeds", 100.0, 1)] if len(seeds) > 1 else []
+    columns = [Column("accuracy with"), *over, *seeds, Column("p over pictures")]
     note = (
         "Paired: the same pictures, the same seeds. p: permutation over pictures of the mean over seeds, Holm over "
-        "the three rows; it says nothing of other seeds."
+        "the three rows; like every interval over pictures it says nothing of other seeds."
     )
     return Table("Student - control, percentage points", columns, rows, note)
 
