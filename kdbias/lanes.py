@@ -122,8 +122,8 @@ def require_done(run: Run, status: int) -> None:
         RunFailed: it did not.
     """
     if status or not run.done:
-        lines = process.last_lines(run.log, count=40).splitlines()
-        why = next((line.strip() for line in reversed(lines) if "Error" in line), lines[-1] if lines else "no output")
+        lines = [line.strip() for line in process.last_lines(run.log, count=40).splitlines()] or ["no output"]
+        why = next((line for line in reversed(lines) if "Error" in line), lines[-1])
         raise RunFailed(f"{run.label} failed (exit status {status}): {why}\nits log is {run.log}")
 
 
