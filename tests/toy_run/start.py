@@ -1,5 +1,6 @@
 """Start the toy program, and wait for what it does."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,14 @@ T = TypeVar("T")
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
     command = [sys.executable, str(APP), *arguments]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=hear_interrupts
+    )
+
+
+def hear_interrupts() -> None:
+    """Undo what a shell does to a command in the background, which would have the program ignore SIGINT too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
