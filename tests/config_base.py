@@ -3,6 +3,7 @@
 import copy
 import functools
 import operator
+import re
 from typing import Any, ClassVar
 
 from hydra import compose, initialize_config_dir
@@ -10,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from timm.models.vision_transformer import VisionTransformer
 
 from kdbias import cli
+from kdbias.config import check
 from kdbias.features import Extractor
 from kdbias.losses.base import LossTerm
 
@@ -91,3 +93,12 @@ def config(changes: dict[str, Any] | None = None, drop: str = "") -> DictConfig:
     for key, value in (changes or {}).items():
         OmegaConf.update(cfg, key, value, merge=False, force_add=True)
     return cfg
+
+
+def assert_named_once(changes: dict[str, Any], key: str, parts: tuple[str, ...]) -> None:
+    """The changed config has one problem, which begins with ``key`` and says all ``parts``."""
+    problems = check(config(changes))
+    assert len(problems) == 1
+    assert re.match(rf"{re.escape(key)}\b", problems[0])
+    for part in parts:
+        assert part in problems[0]
