@@ -2,7 +2,7 @@
 
     python benchmarks/cpu.py
     python benchmarks/cpu.py --networks resnet18 --batch 256 --seconds 20
-    python benchmarks/cpu.py --networks vit_tiny --no-compile --rounds 2
+    python benchmarks/cpu.py --networks vit_tiny --precisions fp32 --no-compile --rounds 2
 
 Every setting is a process of its own, because the allocator reads its settings when a process starts. A setting's value
 is the median step over about ``--seconds``, after one warm-up step, on random pictures by CE and fused AdamW; with
@@ -67,10 +67,10 @@ def is_cnn(network: str) -> bool:
     return network.startswith("resnet") or network.endswith("cnn")
 
 
-def settings(networks: list[str], compiled: list[bool]) -> list[Setting]:
+def settings(networks: list[str], precisions: list[str], compiled: list[bool]) -> list[Setting]:
     found = []
     for network in networks:
-        for bf16, order, allocator in product((False, True), (True, False), (False, True)):
+        for bf16, order, allocator in product([p == "bf16" for p in precisions], (True, False), (False, True)):
             if is_cnn(network):
                 found.append(Setting(network, bf16, channels_last=not order, allocator=allocator))
             else:
@@ -125,7 +125,7 @@ def in_a_process(setting: Setting, args: argparse.Namespace) -> dict[str, float]
 def best_rounds(args: argparse.Namespace) -> dict[str, float | None]:
     rates: dict[str, float | None] = {}
     for _ in range(args.rounds):
-        for setting in settings(args.networks, [False, True] if args.compile else [False]):
+        for setting in settings(args.networks, args.precisions, [False, True] if args.compile else [False]):
             found = in_a_process(setting, args)
             before = rates.get(setting.name)
             rate = round(found["images_per_second"], 1) if found else None
@@ -149,6 +149,7 @@ def ratios(rates: dict[str, float | None]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=sorted(NETWORKS), default=["deit_tiny", "resnet18"])
+    parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--seconds", type=float, default=10.0, help="of timed steps, for each setting")
     parser.add_argument("--timeout", type=float, default=180.0, help="seconds that one setting may take in all")

@@ -21,7 +21,9 @@ from types import FrameType
 
 JOB = "KDBIAS_JOB"
 _LIFELINE = "KDBIAS_LIFELINE"
-# Left behind by a fit over several processes, or by a launcher; a child would take itself for one of those processes.
+# Left behind by a fit over several processes, or by a launcher; a child would take itself for one of those processes,
+# or for one task of the Slurm job step that this process is a task of.
+_SLURM = "SLURM_"
 _DISTRIBUTED = (
     "LOCAL_RANK",
     "RANK",
@@ -58,8 +60,8 @@ def child(
     gets SIGINT, then SIGTERM, then SIGKILL.
     """
     read, write = os.pipe()
-    environment = {key: value for key, value in os.environ.items() if key not in _DISTRIBUTED}
-    environment |= {**(variables or {}), JOB: "1", _LIFELINE: str(read), "PYTHONUNBUFFERED": "1"}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(_SLURM) and key not in _DISTRIBUTED}
+    environment = {**kept, **(variables or {}), JOB: "1", _LIFELINE: str(read), "PYTHONUNBUFFERED": "1"}
     try:
         with _terminable(), _output(log) as output:
             process = subprocess.Popen(

@@ -72,13 +72,14 @@ def test_a_killed_run_that_is_resumed_ends_as_if_nothing_had_been(tmp_path):
     expected, found = last_weights(whole), last_weights(killed)
     assert found.keys() == expected.keys()
     assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
-    validated = []
+    logged, validated = [], []
     for folder in (whole, killed):
         with (folder / "metrics.csv").open() as file:
-            rows = [row for row in csv.DictReader(file) if row["val/accuracy"]]
-        validated.append([(row["epoch"], row["val/accuracy"], row["val/loss"]) for row in rows])
-    assert validated[0] == validated[1]
-    assert [epoch for epoch, *_ in validated[1]] == ["0", "1", "2"]
+            rows = list(csv.DictReader(file))
+        logged.append([(row["step"], row["train/loss"], row["val/accuracy"], row["val/loss"]) for row in rows])
+        validated.append([row["epoch"] for row in rows if row["val/accuracy"]])
+    assert logged[0] == logged[1]
+    assert validated == [["0", "1", "2"]] * 2
 
 
 def test_two_processes_make_one_run(tmp_path):

@@ -109,7 +109,7 @@ def line(epoch: int, epochs: int | None, metrics: Mapping[str, Tensor], validate
     parts = [
         f"{name.removeprefix('train/')} {value:.3f}"
         for name, value in means.items()
-        if name not in (*apart, "train/loss_step")
+        if name not in (*apart, "train/loss_step") and name.count("/") == 1  # whole terms, not their layers
     ]
     texts = [f"epoch {epoch}/{epochs}" if epochs and epochs > 0 else f"epoch {epoch}"]
     if "train/loss" in means:

@@ -9,6 +9,7 @@ from typing import cast
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.utilities import rank_zero_only
 
 
 def tensorboard(run: str) -> TensorBoardLogger:
@@ -19,6 +20,21 @@ def tensorboard(run: str) -> TensorBoardLogger:
 def csv(run: str) -> CSVLogger:
     """``<run>/metrics.csv``; the rows of a run that is resumed stay."""
     return ContinuedCSV(run, name="", version="")
+
+
+@rank_zero_only
+def keep_until(path: Path, step: int) -> None:
+    """Leave out the rows of a ``metrics.csv`` from after ``step``, which a resumed run writes again; -1 keeps none."""
+    if not path.is_file():
+        return
+    with path.open(newline="") as file:
+        reader = csv_format.DictReader(file)
+        names = reader.fieldnames or []
+        rows = [row for row in reader if int(row["step"]) <= step]
+    with path.open("w", newline="") as file:
+        writer = csv_format.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 class ContinuedCSV(CSVLogger):

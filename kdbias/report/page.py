@@ -23,10 +23,11 @@ p {{ margin: 0 0 .9rem; max-width: 42rem; }}
 figure {{ margin: 1.4rem 0 1.8rem; overflow-x: auto; }}
 figure img {{ display: block; max-width: 100%; height: auto; }}
 figcaption, figcaption p {{ color: {QUIET}; font-size: .875rem; margin: .5rem 0 0; }}
-table {{ border-collapse: collapse; border-bottom: 1.5px solid {INK}; font-size: .9rem;
+table {{ border-collapse: collapse; border-bottom: 1.5px solid {INK}; font-size: .85rem;
   font-variant-numeric: tabular-nums; }}
 caption {{ text-align: left; font-weight: 600; padding-bottom: .5rem; }}
 th, td {{ padding: .3rem .9rem .3rem 0; text-align: right; vertical-align: baseline; }}
+td {{ white-space: nowrap; }}
 th:first-child, td:first-child {{ text-align: left; }}
 thead th {{ border-top: 1.5px solid {INK}; border-bottom: 1px solid {INK}; font-weight: 600; }}
 tbody tr + tr td {{ border-top: 1px solid #e6e6e6; }}

@@ -3,6 +3,7 @@
 import csv
 
 from kdbias.modules.loggers import csv as csv_logger
+from kdbias.modules.loggers import keep_until
 
 
 def test_resumed_csv_goes_on(tmp_path):
@@ -14,3 +15,16 @@ def test_resumed_csv_goes_on(tmp_path):
     second.save()
     rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
     assert [(row["step"], row["val/accuracy"], row["lr"]) for row in rows] == [("1", "0.5", ""), ("2", "0.75", "1.0")]
+
+
+def test_rows_that_a_resumed_run_writes_again_are_left_out(tmp_path):
+    logger = csv_logger(str(tmp_path))
+    for step in (3, 6, 9):
+        logger.log_metrics({"lr": float(step)}, step=step)
+    logger.save()
+    path = tmp_path / "metrics.csv"
+    keep_until(path, 6)
+    assert [row["step"] for row in csv.DictReader(path.open())] == ["3", "6"]
+    keep_until(path, -1)
+    assert list(csv.DictReader(path.open())) == []
+    keep_until(tmp_path / "none.csv", 6)
