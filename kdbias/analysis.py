@@ -21,6 +21,7 @@ from kdbias.report import attention as attention_figures
 from kdbias.report import cka as cka_figures
 from kdbias.report.style import save
 from kdbias.report.table import Column, Table, percent
+from kdbias.show import show_data
 from kdbias.spec import plain
 from kdbias.stats import Difference, accuracy, difference
 from kdbias.subjects import Subject, safe, same_pictures, subjects
@@ -138,4 +139,9 @@ def demo(cfg: DictConfig) -> None:
     run_demo(cfg)
 
 
-TASKS: dict[str, Callable[[DictConfig], None]] = {"evaluate": evaluate, "probe": probe, "demo": demo}
+TASKS: dict[str, Callable[[DictConfig], None]] = {
+    "evaluate": evaluate,
+    "probe": probe,
+    "demo": demo,
+    "show_data": show_data,
+}

@@ -77,8 +77,10 @@ def recipe(cfg: DictConfig, teachers: Path, config_name: str) -> Recipe:
 def recipe_overrides(cfg: DictConfig, config_name: str) -> list[str]:
     """Give the command line that trains the teacher: its recipe, with data, augmentation and trainer of this run."""
     chosen, teacher = cfg.chosen, cfg.teacher
-    overrides = [f"experiment={teacher.recipe}", f"data={chosen.data}", f"trainer={chosen.trainer}"]
-    overrides += [o for o in chosen.overrides if re.match(r"[+~]*(trainer\.|paths\.|augment[.=])", o)]
+    trainer = "ddp" if chosen.trainer == "slurm" else chosen.trainer  # a child runs on this node alone
+    overrides = [f"experiment={teacher.recipe}", f"data={chosen.data}", f"trainer={trainer}"]
+    kept = r"[+~]*(trainer\.(?!num_nodes\b)|paths\.|augment[.=]|loader=|loader\.(?!repeats\b))"
+    overrides += [o for o in chosen.overrides if re.match(kept, o)]
     if teacher.get("epochs") is not None:
         overrides.append(f"epochs={teacher.epochs}")
     # An experiment may set the data as well as the command line: compare the data themselves, key by key.

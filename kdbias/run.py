@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,12 @@ from kdbias.checkpoint import load_student
 from kdbias.data.base import PictureData
 from kdbias.features import Extractor
 from kdbias.modules.distill import Distill
+from kdbias.modules.loggers import keep_until
 from kdbias.ondemand import ensure_teacher
 from kdbias.probes.accuracy import AccuracyProbe
 from kdbias.probes.base import Result
 from kdbias.spec import plain, spec_hash
-from kdbias.teachers import Teacher, teacher_from_weights
+from kdbias.teachers import Teacher, ready_teacher, teacher_from_weights
 
 
 def build_data(cfg: DictConfig) -> PictureData:
@@ -37,6 +37,7 @@ def build_data(cfg: DictConfig) -> PictureData:
         batch_size=cfg.batch_size,
         eval_batch_size=cfg.eval_batch_size,
         seed=cfg.seed,
+        loader=build(plain(cfg.loader)) if cfg.get("loader") else None,
     )
 
 
@@ -45,8 +46,8 @@ def build_teacher(cfg: DictConfig, data: PictureData) -> Teacher | None:
     if cfg.teacher.get("name") is None:
         return None
     spec = {**plain(cfg.teacher.model), "layers": plain(cfg.teacher).get("layers", "all")}
-    if spec.get("pretrained") and cfg.teacher.weights is None:
-        return Teacher(build(spec, data.info), cfg.teacher.name)
+    if cfg.teacher.get("weights") is None and cfg.teacher.get("recipe") is None:
+        return ready_teacher(spec, data.info, cfg.teacher.name)
     return teacher_from_weights(spec, data.info, ensure_teacher(cfg, Path(cfg.paths.teachers)), cfg.teacher.name)
 
 
@@ -86,8 +87,8 @@ def train(cfg: DictConfig) -> float:
     module = Distill(module_spec(cfg, data), teacher)
     last = run / "checkpoints" / "last.ckpt"
     resume = str(last) if cfg.resume and last.is_file() else None
-    if resume is None:
-        (run / "metrics.csv").unlink(missing_ok=True)  # of an earlier run here; a resumed one goes on with it
+    step = torch.load(resume, weights_only=True, map_location="cpu")["global_step"] if resume else -1
+    keep_until(run / "metrics.csv", int(step))  # of an earlier run here; a resumed one goes on with it
     callbacks = build_many(cfg.get("callback") or OmegaConf.create())
     loggers = build_many(cfg.get("logger") or OmegaConf.create(), run=str(run))
     trainer: L.Trainer = build(
@@ -95,13 +96,13 @@ def train(cfg: DictConfig) -> float:
     )
     if trainer.is_global_zero:
         OmegaConf.save(cfg, run / "config.yaml", resolve=True)
-    began = time.perf_counter()
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    return finish(cfg, trainer, module, data, time.perf_counter() - began)
+    return finish(cfg, trainer, module, data)
 
 
-def finish(cfg: DictConfig, trainer: L.Trainer, module: Distill, data: PictureData, seconds: float) -> float:
+def finish(cfg: DictConfig, trainer: L.Trainer, module: Distill, data: PictureData) -> float:
     """Test the best checkpoint on rank 0, write the result, print the closing table; give the objective."""
+    seconds = module.seconds
     checkpoint = best_checkpoint(trainer.callbacks)  # type: ignore[attr-defined]
     score = checkpoint.best_model_score if checkpoint else None
     objective = float("nan") if score is None else float(score)
@@ -168,7 +169,7 @@ def test_once(student: Extractor, data: PictureData, device: torch.device, limit
     if isinstance(limit, int):
         pictures = limit * data.eval_batch_size
     elif limit is not None:
-        pictures = round(limit * len(data.source.split("test")[1]))
+        pictures = round(limit * data.count("test"))
     torch.set_float32_matmul_precision("highest")
     return AccuracyProbe(name="test")(student, data.batches("test", device=device, limit=pictures))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,8 @@ from kdbias.problem import Problem, sound
 from kdbias.spec import flat
 
 OBJECTIVES = {"val/accuracy": "max", "val/loss": "min"}
+GIB = 2**30
+STARTS = ("fork", "spawn", "forkserver")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "64-true")
 
 
@@ -42,13 +45,18 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("trainer.limit_train_batches", _limit, "must be at least one batch, a part in (0, 1], or null for all of them"),
     ("trainer.limit_val_batches", _limit, "must be at least one batch, a part in (0, 1], or null for all of them"),
     ("optim.clip", lambda value: value is None or _above(value) or value == 0, "must be at least 0, or null for none"),
+    ("loader.repeats", _positive, "must be a whole number of at least 1, which is no repetition"),
+    ("loader.prefetch", lambda value: type(value) is bool, "must be true or false"),
+    ("loader.num_workers", lambda value: value == 0 or _positive(value), "must be a whole number, 0 for no process"),
+    ("loader.prefetch_factor", _positive, "must be a whole number of at least 1"),
+    ("loader.start", lambda value: value in (None, *STARTS), f"must be {', '.join(STARTS)} or null"),
     ("data.val", _positive, "must be at least 1 picture: the best checkpoint is chosen by the validation split"),
 )
 
 
 def settings(run: Plan) -> Iterator[Problem]:
     """Give the settings that no run can have, or that none is meant to have."""
-    for rule in (_known, _ranges, _validation, _objective, _device, _precision, _recipe, _mirrored):
+    for rule in (_known, _ranges, _validation, _objective, _device, _precision, _recipe, _preset, _mirrored, _fits):
         yield from rule(run)
 
 
@@ -125,7 +133,37 @@ def _options(group: PurePosixPath) -> list[str]:
     return [path.stem for path in Path(conf_dir(), group).glob("*.yaml")]
 
 
+def _preset(run: Plan) -> Iterator[Problem]:
+    """The published settings of an experiment that has none; where it has, they put its name into ``preset``."""
+    preset = run.tree.get("preset", "none")
+    if preset == "as_published":
+        known = sorted(path.stem for path in Path(conf_dir(), "preset", "as_published").glob("*.yaml"))
+        yield Problem("preset", f"this experiment has no as_published settings: they are there for {', '.join(known)}")
+
+
 def _mirrored(run: Plan) -> Iterator[Problem]:
     digits = (run.tree.get("data") or {}).get("_target_") == "kdbias.data.mnist.mnist"
     if digits and run.augment is not None and run.augment.flip:
         yield Problem("augment.flip", "digits are not mirror images: choose augment=mnist or set augment.flip=false")
+
+
+def _fits(run: Plan) -> Iterator[Problem]:
+    """Pictures that the memory of the device that trains cannot hold."""
+    if run.data is None or (run.tree.get("loader") or {}).get("_target_") != "kdbias.data.resident.Resident":
+        return
+    pictures = run.data.train * run.data.channels * run.data.size**2
+    cpu = (run.tree.get("trainer") or {}).get("accelerator") == "cpu" or not torch.cuda.is_available()
+    place = "main memory" if cpu else "the GPU's memory"
+    if pictures > _memory(cpu) / 2:
+        yield Problem(
+            "loader",
+            f"the training pictures take {pictures / GIB:.1f} GiB, more than half of {place}: use loader=workers, or "
+            "keep fewer or smaller ones (data.limit, data.size)",
+        )
+
+
+def _memory(cpu: bool) -> int:
+    """Bytes of main memory, or of the first GPU's."""
+    if cpu:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(torch.cuda.get_device_properties(0).total_memory)

@@ -1,8 +1,11 @@
 """Training augmentation as batched tensor code on uint8 pictures, each picture with its own draw.
 
-The stages, in order: geometry (rotation and translation, padded crop, flip), erasing (Cutout, random erasing),
-conversion to float in [0, 1], mixing (MixUp, CutMix). Photometric operations on uint8 have their place between
-geometry and erasing.
+The stages, in order: geometry (rotation and translation, padded crop, flip), the operations of a policy (AutoAugment,
+RandAugment or TrivialAugment), erasing (Cutout, random erasing), conversion to float in [0, 1], mixing (MixUp, CutMix).
+
+A policy moves pixels (shear, translation, rotation) and changes their values (colour, contrast and so on) in any order.
+Where the teacher's view is to share the student's geometry alone, its picture gets the operations that move pixels, in
+their order, and no other; so the two views agree position by position.
 
 Parameters are drawn on the host for the *global* batch from (seed, epoch, step), each stage from a stream of its own,
 and then sliced: any number of processes sees the same pictures, and switching a stage off leaves other draws alone.
@@ -19,9 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdbias.data.affine import draw_affine, rotate_shift
+from kdbias.data.autoaugment import perform
 from kdbias.data.erase import draw_cutout, draw_erasing, erase
 from kdbias.data.geometry import crop_flip
 from kdbias.data.mix import Mix, draw_mix, mix_pictures
+from kdbias.data.operations import THIRTY_ONE
+from kdbias.data.policies import POLICIES, Policy, PolicyName, policy_of
 from kdbias.data.streams import Stream, stream
 
 View = Literal["same", "photometric", "clean"]
@@ -32,12 +38,14 @@ class Draws:
     """The parameters of ``B`` pictures.
 
     ``motion`` ``(B, 3)`` as in ``rotate_shift``, ``corner`` ``(B, 2)`` and ``flip`` ``(B,)`` as in ``crop_flip``;
-    ``cutout`` and ``erasing`` ``(B, 4)`` boxes as in ``erase``; ``mix`` is one for all.
+    ``actions`` ``(B, slots)`` numbers of the policy's actions as in ``perform``; ``cutout`` and ``erasing`` ``(B, 4)``
+    boxes as in ``erase``; ``mix`` is one for all.
     """
 
     motion: NDArray[np.float64]
     corner: NDArray[np.int64]
     flip: NDArray[np.bool_]
+    actions: NDArray[np.int64]
     cutout: NDArray[np.int64]
     erasing: NDArray[np.int64]
     mix: Mix | None
@@ -45,7 +53,13 @@ class Draws:
     def take(self, rows: NDArray[np.int64]) -> Draws:
         """Give the parameters of some pictures of the batch."""
         return Draws(
-            self.motion[rows], self.corner[rows], self.flip[rows], self.cutout[rows], self.erasing[rows], self.mix
+            motion=self.motion[rows],
+            corner=self.corner[rows],
+            flip=self.flip[rows],
+            actions=self.actions[rows],
+            cutout=self.cutout[rows],
+            erasing=self.erasing[rows],
+            mix=self.mix,
         )
 
 
@@ -58,6 +72,9 @@ class Augment:
         flip: mirror left to right with probability 0.5.
         rotate: degrees of rotation, drawn in ±; 0 is off.
         translate: shift as a part of the side, drawn in ± both ways; 0 is off.
+        policy: ``none``; AutoAugment's for ``cifar10``, ``imagenet`` or ``svhn``; ``randaugment``; ``trivialaugment``.
+        operations: of RandAugment, how many a picture gets.
+        magnitude: of RandAugment's operations, 0 to 30.
         cutout: side in pixels of the square painted over; 0 is off.
         erasing: probability of random erasing. Cutout and erasing paint the data's mean, rounded to a uint8 value,
             which a network's normalisation turns into about 0.
@@ -65,8 +82,9 @@ class Augment:
         cutmix: alpha of CutMix; 0 is off.
         mix_probability: how often a batch is mixed at all; MixUp or CutMix at even odds where both are on. Where mixing
             is on, targets are soft in every batch, so that shapes are stable.
-        view: ``same``: the teacher sees the student's picture; ``photometric``: the same geometry and mixing without
-            Cutout and erasing; ``clean``: the untouched picture, not mixed either (tokens no longer align).
+        view: ``same``: the teacher sees the student's picture; ``photometric``: the same geometry, that of the policy
+            included, and the same mixing, without the policy's other operations, Cutout and erasing; ``clean``: the
+            untouched picture, not mixed either (tokens no longer align).
 
     Raises:
         ValueError: a value is out of range; the message names the config key.
@@ -76,6 +94,9 @@ class Augment:
     flip: bool = True
     rotate: float = 0.0
     translate: float = 0.0
+    policy: PolicyName = "none"
+    operations: int = 2
+    magnitude: int = 9
     cutout: int = 0
     erasing: float = 0.25
     mixup: float = 0.8
@@ -90,8 +111,13 @@ class Augment:
         for key in ("translate", "erasing", "mix_probability"):
             if not 0 <= getattr(self, key) <= 1:
                 raise ValueError(f"augment.{key} must lie in [0, 1], got {getattr(self, key)}")
-        if self.view not in get_args(View):
-            raise ValueError(f"augment.view must be one of {', '.join(get_args(View))}, got {self.view!r}")
+        for key, choices in (("policy", POLICIES), ("view", get_args(View))):
+            if getattr(self, key) not in choices:
+                raise ValueError(f"augment.{key} must be one of {', '.join(choices)}, got {getattr(self, key)!r}")
+        if self.operations < 1:
+            raise ValueError(f"augment.operations must be positive, got {self.operations}; augment.policy=none is off")
+        if not 0 <= self.magnitude < THIRTY_ONE.levels:
+            raise ValueError(f"augment.magnitude must lie in 0..{THIRTY_ONE.levels - 1}, got {self.magnitude}")
 
     @property
     def mixes(self) -> bool:
@@ -105,6 +131,7 @@ class Augment:
             motion=draw_affine(stream(Stream.AFFINE, seed, epoch, step), count, size, self.rotate, self.translate),
             flip=(place.random(count) < 0.5) & self.flip,
             corner=place.integers(0, 2 * self.crop + 1, (count, 2)),
+            actions=self._policy.draw(stream(Stream.POLICY, seed, epoch, step), count),
             cutout=draw_cutout(stream(Stream.CUTOUT, seed, epoch, step), count, size, self.cutout),
             erasing=draw_erasing(stream(Stream.ERASING, seed, epoch, step), count, size, self.erasing),
             mix=draw_mix(stream(Stream.MIXING, seed, epoch, step), size, self.mixup, self.cutmix, self.mix_probability),
@@ -117,13 +144,20 @@ class Augment:
         ``(C,)`` uint8 is what Cutout and erasing paint. The two views are one tensor where nothing sets them apart.
         """
         placed = self._place(picture, draws)
-        painted = erase(erase(placed, draws.cutout, fill), draws.erasing, fill)
+        changed = perform(placed, draws.actions, self._policy)
+        painted = erase(erase(changed, draws.cutout, fill), draws.erasing, fill)
         student = _mixed(to_float(painted), draws.mix)
         if self.view == "clean":
             return student, to_float(picture if draws.mix is None else picture[1:])
-        if self.view == "same" or painted is placed:
+        if self.view == "same":
             return student, student
-        return student, _mixed(to_float(placed), draws.mix)
+        geometric = self._policy.geometric(draws.actions)
+        plain = changed if np.array_equal(geometric, draws.actions) else perform(placed, geometric, self._policy)
+        return student, student if painted is plain else _mixed(to_float(plain), draws.mix)
+
+    @property
+    def _policy(self) -> Policy:
+        return policy_of(self.policy, self.operations, self.magnitude)
 
     def _place(self, picture: Tensor, draws: Draws) -> Tensor:
         if self.rotate or self.translate:

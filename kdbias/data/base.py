@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,8 +13,10 @@ from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
 from kdbias.data.augment import Augment
-from kdbias.data.resident import ResidentLoader
+from kdbias.data.loader import PictureLoader
+from kdbias.data.resident import Resident, ResidentLoader
 from kdbias.data.streams import Stream, stream
+from kdbias.data.workers import Pictures, WorkerLoader, Workers
 
 Split = Literal["train", "val", "test"]
 
@@ -37,6 +39,14 @@ class Source(Protocol):
         """Read the pictures and labels of one split."""
 
 
+@runtime_checkable
+class Undecoded(Protocol):
+    """A source whose pictures need not be in memory: they can be decoded one at a time."""
+
+    def pictures(self, name: Split) -> tuple[Pictures, Tensor]:
+        """Give one split's pictures to be decoded, and its labels."""
+
+
 def split_train(
     count: int, val: int, seed: int, limit: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -57,7 +67,7 @@ def split_train(
 
 
 class PictureData(LightningDataModule):
-    """Feed a source to Lightning: each split on the training device as uint8, sharded over processes.
+    """Feed a source to Lightning: batches on the device that trains, sharded over processes.
 
     Args:
         source: where the pictures come from.
@@ -65,13 +75,21 @@ class PictureData(LightningDataModule):
         batch_size: global, for training; the number of processes must divide it.
         eval_batch_size: global, for validation and test; each picture is seen once.
         seed: of order and augmentation.
+        loader: how batches are made, and where; ``Resident`` by default.
     """
 
     def __init__(
-        self, source: Source, augment: Augment, *, batch_size: int, eval_batch_size: int, seed: int = 0
+        self,
+        source: Source,
+        augment: Augment,
+        *,
+        batch_size: int,
+        eval_batch_size: int,
+        seed: int = 0,
+        loader: Resident | Workers | None = None,
     ) -> None:
         super().__init__()
-        self.source, self.augment = source, augment
+        self.source, self.augment, self.loader = source, augment, loader or Resident()
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self._splits: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -84,15 +102,15 @@ class PictureData(LightningDataModule):
         """Download where needed (one process)."""
         self.source.prepare()
 
-    def train_dataloader(self) -> ResidentLoader:
+    def train_dataloader(self) -> PictureLoader:
         """Give shuffled, augmented batches; the last partial one is left out."""
         return self._loader("train", self.batch_size, train=True)
 
-    def val_dataloader(self) -> ResidentLoader:
-        """Give the validation split, a fixed part of the training set, in order."""
+    def val_dataloader(self) -> PictureLoader:
+        """Give the validation split in order."""
         return self._loader("val", self.eval_batch_size, train=False)
 
-    def test_dataloader(self) -> ResidentLoader:
+    def test_dataloader(self) -> PictureLoader:
         """Give the test set in order."""
         return self._loader("test", self.eval_batch_size, train=False)
 
@@ -100,20 +118,51 @@ class PictureData(LightningDataModule):
         """Hand a batch through: it is made on the device."""
         return batch if batch.image.device == device else Batch(*(part.to(device) for part in batch))
 
+    def count(self, split: Split) -> int:
+        """Give the number of pictures in a split."""
+        return len(self._pictures(split)[1])
+
     def batches(
         self, split: Split, device: torch.device | str = "cpu", batch_size: int | None = None, limit: int | None = None
     ) -> Iterator[Batch]:
         """Give the plain pictures of a split in order, without a trainer: for probes.
 
-        ``limit`` keeps the first pictures (a fair sample: the training split is shuffled once and for all);
-        ``batch_size`` defaults to ``eval_batch_size``.
+        ``limit`` keeps the first pictures (a fair sample of the training split, which is shuffled once and for all);
+        ``batch_size`` defaults to ``eval_batch_size``. Pictures that can be decoded one at a time are, whatever the
+        loader.
         """
-        images, labels = (part[:limit].to(device) for part in self._read(split))
-        yield from ResidentLoader(images, labels, info=self.info, batch_size=batch_size or self.eval_batch_size)
+        size = batch_size or self.eval_batch_size
+        if isinstance(self.loader, Workers) or isinstance(self.source, Undecoded):
+            workers = self.loader if isinstance(self.loader, Workers) else Workers(num_workers=0)
+            pictures, labels = self._pictures(split)
+            yield from WorkerLoader(
+                pictures, labels[:limit], info=self.info, workers=workers, device=torch.device(device), batch_size=size
+            )
+        else:
+            images, labels = (part[:limit].to(device) for part in self._read(split))
+            yield from ResidentLoader(images, labels, info=self.info, batch_size=size)
 
-    def _loader(self, split: Split, batch_size: int, *, train: bool) -> ResidentLoader:
+    def _loader(self, split: Split, batch_size: int, *, train: bool) -> PictureLoader:
         trainer = self.trainer
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        augment = self.augment if train else None
+        if isinstance(self.loader, Workers):
+            pictures, labels = self._pictures(split)
+            return WorkerLoader(
+                pictures,
+                labels,
+                info=self.info,
+                workers=self.loader,
+                device=device,
+                batch_size=batch_size,
+                seed=self.seed,
+                augment=augment,
+                shuffle=train,
+                drop_last=train,
+                rank=rank,
+                world=world,
+            )
         images, labels = (part.to(device) for part in self._read(split))
         return ResidentLoader(
             images,
@@ -121,12 +170,17 @@ class PictureData(LightningDataModule):
             info=self.info,
             batch_size=batch_size,
             seed=self.seed,
-            augment=self.augment if train else None,
+            augment=augment,
             shuffle=train,
             drop_last=train,
-            rank=trainer.global_rank if trainer else 0,
-            world=trainer.world_size if trainer else 1,
+            repeats=self.loader.repeats if train else 1,
+            rank=rank,
+            world=world,
+            prefetch=train and self.loader.prefetch,
         )
+
+    def _pictures(self, split: Split) -> tuple[Pictures, Tensor]:
+        return self.source.pictures(split) if isinstance(self.source, Undecoded) else self._read(split)
 
     def _read(self, split: Split) -> tuple[Tensor, Tensor]:
         if split not in self._splits:

@@ -1,4 +1,4 @@
-"""Where a picture's pixels come from: padded crop and horizontal flip in one gather, each picture with its own.
+"""Where a picture's pixels come from: padded crop and horizontal flip each picture with its own.
 
 Parameters are drawn on the host as NumPy arrays, so that nothing waits for the device. For equal parameters the result
 is torchvision's (v2 functional, on tensors), bit for bit.
@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 
 def put(array: NDArray[Any], device: torch.device) -> Tensor:
@@ -20,17 +19,33 @@ def put(array: NDArray[Any], device: torch.device) -> Tensor:
     return torch.from_numpy(array).to(device, non_blocking=True)
 
 
+def rectangles(rows: NDArray[np.bool_], columns: NDArray[np.bool_], device: torch.device) -> Tensor:
+    """Give masks ``(B, 1, H, W)``, 255 where both the row ``(B, H)`` and the column ``(B, W)`` are marked, else 0.
+
+    Bitwise operations on bytes are many times faster than ``torch.where`` on a CPU.
+    """
+    down, across = (put(marked.astype(np.uint8) * np.uint8(255), device) for marked in (rows, columns))
+    return down[:, None, :, None] & across[:, None, None, :]
+
+
 def crop_flip(picture: Tensor, corner: NDArray[np.int64], flip: NDArray[np.bool_], padding: int) -> Tensor:
     """Pad each picture with black, cut its own size out again, and mirror those marked, left to right.
 
-    ``picture`` is ``(B, C, H, W)``; ``corner`` ``(B, 2)`` is the cut's (top, left) in the picture padded by ``padding``
-    pixels on each side, in 0..2 * padding; ``flip`` is ``(B,)``.
+    ``picture`` is uint8 ``(B, C, H, W)``; ``corner`` ``(B, 2)`` is the cut's (top, left) in the picture padded by
+    ``padding`` pixels on each side, in 0..2 * padding; ``flip`` is ``(B,)``.
     """
     count, channels, height, width = picture.shape
-    wide = width + 2 * padding
-    y = corner[:, :1] + np.arange(height)
-    x = corner[:, 1:] + np.where(flip[:, None], np.arange(width)[::-1], np.arange(width))
-    rows, columns = put(y * wide, picture.device), put(x, picture.device)
-    source = (rows[:, :, None] + columns[:, None, :]).view(count, 1, height * width)
-    padded = F.pad(picture, [padding] * 4).flatten(2)
-    return padded.gather(2, source.expand(-1, channels, -1)).view_as(picture)
+    down, left = (corner - padding).T
+    right = np.where(flip, -left, left)  # of the columns of the picture, mirrored where it is to be
+    mirrored = np.flatnonzero(flip)
+    place = np.arange(count)
+    place[mirrored] = count + np.arange(len(mirrored))
+    # a shift of rows and columns is one of the pixels in a row: what it brings in from elsewhere is painted over
+    blank = picture.new_zeros(padding * (width + 1))
+    turned = picture.index_select(0, put(mirrored, picture.device)).flip(3)
+    bank = torch.cat([blank, picture.flatten(), turned.flatten(), blank])
+    length = channels * height * width
+    start = put(len(blank) + place * length + down * width + right, picture.device)
+    cut = bank.as_strided((len(bank) - length + 1, length), (1, 1)).index_select(0, start).view_as(picture)
+    y, x = down[:, None] + np.arange(height), right[:, None] + np.arange(width)
+    return cut.bitwise_and_(rectangles((y >= 0) & (y < height), (x >= 0) & (x < width), picture.device))

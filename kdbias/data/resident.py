@@ -1,39 +1,38 @@
-"""A loader whose pictures live on the device, as uint8, and are augmented there."""
+"""``loader=resident``: the pictures live on the device, as uint8, and are augmented there."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
 from kdbias.data.augment import Augment, to_float
 from kdbias.data.geometry import put
-from kdbias.data.mix import mix_targets
-from kdbias.data.streams import Stream, stream
+from kdbias.data.loader import PictureLoader, fill_value
+from kdbias.data.order import Order, Share
+from kdbias.data.prefetch import SideStream, ahead
 
 
-class EpochSampler:
-    """Holds the epoch that the order of the pictures is drawn from; Lightning sets it before each epoch."""
+@dataclass(frozen=True)
+class Resident:
+    """The settings of ``loader=resident``: whole sets in the memory of the device that trains.
 
-    def __init__(self) -> None:
-        self.epoch = 0
+    Args:
+        repeats: how often a picture comes in an epoch, as in ``Order``.
+        prefetch: make the next training batch in a side thread while the step runs; the batches are the same.
+    """
 
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next iteration."""
-        self.epoch = epoch
+    repeats: int = 1
+    prefetch: bool = True
 
 
-class ResidentLoader:
+class ResidentLoader(PictureLoader):
     """Iterate over batches of pictures that lie in memory as uint8, on the device where they are wanted.
 
-    The pictures, in the order of (seed, epoch) where ``shuffle`` is set, are cut into global batches, and each of
-    ``world`` processes takes a contiguous slice of every one of them, ``rank`` by ``rank``. So the slices of all ranks,
-    put together, are the batch of a single process bit for bit, augmented or not, and nothing is repeated to fill up.
+    Augmentation is drawn on the host for the global batch from (seed, epoch, step), and each process makes its slice.
+    So the slices of all ranks, put together, are the batch of a single process bit for bit, augmented or not.
 
     Args:
         images: uint8 ``(n, C, H, W)``; the batches are on its device.
@@ -42,13 +41,11 @@ class ResidentLoader:
         batch_size: global.
         seed: of the order and of the augmentation.
         augment: None for the plain pictures.
-        shuffle: a new order in each epoch.
-        drop_last: leave out the last batch where it is smaller, and insist that ``world`` divides ``batch_size``.
-        rank: of this process.
-        world: number of processes.
+        shuffle, drop_last, repeats, rank, world: as in ``Order``.
+        prefetch: make the next batch in a side thread.
 
     Raises:
-        ValueError: ``world`` does not divide a training batch, or there are fewer pictures than one batch.
+        ValueError: as ``Order``.
     """
 
     def __init__(
@@ -62,71 +59,31 @@ class ResidentLoader:
         augment: Augment | None = None,
         shuffle: bool = False,
         drop_last: bool = False,
+        repeats: int = 1,
         rank: int = 0,
         world: int = 1,
+        prefetch: bool = False,
     ) -> None:
-        if drop_last and batch_size % world:
-            raise ValueError(
-                f"batch_size={batch_size} is global and {world} processes do not divide it; "
-                f"set batch_size to a multiple of {world}, or change trainer.devices"
-            )
-        if drop_last and len(images) < batch_size:
-            raise ValueError(f"batch_size={batch_size} is more than the {len(images)} training pictures; lower it")
-        self.images, self.labels = images, labels
-        self.info, self.augment = info, augment
-        self.batch_size, self.seed = batch_size, seed
-        self.shuffle, self.drop_last = shuffle, drop_last
-        self.rank, self.world = rank, world
-        self.sampler, self.batch_sampler = EpochSampler(), None  # Lightning looks at both
-        self._place = self._resume = (0, 0)  # epoch and step: of the next batch; where to go on
-        self._fill = torch.tensor([round(255 * m) for m in info.mean], dtype=torch.uint8).to(images.device)
+        order = Order(len(labels), batch_size, seed, shuffle, drop_last, repeats, rank, world)
+        super().__init__(labels, info=info, augment=augment, order=order)
+        self.images, self.prefetch = images, prefetch
+        self._fill = fill_value(info).to(images.device)
+        self._stream = SideStream(images.device) if prefetch and images.is_cuda else None
 
-    def __len__(self) -> int:
-        """Give the number of batches that this process yields in an epoch."""
-        whole, rest = divmod(len(self.images), self.batch_size)
-        return whole * self._holds(self.batch_size) + (not self.drop_last and self._holds(rest))
+    def _batches(self, shares: Iterator[Share]) -> Generator[tuple[Share, Batch], None, None]:
+        if self.prefetch:
+            return ahead(self._batch, shares, self._stream)
+        return ((share, self._batch(share)) for share in shares)
 
-    def __iter__(self) -> Iterator[Batch]:
-        epoch, count = self.sampler.epoch, len(self.images)
-        order = stream(Stream.ORDER, self.seed, epoch).permutation(count) if self.shuffle else np.arange(count)
-        end = count - count % self.batch_size if self.drop_last else count
-        begin = self._resume[1] if self._resume[0] == epoch else 0
-        self._resume = (0, 0)
-        for step in range(begin, math.ceil(end / self.batch_size)):
-            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
-            start, stop = self._slice(len(chosen))
-            self._place = (epoch, step + 1)
-            if stop > start:
-                yield self._batch(chosen, start, stop, epoch, step)
-
-    def state_dict(self) -> dict[str, int]:
-        """Give the place in the data, which Lightning keeps in a checkpoint."""
-        return {"epoch": self._place[0], "step": self._place[1]}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Begin the next iteration, if it is of the same epoch, after the batches that were seen."""
-        self._resume = (state_dict["epoch"], state_dict["step"])
-
-    def _slice(self, count: int) -> tuple[int, int]:
-        return count * self.rank // self.world, count * (self.rank + 1) // self.world
-
-    def _holds(self, count: int) -> bool:
-        start, stop = self._slice(count)
-        return stop > start
-
-    def _batch(self, chosen: NDArray[np.int64], start: int, stop: int, epoch: int, step: int) -> Batch:
+    def _batch(self, share: Share) -> Batch:
+        device = self.images.device
         if self.augment is None:
-            index = put(chosen[start:stop], self.images.device)
+            index = put(share.chosen[share.rows(lender=False)], device)
             image = to_float(self.images.index_select(0, index))
             return Batch(image, self.labels[index], index, image)
-        draws = self.augment.draw(len(chosen), self.info.size, self.seed, epoch, step)
-        lender = draws.mix is not None
-        rows = np.arange(start - lender, stop) % len(chosen)
-        index = put(chosen[rows], self.images.device)
+        draws = self.augment.draw(len(share.chosen), self.info.size, self.order.seed, share.epoch, share.step)
+        rows = share.rows(lender=draws.mix is not None)
+        index = put(share.chosen[rows], device)
         image, teacher_image = self.augment.views(self.images.index_select(0, index), draws.take(rows), self._fill)
-        target = self.labels[index]
-        if self.augment.mixes:
-            target = torch.zeros(len(rows), self.info.classes, device=target.device).scatter_(1, target[:, None], 1.0)
-        if draws.mix is not None:
-            target, index = mix_targets(target, draws.mix), index[1:]
+        target, index = self._targets(index, draws.mix)
         return Batch(image, target, index, teacher_image)

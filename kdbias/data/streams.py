@@ -17,6 +17,8 @@ class Stream(IntEnum):
     CUTOUT = 5
     ERASING = 6
     MIXING = 7
+    POLICY = 8
+    VIEWS = 9
 
 
 def stream(purpose: Stream, seed: int, epoch: int = 0, step: int = 0) -> np.random.Generator:

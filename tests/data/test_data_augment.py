@@ -1,14 +1,22 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torchvision.transforms.v2 import functional as reference
 
+from kdbias.build import build
 from kdbias.data.augment import Augment, to_float
+from kdbias.data.autoaugment import perform
+from kdbias.data.geometry import crop_flip
+from kdbias.data.policies import policy_of
 
+MOVES = ("Shear", "Translate", "Rotate")
 FILL = torch.tensor([125, 123, 114], dtype=torch.uint8)
-ALL = Augment(rotate=10, translate=0.1, cutout=8, erasing=0.5, mix_probability=1.0)
+ALL = Augment(rotate=10, translate=0.1, policy="cifar10", cutout=8, erasing=0.5, mix_probability=1.0)
+ARRAYS = {"motion", "corner", "flip", "actions", "cutout", "erasing"}
 
 
 @pytest.fixture
@@ -34,17 +42,17 @@ def test_all_off_is_the_plain_picture(pictures):
 
 def test_draws_are_a_function_of_seed_epoch_and_step():
     first, again, other = drawn(ALL), drawn(ALL), drawn(ALL, step=1)
-    for key in ("motion", "corner", "flip", "cutout", "erasing"):
+    for key in ARRAYS:
         assert np.array_equal(getattr(first, key), getattr(again, key))
         assert not np.array_equal(getattr(first, key), getattr(other, key))
     assert first.mix == again.mix != other.mix
 
 
-@pytest.mark.parametrize("off", ["crop", "flip", "rotate", "cutout", "erasing", "mixup"])
+@pytest.mark.parametrize("off", ["crop", "flip", "rotate", "policy", "cutout", "erasing", "mixup"])
 def test_switching_a_stage_off_leaves_other_draws_alone(off):
-    first, other = drawn(ALL), drawn(replace(ALL, **{off: 0}))
-    touched = {"crop": "corner", "rotate": "motion", "mixup": "mix"}.get(off, off)
-    for key in {"motion", "corner", "flip", "cutout", "erasing"} - {touched}:
+    first, other = drawn(ALL), drawn(replace(ALL, **{off: "none" if off == "policy" else 0}))
+    touched = {"crop": "corner", "rotate": "motion", "policy": "actions", "mixup": "mix"}.get(off, off)
+    for key in ARRAYS - {touched}:
         assert np.array_equal(getattr(first, key), getattr(other, key))
 
 
@@ -63,7 +71,7 @@ def test_the_stages_in_order_give_pictures_in_range(pictures):
 
 
 def test_photometric_view_differs_only_where_something_was_painted(pictures):
-    augment = replace(ALL, view="photometric", mixup=0, cutmix=0)
+    augment = replace(ALL, policy="none", view="photometric", mixup=0, cutmix=0)
     draws = drawn(augment)
     student, teacher = augment.views(pictures, draws, FILL)
     bare = replace(augment, cutout=0, erasing=0)
@@ -77,9 +85,42 @@ def test_photometric_view_differs_only_where_something_was_painted(pictures):
 
 
 def test_photometric_view_is_mixed_with_the_same_share(pictures):
-    augment = replace(ALL, view="photometric")
+    augment = replace(ALL, policy="none", view="photometric")
     bare = replace(augment, cutout=0, erasing=0)
     assert torch.equal(augment.views(pictures, drawn(augment), FILL)[1], bare.views(pictures, drawn(bare), FILL)[0])
+
+
+@pytest.mark.parametrize("policy", ["cifar10", "svhn", "randaugment", "trivialaugment"])
+@pytest.mark.parametrize("channels", [3, 1])
+def test_photometric_view_has_the_geometry_of_the_policy_alone(policy, channels):
+    augment = Augment(policy=policy, erasing=0, mixup=0, cutmix=0, view="photometric")
+    given = torch.randint(
+        0, 256, (200, channels, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
+    draws = augment.draw(200, 32, seed=0, epoch=0, step=0)
+    student, teacher = augment.views(given, draws, FILL[:channels])
+    chosen = policy_of(augment.policy, augment.operations, augment.magnitude)
+    names = [[chosen.actions[code].operation for code in row] for row in draws.actions]
+    expected = crop_flip(given, draws.corner, draws.flip, padding=4)
+    for row, (picture, codes) in enumerate(zip(expected, draws.actions, strict=True)):
+        for name, code in zip(names[row], codes, strict=True):
+            if name.startswith(MOVES):
+                picture = perform(picture[None], np.array([[code]]), chosen)[0]
+        assert torch.equal(teacher[row], to_float(picture))
+    moved_alone = [all(name.startswith((*MOVES, "Identity")) for name in row) for row in names]
+    assert torch.equal(student[moved_alone], teacher[moved_alone])
+    assert 0 < sum(moved_alone) < 200
+    assert not torch.equal(student, teacher)
+
+
+@pytest.mark.parametrize("view", ["same", "photometric", "clean"])
+def test_a_slice_of_the_batch_gives_a_slice_of_the_pictures(pictures, view):
+    augment = replace(ALL, mixup=0, cutmix=0, view=view)
+    draws, rows = drawn(augment), np.array([2, 3, 7])
+    whole = augment.views(pictures, draws, FILL)
+    part = augment.views(pictures[rows], draws.take(rows), FILL)
+    for ours, theirs in zip(part, whole, strict=True):
+        assert torch.equal(ours, theirs[rows])
 
 
 def test_photometric_view_without_painting_is_the_same_tensor(pictures):
@@ -102,6 +143,13 @@ def test_clean_view_is_untouched(pictures):
         ({"erasing": 1.5}, r"augment.erasing must lie in \[0, 1\]"),
         ({"mix_probability": -0.1}, "augment.mix_probability"),
         ({"view": "other"}, "augment.view must be one of same, photometric, clean"),
+        (
+            {"policy": "CIFAR10"},
+            "augment.policy must be one of none, cifar10, imagenet, svhn, randaugment, trivialaugment",
+        ),
+        ({"policy": None}, "augment.policy must be one of"),
+        ({"operations": 0}, "augment.operations must be positive, got 0"),
+        ({"magnitude": 31}, r"augment.magnitude must lie in 0..30, got 31"),
     ],
 )
 def test_a_value_out_of_range_is_named(settings, message):
@@ -113,3 +161,24 @@ def test_mixes_only_where_something_is_mixed():
     assert Augment().mixes
     assert not Augment(mix_probability=0).mixes
     assert not Augment(mixup=0, cutmix=0).mixes
+
+
+@pytest.mark.parametrize(
+    ("name", "policy"),
+    [
+        ("default", "cifar10"),
+        ("published", "cifar10"),
+        ("randaugment", "randaugment"),
+        ("trivialaugment", "trivialaugment"),
+        ("light", "none"),
+        ("mnist", "none"),
+        ("none", "none"),
+    ],
+)
+def test_configs_take_their_policy(name, policy):
+    spec = OmegaConf.to_container(OmegaConf.load(Path(__file__).parents[2] / f"conf/augment/{name}.yaml"))
+    augment = build(spec)
+    assert augment.policy == policy
+    made = augment.draw(8, 28, seed=0, epoch=0, step=0)
+    student, teacher = augment.views(torch.zeros(8, 1, 28, 28, dtype=torch.uint8), made, FILL[:1])
+    assert student.shape == teacher.shape == (8 - (made.mix is not None), 1, 28, 28)

@@ -1,3 +1,5 @@
+import hashlib
+
 import lightning
 import numpy as np
 import pytest
@@ -5,6 +7,15 @@ import torch
 
 from kdbias.data.augment import Augment, to_float
 from kdbias.data.base import PictureData, split_train
+from kdbias.data.resident import Resident
+from kdbias.data.workers import Workers
+
+LOADERS = {
+    "resident": Resident(prefetch=False),
+    "prefetch": Resident(),
+    "repeats": Resident(repeats=3),
+    "workers": Workers(num_workers=1),
+}
 
 
 class Pictures:
@@ -44,9 +55,13 @@ class Recorder(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+def feed(info, loader=None):
+    return PictureData(Pictures(info), Augment(), batch_size=20, eval_batch_size=16, seed=4, loader=loader)
+
+
 @pytest.fixture
 def data(tiny_info):
-    return PictureData(Pictures(tiny_info), Augment(), batch_size=20, eval_batch_size=16, seed=4)
+    return feed(tiny_info)
 
 
 def trainer(folder, **settings):
@@ -77,15 +92,57 @@ def test_lightning_sets_the_epoch_and_sees_each_picture(data, tmp_path):
     assert sorted(data.source.read) == ["test", "train", "val"]
 
 
-def test_resuming_in_the_middle_of_an_epoch_sees_the_rest(data, tmp_path):
+@pytest.mark.parametrize("loader", LOADERS.values(), ids=LOADERS.keys())
+def test_resuming_in_the_middle_of_an_epoch_sees_the_rest(tiny_info, tmp_path, loader):
     whole, rest = Recorder(), Recorder()
     keep = lightning.pytorch.callbacks.ModelCheckpoint(
         tmp_path, filename="{step}", every_n_train_steps=7, save_top_k=-1, save_on_train_epoch_end=False
     )
-    trainer(tmp_path, enable_checkpointing=True, callbacks=[keep]).fit(whole, datamodule=data)
+    trainer(tmp_path, enable_checkpointing=True, callbacks=[keep]).fit(whole, datamodule=feed(tiny_info, loader))
+    data = feed(tiny_info, loader)
     trainer(tmp_path).fit(rest, datamodule=data, ckpt_path=tmp_path / "step=7.ckpt", weights_only=True)
     assert rest.seen == whole.seen[7:]
     assert rest.weight.item() == whole.weight.item()
+
+
+class Witness(Recorder):
+    """Writes down, process by process, the positions and the bytes of what it trains on and the positions it tests."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def training_step(self, batch, batch_idx):
+        pictures = [hashlib.sha256(picture.numpy().tobytes()).hexdigest() for picture in batch.image]
+        self.seen.append(list(zip(batch.index.tolist(), pictures, batch.target.tolist(), strict=True)))
+        return (self.weight - batch.image.mean()) ** 2
+
+    def on_train_end(self):
+        torch.save((self.seen, self.val), self.folder / f"{self.trainer.world_size}-{self.global_rank}.pt")
+
+
+@pytest.mark.parametrize("loader", [LOADERS["repeats"], LOADERS["workers"]], ids=["resident", "workers"])
+def test_one_and_two_processes_train_on_the_same_pictures(tiny_info, tmp_path, loader):
+    settings = {"use_distributed_sampler": False, "max_epochs": 2}
+    trainer(tmp_path, **settings).fit(Witness(tmp_path), datamodule=feed(tiny_info, loader))
+    two = trainer(tmp_path, devices=2, strategy="ddp_fork", **settings)
+    two.fit(Witness(tmp_path), datamodule=feed(tiny_info, loader))
+    (seen, val), *ranks = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
+    assert len(seen) == 10
+    assert [first + second for first, second in zip(ranks[0][0], ranks[1][0], strict=True)] == seen
+    assert val == list(range(30)) * 2
+    assert sorted(ranks[0][1] + ranks[1][1]) == sorted(val)
+
+
+@pytest.mark.parametrize("loader", LOADERS.values(), ids=LOADERS.keys())
+def test_all_loaders_feed_the_same_splits(tiny_info, data, loader):
+    other = feed(tiny_info, loader)
+    assert [other.count(split) for split in ("train", "val", "test")] == [100, 30, 50]
+    for ours, theirs in zip(other.test_dataloader(), data.test_dataloader(), strict=True):
+        assert torch.equal(ours.image, theirs.image)
+        assert torch.equal(ours.target, theirs.target)
+    first = next(other.batches("val", limit=7))
+    assert torch.equal(first.image, to_float(data.source.split("val")[0][:7]))
 
 
 def test_batches_are_plain_pictures_in_order(data):

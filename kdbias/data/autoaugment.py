@@ -1,0 +1,126 @@
+"""A policy's operations on a batch of uint8 pictures, each picture with its own.
+
+In each slot the pictures are put in the order of their actions, so that those of one kind lie together; each kind is
+computed at once in place, and the last step puts the pictures back in their places. All sizes are known on the host:
+nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kdbias.data.blend import Runs, saturate, sharpen, stretch
+from kdbias.data.geometry import put
+from kdbias.data.index_maps import move, source_maps
+from kdbias.data.lookup import autocontrast_tables, equalize_tables, fixed_tables
+from kdbias.data.operations import Kind
+from kdbias.data.policies import Policy
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What the actions of a policy need, at one size and on one device.
+
+    ``fixed`` ``(f, 256)`` and ``source`` ``(g, H * W)`` have a row for each action of their kind; ``factors`` for each
+    action are those of a blend, 1 + its magnitude, and ``factor`` the same as a float32 tensor.
+    """
+
+    fixed: Tensor
+    source: Tensor
+    factors: tuple[float, ...]
+    factor: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Slot:
+    """One action for each picture, in order: ``codes`` ``(B,)`` on the host, ``device_codes`` on the device.
+
+    ``bounds`` says where the pictures of each kind begin.
+    """
+
+    codes: NDArray[np.int64]
+    device_codes: Tensor
+    bounds: NDArray[np.int64]
+
+    def span(self, first: Kind, last: Kind | None = None) -> slice:
+        """Give the place of the pictures of one kind, or of the kinds ``first`` to ``last``."""
+        return slice(int(self.bounds[first]), int(self.bounds[(first if last is None else last) + 1]))
+
+    def runs(self, span: slice, prepared: Prepared) -> Runs:
+        """Give the factors within ``span``, and how many pictures have each."""
+        codes, counts = np.unique(self.codes[span], return_counts=True)
+        return [(prepared.factors[code], count) for code, count in zip(codes.tolist(), counts.tolist(), strict=True)]
+
+
+def perform(picture: Tensor, codes: NDArray[np.int64], policy: Policy) -> Tensor:
+    """Do to each of the uint8 pictures ``(B, C, H, W)`` its actions, ``(B, slots)``, one slot after the other.
+
+    ``C`` is 3 or 1. The result is torchvision's (v2 functional, on uint8 tensors, black where nothing comes from), bit
+    for bit. ``picture`` stays as it is, and is returned itself where no picture has any action.
+    """
+    if not codes.any():
+        return picture
+    prepared = _prepare(policy, picture.shape[-2], picture.shape[-1], picture.device)
+    place = np.arange(len(picture))  # where each picture lies now
+    for column in codes.T:
+        order = np.argsort(column, kind="stable")
+        ordered = column[order]
+        rows, device_codes = put(np.stack([place[order], ordered]), picture.device)
+        place[order] = np.arange(len(order))
+        picture = picture.index_select(0, rows)
+        _change(picture, Slot(ordered, device_codes, np.searchsorted(ordered, policy.starts)), policy, prepared)
+    return picture.index_select(0, put(place, picture.device))
+
+
+def _change(picture: Tensor, slot: Slot, policy: Policy, prepared: Prepared) -> None:
+    """Do the actions of a slot, in place."""
+    if _some(span := slot.span(Kind.FIXED, Kind.EQUALIZE)):
+        values = picture[span].flatten(2)  # a view
+        index = values.to(torch.int64)
+        torch.gather(_tables(values, index, slot, policy, prepared), 2, index, out=values)
+    if _some(span := slot.span(Kind.GEOMETRY)):
+        source = prepared.source.index_select(0, slot.device_codes[span] - policy.starts[Kind.GEOMETRY])
+        picture[span] = move(picture[span], source)
+    for kind, blend in ((Kind.CONTRAST, stretch), (Kind.COLOUR, saturate)):
+        if _some(span := slot.span(kind)):
+            factor = prepared.factor.index_select(0, slot.device_codes[span])
+            picture[span] = blend(picture[span], factor, slot.runs(span, prepared))
+    if _some(span := slot.span(Kind.SHARPNESS)):
+        picture[span] = sharpen(picture[span], slot.runs(span, prepared))
+
+
+def _tables(values: Tensor, index: Tensor, slot: Slot, policy: Policy, prepared: Prepared) -> Tensor:
+    """Give the tables ``(n, C, 256)`` of ``values`` ``(n, C, H * W)``, the pictures that a table changes."""
+    tables = []
+    first = slot.span(Kind.FIXED).start
+    if _some(span := slot.span(Kind.FIXED)):
+        fixed = prepared.fixed.index_select(0, slot.device_codes[span] - policy.starts[Kind.FIXED])
+        tables.append(fixed[:, None].expand(-1, values.shape[1], -1))
+    if _some(span := slot.span(Kind.AUTO_CONTRAST)):
+        tables.append(autocontrast_tables(values[span.start - first : span.stop - first]))
+    if _some(span := slot.span(Kind.EQUALIZE)):
+        tables.append(equalize_tables(values[span.start - first :], index[span.start - first :]))
+    return torch.cat(tables)
+
+
+def _some(span: slice) -> bool:
+    return bool(span.start < span.stop)
+
+
+@lru_cache(maxsize=32)
+def _prepare(policy: Policy, height: int, width: int, device: torch.device) -> Prepared:
+    magnitudes = [(action, policy.scale.magnitude(action, height, width)) for action in policy.actions]
+    fixed, moving = (slice(*policy.span(kind)) for kind in (Kind.FIXED, Kind.GEOMETRY))
+    factors = tuple(1.0 + magnitude for _, magnitude in magnitudes)
+    return Prepared(
+        fixed=fixed_tables(magnitudes[fixed]).to(device),
+        source=source_maps(magnitudes[moving], height, width).to(device),
+        factors=factors,
+        factor=torch.tensor(factors, dtype=torch.float32).to(device),
+    )

@@ -1,0 +1,217 @@
+"""``data=image_folder``: pictures of any size in folders, one for each class, decoded when they are asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from kdbias.batch import DataInfo
+from kdbias.data.base import Split, split_train
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+LAYOUT = "it must hold train/ and val/ or test/, and each of them one folder of pictures a class"
+
+Files = tuple[NDArray[np.bytes_], NDArray[np.int64]]
+"""Paths below the root, and labels."""
+
+
+class FolderPictures:
+    """Picture files under ``root``, each decoded, resized and cut to ``(channels, size, size)`` uint8 when asked for.
+
+    ``files`` are their paths below ``root``, in one block of bytes, which worker processes share.
+    """
+
+    def __init__(self, root: Path, files: NDArray[np.bytes_], channels: int, size: int) -> None:
+        self.root, self.files, self.channels, self.size = root, files, channels, size
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, position: int) -> Tensor:
+        return read_picture(self.root / os.fsdecode(self.files[position]), self.channels, self.size)
+
+    def decoded(self) -> Tensor:
+        """Decode all of them, on every core: ``(n, channels, size, size)``."""
+        pictures = torch.empty(len(self), self.channels, self.size, self.size, dtype=torch.uint8)
+        with ThreadPoolExecutor() as pool:
+            for row, picture in zip(pictures, pool.map(self.__getitem__, range(len(self)))):
+                row.copy_(picture)
+        return pictures
+
+
+def read_picture(path: Path, channels: int, size: int) -> Tensor:
+    """Decode a picture to uint8 ``(channels, size, size)``: its shorter side resized to ``size``, its middle cut out.
+
+    Bicubic, antialiased. One channel is its luminance.
+
+    Raises:
+        ValueError: the file cannot be read as a picture.
+    """
+    try:
+        with Image.open(path) as opened:
+            image = opened.convert("RGB" if channels == 3 else "L")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"data.root: {path} cannot be read as a picture ({error}): mend it or take it away") from error
+    resized = F.resize(image, [size], InterpolationMode.BICUBIC)
+    picture: Tensor = F.pil_to_tensor(F.center_crop(resized, [size]))
+    return picture
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Pictures in ``root/train/CLASS/``, and in ``root/val/CLASS/`` or ``root/test/CLASS/`` or both.
+
+    ``image_folder`` makes one and says what the fields are.
+    """
+
+    root: Path
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    val: int
+    split_seed: int
+    limit: int | None
+
+    @cached_property
+    def info(self) -> DataInfo:
+        """Sizes, statistics, and the names of the folders under ``train``.
+
+        Raises:
+            ValueError: a folder is missing, or a class is empty.
+        """
+        names = self._names
+        train = len(self._files("train")[0])
+        return DataInfo(len(self.mean), self.size, len(names), names, train, self.mean, self.std)
+
+    def prepare(self) -> None:
+        """Nothing to download."""
+
+    def pictures(self, name: Split) -> tuple[FolderPictures, Tensor]:
+        """Give the files of a split, to be decoded one at a time, and their labels."""
+        files, labels = self._files(name)
+        return FolderPictures(self.root, files, len(self.mean), self.size), torch.from_numpy(labels)
+
+    def split(self, name: Split) -> tuple[Tensor, Tensor]:
+        """Decode a whole split into memory: uint8 ``(n, C, size, size)`` and int64 ``(n,)``.
+
+        Raises:
+            ValueError: a file cannot be read as a picture.
+        """
+        pictures, labels = self.pictures(name)
+        return pictures.decoded(), labels
+
+    def _files(self, name: Split) -> Files:
+        found = self._found
+        if name == "test":
+            return found["test" if "test" in found else "val"]
+        both = "val" in found and "test" in found
+        if name == "val" and both:
+            return found["val"]
+        files, labels = found["train"]
+        train, val = split_train(len(files), 0 if both else self.val, self.split_seed, self.limit)
+        rows = train if name == "train" else val
+        return files[rows], labels[rows]
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        """The classes: the folders under ``train``."""
+        train = self.root / "train"
+        if not train.is_dir():
+            raise ValueError(f"data.root={self.root} has no folder train: {LAYOUT}")
+        names = _folders(train)
+        if not names:
+            raise ValueError(f"data.root={self.root}: there is no class in train: {LAYOUT}")
+        return names
+
+    @cached_property
+    def _found(self) -> dict[str, Files]:
+        """The files and labels in each of the folders train, val and test that is there."""
+        found = {name: self._scan(name) for name in ("train", "val", "test") if (self.root / name).is_dir()}
+        if len(found) == 1:
+            raise ValueError(f"data.root={self.root} has no pictures to test with: {LAYOUT}")
+        return found
+
+    def _scan(self, name: str) -> Files:
+        """List the pictures in each class's folder, in alphabetical order."""
+        folder, names = self.root / name, self._names
+        unknown = sorted(set(_folders(folder)) - set(names))
+        if unknown:
+            raise ValueError(f"data.root={self.root}: {name} has the class {unknown[0]}, which train has not")
+        files: list[bytes] = []
+        labels: list[int] = []
+        for label, one in enumerate(names):
+            inside = _pictures(folder / one)
+            if not inside:
+                suffixes = ", ".join(SUFFIXES)
+                raise ValueError(f"data.root={self.root}: the class {name}/{one} has no picture ({suffixes})")
+            files += [os.fsencode(os.path.relpath(path, self.root)) for path in inside]
+            labels += [label] * len(inside)
+        return np.array(files), np.array(labels, dtype=np.int64)
+
+
+def _folders(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."))
+
+
+def _pictures(folder: Path) -> list[str]:
+    """The picture files in a folder and the folders in it."""
+    walked = os.walk(folder, followlinks=True)
+    return sorted(str(Path(at, file)) for at, _, files in walked for file in files if file.lower().endswith(SUFFIXES))
+
+
+def image_folder(
+    *,
+    root: str | None,
+    name: str | None = None,
+    size: int = 224,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    val: int = 1_000,
+    split_seed: int = 0,
+    limit: int | None = None,
+) -> FolderSource:
+    """Give the pictures (JPEG, PNG, of any size) in the folders of ``root``, one folder a class.
+
+    ``root/train/CLASS/...`` is trained on. Where there are both ``root/val`` and ``root/test``, they are what they say;
+    where there is one of them, it is the test set, and ``val`` pictures of ``train``, a fixed part, are the validation
+    split. The classes are the folders under ``train``, in alphabetical order.
+
+    Args:
+        root: the folder.
+        name: of the set, for the config alone: it stands for the pictures where runs are told apart, ``root`` does not.
+        size: pictures are resized to it by their shorter side, and cut to a square.
+        mean: of each channel of the training pictures in [0, 1]: three values, or one for grey pictures.
+        std: their standard deviation.
+        val: validation pictures to take from ``train``.
+        split_seed: of that choice.
+        limit: keep only so many training pictures.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+    if root is None:
+        raise ValueError(f"data.root is not set: {LAYOUT}")
+    if size < 1:
+        raise ValueError(f"data.size={size} must be at least 1 px")
+    if len(mean) not in (1, 3) or len(std) != len(mean):
+        raise ValueError(
+            f"data.mean and data.std must have three values each, or one for grey pictures, got {len(mean)} and "
+            f"{len(std)}"
+        )
+    if min(std) <= 0:
+        raise ValueError(f"data.std must be positive, got {list(std)}")
+    return FolderSource(Path(root), size, tuple(mean), tuple(std), val, split_seed, limit)

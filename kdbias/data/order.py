@@ -1,0 +1,101 @@
+"""Which pictures make which batch: a function of (seed, epoch), cut into global batches, shared among processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdbias.data.streams import Stream, stream
+
+
+class Share(NamedTuple):
+    """What one process makes of one global batch.
+
+    ``chosen`` ``(n,)`` are the positions, in the split, of the global batch's pictures; rows ``start`` to ``stop`` of
+    them are this process's.
+    """
+
+    epoch: int
+    step: int
+    chosen: NDArray[np.int64]
+    start: int
+    stop: int
+
+    def rows(self, lender: bool) -> NDArray[np.int64]:
+        """Give the rows of the global batch to make; with ``lender``, first the one before them (mixing needs it)."""
+        return np.arange(self.start - lender, self.stop) % len(self.chosen)
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of ``count`` pictures, cut into batches of ``batch_size`` over all processes.
+
+    Each of ``world`` processes takes a contiguous slice of every batch, ``rank`` by ``rank``, so that the slices put
+    together are the batch of a single process, and nothing is repeated to fill up.
+
+    Args:
+        count: pictures in the split.
+        batch_size: global.
+        seed: of the order.
+        shuffle: a new order in each epoch; the split's own order otherwise.
+        drop_last: leave out the last batch where it is smaller, and insist that ``world`` divides ``batch_size``.
+        repeats: repeated augmentation (Hoffer et al., CVPR 2020, arXiv:1901.09335; the rule is DeiT's ``RASampler``):
+            each picture of the shuffled order comes so many times in a row, and as many places as there are pictures
+            are kept. So an epoch is as long as ever, with ``count / repeats`` pictures. Within a batch all first copies
+            stand before all second ones, so that copies lie apart: no picture is mixed with itself.
+        rank: of this process.
+        world: number of processes.
+
+    Raises:
+        ValueError: ``repeats`` is below 1, ``world`` does not divide a training batch, or it is more than the pictures.
+    """
+
+    count: int
+    batch_size: int
+    seed: int = 0
+    shuffle: bool = False
+    drop_last: bool = False
+    repeats: int = 1
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise ValueError(f"loader.repeats must be at least 1 (no repetition), got {self.repeats}")
+        if self.drop_last and self.batch_size % self.world:
+            raise ValueError(
+                f"batch_size={self.batch_size} is global and {self.world} processes do not divide it; "
+                f"set batch_size to a multiple of {self.world}, or change trainer.devices"
+            )
+        if self.drop_last and self.count < self.batch_size:
+            raise ValueError(f"batch_size={self.batch_size} is more than the {self.count} training pictures; lower it")
+
+    def __len__(self) -> int:
+        """Give the number of batches of which this process has a part, in an epoch."""
+        whole, rest = divmod(self.count, self.batch_size)
+        return whole * self._holds(self.batch_size) + (not self.drop_last and self._holds(rest))
+
+    def shares(self, epoch: int, begin: int = 0) -> Iterator[Share]:
+        """Give this process's part of each batch of an epoch from step ``begin`` on; empty parts are left out."""
+        order = np.arange(self.count)
+        if self.shuffle:
+            order = stream(Stream.ORDER, self.seed, epoch).permutation(self.count)[order // self.repeats]
+        end = self.count - self.count % self.batch_size if self.drop_last else self.count
+        for step in range(begin, math.ceil(end / self.batch_size)):
+            place = np.arange(step * self.batch_size, min((step + 1) * self.batch_size, end))
+            chosen = order[place[np.argsort(place % self.repeats, kind="stable")]]
+            start, stop = self._slice(len(chosen))
+            if stop > start:
+                yield Share(epoch, step, chosen, start, stop)
+
+    def _slice(self, count: int) -> tuple[int, int]:
+        return count * self.rank // self.world, count * (self.rank + 1) // self.world
+
+    def _holds(self, count: int) -> bool:
+        start, stop = self._slice(count)
+        return stop > start

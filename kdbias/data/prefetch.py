@@ -1,0 +1,86 @@
+"""The next batch is made in a side thread while the step runs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from kdbias.batch import Batch
+
+Job = TypeVar("Job")
+
+AHEAD = 1
+THREAD = "kdbias-prefetch"
+
+
+def ahead(
+    make: Callable[[Job], Batch], jobs: Iterable[Job], stream: SideStream | None = None
+) -> Generator[tuple[Job, Batch], None, None]:
+    """Give each job with its batch, in order, made one batch ahead of what is asked for.
+
+    ``make`` runs in one side thread, and on ``stream`` where one is given: the caller's stream waits for it, the host
+    does not. What ``make`` raises is raised here, at its job's turn. The thread ends before the last batch is given, or
+    when the generator is closed, at the latest after the batch in hand.
+    """
+    if stream is not None:
+        stream.begin()
+    waiting: deque[tuple[Job, Future[Batch]]] = deque()
+
+    def received(job: Job, batch: Future[Batch]) -> tuple[Job, Batch]:
+        return job, batch.result() if stream is None else stream.receive(batch.result())
+
+    with side_thread() as side:
+        for job in jobs:
+            waiting.append((job, side.submit(make, job) if stream is None else side.submit(stream.make, make, job)))
+            if len(waiting) > AHEAD:
+                yield received(*waiting.popleft())
+    for one in waiting:
+        yield received(*one)
+
+
+@contextmanager
+def side_thread() -> Iterator[ThreadPoolExecutor]:
+    """Run one thread whose tensor code takes a single core; other threads keep the number that they have."""
+    count = torch.get_num_threads()
+    with ThreadPoolExecutor(1, THREAD) as side:
+        side.submit(_take_one_core).result()
+        torch.set_num_threads(count)  # the number that later threads begin with is one for the process: put it back
+        yield side
+
+
+def _take_one_core() -> None:
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # a thread adopts its number at the first use
+
+
+class SideStream:
+    """A CUDA stream on which batches are made, and from which another one receives them."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._made: deque[torch.cuda.Event] = deque()  # one for each batch on its way
+
+    def begin(self) -> None:
+        """Wait for what the current stream still has to do to the pictures; forget batches that nobody received."""
+        self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))
+        self._made.clear()
+
+    def make(self, make: Callable[[Job], Batch], job: Job) -> Batch:
+        """Queue the making of a batch; the host goes on at once."""
+        with torch.cuda.stream(self.stream):
+            batch = make(job)
+            self._made.append(self.stream.record_event())
+        return batch
+
+    def receive(self, batch: Batch) -> Batch:
+        """Let the current stream wait for the oldest batch, and keep its memory until that stream has read it."""
+        stream = torch.cuda.current_stream(self.stream.device)
+        stream.wait_event(self._made.popleft())
+        for part in batch:
+            part.record_stream(stream)
+        return batch

@@ -1,0 +1,186 @@
+"""``loader=workers``: pictures decoded and augmented by worker processes, one at a time, with torchvision's operations.
+
+The path for sets that do not fit into memory, and the reference of the resident loader: the same draws, the same
+batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _BaseDataLoaderIter, _MultiProcessingDataLoaderIter
+
+from kdbias.batch import Batch, DataInfo
+from kdbias.data.augment import Augment, to_float
+from kdbias.data.geometry import put
+from kdbias.data.loader import PictureLoader, fill_value
+from kdbias.data.mix import Mix, mix_pictures
+from kdbias.data.order import Order, Share
+from kdbias.data.reference import picture_views
+
+Anything = TypeVar("Anything")
+
+
+class Pictures(Protocol):
+    """Uint8 pictures ``(C, H, W)`` by position: a tensor, or something that decodes them."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, position: int) -> Tensor:
+        """Give one picture."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The settings of ``loader=workers``.
+
+    Args:
+        repeats: how often a picture comes in an epoch, as in ``Order``.
+        num_workers: processes that make batches, beside each process that trains; 0 makes them in that process itself.
+        prefetch_factor: batches that each of them makes ahead.
+        start: how they start: ``fork``, ``spawn`` or ``forkserver``; None takes the system's own way.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    repeats: int = 1
+    num_workers: int = 4
+    prefetch_factor: int = 2
+    start: Literal["fork", "spawn", "forkserver"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 0:
+            raise ValueError(f"loader.num_workers must not be negative, got {self.num_workers}; 0 is no process")
+        if self.prefetch_factor < 1:
+            raise ValueError(f"loader.prefetch_factor must be at least 1, got {self.prefetch_factor}")
+
+
+class WorkerLoader(PictureLoader):
+    """Iterate over batches that worker processes make of pictures that need not be in memory.
+
+    The processes belong to an iteration, and end with it. They hand over uint8; conversion to float and mixing are done
+    on ``device``.
+
+    Args:
+        pictures: ``n`` of them.
+        labels: int64 ``(n,)``.
+        info: of the data set.
+        workers: the settings.
+        device: where batches are wanted.
+        batch_size, seed, augment, shuffle, drop_last, rank, world: as in ``ResidentLoader``.
+
+    Raises:
+        ValueError: as ``Order``.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        labels: Tensor,
+        *,
+        info: DataInfo,
+        workers: Workers,
+        device: torch.device,
+        batch_size: int,
+        seed: int = 0,
+        augment: Augment | None = None,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        repeats = workers.repeats if shuffle else 1
+        order = Order(len(labels), batch_size, seed, shuffle, drop_last, repeats, rank, world)
+        super().__init__(labels.to(device), info=info, augment=augment, order=order)
+        self.workers, self.device = workers, device
+        self._make = _MakeShare(pictures, augment, info, seed)
+
+    def _batches(self, shares: Iterator[Share]) -> Generator[tuple[Share, Batch], None, None]:
+        jobs, several = list(shares), self.workers.num_workers > 0
+        loader = DataLoader(
+            self._make,
+            sampler=jobs,
+            batch_size=None,
+            num_workers=self.workers.num_workers,
+            prefetch_factor=self.workers.prefetch_factor if several else None,
+            multiprocessing_context=self.workers.start if several else None,
+            collate_fn=_as_it_is,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator().manual_seed(self.order.seed),  # else it would draw from the run's
+        )
+        made = iter(loader)
+        try:
+            for left, share in zip(reversed(range(len(jobs))), jobs):
+                views = next(made)
+                if not left:
+                    _end(made)  # before the processes of another loader start
+                yield share, self._batch(share, views)
+        finally:
+            _end(made)
+
+    def _batch(self, share: Share, views: Views) -> Batch:
+        image = self._floats(views.student, views.mix)
+        teacher_image = image
+        if views.teacher is not None:
+            clean = self.augment is not None and self.augment.view == "clean"
+            teacher_image = self._floats(views.teacher, None if clean else views.mix)
+        index = put(share.chosen[share.rows(lender=views.mix is not None)], self.device)
+        target, index = self._targets(index, views.mix)
+        return Batch(image, target, index, teacher_image)
+
+    def _floats(self, picture: Tensor, mix: Mix | None) -> Tensor:
+        floats = to_float(picture.to(self.device, non_blocking=True))
+        return floats if mix is None else mix_pictures(floats, mix)
+
+
+class Views(NamedTuple):
+    """What a worker makes of a share: uint8 ``(B, C, H, W)``, one picture more where they are to be mixed.
+
+    ``teacher`` is None where it is the student's; where it is not to be mixed, it has no picture more.
+    """
+
+    student: Tensor
+    teacher: Tensor | None
+    mix: Mix | None
+
+
+class _MakeShare(Dataset[Views]):
+    """A data set whose items are the parts of whole batches; it goes to the worker processes."""
+
+    def __init__(self, pictures: Pictures, augment: Augment | None, info: DataInfo, seed: int) -> None:
+        self.pictures, self.augment, self.info, self.seed = pictures, augment, info, seed
+        self._fill = fill_value(info)
+
+    def __getitem__(self, share: Share) -> Views:
+        if self.augment is None:
+            chosen = share.chosen[share.rows(lender=False)].tolist()
+            return Views(torch.stack([self.pictures[i] for i in chosen]), None, None)
+        draws = self.augment.draw(len(share.chosen), self.info.size, self.seed, share.epoch, share.step)
+        rows = share.rows(lender=draws.mix is not None)
+        student, teacher = zip(
+            *(
+                picture_views(self.augment, self.pictures[position], draws.take(row), self._fill)
+                for row, position in zip(rows[:, None], share.chosen[rows].tolist())
+            )
+        )
+        if all(mine is theirs for mine, theirs in zip(student, teacher)):
+            return Views(torch.stack(student), None, draws.mix)
+        unmixed = draws.mix is not None and self.augment.view == "clean"
+        return Views(torch.stack(student), torch.stack(teacher[unmixed:]), draws.mix)
+
+
+def _end(made: _BaseDataLoaderIter) -> None:
+    """End the processes of an iteration now: torch does when it is collected, which an error's traceback delays."""
+    if isinstance(made, _MultiProcessingDataLoaderIter):
+        made._shutdown_workers()
+
+
+def _as_it_is(made: Anything) -> Anything:
+    return made

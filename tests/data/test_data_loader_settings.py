@@ -1,0 +1,81 @@
+"""The group ``loader``, and what else decides how pictures are fed, as the config names it."""
+
+import pytest
+import torch
+from config_base import assert_named_once, composed, config
+
+from kdbias import resolvers, settings
+from kdbias.config import check
+from kdbias.data.resident import Resident
+from kdbias.data.workers import Workers
+from kdbias.run import build_data
+from kdbias.spec import spec_hash
+
+RESIDENT = {"_target_": "kdbias.data.resident.Resident", "repeats": 1, "prefetch": True}
+WORKERS = {"_target_": "kdbias.data.workers.Workers", "num_workers": 2, "prefetch_factor": 2}
+MISTAKES = {
+    "no repeats": ({"loader": RESIDENT | {"repeats": 0}}, "loader.repeats", ("at least 1", "got 0")),
+    "prefetch in words": ({"loader": RESIDENT | {"prefetch": "yes"}}, "loader.prefetch", ("true or false",)),
+    "workers of the resident": ({"loader": RESIDENT | {"num_workers": 2}}, "loader.num_workers", ("takes no",)),
+    "fewer than no workers": ({"loader": WORKERS | {"num_workers": -1}}, "loader.num_workers", ("got -1",)),
+    "half a worker": ({"loader": WORKERS | {"num_workers": 0.5}}, "loader.num_workers", ("got 0.5",)),
+    "nothing ahead": ({"loader": WORKERS | {"prefetch_factor": 0}}, "loader.prefetch_factor", ("got 0",)),
+    "an unknown start": ({"loader": WORKERS | {"start": "thread"}}, "loader.start", ("fork, spawn, forkserver",)),
+}
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch):
+    resolvers.register()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.mark.parametrize(("changes", "key", "parts"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_named_once(changes, key, parts):
+    assert_named_once(changes, key, parts)
+
+
+def test_pictures_that_do_not_fit_into_memory_are_sent_to_workers(monkeypatch):
+    needed = 500 * 3 * 32 * 32
+    monkeypatch.setattr(settings, "_memory", lambda cpu: 2 * needed - 1)
+    assert_named_once({"loader": RESIDENT}, "loader", ("more than half of main memory: use loader=workers",))
+    assert check(config({"loader": WORKERS})) == []
+    monkeypatch.setattr(settings, "_memory", lambda cpu: 2 * needed)
+    assert check(config({"loader": RESIDENT})) == []
+
+
+def test_memory_is_counted_in_bytes():
+    assert 2**28 < settings._memory(cpu=True) < 2**50
+
+
+@pytest.mark.parametrize("name", ["resident", "workers"])
+def test_each_loader_is_built_as_the_config_says(name):
+    data = build_data(composed(["data=cues", f"loader={name}", "loader.repeats=2"]))
+    assert data.loader == {"resident": Resident(2, True), "workers": Workers(2, 4, 2, None)}[name]
+
+
+def test_the_strong_recipe_repeats_pictures_in_batches_of_256_and_is_else_the_default():
+    default, strong = composed(["data=cues"]), composed(["data=cues", "optim=strong"])
+    assert (strong.batch_size, strong.loader.repeats) == (256, 3)
+    assert strong.optim == default.optim
+    strong.batch_size, strong.loader.repeats = default.batch_size, 1
+    assert strong == default
+    assert composed(["optim=strong", "loader=workers"]).loader.repeats == 3
+    assert composed(["optim=strong", "batch_size=128", "loader.repeats=2"]).batch_size == 128
+    assert composed(["optim=strong", "optim/schedule=cyclic"]).optim.schedule.cycles == 4
+
+
+def test_a_folder_of_pictures_needs_its_root():
+    assert check(composed(["data=image_folder", "loader=workers"])) == [
+        "data.root is not set: it must hold train/ and val/ or test/, and each of them one folder of pictures a class"
+    ]
+    (problem,) = check(composed(["data=image_folder", "data.root=/not/there", "loader=workers"]))
+    assert problem.startswith("data.root=/not/there has no folder train: it must hold train/ and val/ or test/")
+
+
+def test_runs_on_two_folders_are_two_runs_unless_the_folders_have_one_name():
+    def key(root, *more):
+        return spec_hash(composed(["data=image_folder", f"data.root={root}", *more]))
+
+    assert key("/a") != key("/b")
+    assert key("/a", "data.name=birds") == key("/b", "data.name=birds") != key("/a")
