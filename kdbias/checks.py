@@ -24,7 +24,9 @@ def meaning(tree: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
     """Give the problems of a resolved config beyond the ``known`` ones of its values and builders."""
     run = plan(tree, known)
     problems = list(run.problems)
-    for rule in (settings, _full_batch, _devices, _weights_files, _teacher, _terms, _mixing, _dist_token, _schedules):
+    for rule in (settings, _full_batch, _devices, _weights_files, _teacher, _terms):
+        problems += rule(run)
+    for rule in (_mixing, _views, _dist_token, _schedules):
         problems += rule(run)
     problems += _optimizer(tree, [*known, *problems])
     problems += _callbacks(run, known)
@@ -49,8 +51,8 @@ def _devices(run: Plan) -> Iterator[Problem]:
 
 def _weights_files(run: Plan) -> Iterator[Problem]:
     teacher = run.tree.get("teacher") or {}
-    pretrained = (teacher.get("model") or {}).get("pretrained")
-    if run.has_teacher and not pretrained and teacher.get("weights") is None and teacher.get("recipe") is None:
+    ready = "pretrained" in (teacher.get("model") or {})  # false is said on purpose: random weights
+    if run.has_teacher and not ready and teacher.get("weights") is None and teacher.get("recipe") is None:
         yield Problem("teacher.weights", f"{teacher['name']} has no recipe to train it by: give teacher.weights=PATH")
     places = {"model": run.tree.get("model"), "teacher": teacher, "teacher.model": teacher.get("model")}
     for key, node in places.items():
@@ -114,6 +116,20 @@ def _mixing(run: Plan) -> Iterator[Problem]:
                 "needs hard labels, and MixUp or CutMix makes them soft: set augment.mix_probability=0, "
                 f"choose augment=light, or leave {name} out",
             )
+
+
+def _views(run: Plan) -> Iterator[Problem]:
+    """Terms that compare places of two pictures whose geometry differs."""
+    if run.augment is None or run.augment.view != "clean":
+        return
+    refused = [name for name, term in run.terms.items() if term.positional and not term.allow_misaligned]
+    if refused:
+        allowed = " ".join(f"loss.{name}.allow_misaligned=true" for name in refused)
+        yield Problem(
+            "augment.view",
+            f"clean shows the teacher another crop than the student, and loss=[{','.join(refused)}] compares them "
+            f"place by place: set same or photometric, or accept it with {allowed}",
+        )
 
 
 def _dist_token(run: Plan) -> Iterator[Problem]:

@@ -22,6 +22,7 @@ def builders(monkeypatch: pytest.MonkeyPatch) -> None:
 DINO = {"_target_": "kdbias.models.timm_network.timm_network", "name": "vit_small_patch14_dinov2", "classes": None}
 LOGITLESS = {"_target_": "kdbias.models.deit.headless"}
 TINY_CNN = "kdbias.models.resnet_cifar.small_cnn"
+TOKEN, CKA = "kdbias.losses.token.Token", "kdbias.losses.cka.CKA"
 PROBE = {"_target_": "kdbias.callbacks.probe.ProbeCallback", "name": "a"}
 MESSAGES: dict[str, Mistake] = {
     "a term without teacher": (
@@ -66,6 +67,34 @@ MESSAGES: dict[str, Mistake] = {
         {"loss.dkd": {"_target_": "kdbias.losses.dkd.DKD"}},
         "loss.dkd",
         ("needs hard labels", "set augment.mix_probability=0", "leave dkd out"),
+    ),
+    "places compared where the views differ": (
+        {
+            "augment.view": "clean",
+            "loss.token": {"_target_": TOKEN},
+            "loss.cka": {"_target_": CKA},
+            "loss.gram": {"_target_": "kdbias.losses.gram.Gram", "allow_misaligned": True},
+        },
+        "augment.view",
+        (
+            "clean shows the teacher another crop than the student, and loss=[token,cka] compares them place by place",
+            "set same or photometric, or accept it with loss.token.allow_misaligned=true",
+            "loss.cka.allow_misaligned=true",
+        ),
+    ),
+    "layers of a term that are not read": (
+        {"loss.token": {"_target_": TOKEN, "layers": [0, 9]}},
+        "loss.token.layers",
+        ("9 is not among the layers read, blocks.0, blocks.1: name one of these", "have it read by model.layers"),
+    ),
+    "too few places for CKA": (
+        {
+            "loss.cka": {"_target_": CKA, "layers": "last"},
+            "model": {"_target_": TINY_CNN, "widths": [4, 4, 4, 4, 4, 4]},
+            "loss.kl": {"_target_": "kdbias.losses.kl.KL"},
+        },
+        "loss.cka.axis",
+        ("needs at least 3, but layer6 of the student has 1: leave that layer out of layers",),
     ),
     "a DIST token that no term trains": (
         {"loss.alpha": 0},
@@ -180,6 +209,11 @@ CHOICES: dict[str, tuple[dict[str, Any], str]] = {
         "",
     ),
     "another set of layers": ({"model.layers": [0], "teacher.layers": [1]}, ""),
+    "places compared in one geometry": ({"augment.view": "photometric", "loss.token": {"_target_": TOKEN}}, ""),
+    "pictures compared in two": (
+        {"augment.view": "clean", "loss.cka": {"_target_": CKA, "axis": "sample"}, "loss.kl.weight": 0.5},
+        "",
+    ),
     "no schedule": ({"optim.schedule": None}, ""),
     "two processes": ({"trainer.devices": "2"}, ""),
 }

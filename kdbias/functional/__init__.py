@@ -10,18 +10,26 @@ from kdbias.functional.attention import (
     uniform_attention_distance,
 )
 from kdbias.functional.cka import linear_cka, rbf_cka
+from kdbias.functional.cka_batched import batched_cka
 from kdbias.functional.cka_stream import StreamingCKA
 from kdbias.functional.dkd import dkd
+from kdbias.functional.gram import gram_distance
+from kdbias.functional.grid import resample_tokens
 from kdbias.functional.kl import soft_kl, standardize_logits
+from kdbias.functional.relation import relation_kl
 
 __all__ = [
     "StreamingCKA",
     "attention_distance",
     "attention_entropy",
+    "batched_cka",
     "cls_dispersion",
     "dkd",
+    "gram_distance",
     "linear_cka",
     "rbf_cka",
+    "relation_kl",
+    "resample_tokens",
     "soft_kl",
     "standardize_logits",
     "uniform_attention_distance",

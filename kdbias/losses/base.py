@@ -34,18 +34,33 @@ class LossTerm(nn.Module):
     ``build``. ``needs`` knows ``logits``, ``pooled``, ``tokens``, ``dense``, ``qkv`` (of the teacher) and
     ``hard_target`` (of the data: no MixUp). Calling the term hands it fp32 features with autocast off, the teacher's
     without gradient: once, here.
+
+    ``report`` takes detached scalars that ``forward`` wants logged beside the loss, under short keys: a term of several
+    layers puts each there by the student layer's name. It is empty when ``forward`` begins.
+
+    ``aligned`` says that the term compares student and teacher place by place, so that both must see one geometry;
+    ``allow_misaligned`` accepts the view ``clean`` for it all the same.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    aligned: ClassVar[bool] = False
+    allow_misaligned: bool = False
+    report: dict[str, Tensor]
 
     def __init__(self, weight: float | Mapping[str, Any] = 1.0) -> None:
         super().__init__()
         self.schedule = Schedule.of(weight)
+        self.report = {}
 
     @property
     def hard(self) -> bool:
         """Whether the term needs one class for each picture, so cannot stand beside MixUp or CutMix."""
         return "hard_target" in self.needs
+
+    @property
+    def positional(self) -> bool:
+        """Whether this term, as it is set, compares place by place; ``aligned`` unless a setting decides it."""
+        return self.aligned
 
     def build(self, student: NetworkInfo, teacher: NetworkInfo | None, data: DataInfo) -> None:
         """Make what depends on the networks (projections), before the optimiser and DDP see the module."""
@@ -55,7 +70,8 @@ class LossTerm(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must implement forward")
 
     def __call__(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Run ``forward`` in fp32."""
+        """Run ``forward`` in fp32, with an empty ``report``."""
+        self.report = {}
         with torch.autocast(student.pooled.device.type, enabled=False):
             teacher = None if teacher is None else _in_fp32(teacher, detach=True)
             return cast(Tensor, super().__call__(_in_fp32(student), teacher, batch, progress))
@@ -107,23 +123,28 @@ class Total(nn.Module):
     def forward(
         self, student: Features, teacher: Features | None, batch: Batch, progress: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Give the weighted total and the parts that were computed, unweighted and detached."""
+        """Give the weighted total and the parts that were computed, unweighted and detached.
+
+        What the terms report follows the parts, as ``<term>/<key>``; it is no summand of the total.
+        """
         weights = self.weights(progress)
         parts = {
             name: term(student, teacher, batch, progress) for name, term in self.named_terms() if weights[name] != 0.0
         }
         total = sum((weights[name] * part for name, part in parts.items()), start=student.pooled.new_zeros(()).float())
         resting = [term for name, term in self.named_terms() if name not in parts]
-        if resting:
-            total = total + _no_gradient(student, resting)
-        return total, {name: part.detach() for name, part in parts.items()}
+        reports = {f"{name}/{key}": value for name in parts for key, value in self._term(name).report.items()}
+        return total + _no_gradient(student, resting), {name: part.detach() for name, part in parts.items()} | reports
+
+    def _term(self, name: str) -> LossTerm:
+        return cast(LossTerm, self.terms[name])
 
 
 def _no_gradient(student: Features, terms: list[LossTerm]) -> Tensor:
-    """Give 0 with a gradient of 0 to what perhaps only resting terms train.
+    """Give 0 with a gradient of 0 to what perhaps no term of this step trains.
 
-    That is their own parameters and the student's outputs. DDP stops at a parameter without gradient, and one process
-    must do what two do.
+    That is the parameters of resting ``terms``, and the student's outputs: its heads where terms read tokens alone.
+    DDP stops at a parameter without gradient, and one process must do what two do.
     """
     outputs = (student.pooled, student.class_logits, student.distill_logits, student.dense_logits)
     given = [output.float() for output in outputs if output is not None]

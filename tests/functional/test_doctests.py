@@ -12,6 +12,7 @@ import pytest
         "kdbias.functional.attention",
         "kdbias.functional.cka",
         "kdbias.functional.cka_stream",
+        "kdbias.functional.grid",
         "kdbias.functional.kl",
         "kdbias.losses.schedule",
         "kdbias.resolvers",

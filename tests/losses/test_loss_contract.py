@@ -7,6 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor
+from two_processes import gradients, in_two_processes
 
 from kdbias import resolvers
 from kdbias.batch import Batch
@@ -16,24 +17,38 @@ from kdbias.losses.base import LossTerm, Total
 
 FOLDER = Path(__file__).parents[2] / "conf" / "loss"
 FILES = sorted(FOLDER.glob("*.yaml"))
-NAMES = [f.stem for f in FILES]
+# Settings that make another loss of a term: they keep the contract too. The first word is the file.
+VARIANTS = {
+    "token two_sided": {"two_sided": True, "projection": "mlp", "dim": 16},
+    "token mse": {"distance": "mse", "layers": "last", "by": "index", "teacher_layers": "last"},
+    "relation tokens": {"over": "tokens", "layers": "all", "teacher_layers": "all"},
+    "relation diagonal": {"diagonal": True},
+    "cka sample": {"axis": "sample"},
+    "cka rbf": {"kernel": "rbf", "estimator": "debiased"},
+    "cka cls": {"axis": "sample", "cls_only": True, "kernel": "rbf"},
+    "cka as_published": {"normalize": True},
+    "gram as_published": {"as_published": True},
+}
+NAMES = [*(f.stem for f in FILES), *VARIANTS]
 
 
 def term_of(name: str) -> LossTerm:
-    """Build the term of conf/loss/<name>.yaml as a run would, its interpolations resolved."""
+    """Build the term of conf/loss/<name>.yaml as a run would, its interpolations resolved; or a variant of it."""
     resolvers.register()
-    root = OmegaConf.create({"loss": OmegaConf.load(FOLDER / f"{name}.yaml")})
+    key = name.split()[0]
+    root = OmegaConf.create({"loss": OmegaConf.load(FOLDER / f"{key}.yaml")})
     plain = OmegaConf.to_container(root, resolve=True)
-    return build(plain["loss"][name])
+    return build({**plain["loss"][key], **VARIANTS.get(name, {})})
 
 
 # A term that compares pictures with one another gathers across processes instead: see ``gather`` there.
 PER_SAMPLE = [name for name in NAMES if not hasattr(term_of(name), "gather")]
 
 
-@pytest.fixture(params=[False, True], ids=["cls", "dist"])
+@pytest.fixture(params=[("vit", False), ("vit", True), ("cnn", False)], ids=["cls", "dist", "cnn"])
 def two(request, pair):
-    return pair(has_dist=request.param)
+    family, has_dist = request.param
+    return pair(has_dist, family)
 
 
 def ready(name: str, two) -> LossTerm:
@@ -57,7 +72,7 @@ def floating(features: Features, dtype: torch.dtype) -> Features:
 
 
 def test_the_folder_is_found():
-    assert {"ce", "kl", "hard_kl", "dkd"} <= set(NAMES)
+    assert {"ce", "kl", "hard_kl", "dkd", "token", "relation", "cka", "gram"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -99,7 +114,7 @@ def test_gradient_reaches_the_trunk_and_not_the_teacher(name, two):
 def test_every_parameter_it_owns_learns(name, two):
     """In the total it is registered, so the optimiser sees it."""
     term = ready(name, two)
-    total = Total({name: term})
+    total = Total({"x": term})
     assert {id(p) for p in term.parameters()} == {id(p) for p in total.parameters()}
     run(term, two, two.batch()).backward()
     for key, parameter in term.named_parameters():
@@ -124,8 +139,8 @@ def test_what_it_needs_is_named(name, two):
     known = {"logits", "pooled", "tokens", "dense", "qkv", "hard_target"}
     assert term.needs <= known
     if term.needs - {"hard_target"}:
-        with pytest.raises(ValueError, match=f"loss.{name} needs a teacher"):
-            Total({name: term}).build(two.student.info, None, two.info)
+        with pytest.raises(ValueError, match=r"loss\.x needs a teacher"):
+            Total({"x": term}).build(two.student.info, None, two.info)
     else:
         batch = two.batch()
         assert term(two.student(batch.image), None, batch, 1.0).isfinite()
@@ -147,3 +162,19 @@ def test_two_halves_equal_the_whole(name, mixed, two):
     whole, parts = run(term, two, batch), [run(term, two, half) for half in halves]
     torch.testing.assert_close(sum(parts) / 2, whole, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(sum(map(gradient, parts)) / 2, gradient(whole), rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory) -> list[dict[str, tuple[Tensor, Tensor]]]:
+    """What each of two processes with half of the batch gives for every term."""
+    return in_two_processes({name: term_of(name) for name in NAMES}, tmp_path_factory.mktemp("processes"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_processes_train_as_one_does(name, parts):
+    """Under DDP, which averages gradients: with half of the batch each they get the gradient of the whole batch."""
+    loss, gradient = gradients(term_of(name))
+    losses, found = zip(*(part[name] for part in parts))
+    assert torch.equal(found[0], found[1])
+    assert (found[0] - gradient).norm() < 1e-9 * gradient.norm()
+    torch.testing.assert_close(sum(losses) / 2, loss, rtol=1e-9, atol=0)

@@ -19,6 +19,9 @@ class Projection(LossTerm):
 
     def forward(self, student, teacher, batch, progress):
         assert not torch.is_autocast_enabled("cpu")
+        assert self.report == {}
+        if progress == 0.25:
+            self.report["seen"] = student.pooled.detach().mean()
         return self.map(student.pooled).square().mean() * (1 + progress)
 
 
@@ -101,3 +104,33 @@ def test_a_term_without_forward_says_so(pair):
     two = pair()
     with pytest.raises(NotImplementedError, match="LossTerm must implement forward"):
         forward(total_of(two, plain=LossTerm()), two, 0.0)
+
+
+def test_a_report_is_of_one_step(pair):
+    """It follows the parts under the term's name, is no summand, and does not stay where the next step has none."""
+    two = pair()
+    total = total_of(two, ce=CE(), map=Projection())
+    value, parts = forward(total, two, 0.25)
+    assert list(parts) == ["ce", "map", "map/seen"]
+    torch.testing.assert_close(parts["map/seen"], two.student(two.batch().image).pooled.mean().detach())
+    assert value.item() == pytest.approx(parts["ce"].item() + parts["map"].item(), rel=1e-6)
+    assert list(forward(total, two, 0.0)[1]) == ["ce", "map"]
+
+
+def test_heads_that_no_term_reads_get_a_gradient_of_zero(pair):
+    """Structure alone trains no head; DDP wants a gradient all the same."""
+    two = pair(has_dist=True)
+    total = total_of(two, map=Projection())
+    value, parts = forward(total, two, 0.0)
+    value.backward()
+    assert value.item() == parts["map"].item()
+    assert two.student.trunk.weight.grad.norm() > 0
+    for parameter in [*two.student.head.parameters(), *two.student.dist.parameters()]:
+        assert parameter.grad.eq(0).all()
+
+
+def test_a_term_is_positional_where_it_is_aligned():
+    class Aligned(LossTerm):
+        aligned = True
+
+    assert (LossTerm().positional, Aligned().positional, Aligned().allow_misaligned) == (False, True, False)

@@ -1,0 +1,40 @@
+"""Tokens on another patch grid, so that those of two networks stand at the same places."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+Grid = tuple[int, int]
+
+
+def resample_tokens(tokens: Tensor, grid: Grid, to: Grid) -> Tensor:
+    """Resample tokens ``(B, N, D)`` of ``grid`` ``(h, w)``, N = h·w row-major, to ``(B, h'·w', D)`` of ``to``.
+
+    Bilinear; each output averages over the area that it covers where the grid shrinks, as torch's antialiased
+    interpolation does. (That itself is wrong on CPUs for grids one column wide.) The same tensor comes back where the
+    grids are equal.
+
+    Raises:
+        ValueError: the tokens do not fill ``grid``.
+
+    >>> tokens = torch.tensor([0.0, 1.0, 4.0, 9.0]).view(1, 4, 1)
+    >>> resample_tokens(tokens, (2, 2), (1, 1)).flatten()
+    tensor([3.5000])
+    """
+    if tokens.ndim != 3 or tokens.shape[1] != grid[0] * grid[1]:
+        raise ValueError(f"expected tokens (B, {grid[0] * grid[1]}, D) of the grid {grid}, got {tuple(tokens.shape)}")
+    if grid == to:
+        return tokens
+    rows, columns = (_weights(a, b, tokens) for a, b in zip(grid, to))
+    placed = tokens.reshape(len(tokens), *grid, tokens.shape[2])
+    return torch.einsum("yh,xw,bhwd->byxd", rows, columns, placed).flatten(1, 2)
+
+
+def _weights(count: int, to: int, like: Tensor) -> Tensor:
+    """Give the part ``(to, count)`` of each place in each new one: a triangle over the neighbours, rows sum to 1."""
+    step = count / to
+    places = torch.arange(count, device=like.device, dtype=like.dtype)
+    centres = (torch.arange(to, device=like.device, dtype=like.dtype) + 0.5) * step - 0.5
+    weights = (1 - (places - centres[:, None]).abs() / max(step, 1.0)).clamp_min(0.0)
+    return weights / weights.sum(dim=1, keepdim=True)

@@ -1,0 +1,99 @@
+"""CKA: the geometry of the student's tokens, or pictures, becomes the teacher's up to rotation and scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from torch import Tensor
+
+from kdbias.batch import Batch, DataInfo
+from kdbias.features import Features, NetworkInfo
+from kdbias.functional.cka_batched import LEAST, Kernel, batched_cka
+from kdbias.functional.hsic import Estimator
+from kdbias.functional.unit import unit
+from kdbias.losses.paired import PairedTerm, require_pictures, require_tokens
+from kdbias.losses.pairing import By, Chosen
+
+START = {"kind": "step", "values": [0.0, 0.5], "at": [0.025]}
+
+
+class CKA(PairedTerm):
+    """1 - CKA, a mean over layers (and pictures); two losses under one name.
+
+    ``axis="token"`` compares within each picture: its N tokens are the samples, the teacher's on the student's grid.
+    ``axis="sample"`` compares across the batch: its B pictures are the samples, each as the mean of its patch tokens
+    or, with ``cls_only``, as its first prefix token, the CLS token; a network that has none (a CNN) gives its mean
+    token there, which is what its head reads. With ``gather`` the samples are those of all processes.
+
+    Linear or Gaussian (``rbf``, of ``scale`` times the median distance) kernel. ``biased`` lies in 0..1 and is smooth
+    but never reaches 0 CKA by chance: of independent tokens it is far from 0 where they are fewer than their width.
+    ``debiased`` is 0 by chance and may exceed a loss of 1. ``normalize`` brings tokens to length 1 first (published).
+    Where CKA is undefined, as for equal tokens, the loss is 1 without gradient.
+
+    Raises:
+        ValueError: a batch of fewer than three pictures (four debiased) with ``axis="sample"``.
+
+    Source: Kornblith et al., ICML 2019, arXiv:1905.00414; as a loss: Saha et al., BMVC 2022.
+    """
+
+    def __init__(
+        self,
+        weight: float | Mapping[str, Any] = START,
+        axis: Literal["token", "sample"] = "token",
+        kernel: Kernel = "linear",
+        scale: float = 1.0,
+        estimator: Estimator = "biased",
+        cls_only: bool = False,
+        normalize: bool = False,
+        layers: Chosen = "all",
+        teacher_layers: Chosen = "all",
+        by: By = "depth",
+        gather: bool = True,
+        allow_misaligned: bool = False,
+    ) -> None:
+        super().__init__(weight, layers, teacher_layers, by, allow_misaligned)
+        if axis not in ("token", "sample"):
+            raise ValueError(f"axis: must be token or sample, got {axis!r}")
+        if kernel not in ("linear", "rbf"):
+            raise ValueError(f"kernel: must be linear or rbf, got {kernel!r}")
+        if estimator not in LEAST:
+            raise ValueError(f"estimator: must be biased or debiased, got {estimator!r}")
+        if not scale > 0:
+            raise ValueError(f"scale: must be > 0, got {scale}")
+        if cls_only and axis == "token":
+            raise ValueError("cls_only: one CLS token a picture leaves no tokens to compare: set axis=sample")
+        self.axis, self.cls_only, self.normalize, self.gather = axis, cls_only, normalize, gather
+        self.kernel: Kernel = kernel
+        self.estimator: Estimator = estimator
+        self.scale = scale
+
+    @property
+    def positional(self) -> bool:
+        """Whether it compares places of one picture."""
+        return self.axis == "token"
+
+    def build(self, student: NetworkInfo, teacher: NetworkInfo | None, data: DataInfo) -> None:
+        """Pair the layers.
+
+        Raises:
+            ValueError: ``axis="token"`` and a layer of the student with too few tokens.
+        """
+        super().build(student, teacher, data)
+        if self.axis == "token":
+            require_tokens(student, self.pairs, LEAST[self.estimator], "axis: token")
+
+    def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
+        """Give the mean of 1 - CKA."""
+        if self.axis == "token":
+            pairs = self.compared(student, teacher)
+        else:
+            pairs = self.pictures(student, teacher, self.gather, self.cls_only)
+        return self.mean({name: 1 - self._cka(ours, theirs) for name, ours, theirs in pairs})
+
+    def _cka(self, ours: Tensor, theirs: Tensor) -> Tensor:
+        if self.axis == "sample":
+            require_pictures(len(ours), LEAST[self.estimator], "loss.cka.axis=sample", "set loss.cka.axis=token")
+        if self.normalize:
+            ours, theirs = unit(ours), unit(theirs)
+        return batched_cka(ours, theirs, self.kernel, self.estimator, self.scale).mean()

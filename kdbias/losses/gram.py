@@ -1,0 +1,48 @@
+"""Gram matrices of tokens: the student's places look alike where the teacher's do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from kdbias.batch import Batch
+from kdbias.features import Features
+from kdbias.functional.gram import gram_distance
+from kdbias.losses.paired import PairedTerm
+from kdbias.losses.pairing import By, Chosen
+
+
+class Gram(PairedTerm):
+    """The mean squared difference of the Gram matrices of unit tokens, each picture's: a mean over layers and pictures.
+
+    The teacher's tokens are resampled to the student's grid; no projection. ``as_published`` takes |G_s - G_t|_F / N²
+    of each picture instead, N times smaller than the root of the default: nearly inactive. Holds N x N numbers for
+    each picture, which is much at a CNN's first stages.
+
+    Source: Siméoni et al., 2025, arXiv:2508.10104 (Gram anchoring); as published: the earlier study's EXP-3.
+    """
+
+    aligned: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        weight: float | Mapping[str, Any] = 0.5,
+        as_published: bool = False,
+        layers: Chosen = "all",
+        teacher_layers: Chosen = "all",
+        by: By = "depth",
+        allow_misaligned: bool = False,
+    ) -> None:
+        super().__init__(weight, layers, teacher_layers, by, allow_misaligned)
+        self.as_published = as_published
+
+    def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
+        """Give the mean distance, 0 to 4."""
+        return self.mean(
+            {
+                pair.name: gram_distance(pair.student, pair.teacher, frobenius=self.as_published).mean()
+                for pair in self.compared(student, teacher)
+            }
+        )

@@ -1,0 +1,83 @@
+"""Relations: the student finds the same pictures, or the same places of a picture, alike as the teacher does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from torch import Tensor
+
+from kdbias.batch import Batch, DataInfo
+from kdbias.features import Features, NetworkInfo
+from kdbias.functional.kl import check_temperature
+from kdbias.functional.relation import relation_kl
+from kdbias.losses.paired import PairedTerm, require_pictures, require_tokens
+from kdbias.losses.pairing import By, Chosen
+
+START = {"kind": "step", "values": [0.0, 0.05], "at": [0.05]}
+
+
+class Relation(PairedTerm):
+    """KL(softmax(C_t / tau) ‖ softmax(C_s / tau)) of rows of cosine similarities; a mean over layers, pictures, rows.
+
+    ``over="batch"`` compares pictures, each as the mean of its patch tokens; with ``gather`` those of all processes,
+    so that the number of processes does not change the loss. ``over="tokens"`` compares the places within each
+    picture, the teacher's on the student's grid. A sample's similarity with itself is left out; ``diagonal`` keeps it,
+    as published. No projection: similarities have no width.
+
+    Raises:
+        ValueError: a batch of fewer than three pictures (two with ``diagonal``), in which there is nothing to compare.
+
+    Source: Passalis and Tefas, ECCV 2018, arXiv:1803.10837; cosine, tau and layers: the earlier study's CST.
+    """
+
+    def __init__(
+        self,
+        weight: float | Mapping[str, Any] = START,
+        temperature: float = 0.1,
+        over: Literal["batch", "tokens"] = "batch",
+        diagonal: bool = False,
+        layers: Chosen = "last",
+        teacher_layers: Chosen = "last",
+        by: By = "depth",
+        gather: bool = True,
+        allow_misaligned: bool = False,
+    ) -> None:
+        super().__init__(weight, layers, teacher_layers, by, allow_misaligned)
+        check_temperature(temperature)
+        if over not in ("batch", "tokens"):
+            raise ValueError(f"over: must be batch or tokens, got {over!r}")
+        self.temperature, self.over, self.diagonal, self.gather = temperature, over, diagonal, gather
+
+    @property
+    def positional(self) -> bool:
+        """Whether it compares places of one picture."""
+        return self.over == "tokens"
+
+    @property
+    def least(self) -> int:
+        """The fewest samples among which there is something to compare."""
+        return 2 if self.diagonal else 3
+
+    def build(self, student: NetworkInfo, teacher: NetworkInfo | None, data: DataInfo) -> None:
+        """Pair the layers.
+
+        Raises:
+            ValueError: ``over="tokens"`` and a layer of the student with too few tokens.
+        """
+        super().build(student, teacher, data)
+        if self.over == "tokens":
+            require_tokens(student, self.pairs, self.least, "over: tokens")
+
+    def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
+        """Give the divergence in nats."""
+        if self.over == "tokens":
+            pairs = self.compared(student, teacher)
+        else:
+            pairs = self.pictures(student, teacher, self.gather)
+        return self.mean({name: self._divergence(ours, theirs) for name, ours, theirs in pairs})
+
+    def _divergence(self, ours: Tensor, theirs: Tensor) -> Tensor:
+        if self.over == "batch":
+            require_pictures(len(ours), self.least, "loss.relation.over=batch", "set loss.relation.over=tokens")
+        return relation_kl(ours, theirs, self.temperature, self.diagonal).mean()
