@@ -18,6 +18,8 @@ def draw_affine(
 
     The shift lies in ±``translate`` times ``size``, rounded.
     """
+    if rotate == translate == 0:
+        return np.zeros((count, 3))
     unit = rng.uniform(-1, 1, (count, 3))
     return np.concatenate([unit[:, :1] * rotate, (unit[:, 1:] * translate * size).round()], axis=1)
 

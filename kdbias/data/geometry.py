@@ -1,4 +1,4 @@
-"""Where a picture's pixels come from: padded crop and horizontal flip each picture with its own.
+"""Where a picture's pixels come from: padded crop and horizontal flip, each picture with its own.
 
 Parameters are drawn on the host as NumPy arrays, so that nothing waits for the device. For equal parameters the result
 is torchvision's (v2 functional, on tensors), bit for bit.

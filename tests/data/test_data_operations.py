@@ -50,7 +50,7 @@ def every_action(scale):
         ("rand", 3, 32),
         ("trivial", 3, 32),
         ("trivial", 1, 28),
-        ("rand", 3, 15),
+        ("autoaugment", 3, 15),
         ("autoaugment", 1, 9),
         ("autoaugment", 3, 2),
         ("autoaugment", 1, 1),
