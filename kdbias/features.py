@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdbias import attention_path
+from kdbias import attention_path, frozen_trunk
 from kdbias.reading import answer, answer_densely, dense_problem, qkv_problem, read
 from kdbias.survey import Survey, survey
 
@@ -76,10 +76,11 @@ class Extractor(nn.Module):
         inference: What ``logits`` are where there is a DIST token: the mean of both heads, or one of them.
         dense: Whether to give ``dense_logits``.
         qkv: Whether to give ``qkv``.
+        frozen: Whether all but the classifier stays as it is: no gradients, and eval mode in training too.
         known: What is known of the network already; measured where it is missing.
 
     Raises:
-        ValueError: layers that do not exist, or a reading that this network cannot give.
+        ValueError: layers that do not exist, a reading that this network cannot give, or nothing to train.
     """
 
     mean: Tensor
@@ -98,6 +99,7 @@ class Extractor(nn.Module):
         inference: Inference = "mean",
         dense: bool = False,
         qkv: bool = False,
+        frozen: bool = False,
         known: Survey | None = None,
     ) -> None:
         super().__init__()
@@ -110,12 +112,14 @@ class Extractor(nn.Module):
         self.mean, self.std = self.mean.to(device), self.std.to(device)
         self.channels, self.size, self.resize = channels, size, resize
         self.inference: Inference = inference
-        self.dense, self.qkv = dense, qkv
+        self.dense, self.qkv, self.frozen = dense, qkv, frozen
         self.training = network.training
         self.survey = known or survey(network, torch.zeros(1, channels, size, size, device=device))
         self.layers = self.survey.select(layers)
         self.info = _info(self.survey, self.layers)
         self._check()
+        if frozen:
+            frozen_trunk.freeze(network)
         self.choose_path()
 
     def forward(self, image: Tensor) -> Features:
@@ -161,12 +165,15 @@ class Extractor(nn.Module):
             inference=self.inference,
             dense=self.dense if dense is None else dense,
             qkv=self.qkv if qkv is None else qkv,
+            frozen=self.frozen,
             known=self.survey,
         )
 
     def train(self, mode: bool = True) -> Extractor:
-        """Set the mode, and with it the attention path."""
+        """Set the mode, of the classifier alone where the rest is frozen, and with it the attention path."""
         super().train(mode)
+        if self.frozen:
+            frozen_trunk.rest(self.network)
         self.choose_path()
         return self
 

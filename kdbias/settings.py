@@ -152,7 +152,7 @@ def _fits(run: Plan) -> Iterator[Problem]:
     if run.data is None or (run.tree.get("loader") or {}).get("_target_") != "kdbias.data.resident.Resident":
         return
     pictures = run.data.train * run.data.channels * run.data.size**2
-    cpu = (run.tree.get("trainer") or {}).get("accelerator") == "cpu" or not torch.cuda.is_available()
+    cpu = (run.tree.get("trainer") or {}).get("accelerator") == "cpu" or not torch.cuda.device_count()
     place = "main memory" if cpu else "the GPU's memory"
     if pictures > _memory(cpu) / 2:
         yield Problem(

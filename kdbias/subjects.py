@@ -46,7 +46,7 @@ class Subject:
 
 
 def subjects(cfg: DictConfig) -> list[Subject]:
-    """Give the networks that ``runs``, ``teacher`` and, last, ``control`` name.
+    """Give the networks that ``runs``, ``teacher`` and, last, ``control_run`` name.
 
     Raises:
         ConfigError: none is named, two have one name, or the data of one is not known.
@@ -55,8 +55,8 @@ def subjects(cfg: DictConfig) -> list[Subject]:
     found = [run_subject(cfg, "runs", Path(str(path)), device) for path in cfg.runs]
     if cfg.teacher.get("name") is not None:
         found.append(named_subject(cfg, device))
-    if cfg.control is not None:
-        found.append(replace(run_subject(cfg, "control", Path(str(cfg.control)), device), control=True))
+    if cfg.control_run is not None:
+        found.append(replace(run_subject(cfg, "control_run", Path(str(cfg.control_run)), device), control=True))
     twice = [name for name, count in Counter(safe(subject.name) for subject in found).items() if count > 1]
     if twice:
         raise ConfigError(f"two networks would be saved as {twice[0]}: name each run once, in folders of unlike names")

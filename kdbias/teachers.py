@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdbias.batch import DataInfo
+from kdbias.batch import Batch, DataInfo
 from kdbias.build import build
 from kdbias.checkpoint import architecture, load_teacher, read_spec
 from kdbias.features import Extractor, Features, NetworkInfo
@@ -43,8 +44,26 @@ class Teacher:
             self.extractor.to(image.device)
         return self.extractor(image)  # type: ignore[no-any-return]
 
+    def answer(self, batch: Batch, step: int) -> Features:
+        """Answer the pictures of a batch, as the teacher sees them, at optimiser step ``step``.
+
+        Training asks here, since what a control answers depends on targets and positions too.
+        """
+        return self(batch.teacher_image)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:
         return self
+
+
+def ready_teacher(spec: Mapping[str, Any], data: DataInfo, name: str) -> Teacher:
+    """Build the network of ``spec`` as its builder makes it, with timm's weights: a teacher that no recipe trains.
+
+    Raises:
+        OSError: the weights cannot be downloaded; names the alternatives.
+    """
+    if not spec.get("pretrained") and spec.get("weights") is None:
+        warnings.warn(f"teacher {name} has random weights (teacher.pretrained=false): good for tests", stacklevel=2)
+    return Teacher(build(spec, data), name)
 
 
 def teacher_from_weights(spec: Mapping[str, Any], data: DataInfo, path: str | Path, name: str) -> Teacher:

@@ -15,6 +15,7 @@ from kdbias.features import Extractor
 
 PREFIXES = ("student.network.", "network.")  # of a checkpoint of this package, of an extractor
 HEADS = ("head", "head_dist", "fc", "classifier", "linear")  # where the families keep their classifiers
+PRETRAINING = ("mask_token",)  # what only the training of self-supervised networks reads
 
 
 def read_weights(path: str | Path, key: str) -> dict[str, Tensor]:
@@ -45,9 +46,9 @@ def read_weights(path: str | Path, key: str) -> dict[str, Tensor]:
 def load_state(extractor: Extractor, state: Mapping[str, Tensor], key: str, fresh_head: bool = False) -> Extractor:
     """Load ``state`` (by the names of the network's parameters) into ``extractor`` and give it back.
 
-    Position embeddings of another grid are interpolated. With ``fresh_head`` a classifier that ``state`` lacks, or has
-    for another number of classes, stays as it is, and one that the network lacks is left out. ``key`` is the
-    configuration key that named the weights.
+    Position embeddings of another grid are interpolated, and what only self-supervised training reads is left out. With
+    ``fresh_head`` a classifier that ``state`` lacks, or has for another number of classes, stays as it is, and one that
+    the network lacks is left out. ``key`` is the configuration key that named the weights.
 
     Raises:
         ValueError: names or shapes do not fit; says which, and names ``key``.
@@ -55,6 +56,7 @@ def load_state(extractor: Extractor, state: Mapping[str, Tensor], key: str, fres
     network = extractor.network
     own = network.state_dict()
     heads = classifier_names(network)
+    state = {k: v for k, v in state.items() if k in own or k not in PRETRAINING}
     state = {k: _interpolated(network, v) if k == "pos_embed" else v for k, v in state.items()}
     if fresh_head:
         stray = {k for k in state if k not in own and k.split(".")[0] in HEADS}

@@ -115,7 +115,7 @@ def test_the_control_is_looked_at_and_drawn_as_the_control(run, beside, tmp_path
 
     for name in ("distance_by_layer", "entropy_by_layer"):
         monkeypatch.setattr(attention_figures, name, figure)
-    chosen = [f"runs=[{run}]", f"control={beside('alone')}", "probe=[attention]", "pictures=20"]
+    chosen = [f"runs=[{run}]", f"control_run={beside('alone')}", "probe=[attention]", "pictures=20"]
     analysis.run(analyze_config(["task=probe", *chosen, f"out={tmp_path}"]))
     saved = Result.load(tmp_path / "alone-small", "attention")
     assert len(drawn) == 2
@@ -140,7 +140,7 @@ def test_probes_that_are_not_defined_are_left_out(tmp_path, monkeypatch, capsys)
 
 def test_two_networks_of_one_name_are_refused(run, tmp_path):
     with pytest.raises(ConfigError, match=r"two networks would be saved as exp-small"):
-        analysis.run(analyze_config([f"runs=[{run}]", f"control={run}", f"out={tmp_path}"]))
+        analysis.run(analyze_config([f"runs=[{run}]", f"control_run={run}", f"out={tmp_path}"]))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_two_networks_of_one_name_are_refused(run, tmp_path):
         (["teacher=small_cnn"], "teacher=small_cnn needs data=NAME"),
         (["teacher=small_cnn", "data=cues"], "needs teacher.weights=PATH"),
         (["runs=[nowhere]"], r"runs: \S+/nowhere/checkpoints/best.ckpt is not there"),
-        (["control=nowhere"], r"control: \S+/nowhere/checkpoints/best.ckpt is not there"),
+        (["control_run=nowhere"], r"control_run: \S+/nowhere/checkpoints/best.ckpt is not there"),
     ],
 )
 def test_what_cannot_be_looked_at_is_named(overrides, message, tmp_path):

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from safetensors.torch import save_file
 
 from kdbias.build import build
-from kdbias.checkpoint import load_student
+from kdbias.checkpoint import architecture, load_student
 from kdbias.config import check
 from kdbias.run import build_data, train
 from kdbias.spec import plain
@@ -20,10 +20,18 @@ SMALL = ["data.train=200", "data.val=40", "data.test=40"]
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
-def with_untrained_teacher(cfg: DictConfig, folder: Path) -> DictConfig:
-    """Name weights for the teacher, so that none is trained: those of a fresh network."""
-    if cfg.teacher.name is not None and cfg.teacher.weights is None:
-        network = build(plain(cfg.teacher.model), build_data(cfg).info).network
+SIZES = {"dinov2": 112, "dinov3": 128, "dinov3_convnext": 128}  # small inputs of the teachers that are not trained here
+
+
+def offline(experiment: str, folder: Path) -> DictConfig:
+    """Compose an experiment for the smoke trainer, its networks with random weights."""
+    cfg = composed([f"experiment={experiment}", "trainer=smoke", *SMALL, f"paths.run={folder}/run"])
+    if "pretrained" in cfg.model:
+        cfg.model.pretrained = False
+    if "pretrained" in cfg.teacher:
+        cfg.teacher.pretrained, cfg.teacher.size = False, SIZES[cfg.teacher.name]
+    elif cfg.teacher.name is not None and cfg.teacher.weights is None:
+        network = build(architecture(plain(cfg.teacher.model)), build_data(cfg).info).network
         cfg.teacher.weights = str(folder / "teacher.safetensors")
         save_file({k: v.contiguous() for k, v in network.state_dict().items()}, cfg.teacher.weights)
     return cfg
@@ -35,8 +43,7 @@ def test_there_are_experiments():
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_experiment_runs_two_steps(experiment, tmp_path):
-    cfg = composed([f"experiment={experiment}", "trainer=smoke", *SMALL, f"paths.run={tmp_path}/run"])
-    cfg = with_untrained_teacher(cfg, tmp_path)
+    cfg = offline(experiment, tmp_path)
     assert check(cfg) == []
     train(cfg)
     result = json.loads((tmp_path / "run" / "result.json").read_text())

@@ -15,8 +15,11 @@ from torch.optim.swa_utils import update_bn
 
 
 def has_batchnorm(network: nn.Module) -> bool:
-    """Say whether ``network`` has statistics to compute."""
-    return any(isinstance(module, _BatchNorm) for module in network.modules())
+    """Say whether ``network`` has statistics to compute; those of a frozen trunk stay as they are."""
+    return any(
+        isinstance(module, _BatchNorm) and (module.weight is None or module.weight.requires_grad)
+        for module in network.modules()
+    )
 
 
 @torch.no_grad()

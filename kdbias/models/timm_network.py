@@ -11,17 +11,20 @@ from torch import nn
 
 from kdbias.batch import DataInfo
 from kdbias.features import Extractor, Layers
-from kdbias.weights import load_state, read_weights
+from kdbias.models.pretrained import Pretrained, create
+from kdbias.weights import classifier_names, load_state, read_weights
 
 
 def timm_network(
     data: DataInfo,
     *,
     name: str,
-    pretrained: bool = False,
+    pretrained: Pretrained = False,
     weights: str | Path | None = None,
     size: int | None = None,
     classes: Literal["data"] | None = "data",
+    frozen: bool = False,
+    pool: str | None = None,
     drop_path: float = 0.0,
     layers: Layers = "all",
 ) -> Extractor:
@@ -30,10 +33,14 @@ def timm_network(
     Args:
         data: The pictures it is for.
         name: A name that ``timm.list_models()`` has, with or without a tag of pretrained weights.
-        pretrained: Whether to download timm's weights; the classifier is fresh where the data has other classes.
+        pretrained: Whether to download timm's weights, the classifier being fresh where the data has other classes;
+            ``auto`` starts from scratch, with a warning, where they cannot be had.
         weights: A file with such weights in timm's layout instead.
         size: Side of the pictures it reads, which are resized to it (bicubic); the data's where None.
         classes: ``"data"`` for a classifier of the data's classes, None for none (a source of features alone).
+        frozen: Whether only the classifier is trained, from 0 where it is fresh (timm's own start is so wide that the
+            first epochs undo it); the rest keeps its weights and statistics.
+        pool: What the penultimate features are, by timm's name (``token``, ``avg``); its default where None.
         drop_path: Stochastic depth, for the families that have it.
         layers: The blocks or stages whose tokens are read.
 
@@ -41,12 +48,14 @@ def timm_network(
         ValueError: timm has no such network, its patches do not divide the size, or the weights do not fit.
         OSError: the weights cannot be downloaded; names the alternatives.
     """
-    if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name.split('.')[0][:8]}*")[:5]) or "none alike"
-        raise ValueError(f"model.name: timm {timm.__version__} has no {name!r}; it has {near}")
     side = size or data.size
-    network = _create(name, pretrained and weights is None, data.classes if classes == "data" else 0, side, drop_path)
+    count = data.classes if classes == "data" else 0
+    pretrained = pretrained if weights is None else False
+    network: Any = create(name, pretrained, count, _arguments(name, side, pool, drop_path))
     _check_patches(network, side)
+    if frozen and not (pretrained and network.pretrained_cfg["num_classes"] == count):
+        for parameter in (network.get_parameter(part) for part in classifier_names(network)):
+            nn.init.zeros_(parameter)
     config: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
     extractor = Extractor(
         network,
@@ -56,28 +65,21 @@ def timm_network(
         size=side,
         resize=side != data.size,
         layers=layers,
+        frozen=frozen,
     )
     if weights is not None:
         load_state(extractor, read_weights(weights, "model.weights"), "model.weights", fresh_head=True)
     return extractor
 
 
-def _create(name: str, pretrained: bool, classes: int, side: int, drop_path: float) -> nn.Module:
+def _arguments(name: str, side: int, pool: str | None, drop_path: float) -> dict[str, Any]:
     arguments: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
-    config = timm.get_pretrained_cfg(name)
+    if pool is not None:
+        arguments["global_pool"] = pool
+    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     if config is not None and config.fixed_input_size:
         arguments["img_size"] = side
-    try:
-        network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=classes, **arguments)
-    except OSError as error:
-        if not pretrained:
-            raise
-        raise OSError(
-            f"model.pretrained: the weights of {name} can be neither downloaded nor found in the cache. Download them "
-            "elsewhere and give the file (model.weights=PATH or teacher.weights=PATH), or leave them out "
-            "(model.pretrained=false)"
-        ) from error
-    return network
+    return arguments
 
 
 def _check_patches(network: nn.Module, side: int) -> None:

@@ -6,7 +6,9 @@ from kdbias.data.augment import Augment, to_float
 from kdbias.data.resident import ResidentLoader
 
 COUNT = 103
-ALWAYS_MIXED = Augment(mix_probability=1.0, erasing=0.5, cutout=8, rotate=10, translate=0.1, view="photometric")
+ALWAYS_MIXED = Augment(
+    policy="cifar10", mix_probability=1.0, erasing=0.5, cutout=8, rotate=10, translate=0.1, view="photometric"
+)
 
 
 @pytest.fixture

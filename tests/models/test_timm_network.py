@@ -101,12 +101,3 @@ def test_unknown_name(tiny_info):
 def test_size_that_patches_do_not_divide(tiny_info):
     with pytest.raises(ValueError, match=r"model.size: 32 .* 14; take 28"):
         timm_network(tiny_info, name="vit_small_patch14_dinov2", size=32)
-
-
-def test_weights_that_cannot_be_downloaded(tiny_info, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr(timm, "create_model", refuse)
-    with pytest.raises(OSError, match=r"model.weights=PATH"):
-        timm_network(tiny_info, name="resnet18", pretrained=True)
