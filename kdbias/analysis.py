@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
 
-from kdbias.build import build
+from kdbias.build import build, target
 from kdbias.config import ConfigError
 from kdbias.modules.trainer import choose_precision
 from kdbias.probes.accuracy import AccuracyProbe
-from kdbias.probes.base import Result
+from kdbias.probes.base import Probe, Result
 from kdbias.report import attention as attention_figures
 from kdbias.report import cka as cka_figures
 from kdbias.report.style import save
@@ -85,7 +86,7 @@ def probe(cfg: DictConfig) -> None:
             if reason := undefined(name, subject):
                 print(f"{name}: {subject.name} is left out, {reason}")
                 continue
-            function = build(node, source=subject.data.source) if name == "cues" else build(node)
+            function = ready(node, subject)
             results[subject.name] = function(subject.network.reading(layers="all"), subject.batches(cfg))
             results[subject.name].save(folder / safe(subject.name))
         if not results:
@@ -94,6 +95,14 @@ def probe(cfg: DictConfig) -> None:
         for label, figure in draw(name, results, control).items():
             save(figure, folder / f"{label}.svg")
             print(save(figure, folder / f"{label}.png"))
+
+
+def ready(node: dict[str, Any], subject: Subject) -> Probe:
+    """Build a probe with what it takes of the subject's data: their ``source``, or the ``data`` with their splits."""
+    given = {"source": subject.data.source, "data": subject.data}
+    takes = signature(target(node)).parameters
+    probe: Probe = build(node, **{key: value for key, value in given.items() if key in takes})
+    return probe
 
 
 def undefined(name: str, subject: Subject) -> str:

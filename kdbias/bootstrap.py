@@ -65,6 +65,18 @@ def rows_of(*columns: ArrayLike) -> Floats:
     return rows
 
 
+def pairs_of(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Stack two arrays ``(n,)`` over the same pictures or seeds to ``(n, 2)`` float64.
+
+    Raises:
+        ValueError: as ``rows_of``, or an array has another axis, over which it would have to be averaged first.
+    """
+    rows = rows_of(a, b)
+    if rows.shape[1] != 2:
+        raise ValueError(f"expected two arrays (n,), got {np.shape(a)} and {np.shape(b)}: average over the other axis")
+    return rows
+
+
 def resampled_means(rows: Floats, resamples: int = RESAMPLES, generator: np.random.Generator | None = None) -> Floats:
     """Means of each column in ``resamples`` bootstrap samples of the rows: ``(n, k)`` to ``(resamples, k)``.
 

@@ -12,6 +12,7 @@ from kdbias.build import build, target
 from kdbias.callbacks.averaging import Averaging
 from kdbias.features import Extractor
 from kdbias.losses.base import LossTerm
+from kdbias.module_rules import module_rules
 from kdbias.plan import REFUSALS, Plan, plan, refusal, selected
 from kdbias.probes.attention import AttentionProbe
 from kdbias.problem import Problem, sound
@@ -22,15 +23,25 @@ SAMPLES = 10_000  # steps at which weights are looked at, in a longer run
 
 def meaning(tree: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
     """Give the problems of a resolved config beyond the ``known`` ones of its values and builders."""
-    run = plan(tree, known)
-    problems = list(run.problems)
+    run, problems = _controlled(plan(tree, known), known)
     for rule in (settings, _full_batch, _devices, _weights_files, _teacher, _terms):
         problems += rule(run)
-    for rule in (_mixing, _views, _dist_token, _schedules):
+    for rule in (module_rules, _mixing, _views, _dist_token, _schedules):
         problems += rule(run)
     problems += _optimizer(tree, [*known, *problems])
     problems += _callbacks(run, known)
     return problems
+
+
+def _controlled(run: Plan, known: list[Problem]) -> tuple[Plan, list[Problem]]:
+    """The run as its control changes it, with the problems of both; unchanged where the control is refused."""
+    if run.control is None or run.student is None:
+        return run, list(run.problems)
+    refused = list(run.control.refusals(run))
+    if refused:
+        return run, [*run.problems, *refused]
+    changed = plan(run.control.changed(run.tree, run.student.info), known)
+    return changed, [*run.problems, *changed.problems]
 
 
 def _full_batch(run: Plan) -> Iterator[Problem]:
@@ -52,6 +63,7 @@ def _devices(run: Plan) -> Iterator[Problem]:
 def _weights_files(run: Plan) -> Iterator[Problem]:
     teacher = run.tree.get("teacher") or {}
     ready = "pretrained" in (teacher.get("model") or {})  # false is said on purpose: random weights
+    ready = ready or (run.control is not None and run.control.own_weights)
     if run.has_teacher and not ready and teacher.get("weights") is None and teacher.get("recipe") is None:
         yield Problem("teacher.weights", f"{teacher['name']} has no recipe to train it by: give teacher.weights=PATH")
     places = {"model": run.tree.get("model"), "teacher": teacher, "teacher.model": teacher.get("model")}

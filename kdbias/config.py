@@ -15,6 +15,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from kdbias.build import ALLOWED, target
 from kdbias.checks import meaning
+from kdbias.module_rules import module_class
 from kdbias.problem import ConfigError as ConfigError
 from kdbias.problem import Problem
 
@@ -27,6 +28,7 @@ GIVEN: tuple[tuple[str, int, tuple[str, ...]], ...] = (
     ("teacher.model", 1, ()),
     ("optim.optimizer", 1, ()),
     ("optim.schedule", 2, ()),
+    ("module", 2, ()),
     ("trainer", 0, ("run", "epochs", "callbacks", "loggers")),
     ("logger.*", 0, ("run",)),
     ("*", 0, ()),
@@ -91,7 +93,7 @@ def _groups(tree: Mapping[str, Any]) -> Iterator[Problem]:
     for group in MULTI:
         entries = tree.get(group) or {}
         chosen = [name for name, entry in entries.items() if isinstance(entry, Mapping) and "_target_" in entry]
-        if group == "loss" and not chosen:
+        if group == "loss" and not chosen and module_class(tree).sums_terms:
             yield Problem(group, "no term is selected: name at least one, as in loss=[ce]")
         for name, entry in entries.items():
             if isinstance(entry, Mapping) and "_target_" not in entry and "kind" not in entry:  # with kind: a schedule

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from omegaconf import DictConfig
 from kdbias import runs
 from kdbias.launch import LOG, single_run
 from kdbias.spec import flat, plain, spec_hash
+
+READING = ("layers", "dense", "qkv")  # of a network, what a run reads: its training does not depend on it
 
 
 @dataclass(frozen=True)
@@ -53,41 +56,72 @@ def ensure_teacher(cfg: DictConfig, teachers: Path) -> Path:
     if teacher.get("recipe") is None:
         raise ValueError(f"teacher {teacher.name} has no recipe to train it by: give teacher.weights=PATH")
     found = recipe(cfg, teachers, str(HydraConfig.get().job.config_name))
+    return trained(found, f"teacher {teacher.name} on {cfg.chosen.data}", teachers)
+
+
+def trained(found: Recipe, what: str, teachers: Path) -> Path:
+    """Give the best checkpoint of a recipe's run, which is trained first where it is missing.
+
+    Raises:
+        RuntimeError: the training failed; the error names its log.
+    """
     if not found.done:
         with runs.alone(found.folder):
             if not found.done:
                 print(
-                    f"teacher {teacher.name} on {cfg.chosen.data} not found under {teachers}: training it first "
-                    f"({found.epochs} epochs) in {found.folder}",
+                    f"{what} not found under {teachers}: training it first ({found.epochs} epochs) in {found.folder}",
                     flush=True,
                 )
                 _train(found.overrides, found.folder, found.key)
     return found.folder / runs.BEST
 
 
-def recipe(cfg: DictConfig, teachers: Path, config_name: str) -> Recipe:
-    """Give how the teacher of ``cfg``, a config of ``config_name``, is trained where it is missing."""
-    overrides = recipe_overrides(cfg, config_name)
+def recipe(cfg: DictConfig, teachers: Path, config_name: str, extra: Sequence[str] = ()) -> Recipe:
+    """Give how the teacher of ``cfg``, a config of ``config_name``, is trained where it is missing.
+
+    ``extra`` overrides make it another teacher, in a folder of its own.
+    """
+    overrides = [*recipe_overrides(cfg, config_name), *extra]
+    return recipe_of(overrides, cfg.teacher.name, cfg.chosen.data, teachers, config_name)
+
+
+def recipe_of(overrides: list[str], name: str, data: str, teachers: Path, config_name: str) -> Recipe:
+    """Give the recipe of a command line; ``name`` and ``data`` name its folder under ``teachers``."""
     composed = compose(config_name, overrides)
     key = spec_hash(composed)
-    folder = (teachers / f"{cfg.teacher.name}-{cfg.chosen.data}-{key}").absolute()
-    return Recipe(overrides, folder, key, int(composed.epochs))
+    return Recipe(overrides, (teachers / f"{name}-{data}-{key}").absolute(), key, int(composed.epochs))
 
 
 def recipe_overrides(cfg: DictConfig, config_name: str) -> list[str]:
-    """Give the command line that trains the teacher: its recipe, with data, augmentation and trainer of this run."""
+    """Give the command line that trains the teacher: its recipe, with data, augmentation and trainer of this run.
+
+    What ``teacher.model`` sets goes to the recipe's network, but for what is read of it.
+    """
     chosen, teacher = cfg.chosen, cfg.teacher
-    trainer = "ddp" if chosen.trainer == "slurm" else chosen.trainer  # a child runs on this node alone
-    overrides = [f"experiment={teacher.recipe}", f"data={chosen.data}", f"trainer={trainer}"]
+    overrides = [f"experiment={teacher.recipe}", f"data={chosen.data}", f"trainer={child_trainer(cfg)}"]
     kept = r"[+~]*(trainer\.(?!num_nodes\b)|paths\.|augment[.=]|loader=|loader\.(?!repeats\b))"
     overrides += [o for o in chosen.overrides if re.match(kept, o)]
     if teacher.get("epochs") is not None:
         overrides.append(f"epochs={teacher.epochs}")
     # An experiment may set the data as well as the command line: compare the data themselves, key by key.
-    default = flat(plain(compose(config_name, overrides).data))
+    present = compose(config_name, overrides)
     wanted = flat(plain(cfg.data)) | flat(plain(teacher.get("data") or {}))
-    return overrides + [
-        f"++data.{key}={_value(value)}" for key, value in wanted.items() if key not in default or default[key] != value
+    network = {key: value for key, value in plain(teacher.get("model") or {}).items() if key not in READING}
+    return overrides + override("data", wanted, present.data) + override("model", network, present.get("model") or {})
+
+
+def child_trainer(cfg: DictConfig) -> str:
+    """Give the trainer choice of a run in a process of its own: it runs on this node alone."""
+    return "ddp" if cfg.chosen.trainer == "slurm" else str(cfg.chosen.trainer)
+
+
+def override(group: str, wanted: Mapping[str, Any], present: DictConfig | Mapping[str, Any]) -> list[str]:
+    """Give the overrides that set what ``wanted`` has and ``present`` has not or has otherwise, key by key."""
+    default = flat(plain(present))
+    return [
+        f"++{group}.{key}={_value(value)}"
+        for key, value in flat(wanted).items()
+        if key not in default or default[key] != value
     ]
 
 

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -17,6 +17,9 @@ from kdbias.data.cues import CLASSES, CueSource
 from kdbias.features import Extractor
 from kdbias.losses.base import LossTerm
 from kdbias.problem import Problem, sound
+
+if TYPE_CHECKING:  # controls read plans
+    from kdbias.controls.base import Control
 
 T = TypeVar("T")
 
@@ -33,6 +36,7 @@ class Plan:
     augment: Augment | None = None
     student: Extractor | None = None
     teacher: Extractor | None = None
+    control: Control | None = None
     terms: dict[str, LossTerm] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
@@ -99,6 +103,8 @@ def plan(tree: Mapping[str, Any], known: list[Problem]) -> Plan:
         term = attempt(f"loss.{name}", lambda spec=spec: build(spec))  # type: ignore[misc]
         if term is not None:
             found.terms[name] = term
+    if tree.get("control") is not None:
+        found.control = attempt("control", lambda: build(tree["control"]))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,20 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from kdbias.build import build
+from kdbias.callbacks.knn import FrozenFeatures, epoch_pictures
 from kdbias.callbacks.result import environment, write_result
 from kdbias.callbacks.summary import closing_table
 from kdbias.checkpoint import load_student
+from kdbias.controls.base import Control, applied
 from kdbias.data.base import PictureData
-from kdbias.features import Extractor
-from kdbias.modules.distill import Distill
+from kdbias.judge import judged
+from kdbias.modules.base import StudentModule
 from kdbias.modules.loggers import keep_until
 from kdbias.ondemand import ensure_teacher
-from kdbias.probes.accuracy import AccuracyProbe
-from kdbias.probes.base import Result
 from kdbias.spec import plain, spec_hash
 from kdbias.teachers import Teacher, ready_teacher, teacher_from_weights
+
+JUDGED = ("accuracy", "knn", "linear")  # test scores that TensorBoard compares runs by
 
 
 def build_data(cfg: DictConfig) -> PictureData:
@@ -56,7 +59,8 @@ def module_spec(cfg: DictConfig, data: PictureData) -> dict[str, Any]:
     return {
         "name": cfg.name,
         "model": plain(cfg.model),
-        "loss": plain(cfg.loss),
+        "module": plain(cfg.module),
+        "loss": plain(cfg.get("loss") or {}),
         "optim": plain(cfg.optim),
         "teacher": plain(cfg.teacher),
         "data": data.info.to_dict(),
@@ -80,11 +84,13 @@ def train(cfg: DictConfig) -> float:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     data.prepare_data()
-    teacher = build_teacher(cfg, data)
+    control, used = applied(cfg, data.info)
+    teacher = control.teacher(used, data, partial(build_teacher, data=data)) if control else build_teacher(cfg, data)
     L.seed_everything(
         cfg.seed, workers=True, verbose=False
     )  # the student's first weights are the seed's, not the teacher's
-    module = Distill(module_spec(cfg, data), teacher)
+    described = {**module_spec(used, data), "hash": spec_hash(cfg)}
+    module: StudentModule = build(described["module"], described, teacher)
     last = run / "checkpoints" / "last.ckpt"
     resume = str(last) if cfg.resume and last.is_file() else None
     step = torch.load(resume, weights_only=True, map_location="cpu")["global_step"] if resume else -1
@@ -97,28 +103,40 @@ def train(cfg: DictConfig) -> float:
     if trainer.is_global_zero:
         OmegaConf.save(cfg, run / "config.yaml", resolve=True)
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    return finish(cfg, trainer, module, data)
+    return finish(cfg, trainer, module, data, control)
 
 
-def finish(cfg: DictConfig, trainer: L.Trainer, module: Distill, data: PictureData) -> float:
-    """Test the best checkpoint on rank 0, write the result, print the closing table; give the objective."""
+def finish(
+    cfg: DictConfig, trainer: L.Trainer, module: StudentModule, data: PictureData, control: Control | None = None
+) -> float:
+    """Test the best checkpoint on rank 0, write the result, print the closing table; give the objective.
+
+    Raises:
+        RunStopped: training failed in a way that it noticed; the result has the reason, and no hash: it is not done.
+    """
     seconds = module.seconds
     checkpoint = best_checkpoint(trainer.callbacks)  # type: ignore[attr-defined]
     score = checkpoint.best_model_score if checkpoint else None
     objective = float("nan") if score is None else float(score)
     if not trainer.is_global_zero:
+        _require_whole(module)
         return objective
     run = Path(cfg.paths.run)
     device = trainer.strategy.root_device  # fit has moved the module back to the CPU
-    student = load_student(checkpoint.best_model_path) if checkpoint else module.student.eval()
-    tested = test_once(student.to(device), data, device, cfg.trainer.limit_test_batches)
-    tested.save(run / "probes")
+    best = checkpoint.best_model_path if checkpoint else ""
+    student = load_student(best) if best else module.student.eval()
+    frozen = next((c for c in trainer.callbacks if isinstance(c, FrozenFeatures)), None)  # type: ignore[attr-defined]
+    limit, epoch = cfg.trainer.limit_test_batches, epoch_pictures(trainer)
+    tested = judged(student.to(device), data, device, limit, frozen, epoch)
+    for result in tested:
+        result.save(run / "probes")
+    scores = {key: value for result in tested for key, value in result.scalars.items()}
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
     payload = {
         "name": cfg.name,
         "objective": objective,
         "objective_name": cfg.objective,
-        "test": tested.scalars,
+        "test": scores,
         "metrics": metrics,
         "best_epoch": best_epoch(checkpoint),
         "epochs": trainer.current_epoch,
@@ -126,7 +144,9 @@ def finish(cfg: DictConfig, trainer: L.Trainer, module: Distill, data: PictureDa
         "seed": int(cfg.seed),
         "parameters": sum(p.numel() for p in module.student.parameters()),
         "teacher": module.teacher.name if module.teacher else None,
-        "spec_hash": spec_hash(cfg),
+        "control": control.report() if control else None,
+        "stopped": module.stopped,
+        "spec_hash": None if module.stopped else spec_hash(cfg),
         "spec": module.spec,
         "precision": str(trainer.precision),
         "processes": trainer.world_size,
@@ -138,9 +158,19 @@ def finish(cfg: DictConfig, trainer: L.Trainer, module: Distill, data: PictureDa
     log_hparams(trainer, payload)
     write_result(run / "result.json", payload)
     Console().print(closing_table(payload))
-    if cfg.aim is not None and tested.scalars["accuracy"] < cfg.aim:
-        print(f"warning: {cfg.name} ends at {tested.scalars['accuracy']:.2%} on test, below its aim of {cfg.aim:.0%}")
+    if cfg.aim is not None and scores.get("accuracy", cfg.aim) < cfg.aim:
+        print(f"warning: {cfg.name} ends at {scores['accuracy']:.2%} on test, below its aim of {cfg.aim:.0%}")
+    _require_whole(module)
     return objective
+
+
+class RunStopped(RuntimeError):
+    """Training ended before its time, because it had failed; the message says how."""
+
+
+def _require_whole(module: StudentModule) -> None:
+    if module.stopped is not None:
+        raise RunStopped(module.stopped)
 
 
 def quiet() -> None:
@@ -148,6 +178,7 @@ def quiet() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=r"Found .* in eval mode")  # a frozen trunk rests on purpose
 
 
 def best_checkpoint(callbacks: list[Callback]) -> ModelCheckpoint | None:
@@ -161,17 +192,6 @@ def best_epoch(checkpoint: ModelCheckpoint | None) -> int | None:
     if checkpoint is None or not checkpoint.best_model_path:
         return None
     return int(torch.load(checkpoint.best_model_path, weights_only=True, map_location="cpu")["epoch"])
-
-
-def test_once(student: Extractor, data: PictureData, device: torch.device, limit: int | float | None) -> Result:
-    """Evaluate ``student`` on the test split in fp32, not TF32; on its first ``limit`` batches or part where given."""
-    pictures = None
-    if isinstance(limit, int):
-        pictures = limit * data.eval_batch_size
-    elif limit is not None:
-        pictures = round(limit * data.count("test"))
-    torch.set_float32_matmul_precision("highest")
-    return AccuracyProbe(name="test")(student, data.batches("test", device=device, limit=pictures))
 
 
 def log_hparams(trainer: L.Trainer, payload: dict[str, Any]) -> None:
@@ -188,5 +208,6 @@ def log_hparams(trainer: L.Trainer, payload: dict[str, Any]) -> None:
     }
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            scores = {"hp/objective": payload["objective"], "hp/test_accuracy": payload["test"]["accuracy"]}
+            scores = {"hp/objective": payload["objective"]}
+            scores |= {f"hp/test_{key}": payload["test"][key] for key in JUDGED if key in payload["test"]}
             logger.log_hyperparams(chosen, scores)

@@ -12,12 +12,13 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from kdbias.module_rules import logged
 from kdbias.places import conf_dir
 from kdbias.plan import Plan, selected
 from kdbias.problem import Problem, sound
 from kdbias.spec import flat
 
-OBJECTIVES = {"val/accuracy": "max", "val/loss": "min"}
+OBJECTIVES = {"val/accuracy": "max", "val/loss": "min", "val/knn": "max"}
 GIB = 2**30
 STARTS = ("fork", "spawn", "forkserver")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "64-true")
@@ -90,6 +91,9 @@ def _objective(run: Plan) -> Iterator[Problem]:
     objective = run.tree.get("objective", "val/accuracy")
     if objective not in OBJECTIVES:
         yield Problem("objective", f"there is no {objective!r}: choose {' or '.join(OBJECTIVES)}")
+    elif objective not in (there := logged(run.tree)):
+        remedy = "add the callback knn" if objective == "val/knn" else f"set objective={min(there, default='val/knn')}"
+        yield Problem("objective", f"nothing in this run logs {objective}: {remedy}")
     for name, spec in selected(run.tree.get("callback") or {}):
         monitor, mode = spec.get("monitor"), spec.get("mode", "max")
         if monitor in OBJECTIVES and mode != OBJECTIVES[monitor]:

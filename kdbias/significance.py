@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats as scipy_stats
 
-from kdbias.bootstrap import PATTERNS, RESAMPLES, Floats, rows_of
+from kdbias.bootstrap import PATTERNS, RESAMPLES, Floats, pairs_of, rows_of
 
 Alternative = Literal["two-sided", "greater", "less"]
 
@@ -54,7 +54,7 @@ def permutation_test(
     ``greater`` is
     for the alternative that ``a`` is. The least p of n pairs is ``2**-n`` (two-sided: twice that), .25 for three seeds.
     """
-    rows = rows_of(a, b)
+    rows = pairs_of(a, b)
     difference = rows[:, 0] - rows[:, 1]
     n = len(difference)
     exact = 2**n <= resamples

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
@@ -69,7 +69,7 @@ def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = _whole(_plain_dict(_config(cfg), "", NEUTRAL))
     teacher = _node(found, "teacher")
-    for node in (teacher, _node(teacher, "model"), _node(found, "model")):
+    for node in (teacher, _node(teacher, "model"), _node(found, "model"), *_nodes(_node(found, "control"))):
         weights = node.get("weights")
         if isinstance(weights, str) and Path(weights).is_file():
             node["weights"] = "sha256:" + _digest(Path(weights))
@@ -113,6 +113,14 @@ def _node(tree: dict[str, Any], key: str) -> dict[str, Any]:
     return node if isinstance(node, dict) else {}
 
 
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A mapping and those in it, to change them in place."""
+    yield node
+    for value in node.values():
+        if isinstance(value, dict):
+            yield from _nodes(value)
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -135,6 +143,8 @@ def _plain_dict(node: DictConfig, prefix: str, skip: tuple[str, ...]) -> dict[st
 def _plain(value: Any, path: str, skip: tuple[str, ...]) -> Any:
     if isinstance(value, DictConfig):
         return _plain_dict(value, f"{path}.", skip)
+    if isinstance(value, dict):  # what a resolver gives
+        return {str(key): _plain(item, f"{path}.{key}", skip) for key, item in value.items()}
     if isinstance(value, ListConfig):
         return [_plain(item, path, skip) for item in value]
     if isinstance(value, Enum):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats as scipy_stats
 
-from kdbias.bootstrap import RESAMPLES, Estimate, Floats, bootstrap_mean, interval, resampled_means, rows_of
+from kdbias.bootstrap import RESAMPLES, Estimate, Floats, bootstrap_mean, interval, pairs_of, resampled_means, rows_of
 from kdbias.significance import Alternative, above_chance, holm, permutation_test, right_answers
 
 __all__ = [
@@ -82,9 +82,13 @@ def difference(
 ) -> Difference:
     """Compare ``a`` with ``b``, both ``(n,)`` and paired: by seed, or by picture for two networks on the same pictures.
 
-    The verdict rests on the interval; ``p`` is for `holm`, over the metrics of a table.
+    The verdict rests on the interval; ``p`` is for `holm`, over the metrics of a table. Several seeds on the same pictures
+    are compared by their means, a picture or a seed at a time.
+
+    Raises:
+        ValueError: as ``pairs_of``.
     """
-    rows = rows_of(a, b)
+    rows = pairs_of(a, b)
     generator = np.random.default_rng(0) if generator is None else generator
     estimate = bootstrap_mean(rows[:, 0] - rows[:, 1], resamples, generator)
     return Difference(estimate, permutation_test(rows[:, 0], rows[:, 1], alternative, resamples, generator))

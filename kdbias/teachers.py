@@ -84,12 +84,13 @@ def teacher_from_weights(spec: Mapping[str, Any], data: DataInfo, path: str | Pa
 
 
 def _from_checkpoint(spec: Mapping[str, Any], data: DataInfo, path: str | Path) -> Extractor:
-    found = read_spec(path)["model"]["_target_"]
-    if found != spec["_target_"]:
-        raise ValueError(
-            f"teacher.weights: {path} holds a {found}, but the teacher is a {spec['_target_']}; "
-            "choose the teacher=... of that network, or other weights"
-        )
+    saved = read_spec(path)["model"]
+    for key in ("_target_", "name"):
+        if key in spec and saved.get(key) != spec[key]:
+            raise ValueError(
+                f"teacher.weights: {path} holds a {saved.get(key)}, but the teacher is a {spec[key]}; "
+                "choose the teacher=... of that network, or other weights"
+            )
     extractor = load_teacher(path)
     if extractor.info.classes not in (None, data.classes):
         raise ValueError(

@@ -209,6 +209,12 @@ def test_mean_and_standard_deviation() -> None:
     assert math.isnan(mean_std([1])[1])
 
 
+def test_several_seeds_of_pictures_are_not_taken_for_pairs() -> None:
+    right = np.ones((2, 100))
+    with pytest.raises(ValueError, match=r"got \(2, 100\) and \(2, 100\): average over the other axis"):
+        difference(right, right - 0.5)
+
+
 def test_a_difference_within_the_noise_is_not_shown() -> None:
     assert difference([0.9005, 0.9010, 0.8990], [0.9011, 0.8995, 0.9001]).verdict == "no difference shown"
     assert difference([0.9005], [0.9011]).verdict == "no difference shown"

@@ -105,6 +105,11 @@ class Augment:
     view: View = "same"
 
     def __post_init__(self) -> None:
+        for key in ("crop", "cutout", "operations", "magnitude"):
+            if type(getattr(self, key)) is not int:
+                raise ValueError(f"augment.{key} must be a whole number, got {getattr(self, key)!r}")
+        if type(self.flip) is not bool:
+            raise ValueError(f"augment.flip must be true or false, got {self.flip!r}")
         for key in ("crop", "rotate", "cutout", "mixup", "cutmix"):
             if getattr(self, key) < 0:
                 raise ValueError(f"augment.{key} must not be negative, got {getattr(self, key)}; 0 switches it off")

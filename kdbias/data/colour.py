@@ -40,7 +40,7 @@ def luminance(picture: Tensor) -> Tensor:
     """Give the grey ``(B, 1, H, W)`` of pictures ``(B, 3, H, W)``; one channel is its own."""
     if picture.shape[1] == 1:
         return picture
-    red, green, blue = picture.split(1, dim=1)
+    red, green, blue = picture[:, :1], picture[:, 1:2], picture[:, 2:]
     return red * GREY[0] + green * GREY[1] + blue * GREY[2]
 
 

@@ -59,10 +59,12 @@ def read_picture(path: Path, channels: int, size: int) -> Tensor:
     Bicubic, antialiased. One channel is its luminance.
 
     Raises:
-        ValueError: the file cannot be read as a picture.
+        ValueError: the file cannot be read as a picture, or has more than 8 bits a channel.
     """
     try:
         with Image.open(path) as opened:
+            if opened.mode[0] in "IF":
+                raise ValueError(f"data.root: {path} has more than 8 bits a channel ({opened.mode}): convert it to 8")
             image = opened.convert("RGB" if channels == 3 else "L")
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"data.root: {path} cannot be read as a picture ({error}): mend it or take it away") from error

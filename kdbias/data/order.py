@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -47,12 +46,14 @@ class Order:
         repeats: repeated augmentation (Hoffer et al., CVPR 2020, arXiv:1901.09335; the rule is DeiT's ``RASampler``):
             each picture of the shuffled order comes so many times in a row, and as many places as there are pictures
             are kept. So an epoch is as long as ever, with ``count / repeats`` pictures. Within a batch all first copies
-            stand before all second ones, so that copies lie apart: no picture is mixed with itself.
+            stand before all second ones, so that copies lie apart: with three different pictures or more in a batch,
+            none is mixed with itself.
         rank: of this process.
         world: number of processes.
 
     Raises:
-        ValueError: ``repeats`` is below 1, ``world`` does not divide a training batch, or it is more than the pictures.
+        ValueError: ``repeats`` is below 1, ``world`` does not divide a training batch, it is more than the pictures, or
+            a batch has fewer pictures than there are processes.
     """
 
     count: int
@@ -74,24 +75,44 @@ class Order:
             )
         if self.drop_last and self.count < self.batch_size:
             raise ValueError(f"batch_size={self.batch_size} is more than the {self.count} training pictures; lower it")
+        if self.batch_size < self.world:
+            raise ValueError(
+                f"a batch of {self.batch_size} pictures leaves some of {self.world} processes without any; raise "
+                "batch_size and eval_batch_size, or lower trainer.devices"
+            )
 
     def __len__(self) -> int:
-        """Give the number of batches of which this process has a part, in an epoch."""
-        whole, rest = divmod(self.count, self.batch_size)
-        return whole * self._holds(self.batch_size) + (not self.drop_last and self._holds(rest))
+        """Give the number of batches of which this process has a part, in an epoch; the same in every process.
+
+        (Where there are fewer pictures than processes, some have none.)
+        """
+        return sum(self._holds(end - begin) for begin, end in self._bounds())
 
     def shares(self, epoch: int, begin: int = 0) -> Iterator[Share]:
         """Give this process's part of each batch of an epoch from step ``begin`` on; empty parts are left out."""
         order = np.arange(self.count)
         if self.shuffle:
             order = stream(Stream.ORDER, self.seed, epoch).permutation(self.count)[order // self.repeats]
-        end = self.count - self.count % self.batch_size if self.drop_last else self.count
-        for step in range(begin, math.ceil(end / self.batch_size)):
-            place = np.arange(step * self.batch_size, min((step + 1) * self.batch_size, end))
+        for step, (first, end) in enumerate(self._bounds()):
+            if step < begin:
+                continue
+            place = np.arange(first, end)
             chosen = order[place[np.argsort(place % self.repeats, kind="stable")]]
             start, stop = self._slice(len(chosen))
             if stop > start:
                 yield Share(epoch, step, chosen, start, stop)
+
+    def _bounds(self) -> list[tuple[int, int]]:
+        """Give the first place and the end of each global batch.
+
+        What is left for the last batch goes to the one before it where it would not reach every process: they have to
+        take the same number of steps.
+        """
+        whole, rest = divmod(self.count, self.batch_size)
+        ends = [(i + 1) * self.batch_size for i in range(whole)]
+        if rest and not self.drop_last:
+            ends[whole - (0 < rest < self.world and whole > 0) :] = [self.count]
+        return list(zip([0, *ends], ends))
 
     def _slice(self, count: int) -> tuple[int, int]:
         return count * self.rank // self.world, count * (self.rank + 1) // self.world

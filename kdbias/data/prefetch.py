@@ -13,6 +13,7 @@ import torch
 from kdbias.batch import Batch
 
 Job = TypeVar("Job")
+Made = tuple[Batch, "torch.cuda.Event | None"]
 
 AHEAD = 1
 THREAD = "kdbias-prefetch"
@@ -29,14 +30,20 @@ def ahead(
     """
     if stream is not None:
         stream.begin()
-    waiting: deque[tuple[Job, Future[Batch]]] = deque()
+    waiting: deque[tuple[Job, Future[Made]]] = deque()
 
-    def received(job: Job, batch: Future[Batch]) -> tuple[Job, Batch]:
-        return job, batch.result() if stream is None else stream.receive(batch.result())
+    def made(job: Job) -> Made:
+        return (make(job), None) if stream is None else stream.make(make, job)
+
+    def received(job: Job, future: Future[Made]) -> tuple[Job, Batch]:
+        batch, event = future.result()
+        if stream is not None and event is not None:
+            stream.receive(batch, event)
+        return job, batch
 
     with side_thread() as side:
         for job in jobs:
-            waiting.append((job, side.submit(make, job) if stream is None else side.submit(stream.make, make, job)))
+            waiting.append((job, side.submit(made, job)))
             if len(waiting) > AHEAD:
                 yield received(*waiting.popleft())
     for one in waiting:
@@ -59,28 +66,23 @@ def _take_one_core() -> None:
 
 
 class SideStream:
-    """A CUDA stream on which batches are made, and from which another one receives them."""
+    """A CUDA stream on which batches are made, and from which another one receives them; it keeps nothing of them."""
 
     def __init__(self, device: torch.device) -> None:
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._made: deque[torch.cuda.Event] = deque()  # one for each batch on its way
 
     def begin(self) -> None:
-        """Wait for what the current stream still has to do to the pictures; forget batches that nobody received."""
+        """Wait for what the current stream still has to do to the pictures."""
         self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))
-        self._made.clear()
 
-    def make(self, make: Callable[[Job], Batch], job: Job) -> Batch:
-        """Queue the making of a batch; the host goes on at once."""
-        with torch.cuda.stream(self.stream):
-            batch = make(job)
-            self._made.append(self.stream.record_event())
-        return batch
+    def make(self, make: Callable[[Job], Batch], job: Job) -> Made:
+        """Queue the making of a batch, and give it with the event of its end; the host goes on at once."""
+        with torch.cuda.device(self.stream.device), torch.cuda.stream(self.stream):
+            return make(job), self.stream.record_event()
 
-    def receive(self, batch: Batch) -> Batch:
-        """Let the current stream wait for the oldest batch, and keep its memory until that stream has read it."""
+    def receive(self, batch: Batch, event: torch.cuda.Event) -> None:
+        """Let the current stream wait for a batch, and keep its memory until that stream has read it."""
         stream = torch.cuda.current_stream(self.stream.device)
-        stream.wait_event(self._made.popleft())
+        stream.wait_event(event)
         for part in batch:
             part.record_stream(stream)
-        return batch

@@ -19,6 +19,8 @@ class Stream(IntEnum):
     MIXING = 7
     POLICY = 8
     VIEWS = 9
+    PARTNER = 10
+    UNTRAINED = 11
 
 
 def stream(purpose: Stream, seed: int, epoch: int = 0, step: int = 0) -> np.random.Generator:

@@ -170,7 +170,7 @@ class _MakeShare(Dataset[Views]):
                 for row, position in zip(rows[:, None], share.chosen[rows].tolist())
             )
         )
-        if all(mine is theirs for mine, theirs in zip(student, teacher)):
+        if self.augment.view != "clean" and all(mine is theirs for mine, theirs in zip(student, teacher)):
             return Views(torch.stack(student), None, draws.mix)
         unmixed = draws.mix is not None and self.augment.view == "clean"
         return Views(torch.stack(student), torch.stack(teacher[unmixed:]), draws.mix)

@@ -81,7 +81,7 @@ class CKA(PairedTerm):
         """
         super().build(student, teacher, data)
         if self.axis == "token":
-            require_tokens(student, self.pairs, LEAST[self.estimator], "axis: token")
+            require_tokens(student, teacher, self.pairs, LEAST[self.estimator], "axis: token")
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
         """Give the mean of 1 - CKA."""

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from kdbias.batch import Batch
-from kdbias.features import Features
+from kdbias.batch import Batch, DataInfo
+from kdbias.features import Features, NetworkInfo
 from kdbias.functional.gram import gram_distance
-from kdbias.losses.paired import PairedTerm
+from kdbias.losses.paired import PairedTerm, require_tokens
 from kdbias.losses.pairing import By, Chosen
 
 
@@ -37,6 +37,15 @@ class Gram(PairedTerm):
     ) -> None:
         super().__init__(weight, layers, teacher_layers, by, allow_misaligned)
         self.as_published = as_published
+
+    def build(self, student: NetworkInfo, teacher: NetworkInfo | None, data: DataInfo) -> None:
+        """Pair the layers.
+
+        Raises:
+            ValueError: a layer with a single token.
+        """
+        super().build(student, teacher, data)
+        require_tokens(student, teacher, self.pairs, 2, "loss.gram")
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
         """Give the mean distance, 0 to 4."""

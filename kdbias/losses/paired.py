@@ -99,13 +99,20 @@ def require_pictures(count: int, least: int, key: str, remedy: str) -> None:
         )
 
 
-def require_tokens(student: NetworkInfo, pairs: tuple[tuple[int, int], ...], least: int, key: str) -> None:
-    """Raise ``ValueError`` at ``key`` where a layer of the student has fewer than ``least`` tokens to compare."""
-    for i, _ in pairs:
-        layer = student.layers[i]
+def require_tokens(
+    student: NetworkInfo, teacher: NetworkInfo | None, pairs: tuple[tuple[int, int], ...], least: int, key: str
+) -> None:
+    """Raise ``ValueError`` at ``key`` where a layer has fewer than ``least`` tokens to compare.
+
+    A teacher's map of one place, brought to the student's grid, is the same token everywhere and teaches nothing.
+    """
+    sides = [("student", "layers", student, i) for i, _ in pairs]
+    sides += [("teacher", "teacher_layers", needed(teacher, "a teacher"), j) for _, j in pairs]
+    for side, argument, info, place in sides:
+        layer = info.layers[place]
         count = layer.grid[0] * layer.grid[1]
         if count < least:
             raise ValueError(
                 f"{key} compares the tokens of a picture with one another and needs at least {least}, but "
-                f"{layer.name} of the student has {count}: leave that layer out of layers"
+                f"{layer.name} of the {side} has {count}: leave it out of {argument}, or give it larger pictures"
             )

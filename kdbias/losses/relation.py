@@ -67,7 +67,7 @@ class Relation(PairedTerm):
         """
         super().build(student, teacher, data)
         if self.over == "tokens":
-            require_tokens(student, self.pairs, self.least, "over: tokens")
+            require_tokens(student, teacher, self.pairs, self.least, "over: tokens")
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
         """Give the divergence in nats."""

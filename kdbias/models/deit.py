@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from timm.models.deit import VisionTransformerDistilled
@@ -66,6 +66,7 @@ def vit(
     class_token_dropout: float = 0.0,
     size: int | None = None,
     inference: Inference = "mean",
+    classes: Literal["data"] | None = "data",
     layers: Layers = "all",
 ) -> Extractor:
     """Build a vision transformer with a CLS token, and a DIST token with its own head where ``distilled``.
@@ -85,6 +86,7 @@ def vit(
         class_token_dropout: Probability of ``ClassTokenDropout``.
         size: Side of the pictures it reads, which are resized to it; the data's where None.
         inference: What the logits are where there is a DIST token: the mean of both heads, or one of them.
+        classes: ``"data"`` for a classifier of the data's classes, None for none (to learn without labels).
         layers: The blocks whose tokens are read.
     """
     side = size or data.size
@@ -94,7 +96,7 @@ def vit(
         img_size=side,
         patch_size=patch,
         in_chans=data.channels,
-        num_classes=data.classes,
+        num_classes=data.classes if classes == "data" else 0,
         embed_dim=width,
         depth=depth,
         num_heads=heads,

@@ -51,7 +51,7 @@ class CifarResNet(nn.Module):
     """ResNet for 32×32 pictures: a 3×3 stem, one stage for each width, global average pooling, a linear layer.
 
     Parameter names are those of the CIFAR ResNets that are passed around (``conv1``, ``layer1``..., ``linear``); the
-    reading methods are timm's. Source: He et al., CVPR 2016 (arXiv:1512.03385), section 4.2.
+    reading methods are timm's. With 0 classes it has no classifier. Source: He et al., CVPR 2016 (arXiv:1512.03385), section 4.2.
     """
 
     def __init__(self, *, widths: Sequence[int], blocks: int, classes: int, channels: int, shortcut: Shortcut) -> None:
@@ -63,7 +63,7 @@ class CifarResNet(nn.Module):
             stage = [Block(inputs, outputs, 1 if i == 0 else 2, shortcut)]
             stage += [Block(outputs, outputs, 1, shortcut) for _ in range(blocks - 1)]
             self.add_module(f"layer{i + 1}", nn.Sequential(*stage))
-        self.linear = nn.Linear(widths[-1], classes)
+        self.linear = nn.Linear(widths[-1], classes) if classes else nn.Identity()
         self.feature_info = [
             {"module": f"layer{i + 1}", "num_chs": width, "reduction": 2**i} for i, width in enumerate(widths)
         ]
@@ -141,10 +141,22 @@ def resnet56(data: DataInfo, *, layers: Layers = "all") -> Extractor:
 
 
 def small_cnn(
-    data: DataInfo, *, widths: Sequence[int] = (16, 32, 64), blocks: int = 1, layers: Layers = "all"
+    data: DataInfo,
+    *,
+    widths: Sequence[int] = (16, 32, 64),
+    blocks: int = 1,
+    classes: Literal["data"] | None = "data",
+    layers: Layers = "all",
 ) -> Extractor:
-    """Build a small residual CNN: ``blocks`` blocks in each stage, 1×1 shortcuts; 78 K parameters as it stands."""
+    """Build a small residual CNN: ``blocks`` blocks in each stage, 1×1 shortcuts; 78 K parameters as it stands.
+
+    ``classes`` None leaves the classifier out, to learn without labels.
+    """
     network = CifarResNet(
-        widths=tuple(widths), blocks=blocks, classes=data.classes, channels=data.channels, shortcut="B"
+        widths=tuple(widths),
+        blocks=blocks,
+        classes=data.classes if classes == "data" else 0,
+        channels=data.channels,
+        shortcut="B",
     )
     return Extractor(network, mean=data.mean, std=data.std, channels=data.channels, size=data.size, layers=layers)

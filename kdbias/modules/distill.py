@@ -49,7 +49,7 @@ class Distill(StudentModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Give the weighted total of the loss terms on one batch."""
         progress = self.progress
-        teacher = self.teacher(batch.teacher_image) if self.teacher else None
+        teacher = self.teacher.answer(batch, self.global_step) if self.teacher else None
         student = self.student(batch.image)
         loss, parts = self.total(student, teacher, batch, progress)
         self.record(loss, parts)

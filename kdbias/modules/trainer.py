@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins import LayerSync
+from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
+from torch import nn
 
 
 def fast_bf16(accelerator: str) -> bool:
@@ -74,7 +77,7 @@ def trainer(
         devices=devices if isinstance(devices, int | str) else list(devices),
         num_nodes=num_nodes,
         strategy=strategy,
-        sync_batchnorm=sync_batchnorm,
+        plugins=[SyncedBatchNorm()] if sync_batchnorm else None,
         precision=choose_precision(precision, accelerator),  # type: ignore[arg-type]
         accumulate_grad_batches=accumulate,
         limit_train_batches=limit_train_batches,
@@ -87,3 +90,18 @@ def trainer(
         enable_model_summary=False,
         **intervals,
     )
+
+
+class SyncedBatchNorm(LayerSync):
+    """Batch normalisation over the pictures of all processes, that of timm's layers with an activation included.
+
+    torch's own conversion, which the trainer would use, loses the activation inside of ``BatchNormAct2d``.
+    """
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Convert the network."""
+        return cast(nn.Module, convert_sync_batchnorm(model))  # type: ignore[no-untyped-call]
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        """Leave it: its state dict is the same."""
+        return model

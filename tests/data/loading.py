@@ -19,6 +19,7 @@ AUGMENTS = {
     "mixed, one view": Augment(mix_probability=1.0, **PAINTED),
     "mixed, photometric view": Augment(mix_probability=1.0, view="photometric", **PAINTED),
     "mixed, clean view": Augment(mix_probability=1.0, view="clean", **PAINTED),
+    "mixed alone, clean view": Augment(crop=0, flip=False, erasing=0, mix_probability=1.0, view="clean"),
     "AutoAugment": Augment(policy="cifar10", mix_probability=0, **PAINTED),
     "AutoAugment, photometric view": Augment(policy="imagenet", view="photometric", **PAINTED),
     "RandAugment, photometric view": Augment(policy="randaugment", operations=3, view="photometric", erasing=0),

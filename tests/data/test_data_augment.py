@@ -50,7 +50,8 @@ def test_draws_are_a_function_of_seed_epoch_and_step():
 
 @pytest.mark.parametrize("off", ["crop", "flip", "rotate", "policy", "cutout", "erasing", "mixup"])
 def test_switching_a_stage_off_leaves_other_draws_alone(off):
-    first, other = drawn(ALL), drawn(replace(ALL, **{off: "none" if off == "policy" else 0}))
+    nothing = {"policy": "none", "flip": False}.get(off, 0)
+    first, other = drawn(ALL), drawn(replace(ALL, **{off: nothing}))
     touched = {"crop": "corner", "rotate": "motion", "policy": "actions", "mixup": "mix"}.get(off, off)
     for key in ARRAYS - {touched}:
         assert np.array_equal(getattr(first, key), getattr(other, key))
@@ -140,6 +141,9 @@ def test_clean_view_is_untouched(pictures):
     ("settings", "message"),
     [
         ({"crop": -1}, "augment.crop must not be negative"),
+        ({"crop": 2.5}, "augment.crop must be a whole number, got 2.5"),
+        ({"magnitude": 9.5}, "augment.magnitude must be a whole number, got 9.5"),
+        ({"flip": "on"}, "augment.flip must be true or false, got 'on'"),
         ({"erasing": 1.5}, r"augment.erasing must lie in \[0, 1\]"),
         ({"mix_probability": -0.1}, "augment.mix_probability"),
         ({"view": "other"}, "augment.view must be one of same, photometric, clean"),

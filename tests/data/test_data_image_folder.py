@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as F
 
 from kdbias.data.augment import Augment
 from kdbias.data.base import PictureData
-from kdbias.data.image_folder import image_folder
+from kdbias.data.image_folder import image_folder, read_picture
 from kdbias.data.resident import Resident
 from kdbias.data.workers import Workers
 
@@ -187,3 +187,10 @@ def test_a_folder_that_does_not_fit_is_told(root, change, message):
 def test_a_value_out_of_range_is_named(root, settings, message):
     with pytest.raises(ValueError, match=message):
         _ = source(root, **settings).info
+
+
+def test_pictures_of_more_than_8_bits_are_refused_by_name(tmp_path):
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000).save(path)
+    with pytest.raises(ValueError, match=r"deep.png has more than 8 bits a channel \(I;16\)"):
+        read_picture(path, 3, 8)

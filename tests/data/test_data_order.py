@@ -17,7 +17,7 @@ def visited(order, epoch=0):
     return list(chain.from_iterable(chosen(order, epoch)))
 
 
-@pytest.mark.parametrize(("count", "batch_size"), [(103, 20), (1, 4), (7, 3), (10, 10), (5, 100)])
+@pytest.mark.parametrize(("count", "batch_size"), [(103, 20), (1, 4), (7, 3), (10, 10), (5, 100), (101, 20)])
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_each_picture_is_evaluated_once(count, batch_size, world):
     orders = [Order(count, batch_size, rank=rank, world=world) for rank in range(world)]
@@ -25,6 +25,8 @@ def test_each_picture_is_evaluated_once(count, batch_size, world):
     seen = [position for part in shares for share in part for position in share.chosen[share.start : share.stop]]
     assert sorted(seen) == list(range(count))
     assert [len(part) for part in shares] == [len(order) for order in orders]
+    if count >= world:  # every process takes part in every step: they wait for one another
+        assert len({len(order) for order in orders}) == 1
 
 
 def test_training_shares_of_all_ranks_are_the_global_batch():
@@ -87,6 +89,7 @@ def test_a_lender_comes_first_and_is_the_last_one_for_the_first():
         ({"world": 5}, "batch_size=24 is global and 5 processes do not divide it"),
         ({"batch_size": 104}, "batch_size=104 is more than the 103 training pictures"),
         ({"repeats": 0}, "loader.repeats must be at least 1"),
+        ({"batch_size": 2, "world": 3, "drop_last": False}, "a batch of 2 pictures leaves some of 3 processes without"),
     ],
 )
 def test_an_impossible_order_is_refused(settings, message):

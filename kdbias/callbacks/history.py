@@ -1,0 +1,52 @@
+"""Weights along the way: what ``control=accuracy_matched`` chooses a teacher of a given accuracy from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
+
+KEPT = ("state_dict", "hyper_parameters", "epoch", "global_step", "pytorch-lightning_version")
+
+
+class History(Checkpoint):
+    """Keep the weights of every so many epochs and of the last, as ``epoch_<number>_<validation accuracy>.ckpt``.
+
+    They are those that were validated, the average where there is one. A file is a checkpoint that describes itself,
+    without what only resume needs.
+
+    Args:
+        folder: Where they go.
+        every: Epochs between two of them.
+    """
+
+    def __init__(self, *, folder: str, every: int = 1) -> None:
+        if every < 1:
+            raise ValueError(f"every: must be at least 1 epoch, got {every}")
+        self.folder, self.every = Path(folder), every
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the file of this epoch."""
+        epoch = trainer.current_epoch + 1
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        if epoch % self.every and epoch != trainer.max_epochs:
+            return
+        value = float(trainer.callback_metrics["val/accuracy"])
+        path = self.folder / f"epoch_{epoch:04d}_{value:.4f}.ckpt"
+        whole = path.with_suffix(".whole")
+        trainer.save_checkpoint(whole)  # by all processes
+        if trainer.is_global_zero:
+            content = torch.load(whole, map_location="cpu", weights_only=True)
+            torch.save({key: content[key] for key in KEPT if key in content}, whole)
+            whole.rename(path)
+
+
+def accuracies(folder: Path) -> dict[str, float]:
+    """Give the accuracies of the checkpoints in ``folder`` whose names tell them, by their names without suffix."""
+    found = ((path.stem, re.fullmatch(r"epoch_\d+_([01]\.\d+)\.ckpt", path.name)) for path in folder.glob("*.ckpt"))
+    return {name: float(match[1]) for name, match in sorted(found) if match}

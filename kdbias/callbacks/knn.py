@@ -1,0 +1,126 @@
+"""What frozen features tell of the classes, while the network trains and at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+
+from kdbias.batch import Batch
+from kdbias.data.base import PictureData
+from kdbias.probes.base import Probe
+from kdbias.probes.frozen import Read, check_read
+from kdbias.probes.knn import KNNProbe
+from kdbias.probes.linear_probe import LinearProbe
+
+
+class FrozenFeatures(Callback):
+    """Log ``val/knn``, the accuracy of nearest neighbours on the student's features: the objective of runs without CE.
+
+    It is measured on the first ``pictures`` of the validation split in the first epoch, every ``every`` epochs and in
+    the last one, with averaged weights where there are any, and on the untrained student (``val/knn_initial``, and
+    ``val/knn`` at step 0). The bank is the first ``bank`` training pictures, no more than an epoch trains on. Rank 0
+    measures and tells the others; training is the same with and without, bit for bit.
+
+    Args:
+        every: epochs.
+        pictures: of the validation split; None for all.
+        bank: training pictures whose neighbourhood is looked at; None for all.
+        k, temperature: as in ``weighted_knn``.
+        features: as in ``read_features``: ``pooled``, or the mean of the last layer's patch ``tokens``.
+        linear: training pictures of the linear probe at the end of the run; None for all, 0 for no probe.
+
+    Raises:
+        ValueError: a number is not positive, or there are no such features.
+    """
+
+    metrics: ClassVar[frozenset[str]] = frozenset({"val/knn"})
+
+    def __init__(
+        self,
+        every: int = 5,
+        pictures: int | None = 2048,
+        bank: int | None = 5000,
+        k: int = 20,
+        temperature: float = 0.07,
+        features: Read = "pooled",
+        linear: int | None = 20_000,
+    ) -> None:
+        for key, value in (("every", every), ("pictures", pictures), ("bank", bank), ("k", k)):
+            if value is not None and value < 1:
+                raise ValueError(f"{key}: must be at least 1, got {value}")
+        if temperature <= 0:
+            raise ValueError(f"temperature: must be above 0, got {temperature}")
+        check_read(features)
+        self.every, self.pictures, self.bank, self.k, self.temperature = every, pictures, bank, k, temperature
+        self.features: Read = features
+        self.linear = linear
+        self.initial: float | None = None
+        self.latest: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the values that a resumed run has still to know."""
+        return {"initial": self.initial, "latest": self.latest}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Undo ``state_dict``."""
+        self.initial, self.latest = state_dict["initial"], state_dict["latest"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the untrained student."""
+        if trainer.global_step == 0:
+            self.initial = self._measure(trainer, pl_module)
+            for logger in trainer.loggers:
+                logger.log_metrics({"val/knn": self.initial}, step=0)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure where it is time to; averaged weights are still in place here."""
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        epoch = trainer.current_epoch + 1
+        due = epoch % self.every == 0 or epoch == trainer.max_epochs or self.latest is None or trainer.should_stop
+        if due:
+            self.latest = self._measure(trainer, pl_module)
+        # a resumed run has to know the last value too, which it does not log again
+        pl_module.log("val/knn", self._known(self.latest), prog_bar=True, logger=due, rank_zero_only=False)
+        pl_module.log("val/knn_initial", self._known(self.initial), logger=False, rank_zero_only=False)
+
+    def final(self, data: PictureData, epoch: int, prefix: str = "") -> list[Probe]:
+        """Give the probes that judge the run at its end, ``<prefix>knn`` and ``<prefix>linear``; ``epoch`` as below."""
+        probes: list[Probe] = [replace(self.probe(data, epoch), name=f"{prefix}knn")]
+        if self.linear != 0:
+            bank = _most(data, epoch, self.linear)
+            probes.append(LinearProbe(data, bank, features=self.features, name=f"{prefix}linear"))
+        return probes
+
+    def probe(self, data: PictureData, epoch: int) -> KNNProbe:
+        """Give the probe that measures ``val/knn``; ``epoch`` is how many pictures an epoch trains on."""
+        return KNNProbe(data, _most(data, epoch, self.bank), self.k, self.temperature, self.features)
+
+    def _known(self, value: float | None) -> float:
+        return float("nan") if value is None else value
+
+    def _measure(self, trainer: Trainer, pl_module: LightningModule) -> float:
+        value = 0.0
+        if trainer.is_global_zero:
+            data, device = trainer.datamodule, pl_module.device  # type: ignore[attr-defined]
+            devices = [device] if device.type == "cuda" else []
+            with torch.random.fork_rng(devices), torch.inference_mode(False):
+                batches: Iterator[Batch] = data.batches("val", device, limit=self.pictures)
+                result = self.probe(data, epoch_pictures(trainer))(pl_module.student, batches)  # type: ignore[arg-type]
+            value = result.scalars["knn"]
+        return float(trainer.strategy.broadcast(value))
+
+
+def _most(data: PictureData, epoch: int, wanted: int | None) -> int:
+    return min(epoch, data.info.train, wanted or data.info.train)
+
+
+def epoch_pictures(trainer: Trainer) -> int:
+    """Give how many pictures an epoch trains on."""
+    data: PictureData = trainer.datamodule  # type: ignore[attr-defined]
+    return int(trainer.num_training_batches) * data.batch_size

@@ -1,0 +1,89 @@
+"""What every control shares: what it changes of a run, where it makes no sense, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from kdbias.batch import DataInfo
+from kdbias.build import build
+from kdbias.data.base import PictureData
+from kdbias.features import NetworkInfo
+from kdbias.module_rules import module_class
+from kdbias.plan import Plan, describe_network
+from kdbias.problem import Problem
+from kdbias.spec import plain
+from kdbias.teachers import Teacher
+
+Source = Callable[[DictConfig], Teacher | None]
+"""Gives the teacher that a config names, downloaded or trained first where it is missing."""
+
+
+class Control:
+    """Takes something away from the teacher of a run, so that what it was worth can be seen; the rest stays as it is.
+
+    ``kind`` names the control. ``needs_terms`` says that it works on a loss that is a sum of terms, ``own_weights``
+    that it finds the teacher's weights itself. ``found`` has what it matched and how well, once the teacher is there,
+    as plain types.
+    """
+
+    kind: ClassVar[str]
+    needs_terms: ClassVar[bool] = False
+    own_weights: bool = False
+    found: dict[str, Any]
+
+    def __init__(self) -> None:
+        self.found = {}
+
+    def refusals(self, run: Plan) -> Iterator[Problem]:
+        """Give the reasons why this control makes no sense for a run: at least, that there is nothing to change."""
+        if not run.has_teacher:
+            yield Problem(
+                "control", f"{self.kind} changes the teacher, and this run has none: choose an experiment that distils"
+            )
+        elif self.needs_terms and not module_class(run.tree).sums_terms:
+            how = run.tree["module"]["_target_"]
+            yield Problem(
+                "control", f"{self.kind} works on the terms of loss=[...], and {how} trains by a loss of its own"
+            )
+
+    def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
+        """Give the resolved config with the loss and the teacher of the control."""
+        return dict(tree)
+
+    def teacher(self, cfg: DictConfig, data: PictureData, source: Source) -> Teacher | None:
+        """Give the teacher that answers.
+
+        Args:
+            cfg: The config that ``changed`` has changed; its teacher becomes the one that was found.
+            data: The pictures, prepared.
+            source: Gives the teacher that a config names.
+        """
+        return source(cfg)
+
+    def report(self) -> dict[str, Any]:
+        """Give what ``result.json`` says of the control."""
+        return {"kind": self.kind, **self.found}
+
+
+def applied(cfg: DictConfig, data: DataInfo) -> tuple[Control | None, DictConfig]:
+    """Give the control of a config, and a copy of the config that it has changed; None and ``cfg`` without one."""
+    if cfg.get("control") is None:
+        return None, cfg
+    control: Control = build(plain(cfg.control))
+    tree = {key: plain(cfg[key]) for key in ("model", "loss", "teacher")}
+    student = describe_network(tree["model"], data).info
+    changed: DictConfig = cfg.copy()
+    OmegaConf.set_struct(changed, False)
+    for key, value in control.changed(tree, student).items():
+        changed[key] = value
+    return control, changed
+
+
+def missing_file(key: str, path: str | None) -> Iterator[Problem]:
+    """Give the problem of a weights file that is not there."""
+    if path is not None and not Path(path).is_file():
+        yield Problem(key, f"there is no file {path}: correct the path")

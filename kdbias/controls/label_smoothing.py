@@ -1,0 +1,134 @@
+"""``control=label_smoothing``: soft labels of the teacher's mean confidence, no knowledge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from kdbias.batch import Batch
+from kdbias.controls.base import Control, Source
+from kdbias.controls.measure import Confidence, confidence, device_of, soft, training_batches
+from kdbias.data.base import PictureData
+from kdbias.features import Extractor, Features
+from kdbias.plan import Plan, selected
+from kdbias.problem import Problem
+from kdbias.spec import plain
+from kdbias.teachers import Teacher
+
+EDGE = 1e-6  # no class gets a probability of 0, whose logit would be infinite
+
+
+class LabelSmoothing(Control):
+    """The teacher answers with the label, as sure of it on average as it was, and nothing of the other classes.
+
+    Its softened answer has the probability p at the label and (1 - p)/(C - 1) elsewhere; mixed pictures get the mixture
+    of their labels' answers. p is such that on training pictures as they are trained on (augmented, mixed) the target
+    gets, on average, what the teacher gives it. The teacher itself answers nothing in training.
+
+    Source: Yuan et al., CVPR 2020, arXiv:1909.11723 (the "virtual teacher", there with a chosen p).
+
+    Args:
+        pictures: Training pictures on which the teacher's confidence is measured.
+        temperature: At which p holds; that of the terms where None.
+    """
+
+    kind = "label_smoothing"
+    needs_terms = True
+
+    def __init__(self, *, pictures: int = 2000, temperature: float | None = None) -> None:
+        super().__init__()
+        if pictures < 1:
+            raise ValueError(f"pictures: must be at least 1, got {pictures}")
+        if temperature is not None and temperature <= 0:
+            raise ValueError(f"temperature: must be above 0, got {temperature}")
+        self.pictures, self.temperature = pictures, temperature
+
+    def refusals(self, run: Plan) -> Iterator[Problem]:
+        """Refuse losses that read more than logits, or nothing of how sure they are; and labels of another picture."""
+        yield from super().refusals(run)
+        yield from labels_problem(run, self.kind)
+        for name, term in run.terms.items():
+            beyond = sorted(term.needs - {"logits", "hard_target"})
+            if beyond:
+                yield Problem(
+                    "control",
+                    f"label_smoothing gives logits, and {name} needs the teacher's {', '.join(beyond)}: leave {name} "
+                    "out, or choose control=random or control=shuffled",
+                )
+            if getattr(term, "standardize", False):
+                yield Problem(
+                    "control",
+                    f"label_smoothing matches how sure the teacher is, which loss.{name}.standardize=true takes away",
+                )
+        found = temperatures(run.tree.get("loss") or {})
+        if self.temperature is None and len(set(found.values())) > 1:
+            each = ", ".join(f"{name} {value:g}" for name, value in found.items())
+            yield Problem("control.temperature", f"the terms differ in theirs ({each}): set the one to match at")
+
+    def teacher(self, cfg: DictConfig, data: PictureData, source: Source) -> Teacher | None:
+        """Give the teacher of smoothed labels, as confident as the one that it replaces."""
+        teacher = source(cfg)
+        if teacher is None:
+            return None
+        temperature = self.temperature or next(iter(temperatures(plain(cfg.loss)).values()), 1.0)
+        batches = training_batches(data, device_of(cfg), self.pictures)
+        wanted = confidence(teacher, batches, temperature)
+        smoothed = SmoothedTeacher(teacher.extractor, teacher.name, wanted, temperature)
+        self.found = {
+            "matched": ["mean confidence"],
+            "teacher_confidence": wanted.value,
+            "given_confidence": smoothed.given,
+            "at_the_label": smoothed.label,
+            "temperature": temperature,
+            "pictures": wanted.pictures,
+        }
+        return smoothed
+
+
+class SmoothedTeacher(Teacher):
+    """Answers the labels of a batch, smoothed: logits alone.
+
+    ``label`` is the probability that one label gets, ``given`` the target's on average, both of the answer softened by
+    ``temperature``; ``given`` is the ``wanted`` confidence unless no ``label`` in 0..1 gives it.
+    """
+
+    def __init__(self, extractor: Extractor, name: str, wanted: Confidence, temperature: float) -> None:
+        super().__init__(extractor, name)
+        self.classes, self.temperature = int(extractor.info.classes or 0), temperature
+        rest = (1 - wanted.target) / (self.classes - 1)  # of a target, at the classes that one label is not
+        self.label = min(max((wanted.value - rest) / (wanted.target - rest), EDGE), 1 - EDGE)
+        self.given = self.label * wanted.target + (1 - self.label) * rest
+
+    def answer(self, batch: Batch, step: int) -> Features:
+        """Give logits ``(B, classes)`` of the batch's targets."""
+        logits = smoothed_logits(soft(batch.target, self.classes), self.label, self.temperature)
+        nothing = logits.new_zeros(len(logits), 0)
+        return Features(logits, logits, None, None, nothing, (), (), (), ())
+
+
+def smoothed_logits(target: Tensor, label: float, temperature: float) -> Tensor:
+    """Give logits ``(B, C)`` whose softmax at ``temperature`` mixes ``label`` at a class with the rest elsewhere.
+
+    ``target`` ``(B, C)`` says in which shares.
+    """
+    rest = (1 - label) / (target.shape[1] - 1)
+    return temperature * torch.log(rest + (label - rest) * target)
+
+
+def temperatures(loss: dict[str, Any]) -> dict[str, float]:
+    """Give the temperatures of the terms that have one."""
+    return {name: float(spec["temperature"]) for name, spec in selected(loss) if "temperature" in spec}
+
+
+def labels_problem(run: Plan, kind: str) -> Iterator[Problem]:
+    """Refuse teachers that see another picture than the one whose label is mixed."""
+    if run.augment is not None and run.augment.view == "clean" and run.augment.mixes:
+        yield Problem(
+            "control",
+            f"{kind} goes by the labels of what the teacher sees, and with augment.view=clean those of the batch are "
+            "mixed and its pictures are not: set augment.view=same or augment.mix_probability=0",
+        )

@@ -1,0 +1,50 @@
+"""``control=none``: no teacher, the same architecture and recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kdbias.build import build
+from kdbias.controls.base import Control
+from kdbias.features import NetworkInfo
+from kdbias.losses.base import LossTerm
+from kdbias.plan import selected
+
+NO_TEACHER = {"name": None, "model": None, "weights": None, "recipe": None, "epochs": None, "layers": "all"}
+
+
+class NoTeacher(Control):
+    """Drops the teacher and the terms that need it; cross-entropy takes weight 1 and trains the DIST head too.
+
+    So an experiment on a DIST token becomes ``baseline_dist``, one without it ``baseline``.
+
+    Args:
+        label_smoothing: Of the cross-entropy of an experiment that has none of its own.
+    """
+
+    kind = "none"
+    needs_terms = True
+
+    def __init__(self, *, label_smoothing: float = 0.1) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+
+    def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
+        """Give the config of the run without its teacher."""
+        terms = dict(selected(tree["loss"]))
+        dropped = [name for name, spec in terms.items() if _term(spec).needs - {"hard_target"}]
+        self.found = {"matched": ["architecture", "recipe"], "dropped": dropped}
+        return {**tree, "teacher": dict(NO_TEACHER), "loss": label_terms(terms, student, self.label_smoothing)}
+
+
+def label_terms(terms: Mapping[str, Any], student: NetworkInfo, label_smoothing: float) -> dict[str, Any]:
+    """Give the terms that need no teacher, cross-entropy with weight 1 first; ``label_smoothing`` where it is new."""
+    own = {name: dict(spec) for name, spec in terms.items() if not _term(spec).needs - {"hard_target"}}
+    ce = {"_target_": "kdbias.losses.ce.CE", "label_smoothing": label_smoothing, **own.pop("ce", {})}
+    return {"ce": {**ce, "weight": 1.0, "dist": student.has_dist}, **own}
+
+
+def _term(spec: Mapping[str, Any]) -> LossTerm:
+    term: LossTerm = build(spec)
+    return term

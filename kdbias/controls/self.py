@@ -1,0 +1,89 @@
+"""``control=self``: a trained copy of the student teaches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from kdbias.controls.base import Control, Source, missing_file
+from kdbias.controls.measure import accuracy
+from kdbias.controls.none import NO_TEACHER, label_terms
+from kdbias.data.base import PictureData
+from kdbias.features import NetworkInfo
+from kdbias.ondemand import Recipe, child_trainer, override, recipe_of, trained
+from kdbias.plan import Plan, describe_network, selected
+from kdbias.problem import Problem
+from kdbias.spec import plain
+from kdbias.teachers import Teacher
+
+OWN = r"[+~]*(control|teacher|loss|seed|resume|hydra|sweep|trainer=|trainer\.num_nodes)\b"
+
+
+class Self(Control):
+    """The teacher is the student's own network, trained by the same recipe without a teacher, from another seed.
+
+    It is trained once, as any missing teacher is. Source: Furlanello et al., ICML 2018, arXiv:1805.04770.
+
+    Args:
+        weights: Of the copy, a ``.safetensors`` file or a checkpoint; trained where None.
+        offset: The copy's seed is the run's plus this.
+        label_smoothing: Of the copy's cross-entropy where the experiment has none of its own.
+    """
+
+    kind = "self"
+    needs_terms = True
+    own_weights = True
+
+    def __init__(self, *, weights: str | None = None, offset: int = 1000, label_smoothing: float = 0.1) -> None:
+        super().__init__()
+        if offset == 0:
+            raise ValueError("offset: 0 would make the copy from the student's own seed: take another number")
+        self.weights, self.offset, self.label_smoothing = weights, offset, label_smoothing
+
+    def refusals(self, run: Plan) -> Iterator[Problem]:
+        """Refuse weights that are not there."""
+        yield from super().refusals(run)
+        yield from missing_file("control.weights", self.weights)
+
+    def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
+        """Give the config with the student's network as the teacher's; it reads the same layers."""
+        model = dict(tree["model"])
+        teacher = {**NO_TEACHER, "name": "self", "model": model, "weights": self.weights}
+        return {**tree, "teacher": {**teacher, "layers": model.get("layers", "all")}}
+
+    def teacher(self, cfg: DictConfig, data: PictureData, source: Source) -> Teacher | None:
+        """Give the copy, trained first where it is missing."""
+        seed = int(cfg.seed) + self.offset
+        if self.weights is None:
+            student = describe_network(plain(cfg.model), data.info).info
+            loss = label_terms(dict(selected(plain(cfg.loss))), student, self.label_smoothing)
+            found = copy_recipe(cfg, loss, seed, str(HydraConfig.get().job.config_name))
+            what = f"a copy of the student on {cfg.chosen.data}"
+            cfg.teacher.weights = str(trained(found, what, Path(cfg.paths.teachers)))
+        teacher = source(cfg)
+        if teacher is not None:
+            given = {"weights": self.weights} if self.weights else {"teacher_seed": seed}
+            measured = accuracy(teacher, data, cfg, cfg.probe_pictures)
+            self.found = {"matched": ["architecture", "recipe"], **given, "teacher_accuracy": measured}
+        return teacher
+
+
+def copy_recipe(cfg: DictConfig, loss: Mapping[str, Any], seed: int, config_name: str) -> Recipe:
+    """Give how the copy is trained: this run's command line, without teacher, with the terms ``loss``, from ``seed``.
+
+    What the terms and the teacher were set to is left out of it, so that runs that differ in these share one copy.
+    """
+    overrides = [o for o in cfg.chosen.overrides if not re.match(OWN, o)]
+    overrides += [f"trainer={child_trainer(cfg)}", "teacher=none", f"loss=[{','.join(loss)}]", f"seed={seed}"]
+    composed = compose(config_name, overrides)
+    for group, wanted in (("loss", loss), ("teacher", NO_TEACHER)):
+        present = plain(composed[group])
+        overrides += [f"~{group}.{key}" for key in present if key not in wanted]
+        overrides += override(group, wanted, present)
+    return recipe_of(overrides, "self", cfg.chosen.data, Path(cfg.paths.teachers), config_name)

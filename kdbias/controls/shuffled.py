@@ -1,0 +1,140 @@
+"""``control=shuffled``: the teacher's answers for another picture of the same class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from kdbias.batch import Batch
+from kdbias.controls.base import Control, Source
+from kdbias.controls.label_smoothing import labels_problem
+from kdbias.data.base import PictureData
+from kdbias.data.streams import Stream, stream
+from kdbias.features import Extractor, Features
+from kdbias.plan import Plan
+from kdbias.problem import Problem
+from kdbias.teachers import Teacher
+
+KEPT = 0.05  # share of pictures that may keep their own answers
+
+
+class Shuffled(Control):
+    """All that the teacher gives, logits and features, belongs to another picture of the batch with the same label.
+
+    So it is right about classes and wrong about pictures. A mixed picture counts as of the class of its larger part,
+    the first of equal ones. A class with one picture in the batch keeps its own answer. Each process shuffles its own
+    pictures: over several processes the partners are others than in one. What happened is counted: the share of
+    pictures that got another's answer, and how much of the mixed labels of the two agrees.
+    """
+
+    kind = "shuffled"
+    needs_terms = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._taught: ShuffledTeacher | None = None
+
+    def refusals(self, run: Plan) -> Iterator[Problem]:
+        """Refuse labels of another picture, and batches in which many pictures are alone in their class."""
+        yield from super().refusals(run)
+        yield from labels_problem(run, self.kind)
+        size, processes = run.tree.get("batch_size"), run.processes or 1
+        if run.data is None or type(size) is not int or size < 1:
+            return
+        alone = (1 - 1 / run.data.classes) ** (size // processes - 1)
+        if alone > KEPT:
+            yield Problem(
+                "control",
+                f"shuffled: of {size // processes} pictures of {run.data.classes} classes {alone:.0%} would be alone "
+                "in their class and keep their own answer: raise batch_size",
+            )
+
+    def teacher(self, cfg: DictConfig, data: PictureData, source: Source) -> Teacher | None:
+        """Give the teacher with its answers shuffled."""
+        teacher = source(cfg)
+        if teacher is None:
+            return None
+        self._taught = ShuffledTeacher(teacher.extractor, teacher.name, int(cfg.seed))
+        return self._taught
+
+    def report(self) -> dict[str, Any]:
+        """Give what was counted in this process since it began."""
+        counted = self._taught.counted() if self._taught is not None else {}
+        return {"kind": self.kind, "matched": ["class", "answers"], **counted}
+
+
+class ShuffledTeacher(Teacher):
+    """Gives the answers for another picture of the same class, by (seed, step) and the batch alone."""
+
+    def __init__(self, extractor: Extractor, name: str, seed: int) -> None:
+        super().__init__(extractor, name)
+        self.seed = seed
+        self._sums: Tensor | None = None  # pictures, those with another's answer, agreement of the labels
+
+    def answer(self, batch: Batch, step: int) -> Features:
+        """Give each picture the answers of its partner."""
+        source = partners(batch.target, batch.index, self.seed, step)
+        self._count(batch, source)
+        return rows(self(batch.teacher_image), source)
+
+    def counted(self) -> dict[str, Any]:
+        """Give the numbers of pictures so far, the share with another's answer and the mean agreement of labels."""
+        if self._sums is None:
+            return {"pictures": 0}
+        pictures, others, agreement = self._sums.tolist()
+        return {"pictures": int(pictures), "of_another": others / pictures, "label_agreement": agreement / pictures}
+
+    def _count(self, batch: Batch, source: Tensor) -> None:
+        target = batch.target
+        same = torch.minimum(target, target[source]).sum() if target.ndim == 2 else (target == target[source]).sum()
+        others = (batch.index != batch.index[source]).sum()
+        sums = torch.stack([others.new_tensor(len(source)), others, same]).double()
+        self._sums = sums if self._sums is None else self._sums + sums
+
+
+def partners(target: Tensor, index: Tensor, seed: int, step: int) -> Tensor:
+    """Give for each row of a batch the row whose answer it gets, ``(B,)``: a permutation within each class.
+
+    The pictures of a class stand in a circle, in random order, copies of one picture side by side (``loader.repeats``),
+    and each gets the answer of the one as many places on as there are copies: another picture's wherever the class has
+    two and copies are not in the way.
+
+    Args:
+        target: ``(B,)`` classes, or ``(B, C)`` shares of which the largest counts.
+        index: ``(B,)`` positions of the pictures in the training set.
+        seed: Of the run.
+        step: Of training.
+    """
+    label = target.argmax(1) if target.ndim == 2 else target
+    key = label * (index.max() + 1) + index
+    _, picture, copies = torch.unique(key, return_inverse=True, return_counts=True)
+    draw = torch.from_numpy(stream(Stream.PARTNER, seed, step=step).permutation(len(copies))).to(label.device)
+    order = draw[picture].argsort(stable=True)
+    order = order[label[order].argsort(stable=True)]  # by class, within it by draw
+    classes = label[order]
+    size = torch.bincount(label)
+    start = (size.cumsum(0) - size)[classes]
+    shift = torch.zeros_like(size).scatter_reduce(0, label, copies[picture], "amax")[classes]
+    place = torch.arange(len(order), device=label.device)
+    source = torch.empty_like(order)
+    source[order] = order[start + (place - start + shift) % size[classes]]
+    return source
+
+
+def rows(features: Features, source: Tensor) -> Features:
+    """Give the features of the rows ``source``."""
+    moved = {f.name: _rows(f.name, getattr(features, f.name), source) for f in fields(features)}
+    return replace(features, **moved)
+
+
+def _rows(name: str, value: Any, source: Tensor) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_rows(name, one, source) for one in value)
+    if not isinstance(value, Tensor):
+        return value
+    return value.index_select(1 if name == "qkv" else 0, source)  # qkv has the batch second

@@ -1,0 +1,52 @@
+"""Logistic regression on fixed features, solved to its optimum."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdbias.functional.precision import full_precision, without_autocast
+
+
+def logistic_regression(
+    x: Tensor, target: Tensor, classes: int, l2: float = 1e-3, iterations: int = 200
+) -> tuple[Tensor, Tensor]:
+    """Give weight ``(classes, D)`` and bias ``(classes,)`` that minimise cross-entropy + l2/2 · ‖weight‖².
+
+    ``x`` is ``(n, D)``, ``target`` ``(n,)``; the cross-entropy is a mean over pictures, the bias is not decayed. The
+    problem is convex; L-BFGS with the strong Wolfe conditions starts at 0 and stops at the optimum or after
+    ``iterations``.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    if x.ndim != 2 or target.shape != x.shape[:1]:
+        raise ValueError(f"expected features (n, D) and n classes, got {tuple(x.shape)} and {tuple(target.shape)}")
+    (x,) = full_precision(x.detach())
+    with torch.inference_mode(False), torch.enable_grad(), without_autocast(x):
+        x, target = x.clone(), target.clone()  # of tensors made in inference mode nothing may be kept for backward
+        weight = torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device, requires_grad=True)
+        bias = torch.zeros(classes, dtype=x.dtype, device=x.device, requires_grad=True)
+        solver = torch.optim.LBFGS(
+            [weight, bias], max_iter=iterations, tolerance_grad=1e-5, history_size=20, line_search_fn="strong_wolfe"
+        )
+
+        def loss() -> Tensor:
+            solver.zero_grad()
+            value = F.cross_entropy(F.linear(x, weight, bias), target) + 0.5 * l2 * weight.square().sum()
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        solver.step(loss)  # type: ignore[no-untyped-call]
+    return weight.detach(), bias.detach()
+
+
+def standardised(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """Give ``x`` ``(n, D)`` with mean 0 and deviation 1 in each feature, and ``others`` shifted and scaled as ``x``.
+
+    A feature that is constant over ``x`` becomes 0 everywhere.
+    """
+    std, mean = torch.std_mean(x, dim=0, correction=0)
+    small = std <= 1e-6 * x.abs().mean().clamp_min(torch.finfo(x.dtype).tiny)
+    return tuple(torch.where(small, 0.0, (part - mean) / torch.where(small, 1.0, std)) for part in (x, *others))

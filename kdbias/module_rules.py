@@ -1,0 +1,76 @@
+"""The rules of how a run is trained: which module, what it reads of the config, what it logs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hydra.errors import HydraException
+
+from kdbias.build import build, target
+from kdbias.data.ssl_views import TwoViews
+from kdbias.modules.base import StudentModule
+from kdbias.modules.distill import Distill
+from kdbias.plan import REFUSALS, Plan, refusal, selected
+from kdbias.problem import Problem, sound
+
+
+def module_class(tree: Mapping[str, Any]) -> type[StudentModule]:
+    """Give the class that trains a run; the usual one where the config names none that is known."""
+    spec = tree.get("module")
+    if isinstance(spec, Mapping) and "_target_" in spec:
+        try:
+            found = target(spec)
+        except (ImportError, ValueError, HydraException):  # the check of targets says so
+            return Distill
+        if inspect.isclass(found) and issubclass(found, StudentModule):
+            return found
+    return Distill
+
+
+def logged(tree: Mapping[str, Any]) -> set[str]:
+    """Give the metrics of the validation split that a run logs."""
+    found = set(module_class(tree).metrics)
+    for _, spec in selected(tree.get("callback") or {}):
+        try:
+            found |= set(getattr(target(spec), "metrics", ()))
+        except (ImportError, ValueError, HydraException):
+            continue
+    return found
+
+
+def module_rules(run: Plan) -> Iterator[Problem]:
+    """Give what a module does not read, or cannot train by."""
+    kind = module_class(run.tree)
+    if kind.sums_terms:
+        return
+    terms = [name for name, _ in selected(run.tree.get("loss") or {})]
+    if terms:
+        yield Problem("loss", f"{kind.__name__} has a loss of its own and reads no {', '.join(terms)}: set loss=[]")
+    if run.has_teacher:
+        yield Problem("teacher", f"{kind.__name__} learns without one: set teacher=none")
+    if run.student is not None and run.student.info.classes is not None:
+        classes = "model.classes" if "classes" in run.tree["model"] else "model"
+        remedy = "set it to null" if classes != "model" else "choose model=vit or small_cnn with model.classes=null"
+        yield Problem(classes, f"{kind.__name__} trains no classifier: {remedy}")
+    for key in ("views", "collapse"):
+        spec, place = (run.tree.get("module") or {}).get(key), f"module.{key}"
+        if spec is not None and sound(run.problems, place):
+            try:
+                part = build(spec)
+            except REFUSALS as error:
+                yield refusal(place, error)
+                continue
+            if isinstance(part, TwoViews):
+                yield from _size(run, part)
+
+
+def _size(run: Plan, views: TwoViews) -> Iterator[Problem]:
+    """Views that patches do not tile."""
+    if run.student is None or views.size is None:
+        return
+    patch = getattr(getattr(run.student.network, "patch_embed", None), "patch_size", (1,))[0]
+    if views.size % patch:
+        near = views.size - views.size % patch or patch
+        yield Problem("module.views.size", f"{views.size} px are not divided by the patch of {patch} px: use {near}")

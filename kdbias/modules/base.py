@@ -1,0 +1,156 @@
+"""What every training of a student shares: clock, seeds of the steps, logging of the loss, optimiser, clipping."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar, cast
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from kdbias.batch import Batch, DataInfo
+from kdbias.build import build
+from kdbias.features import Extractor
+from kdbias.modules.optim import clip_gradients, configure
+from kdbias.teachers import Teacher
+
+
+def step_seed(seed: int, rank: int, step: int) -> int:
+    """Mix seed, rank and step into one 62-bit seed: what a step draws does not depend on the steps before it."""
+    return int(torch.tensor([seed, rank, step], dtype=torch.int64).mul(_PRIMES).sum().abs() % (2**62))
+
+
+_PRIMES = torch.tensor([1_000_003, 7_368_787, 2_147_483_647], dtype=torch.int64)
+
+
+class StudentModule(L.LightningModule):
+    """Train a network; a subclass implements ``training_step`` and ``validation_step``.
+
+    What a run saves, probes and tests is ``student``. A training step hands its loss and parts to ``record``.
+
+    Args:
+        spec: plain types only, with ``model``, ``optim`` (each a ``_target_`` with its arguments), ``data``
+            (``DataInfo.to_dict()``), ``seed`` and ``channels_last``; kept in the checkpoint, from which
+            ``kdbias.load_student`` builds the student again.
+
+    Raises:
+        FloatingPointError: the loss is not finite; names the step and the parts.
+    """
+
+    sums_terms: ClassVar[bool] = False  # whether the loss is the sum of the terms of loss=[...]
+    metrics: ClassVar[frozenset[str]] = frozenset()  # what it logs of the validation split
+    teacher: Teacher | None = None
+    stopped: str | None = None  # why training ended before its time, where it failed
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        super().__init__()
+        self.save_hyperparameters({"spec": spec})
+        self.spec = spec
+        self.info = DataInfo.from_dict(spec["data"])
+        self.student: Extractor = build(spec["model"], self.info)
+        self._began: float | None = None
+        self._seconds_before = 0.0
+        self._parts: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def setup(self, stage: str) -> None:
+        """Put CNNs into channels-last order and compile the student in place, before DDP wraps the module."""
+        if self.spec.get("channels_last") and self.student.info.family == "cnn":
+            self.student.to(memory_format=torch.channels_last)
+        if stage == "fit" and self.spec.get("compile"):
+            self.student.compile()
+
+    @property
+    def progress(self) -> float:
+        """The part of training done, 0 to 1, by steps."""
+        return min(1.0, self.global_step / max(1, int(self.trainer.estimated_stepping_batches)))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training and validation so far, those before a resumed checkpoint included."""
+        return self._seconds_before + (time.perf_counter() - self._began if self._began is not None else 0.0)
+
+    def on_fit_start(self) -> None:
+        """Start the clock."""
+        self._began = time.perf_counter()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the time spent so far."""
+        checkpoint["seconds"] = self.seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the number of steps that the resumed run was planned for, and the time it has taken."""
+        self._seconds_before = float(checkpoint.get("seconds", 0.0))
+        self.spec["steps"] = checkpoint["hyper_parameters"]["spec"].get("steps")
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed this step by (seed, rank, step): alone this made resume bit-identical."""
+        self.student.choose_path()  # after validation the trainer sets modes back one by one, not by ``train``
+        step = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
+        torch.manual_seed(step_seed(int(self.spec["seed"]), self.global_rank, step))
+
+    def record(self, loss: Tensor, parts: dict[str, Tensor]) -> None:
+        """Take a step's loss and its detached parts into the epoch's means; on a CPU insist that the loss is finite."""
+        for name, value in {"total": loss.detach(), **parts}.items():
+            self._parts[name] = self._parts[name] + value if name in self._parts else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+        if loss.device.type == "cpu":  # elsewhere it would wait for the device: there at steps that are logged
+            self.require_finite(loss, parts)
+
+    def logs_step(self, batch_idx: int) -> bool:
+        """Whether this step's values go to the loggers: every ``trainer.log_every`` steps and the last of an epoch."""
+        every = int(self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        return (self.global_step + 1) % every == 0 or batch_idx + 1 == self.trainer.num_training_batches
+
+    def log_step(self, loss: Tensor, parts: dict[str, Tensor], size: int) -> None:
+        """Log a step's loss, its parts and the learning rate."""
+        self.require_finite(loss, parts)
+        self.log("train/loss_step", loss, prog_bar=True, batch_size=size)
+        for name, value in parts.items():  # the bar has whole terms, not their layers
+            self.log(f"loss/{name}", value, prog_bar="/" not in name, batch_size=size)
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        self.log("lr", cast(torch.optim.Optimizer, optimizer).param_groups[0]["lr"], batch_size=size)
+
+    def require_finite(self, loss: Tensor, parts: dict[str, Tensor]) -> None:
+        """Pass a loss that is a number."""
+        if not torch.isfinite(loss):
+            values = ", ".join(f"{name} {float(value):.4g}" for name, value in parts.items())
+            raise FloatingPointError(
+                f"the loss is {float(loss.detach())} at step {self.global_step} ({values}): lower optim.optimizer.lr, "
+                "set optim.clip, or train with trainer.precision=32-true"
+            )
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's means; a loss that is not finite anywhere in the epoch ends the run."""
+        means = {name: value / self._counts[name] for name, value in self._parts.items()}
+        self._parts, self._counts = {}, {}
+        bad = [name for name, value in means.items() if not torch.isfinite(value)]
+        if bad:
+            raise FloatingPointError(
+                f"epoch {self.current_epoch}: {', '.join(bad)} not finite; lower optim.optimizer.lr"
+            )
+        self.log("train/loss", means.pop("total"), sync_dist=True)
+        self.log_dict({f"train/{name}": value for name, value in means.items()}, sync_dist=True)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser and schedule of ``optim``; the number of steps goes into the spec, for resume to compare."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        before = self.spec.get("steps")
+        if before is not None and before != steps:
+            raise ValueError(
+                f"this run was planned for {before} steps and now has {steps}: epochs and batch_size must stay"
+            )
+        self.spec["steps"] = steps
+        return cast(OptimizerLRScheduler, configure(self.spec["optim"], self, steps))
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by ``optim.clip``; the trainer's own clipping refuses fused AdamW under bf16-mixed."""
+        if self.spec["optim"].get("clip"):
+            clip_gradients(optimizer, float(self.spec["optim"]["clip"]))

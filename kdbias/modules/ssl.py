@@ -1,0 +1,134 @@
+"""Training without labels: two views of every picture, and a method that compares what the network makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from kdbias.batch import Batch
+from kdbias.build import build
+from kdbias.data.ssl_views import TwoViews
+from kdbias.features import Features
+from kdbias.functional.collapse import effective_rank, feature_std
+from kdbias.modules.base import StudentModule
+from kdbias.modules.ssl_watch import CollapseWatch
+from kdbias.teachers import Teacher
+
+Read = Literal["pooled", "tokens"]
+
+
+class Comparison(NamedTuple):
+    """What a method makes of two views: the loss, what else is worth logging, and the features it compared.
+
+    ``parts`` are detached scalars; ``features`` ``(n, D)`` what the signs of collapse are read from; ``signs`` others
+    that the method knows.
+    """
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+    features: Tensor
+    signs: dict[str, Tensor]
+
+
+class SelfSupervised(StudentModule):
+    """Train ``student`` without labels; a method implements ``compare``.
+
+    The signs of collapse are logged as ``collapse/<sign>``. A run that has collapsed says so and stops, with the
+    reason in ``stopped``.
+
+    Args:
+        spec: as for every module; the student has no classifier.
+        teacher: None; this is how a teacher comes about.
+        views: of a ``TwoViews``, with its ``_target_``.
+        collapse: of a ``CollapseWatch``, with its ``_target_``.
+        features: what is compared: ``pooled``, or the mean of the last layer's patch ``tokens``.
+
+    Raises:
+        ValueError: the student has a classifier, or there is a teacher; names the config key.
+    """
+
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        teacher: Teacher | None,
+        *,
+        views: Mapping[str, Any],
+        collapse: Mapping[str, Any],
+        features: Read,
+    ) -> None:
+        super().__init__(spec)
+        if teacher is not None:
+            raise ValueError(f"teacher: {type(self).__name__} learns without one: set teacher=none")
+        if self.student.info.classes is not None:
+            raise ValueError(f"model.classes: {type(self).__name__} trains no classifier: set it to null")
+        if features not in ("pooled", "tokens"):
+            raise ValueError(f"module.features must be pooled or tokens, got {features!r}")
+        self.views: TwoViews = build(views)
+        self.watch: CollapseWatch = build(collapse)
+        self.read: Read = features
+
+    @property
+    def width(self) -> int:
+        """Width of the features that are compared."""
+        info = self.student.info
+        return info.width if self.read == "pooled" else info.layers[-1].width
+
+    def compare(self, one: Tensor, two: Tensor) -> Comparison:
+        """Compare two views ``(B, C, size, size)`` of the same pictures."""
+        raise NotImplementedError(f"{type(self).__name__} must implement compare")
+
+    def chosen(self, features: Features) -> Tensor:
+        """Give the features ``(B, D)`` that are compared."""
+        return features.pooled if self.read == "pooled" else features.tokens[-1].mean(1)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Give the loss on two views of one batch."""
+        found = self.compare(*self.two_views(batch.image, batch_idx))
+        self.record(found.loss, found.parts)
+        if self.logs_step(batch_idx):
+            self.log_step(found.loss, found.parts, len(batch.image))
+            self._look(found, len(batch.image))
+        return found.loss
+
+    def two_views(self, image: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Make two views of ``image`` ``(B, C, H, W)``, drawn for the global batch and sliced by process."""
+        first = self.global_rank * len(image)
+        draws = self.views.draw(self.trainer.world_size * len(image), int(self.spec["seed"]), self.current_epoch, step)
+        one, two = (self.views.view(image, draw.take(slice(first, first + len(image)))) for draw in draws)
+        return one, two
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Nothing: labels come in by the callback ``knn`` alone."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep for how long signs have been seen."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["collapse"] = self.watch.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from there."""
+        super().on_load_checkpoint(checkpoint)
+        self.watch.load_state_dict(checkpoint.get("collapse", {}))
+
+    @torch.no_grad()
+    def _look(self, found: Comparison, size: int) -> None:
+        """Log the signs of collapse, the mean over processes, and stop where they have stayed."""
+        features = found.features.detach()
+        signs = {"rank": effective_rank(features), "std": feature_std(features), **found.signs}
+        means = self.trainer.strategy.reduce(torch.stack([sign.float() for sign in signs.values()]), reduce_op="mean")
+        values = dict(zip(signs, means.tolist(), strict=True))
+        self.log_dict({f"collapse/{name}": value for name, value in values.items()}, batch_size=size)
+        reason = self.watch.see(self.progress, values)
+        if reason is not None and self.stopped is None:
+            self.stopped = reason
+            self.trainer.should_stop = True
+            _say(reason)
+
+
+@rank_zero_only
+def _say(reason: str) -> None:
+    print(f"stopped: {reason}", flush=True)

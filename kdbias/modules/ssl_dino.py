@@ -1,0 +1,129 @@
+"""DINO: a network predicts what its own slow average makes of another view."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from kdbias.batch import Batch
+from kdbias.features import Extractor
+from kdbias.functional.collapse import entropy_ratios
+from kdbias.functional.dino_loss import dino_loss, dino_targets, moved_center
+from kdbias.losses.gather import gather
+from kdbias.modules.ssl import Comparison, Read, SelfSupervised
+from kdbias.modules.ssl_heads import Prototypes
+from kdbias.teachers import Teacher
+
+
+class DINO(SelfSupervised):
+    """Train ``online`` to predict the targets of its own average, which is ``student``: what is saved and probed.
+
+    The average has BatchNorm statistics of its own, from its own activations (of the batch while it trains); all else
+    in it is in eval mode. For long runs: in short ones it hardly learns, and it may collapse.
+
+    Args:
+        spec, teacher, views, collapse, features: as for ``SelfSupervised``.
+        temperature: of the online network's scores.
+        teacher_temperature: of the average's.
+        hidden: width of the head's hidden layers.
+        bottleneck: width before its last layer.
+        prototypes: K, how many directions the last layer has.
+        momentum: of the average at the beginning; it rises to 1 along a cosine.
+        center_momentum: of the centre that targets are taken from.
+        freeze_last: part of training in which the last layer stays as it is.
+
+    Source: Caron et al., ICCV 2021, arXiv:2104.14294, with two global views and no local ones.
+    """
+
+    center: Tensor
+
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        teacher: Teacher | None = None,
+        *,
+        views: Mapping[str, Any],
+        collapse: Mapping[str, Any],
+        features: Read = "pooled",
+        temperature: float = 0.1,
+        teacher_temperature: float = 0.04,
+        hidden: int = 512,
+        bottleneck: int = 128,
+        prototypes: int = 1024,
+        momentum: float = 0.99,
+        center_momentum: float = 0.9,
+        freeze_last: float = 0.01,
+    ) -> None:
+        super().__init__(spec, teacher, views=views, collapse=collapse, features=features)
+        for key, value in (("temperature", temperature), ("teacher_temperature", teacher_temperature)):
+            if value <= 0:
+                raise ValueError(f"module.{key} must be above 0, got {value}")
+        for key, value in (("momentum", momentum), ("center_momentum", center_momentum), ("freeze_last", freeze_last)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"module.{key} must lie in [0, 1], got {value}")
+        self.temperature, self.teacher_temperature = temperature, teacher_temperature
+        self.momentum, self.center_momentum, self.freeze_last = momentum, center_momentum, freeze_last
+        self.online: Extractor = copy.deepcopy(self.student)
+        self.online_head = Prototypes(self.width, hidden, bottleneck, prototypes)
+        self.student_head = copy.deepcopy(self.online_head)
+        for average in (self.student, self.student_head):
+            average.requires_grad_(False)
+        self.register_buffer("center", torch.zeros(prototypes))
+        self._averaged_at = 0
+
+    def setup(self, stage: str) -> None:
+        """Treat both networks alike."""
+        super().setup(stage)
+        if self.spec.get("channels_last") and self.student.info.family == "cnn":
+            self.online.to(memory_format=torch.channels_last)
+        if stage == "fit" and self.spec.get("compile"):
+            self.online.compile()
+
+    def on_train_start(self) -> None:
+        """Remember where a resumed run stands."""
+        self._averaged_at = self.global_step
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Put the average into its mode: BatchNorm on its own batches, all else as in evaluation."""
+        for module in (*self.student.modules(), *self.student_head.modules()):
+            module.training = isinstance(module, _BatchNorm)
+        super().on_train_batch_start(batch, batch_idx)
+        self.online.choose_path()
+
+    def compare(self, one: Tensor, two: Tensor) -> Comparison:
+        """Let each view be predicted from the other."""
+        views = torch.cat([one, two])
+        with torch.no_grad():
+            theirs = self.student_head(self.chosen(self.student(views))).float().view(2, len(one), -1)
+            targets = dino_targets(theirs, self.center, self.teacher_temperature)
+            self.center.copy_(moved_center(self.center, gather(theirs.flatten(0, 1)), self.center_momentum))
+        features = self.chosen(self.online(views))
+        loss = dino_loss(self.online_head(features).float().view_as(theirs), targets, self.temperature)
+        each, marginal = entropy_ratios(targets)
+        return Comparison(loss, {}, features, {"teacher_entropy": each, "marginal_entropy": marginal})
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Leave the last layer alone at the beginning."""
+        if self.progress < self.freeze_last:
+            self.online_head.directions.grad = None
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Move the average, if the batch ended an optimiser step."""
+        if self.global_step > self._averaged_at:
+            self._averaged_at = self.global_step
+            momentum = 1 - (1 - self.momentum) * (math.cos(math.pi * self.progress) + 1) / 2
+            move(self.student, self.online, 1 - momentum)
+            move(self.student_head, self.online_head, 1 - momentum)
+
+
+@torch.no_grad()
+def move(average: nn.Module, online: nn.Module, share: float) -> None:
+    """Move the parameters of ``average`` by ``share`` of the way to those of ``online``; buffers stay its own."""
+    mine, theirs = (cast(list[Tensor], list(network.parameters())) for network in (average, online))
+    torch._foreach_lerp_(mine, theirs, share)

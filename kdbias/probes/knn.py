@@ -1,0 +1,55 @@
+"""What a network's features tell of the classes with nothing trained on them: nearest neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from kdbias.batch import Batch
+from kdbias.features import Extractor
+from kdbias.functional.knn import weighted_knn
+from kdbias.probes.base import Result
+from kdbias.probes.evaluation import Precision
+from kdbias.probes.frozen import Read, Splits, check_read, read_features
+
+
+@dataclass(frozen=True)
+class KNNProbe:
+    """Accuracy of weighted k-nearest neighbours among the first ``bank`` training pictures of ``data``.
+
+    Scalars: ``knn``. Arrays: ``right`` ``(n,)`` bool, ``target`` and ``index`` ``(n,)``, in the order of the batches.
+    ``bank`` None takes all training pictures; ``features`` as in ``read_features``.
+
+    Source: Wu et al., CVPR 2018, arXiv:1805.01978.
+    """
+
+    data: Splits
+    bank: int | None = 5000
+    k: int = 20
+    temperature: float = 0.07
+    features: Read = "pooled"
+    precision: Precision = "fp32"
+    name: str = "knn"
+
+    def __post_init__(self) -> None:
+        check_read(self.features)
+        if self.k < 1 or (self.bank is not None and self.bank < 1) or self.temperature <= 0:
+            raise ValueError(
+                "k-NN needs k and bank of at least 1 and a temperature above 0, "
+                f"got {self.k}, {self.bank} and {self.temperature}"
+            )
+
+    def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
+        """Measure ``network``."""
+        device = network.mean.device
+        bank = self.data.batches("train", device, limit=self.bank)
+        known, labels, _ = read_features(network, bank, self.features, self.precision)
+        queries, target, index = read_features(network, batches, self.features, self.precision)
+        scores = weighted_knn(known, labels, queries, self.data.info.classes, self.k, self.temperature)
+        right = scores.argmax(1) == target
+        arrays = {"right": right, "target": target, "index": index}
+        meta: dict[str, Any] = {"n": len(target), "bank": len(labels), "k": self.k, "temperature": self.temperature}
+        meta |= {"features": self.features, "precision": self.precision}
+        scalars = {"knn": float(right.double().mean())}
+        return Result(self.name, scalars, {key: array.cpu().numpy() for key, array in arrays.items()}, meta)

@@ -1,0 +1,60 @@
+"""What a network's features tell of the classes by a linear classifier trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch.nn import functional as F
+
+from kdbias.batch import Batch
+from kdbias.features import Extractor
+from kdbias.functional.logistic import logistic_regression, standardised
+from kdbias.probes.base import Result
+from kdbias.probes.evaluation import Precision
+from kdbias.probes.frozen import Read, Splits, check_read, read_features
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """Accuracy of logistic regression on frozen features, trained on the first ``bank`` training pictures of ``data``.
+
+    Features are standardised by the training pictures; nothing is augmented. Scalars: ``linear``, and
+    ``linear_train`` on the pictures that it was trained on. Arrays: as ``KNNProbe``. ``bank`` None takes all training
+    pictures; ``l2`` as in ``logistic_regression``; ``features`` as in ``read_features``.
+
+    Source: Alain and Bengio, 2016, arXiv:1610.01644; Kornblith et al., CVPR 2019, arXiv:1805.08974, for L-BFGS.
+    """
+
+    data: Splits
+    bank: int | None = None
+    l2: float = 1e-3
+    iterations: int = 200
+    features: Read = "pooled"
+    precision: Precision = "fp32"
+    name: str = "linear"
+
+    def __post_init__(self) -> None:
+        check_read(self.features)
+        if self.l2 < 0 or self.iterations < 1 or (self.bank is not None and self.bank < 1):
+            raise ValueError(
+                "a linear probe needs l2 of at least 0, iterations and bank of at least 1, "
+                f"got {self.l2}, {self.iterations} and {self.bank}"
+            )
+
+    def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
+        """Measure ``network``."""
+        device = network.mean.device
+        bank = self.data.batches("train", device, limit=self.bank)
+        known, labels, _ = read_features(network, bank, self.features, self.precision)
+        queries, target, index = read_features(network, batches, self.features, self.precision)
+        known, queries = standardised(known, queries)
+        weight, bias = logistic_regression(known, labels, self.data.info.classes, self.l2, self.iterations)
+        right = F.linear(queries, weight, bias).argmax(1) == target
+        trained = F.linear(known, weight, bias).argmax(1) == labels
+        scalars = {"linear": float(right.double().mean()), "linear_train": float(trained.double().mean())}
+        arrays = {"right": right, "target": target, "index": index}
+        meta: dict[str, Any] = {"n": len(target), "bank": len(labels), "l2": self.l2}
+        meta |= {"features": self.features, "precision": self.precision}
+        return Result(self.name, scalars, {key: array.cpu().numpy() for key, array in arrays.items()}, meta)

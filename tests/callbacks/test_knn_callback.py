@@ -1,0 +1,143 @@
+"""val/knn: when it is measured, on which weights, and what a resumed run knows of it."""
+
+import csv
+from types import SimpleNamespace
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from omegaconf import OmegaConf
+
+from kdbias.build import build
+from kdbias.callbacks.averaging import EMA
+from kdbias.callbacks.checkpoint import best
+from kdbias.callbacks.knn import FrozenFeatures
+from kdbias.data.augment import Augment
+from kdbias.data.base import PictureData
+from kdbias.models.deit import vit
+from kdbias.places import conf_dir
+
+
+class Noise:
+    """Random pictures, 32 of each split, a little brighter in one of two classes."""
+
+    def __init__(self, info):
+        self.info = info
+
+    def prepare(self):
+        pass
+
+    def split(self, name):
+        generator = torch.Generator().manual_seed(len(name))
+        labels = torch.arange(32) % 2
+        images = torch.randint(200, (32, 3, 32, 32), generator=generator, dtype=torch.uint8)
+        return images + 40 * labels.to(torch.uint8)[:, None, None, None], labels
+
+
+class Small(L.LightningModule):
+    """A student with dropout, so that a random number drawn by anybody else shows in its weights."""
+
+    def __init__(self, info):
+        super().__init__()
+        self.student = vit(info, width=16, depth=1, heads=2, patch=8, drop_path=0.5)
+
+    def training_step(self, batch, batch_idx):
+        return torch.nn.functional.cross_entropy(self.student(batch.image).logits, batch.target)
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=1e-2)
+
+
+def train(info, folder, callbacks, epochs=5, resume=None, until=None):
+    L.seed_everything(0, verbose=False)
+    module = Small(info)
+    light = Augment(erasing=0, mixup=0, cutmix=0)
+    data = PictureData(Noise(info), light, batch_size=8, eval_batch_size=12, seed=0)
+    trainer = L.Trainer(
+        default_root_dir=folder,
+        max_epochs=epochs,
+        callbacks=callbacks,
+        logger=CSVLogger(folder, version="", name="csv"),
+        accelerator="cpu",
+        enable_checkpointing=any(isinstance(c, L.pytorch.callbacks.ModelCheckpoint) for c in callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=1,
+    )
+    trainer.fit(module, datamodule=data, ckpt_path=resume)
+    return module, data, trainer
+
+
+def logged(folder):
+    with (folder / "csv" / "metrics.csv").open() as file:
+        return {int(row["step"]): float(row["val/knn"]) for row in csv.DictReader(file) if row.get("val/knn")}
+
+
+def test_measured_before_in_the_first_epoch_every_so_many_and_at_the_end(tiny_info, tmp_path):
+    callback = FrozenFeatures(every=3, pictures=20, k=3)
+    module, data, trainer = train(tiny_info, tmp_path, [callback])
+    values = logged(tmp_path)
+    assert sorted(values) == [0, 3, 11, 19]  # untrained, then after epochs 1, 3 and 5 of four steps
+    assert values[0] == callback.initial == trainer.callback_metrics["val/knn_initial"]
+    after = callback.probe(data, 32)(module.student, data.batches("val", limit=20))
+    assert values[19] == after.scalars["knn"] == trainer.callback_metrics["val/knn"]
+
+
+def test_training_is_the_same_with_and_without(tiny_info, tmp_path):
+    with_it, _, _ = train(tiny_info, tmp_path / "a", [FrozenFeatures(every=1)], epochs=2)
+    without, _, _ = train(tiny_info, tmp_path / "b", [], epochs=2)
+    first, second = with_it.state_dict(), without.state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("averaged_first", [True, False])
+def test_averaged_weights_are_measured(tiny_info, tmp_path, averaged_first):
+    callback = FrozenFeatures(every=2, k=3)
+    callbacks = [EMA(begin=0.5, decay=0.9), callback]
+    module, data, trainer = train(tiny_info, tmp_path, callbacks if averaged_first else callbacks[::-1], epochs=2)
+    after = callback.probe(data, 32)(module.student, data.batches("val"))  # the average is left in the student
+    assert trainer.callback_metrics["val/knn"] == pytest.approx(after.scalars["knn"])
+
+
+def test_a_resumed_run_keeps_the_best_checkpoint_between_measurements(tiny_info, tmp_path):
+    def callbacks():
+        return [FrozenFeatures(every=4, k=3), best(folder=str(tmp_path), monitor="val/knn")]
+
+    class Stop(L.Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            trainer.save_checkpoint(tmp_path / "stop.ckpt")
+            trainer.should_stop = trainer.current_epoch == 1
+
+    train(tiny_info, tmp_path, [*callbacks(), Stop()], epochs=6)
+    first = logged(tmp_path)
+    resumed = callbacks()
+    train(tiny_info, tmp_path / "on", resumed, epochs=6, resume=tmp_path / "stop.ckpt")
+    assert resumed[0].initial == first[0]
+    assert sorted(logged(tmp_path / "on")) == [15, 23]  # epoch 3 has no new value
+    assert resumed[1].best_model_score is not None
+
+
+def test_the_bank_is_no_larger_than_an_epoch(tiny_info):
+    data = SimpleNamespace(info=tiny_info)
+    callback = FrozenFeatures(bank=50, linear=None)
+    assert callback.probe(data, 1000).bank == 50
+    assert callback.probe(data, 8).bank == 8
+    knn, linear = callback.final(data, 1000, prefix="test_")
+    assert (knn.name, linear.name, knn.bank, linear.bank) == ("test_knn", "test_linear", 50, tiny_info.train)
+    assert len(FrozenFeatures(linear=0).final(data, 1000)) == 1
+
+
+def test_the_config_builds_the_callback():
+    config = OmegaConf.merge({"probe_pictures": 7}, OmegaConf.load(f"{conf_dir()}/callback/knn.yaml"))
+    callback = build(OmegaConf.to_container(config, resolve=True)["knn"])
+    assert vars(callback) == vars(FrozenFeatures(pictures=7))
+
+
+@pytest.mark.parametrize(("key", "value"), [("every", 0), ("bank", 0), ("k", 0), ("temperature", 0.0)])
+def test_bad_settings_are_named(key, value):
+    with pytest.raises(ValueError, match=f"^{key}: "):
+        FrozenFeatures(**{key: value})

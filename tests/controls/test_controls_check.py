@@ -1,0 +1,185 @@
+"""Controls that do not go with a run, and settings that no control can have, are named with key and remedy."""
+
+from typing import Any
+
+import pytest
+from config_base import Attention, Mistake, assert_named_once, composed, config, headless
+from hydra import compose, initialize_config_dir
+
+from kdbias import cli, resolvers
+from kdbias.config import check
+
+CONTROLS = "kdbias.controls"
+DINO = {
+    "teacher.model": {"_target_": "kdbias.models.deit.headless"},
+    "loss.kl": {"_target_": "kdbias.losses.token.Token"},
+    "loss.ce.dist": True,
+}
+VIT = {"_target_": "kdbias.models.deit.vit", "width": 16, "depth": 2, "heads": 2}
+
+
+def control(name: str, builder: str, **settings: Any) -> dict[str, Any]:
+    return {"control": {"_target_": f"{CONTROLS}.{name}.{builder}", **settings}}
+
+
+SMOOTH = control("label_smoothing", "LabelSmoothing")
+MATCHED = control("accuracy_matched", "AccuracyMatched", accuracy=0.9)
+FAMILY = control("same_family", "SameFamily", vit="vit_small_cifar", cnn="resnet56")
+GRADED = {"among": "graded", "graded": {"resnet20": {"weight": "w"}}}
+MESSAGES: dict[str, Mistake] = {
+    "a run without teacher": (
+        control("shuffled", "Shuffled") | {"teacher.name": None, "loss.kl": None, "loss.ce.dist": True},
+        "control",
+        ("shuffled changes the teacher, and this run has none: choose an experiment that distils",),
+    ),
+    "labels for tokens": (
+        SMOOTH | {"loss.token": {"_target_": "kdbias.losses.token.Token"}, "augment.mix_probability": 0.0},
+        "control",
+        ("label_smoothing gives logits, and token needs the teacher's tokens: leave token out",),
+    ),
+    "a confidence that is divided out": (
+        SMOOTH | {"loss.kl.standardize": True},
+        "control",
+        ("label_smoothing matches how sure the teacher is, which loss.kl.standardize=true takes away",),
+    ),
+    "two temperatures": (
+        SMOOTH | {"loss.dist": {"_target_": "kdbias.losses.dist.DIST", "temperature": 1.0}},
+        "control.temperature",
+        ("the terms differ in theirs (kl 4, dist 1): set the one to match at",),
+    ),
+    "labels of what the teacher does not see": (
+        SMOOTH | {"augment.view": "clean"},
+        "control",
+        ("augment.view=clean", "set augment.view=same or augment.mix_probability=0"),
+    ),
+    "many pictures alone in their class": (
+        control("shuffled", "Shuffled") | {"batch_size": 20},
+        "control",
+        ("shuffled: of 20 pictures of 10 classes 14% would be alone", "raise batch_size"),
+    ),
+    "pictures of each process": (
+        control("shuffled", "Shuffled") | {"trainer.devices": 2},
+        "control",
+        ("shuffled: of 25 pictures",),
+    ),
+    "a teacher of the family already": (
+        FAMILY | {"teacher.model": VIT},
+        "control",
+        ("same_family: small is of the student's family (vit) already",),
+    ),
+    "a family's teacher that is not there": (
+        control("same_family", "SameFamily", vit="vit_smal_cifar", cnn="resnet56"),
+        "control.vit",
+        ("there is no conf/teacher/vit_smal_cifar.yaml",),
+    ),
+    "weights that are not there": (
+        control("self", "Self", weights="no/such.ckpt"),
+        "control.weights",
+        ("there is no file no/such.ckpt",),
+    ),
+    "an accuracy in percent": (
+        control("accuracy_matched", "AccuracyMatched", accuracy=91.7),
+        "control.accuracy",
+        ("must be in (0, 1], got 91.7; .917 is 91.7 %",),
+    ),
+    "a teacher without accuracy": (MATCHED | DINO, "control", ("accuracy_matched: small has no classifier",)),
+    "a teacher whose training is not there": (
+        MATCHED | {"teacher.weights": __file__},
+        "control.among",
+        ("beside", "are no checkpoints of its training", "leave teacher.weights out to have it trained"),
+    ),
+    "a setting of a graded teacher that nothing reads": (
+        control("accuracy_matched", "AccuracyMatched", accuracy=0.9, **GRADED),
+        "control.graded.resnet20.weight",
+        ("nothing reads it: the settings are weights and accuracy",),
+    ),
+    "a graded teacher that is not there": (
+        control("accuracy_matched", "AccuracyMatched", accuracy=0.9, among="graded", graded={"resnet21": {}}),
+        "control.graded.resnet21",
+        ("there is no conf/teacher/resnet21.yaml",),
+    ),
+    "no graded teacher": (
+        control("accuracy_matched", "AccuracyMatched", accuracy=0.9, among="graded"),
+        "control.graded",
+        ("names no teacher",),
+    ),
+    "a term that the copy of the student does not serve": (
+        control("self", "Self", weights=__file__)
+        | {
+            "loss.a": {"_target_": "kdbias.losses.kl.Attention"},
+            "model": {"_target_": "kdbias.models.resnet_cifar.small_cnn"},
+            "teacher.model": VIT,
+        },
+        "loss.a",
+        ("needs the teacher's qkv, but self has no attention",),
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def builders(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolvers.register()
+    monkeypatch.setattr("kdbias.models.deit.headless", headless, raising=False)
+    monkeypatch.setattr("kdbias.losses.kl.Attention", Attention, raising=False)
+
+
+@pytest.mark.parametrize(
+    "builder", ["none.NoTeacher", "self.Self", "label_smoothing.LabelSmoothing", "shuffled.Shuffled"]
+)
+def test_what_works_on_terms_refuses_a_loss_of_its_own(builder):
+    module = {"_target_": "kdbias.modules.base.StudentModule"}
+    problems = check(config({"control": {"_target_": f"{CONTROLS}.{builder}"}, "module": module}))
+    kind = builder.partition(".")[0]
+    assert (
+        f"control: {kind} works on the terms of loss=[...], and {module['_target_']} trains by a loss of its own"
+        in problems
+    )
+
+
+@pytest.mark.parametrize("case", MESSAGES)
+def test_message(case):
+    assert_named_once(*MESSAGES[case])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        control("none", "NoTeacher") | {"loss.kl.temperature": 4.0},
+        control("shuffled", "Shuffled"),
+        control("random", "Random"),
+        SMOOTH | {"loss.dist": {"_target_": "kdbias.losses.dist.DIST", "temperature": 4.0}},
+        control("label_smoothing", "LabelSmoothing", temperature=2.0)
+        | {"loss.dist": {"_target_": "kdbias.losses.dist.DIST", "temperature": 1.0}},
+        SMOOTH | {"augment.view": "clean", "augment.mix_probability": 0.0},
+        MATCHED,
+        FAMILY,
+        control("self", "Self"),
+    ],
+)
+def test_a_control_that_makes_sense_passes(changes):
+    assert check(config(changes)) == []
+
+
+def test_the_wanted_accuracy_must_be_given():
+    problems = check(composed(["experiment=exp1_kl", "control=accuracy_matched"]))
+    assert problems
+    assert all(problem.startswith("control.accuracy: ") for problem in problems)
+
+
+@pytest.mark.parametrize("teacher", ["resnet56", "vit_small_cifar"])
+def test_a_job_of_the_sweep_passes_the_check(teacher):
+    params = composed_params()
+    assert teacher in params["teacher"].split(",")
+    job = [f"{key}={value.split(',')[0]}" for key, value in params.items() if key != "teacher"]
+    cfg = composed(["+sweep=family_accuracy", *job, f"teacher={teacher}", "control.tolerance=.05"])
+    assert (cfg.name, cfg.control.accuracy, cfg.teacher.name) == ("exp1_kl", 0.88, teacher)
+    assert check(cfg) == []
+
+
+def composed_params() -> dict[str, str]:
+    """What the sweep of families and accuracies crosses, as Hydra's sweeper gets it."""
+    cli.register()
+    with initialize_config_dir(cli.conf_dir(), version_base="1.3"):
+        cfg = compose("train", ["+sweep=family_accuracy"], return_hydra_config=True)
+    assert str(cfg.hydra.mode).endswith("MULTIRUN")
+    return {key: str(value) for key, value in cfg.hydra.sweeper.params.items()}

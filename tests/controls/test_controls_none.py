@@ -1,0 +1,110 @@
+"""No teacher and the same architecture, and a copy of the student that is trained in this way."""
+
+import pytest
+from config_base import composed
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from kdbias.config import check
+from kdbias.controls.base import applied
+from kdbias.controls.none import NO_TEACHER, label_terms
+from kdbias.controls.self import Self, copy_recipe
+from kdbias.places import conf_dir
+from kdbias.plan import describe_data, describe_network, selected
+from kdbias.spec import plain, spec_hash
+
+CUES = ["data=cues"]
+
+
+def without(*overrides: str) -> DictConfig:
+    """The config of an experiment as its control changes it."""
+    cfg = composed([*overrides, *CUES, "control=none"])
+    return applied(cfg, describe_data(plain(cfg.data)))[1]
+
+
+def same_terms(found: DictConfig, baseline: str) -> bool:
+    return dict(selected(plain(found.loss))) == dict(selected(plain(composed([f"experiment={baseline}", *CUES]).loss)))
+
+
+def test_an_experiment_without_its_teacher_is_its_baseline():
+    assert same_terms(without("experiment=exp1_resnet_kl"), "baseline_dist")
+    assert same_terms(without("experiment=exp3_dino"), "baseline")
+
+
+def test_a_schedule_between_labels_and_teacher_is_gone():
+    found = without("experiment=adaptive_kl")
+    assert (found.loss.ce.weight, found.loss.ce.dist, list(found.loss)) == (1.0, True, ["ce"])
+
+
+def test_an_experiment_without_labels_gets_them():
+    found = without("experiment=demo_kl", "control.label_smoothing=0")
+    expected = {"_target_": "kdbias.losses.ce.CE", "label_smoothing": 0, "weight": 1.0, "dist": False}
+    assert plain(found.loss) == {"ce": expected}
+
+
+def test_terms_that_need_no_teacher_stay():
+    cfg = composed(["experiment=exp1_resnet_kl", *CUES, "loss.ce.label_smoothing=.3"])
+    student = describe_network(plain(cfg.model), describe_data(plain(cfg.data))).info
+    labels = {"_target_": "kdbias.losses.ce.CE", "weight": 0.7}
+    kept = label_terms({"kl": plain(cfg.loss.kl), "ce": plain(cfg.loss.ce), "more": labels}, student, 0.1)
+    assert kept["ce"]["label_smoothing"] == 0.3
+    assert kept["more"] == labels
+    assert "kl" not in kept
+
+
+def test_no_teacher_is_what_its_config_says():
+    assert plain(OmegaConf.load(f"{conf_dir()}/teacher/none.yaml")) == NO_TEACHER
+
+
+def recipe(*overrides: str, tmp_path, seed=1000):
+    """The composed config that trains the copy of a run's student."""
+    cfg = composed([*overrides, f"paths.teachers={tmp_path}"])
+    data = describe_data(plain(cfg.data))
+    with open_dict(cfg):
+        cfg.chosen = {"data": "cues", "trainer": "smoke", "overrides": list(overrides)}
+    loss = label_terms(dict(selected(plain(cfg.loss))), describe_network(plain(cfg.model), data).info, 0.1)
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        found = copy_recipe(cfg, loss, seed, "train")
+        return found, compose("train", found.overrides)
+
+
+RUN = [
+    "experiment=adaptive_kl",
+    "data=cues",
+    "trainer=smoke",
+    "data.train=200",
+    "data.val=40",
+    "optim.clip=2",
+    "seed=3",
+]
+
+
+def test_the_copy_is_trained_as_the_run_without_teacher_from_another_seed(tmp_path):
+    found, copy = recipe(*RUN, "control=self", "control.offset=5", "+sweep=family_accuracy", tmp_path=tmp_path, seed=8)
+    assert check(copy) == []
+    assert (copy.seed, copy.get("control"), copy.teacher.name, copy.optim.clip, copy.data.train) == (
+        8,
+        None,
+        None,
+        2,
+        200,
+    )
+    assert plain(copy.loss) == {"ce": {**plain(composed(["loss=[ce]"]).loss.ce), "weight": 1.0, "dist": True}}
+    assert plain(copy.model) == plain(composed(RUN).model)
+    alone = composed(["experiment=baseline_dist", *RUN[1:-1], "seed=8"])
+    assert found.key == spec_hash(alone)
+    assert found.folder.name == f"self-cues-{found.key}"
+
+
+def test_teachers_and_terms_share_one_copy(tmp_path):
+    first, _ = recipe(*RUN, "control=self", tmp_path=tmp_path)
+    others = ["teacher=resnet20", "teacher.layers=[0,1]", "loss.kl.temperature=2", "loss=[ce,hard_kl]"]
+    second, _ = recipe(*RUN, *others, "control=self", tmp_path=tmp_path)
+    assert first.key == second.key
+    third, _ = recipe(*RUN, "control=self", "loss.ce.label_smoothing=0", tmp_path=tmp_path)
+    assert first.key != third.key
+
+
+def test_a_copy_from_the_students_own_seed_is_refused():
+    with pytest.raises(ValueError, match=r"offset: 0 would make the copy from the student's own seed"):
+        Self(offset=0)

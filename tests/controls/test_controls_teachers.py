@@ -1,0 +1,188 @@
+"""Teachers of a given accuracy, of a family, and without training."""
+
+import pytest
+import torch
+from config_base import composed
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf, open_dict
+from small_run import CNN, history, saved
+
+from kdbias.build import build
+from kdbias.config import check
+from kdbias.controls.accuracy_matched import AccuracyMatched
+from kdbias.controls.base import applied
+from kdbias.controls.named import named_teacher
+from kdbias.controls.random import Random, untrained
+from kdbias.ondemand import recipe
+from kdbias.places import conf_dir
+from kdbias.run import build_data, build_teacher
+from kdbias.spec import plain, spec_hash
+
+SMALL = ["experiment=exp1_kl", "data=cues", "data.train=200", "data.val=60", "data.test=10", "batch_size=40"]
+RESNET = {"_target_": "kdbias.models.resnet_cifar.resnet56"}
+
+
+@pytest.fixture
+def cfg():
+    found = composed([*SMALL, "model=vit", "model.depth=1", "teacher=small_cnn", "trainer=cpu"])
+    with open_dict(found):
+        found.teacher.model = {**CNN, "layers": "all"}
+    return found
+
+
+@pytest.fixture
+def data(cfg):
+    return build_data(cfg)
+
+
+def source(data):
+    return lambda cfg: build_teacher(cfg, data)
+
+
+def match(cfg, data, folder, accuracy, **settings):
+    """What the control finds among the checkpoints at .31, .49 and .60."""
+    cfg.teacher.weights = history(plain(cfg.teacher.model), data.info, folder)
+    control = AccuracyMatched(accuracy=accuracy, **settings)
+    teacher = control.teacher(cfg, data, source(data))
+    return control.report(), cfg.teacher.weights, teacher
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen", "found"), [(0.5, "epoch_0002_0.4900", 0.49), (0.59, "epoch_0003_0.6000", 0.6)]
+)
+def test_the_nearest_checkpoint_of_its_training_teaches(cfg, data, tmp_path, wanted, chosen, found):
+    report, weights, teacher = match(cfg, data, tmp_path, wanted)
+    assert weights == str(tmp_path / f"{chosen}.ckpt")
+    assert (report["chosen"], report["wanted"], report["accuracy"]) == (chosen, wanted, found)
+    assert report["gap"] == pytest.approx(found - wanted)
+    assert sorted(report["candidates"].values()) == [0.31, 0.49, 0.6]
+    assert teacher.name == "small_cnn"
+
+
+def test_the_weights_of_that_checkpoint_are_taken(cfg, data, tmp_path):
+    cfg.teacher.weights = history(plain(cfg.teacher.model), data.info, tmp_path)
+    path = tmp_path / "epoch_0002_0.4900.ckpt"
+    content = torch.load(path, weights_only=True)
+    content["state_dict"]["student.network.linear.bias"] += torch.arange(10)
+    torch.save(content, path)
+    teacher = AccuracyMatched(accuracy=0.5).teacher(cfg, data, source(data))
+    bias = teacher.extractor.network.linear.bias
+    assert torch.equal(bias, content["state_dict"]["student.network.linear.bias"])
+
+
+def test_a_candidate_too_far_away_is_refused_with_what_there_is(cfg, data, tmp_path):
+    with pytest.raises(ValueError, match=r"control.accuracy=0.9: the nearest of .*0.6000 is 0.3000 away"):
+        match(cfg, data, tmp_path, 0.9)
+    assert match(cfg, data, tmp_path, 0.9, tolerance=0.4)[0]["accuracy"] == 0.6
+
+
+def test_the_nearest_graded_teacher_by_given_and_measured_accuracies(cfg, data, tmp_path):
+    small = saved(named_teacher("resnet20")["model"], data.info, tmp_path)
+    graded = {"resnet56": {"accuracy": 0.93}, "resnet20": {"weights": small}, "resnet32": {"accuracy": 0.3}}
+    control = AccuracyMatched(accuracy=0.12, among="graded", graded=graded, tolerance=0.2)
+    cfg.teacher = control.changed(plain(cfg), None)["teacher"]
+    teacher = control.teacher(cfg, data, source(data))
+    report = control.report()
+    assert (report["chosen"], teacher.name, cfg.teacher.weights) == ("resnet20", "resnet20", small)
+    right = [teacher(b.image).logits.argmax(1) == b.target for b in data.batches("val")]
+    assert report["accuracy"] == pytest.approx(float(torch.cat(right).float().mean()))
+    assert report["candidates"]["resnet56"] == 0.93
+
+
+def test_the_training_that_keeps_checkpoints_is_another_one(cfg, tmp_path):
+    with open_dict(cfg):
+        cfg.chosen = {"data": "cues", "trainer": "cpu", "overrides": []}
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        plainly = recipe(cfg, tmp_path, "train")
+        kept = recipe(cfg, tmp_path, "train", AccuracyMatched(accuracy=0.5, every=3).keep())
+        composed_ = compose("train", kept.overrides)
+    assert plainly.folder != kept.folder
+    node = composed_.callback.checkpoint_history
+    assert plain(node)["every"] == 3
+    assert node._target_ == OmegaConf.load(f"{conf_dir()}/callback/history.yaml").checkpoint_history._target_
+
+
+def test_what_the_teachers_network_is_set_to_is_trained(tmp_path):
+    cfg = composed(["experiment=exp1_kl", "data=cues", "teacher=timm_trained", "teacher.model.name=convnextv2_atto"])
+    with open_dict(cfg):
+        cfg.chosen = {"data": "cues", "trainer": "cpu", "overrides": []}
+        cfg.teacher.layers = [1, 2]
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        found = compose("train", recipe(cfg, tmp_path, "train").overrides)
+    assert (found.model.name, found.model.layers, found.name) == ("convnextv2_atto", "all", "teacher_timm")
+    assert check(found) == []
+
+
+def test_named_teachers():
+    assert named_teacher("dinov2")["model"]["size"] == 224
+    with pytest.raises(ValueError, match=r"there is no conf/teacher/resnet21.yaml"):
+        named_teacher("resnet21")
+
+
+def test_an_untrained_teacher_follows_its_seed_alone(cfg, data):
+    spec = plain(cfg.teacher.model)
+    before = torch.get_rng_state()
+    first, again, other = (untrained(spec, data, seed).network.linear.weight for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_an_untrained_teacher_is_not_the_student_of_that_seed(data):
+    spec = {"_target_": "kdbias.models.resnet_cifar.small_cnn"}
+    torch.manual_seed(0)
+    student = build(spec, data.info).network
+    assert not torch.equal(untrained(spec, data, 0).network.linear.weight, student.linear.weight)
+
+
+def test_a_deep_untrained_teacher_gives_answers_of_a_trained_ones_size(cfg, data):
+    """Without statistics of its own pictures its logits are hundreds of times larger."""
+    with open_dict(cfg):
+        cfg.teacher.model = {**RESNET, "layers": "all"}
+        cfg.teacher.weights = "of-a-trained-one.safetensors"
+        cfg.control = {"_target_": "kdbias.controls.random.Random", "pictures": 80}
+    control, used = applied(cfg, data.info)
+    assert (used.teacher.weights, cfg.teacher.weights) == (None, "of-a-trained-one.safetensors")
+    teacher = control.teacher(used, data, source(data))
+    image = next(iter(data.batches("val"))).image
+    raw = untrained({**RESNET, "layers": "all"}, data, 0).eval()
+    with torch.no_grad():
+        assert raw(image).logits.abs().mean() > 100 * teacher(image).logits.abs().mean()
+    report = control.report()
+    assert report["seed"] == 0
+    assert report["chance"] == 0.1
+    assert 0 <= report["teacher_accuracy"] < 0.4
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_an_untrained_teacher_has_the_runs_seed_unless_told(cfg, data, seed):
+    cfg.seed = 5
+    control = Random(seed=seed, pictures=40)
+    cfg.teacher = control.changed(plain(cfg), None)["teacher"]
+    teacher = control.teacher(cfg, data, source(data))
+    expected = untrained(plain(cfg.teacher.model), data, seed or 5).network.linear.weight
+    assert torch.equal(teacher.extractor.network.linear.weight, expected)
+
+
+def test_a_control_makes_another_run(cfg):
+    keys = {spec_hash(cfg)}
+    for control in ("none", "random", "shuffled"):
+        with open_dict(cfg):
+            cfg.control = plain(composed([f"control={control}"]).control)
+        keys.add(spec_hash(cfg))
+    assert len(keys) == 4
+    with open_dict(cfg):
+        cfg.control = None
+    assert "control" not in composed(SMALL)
+
+
+def test_weights_of_a_control_count_by_their_content(cfg, data, tmp_path):
+    keys = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        torch.manual_seed(0)
+        path = saved(CNN, data.info, tmp_path / name)
+        with open_dict(cfg):
+            cfg.control = {"_target_": "kdbias.controls.self.Self", "weights": path, "graded": {"x": {"weights": path}}}
+        keys.append(spec_hash(cfg))
+    assert keys[0] == keys[1]

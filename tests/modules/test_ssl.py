@@ -1,0 +1,293 @@
+"""Training without labels: it learns, it resumes, two processes equal one, and a collapse ends it."""
+
+import json
+import math
+from datetime import timedelta
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from config_base import composed
+from torch import nn
+
+from kdbias.build import build
+from kdbias.checkpoint import load_student, load_teacher
+from kdbias.data.augment import Augment
+from kdbias.data.base import PictureData
+from kdbias.data.cues import cues
+from kdbias.modules.ssl_dino import DINO, move
+from kdbias.modules.ssl_heads import Prototypes
+from kdbias.modules.ssl_watch import CollapseWatch
+from kdbias.run import RunStopped, train
+from kdbias.teachers import teacher_from_weights
+
+VIT = {
+    "_target_": "kdbias.models.deit.vit", "width": 16, "depth": 2, "heads": 2, "patch": 8, "classes": None,
+}  # fmt: skip
+SHARED = {
+    "views": {"_target_": "kdbias.data.ssl_views.TwoViews", "size": 16},
+    "collapse": {"_target_": "kdbias.modules.ssl_watch.CollapseWatch"},
+}
+METHODS = {
+    "simclr": {"_target_": "kdbias.modules.ssl_simclr.SimCLR", "hidden": 16, "dim": 8, **SHARED},
+    "dino": {
+        "_target_": "kdbias.modules.ssl_dino.DINO", "hidden": 16, "bottleneck": 8, "prototypes": 12, "momentum": 0.9,
+        "freeze_last": 0.3, **SHARED,
+    },
+}  # fmt: skip
+SMALL = [
+    "trainer=smoke", "data.train=200", "data.val=40", "data.test=40", "logger=[csv]", "model=vit", "model.width=16",
+    "model.depth=1", "model.heads=2", "model.patch=8", "model.classes=null", "module.views.size=16",
+]  # fmt: skip
+
+
+def make_data() -> PictureData:
+    augment = Augment(crop=0, flip=False, erasing=0, mixup=0, cutmix=0)
+    return PictureData(cues(train=96, val=32, test=32), augment, batch_size=16, eval_batch_size=32, seed=0)
+
+
+def make_spec(data: PictureData, module: dict, model: dict = VIT) -> dict:
+    return {
+        "model": model,
+        "module": module,
+        "optim": {
+            "optimizer": {"_target_": "kdbias.modules.optim.adamw", "lr": 2e-3, "weight_decay": 0.04},
+            "schedule": {"_target_": "kdbias.modules.schedules.warmup_cosine", "warmup": 0.1},
+            "clip": 1.0,
+        },
+        "data": data.info.to_dict(),
+        "seed": 0,
+        "channels_last": True,
+    }
+
+
+def fit(name: str, folder: Path, epochs: int = 3, stop: int | None = None, resume: Path | None = None, **changes):
+    L.seed_everything(0, verbose=False)
+    data = make_data()
+    spec = make_spec(data, {**METHODS[name], **changes})
+    module = build(spec["module"], spec)
+    trainer = L.Trainer(
+        max_epochs=epochs,
+        callbacks=[StopAfter(stop, folder / "stop.ckpt")] if stop else [],
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=2,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    return module
+
+
+class StopAfter(L.Callback):
+    """Save a checkpoint after epoch ``stop`` and end training there, as a crash would."""
+
+    def __init__(self, stop: int, path: Path) -> None:
+        self.stop, self.path = stop, path
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.current_epoch + 1 == self.stop:
+            trainer.save_checkpoint(self.path)
+            trainer.should_stop = True
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_resume_equals_an_uninterrupted_run_bit_for_bit(name, tmp_path):
+    whole = fit(name, tmp_path).state_dict()
+    fit(name, tmp_path, stop=2)
+    resumed = fit(name, tmp_path, resume=tmp_path / "stop.ckpt").state_dict()
+    assert whole.keys() == resumed.keys()
+    assert [key for key in whole if not torch.equal(whole[key], resumed[key])] == []
+
+
+def test_simclr_lowers_its_loss_and_logs_the_signs(tmp_path):
+    easy = {**SHARED["views"], "invert": 0.0, "hue": 0.0, "grey": 0.0}
+    before = fit("simclr", tmp_path, epochs=1, views=easy).trainer.callback_metrics["train/loss"]
+    module = fit("simclr", tmp_path, epochs=8, views=easy)
+    metrics = module.trainer.callback_metrics
+    assert metrics["train/loss"] < min(before, math.log(31)) - 0.1  # the logarithm is that of picking at random
+    assert 1 < metrics["collapse/rank"] <= 16
+    assert 0 < metrics["collapse/std"] < 1.1
+    assert 0 <= metrics["train/pairs"] <= 1
+    assert module.stopped is None
+
+
+def test_dino_saves_the_average_which_follows_with_statistics_of_its_own(tmp_path):
+    torch.manual_seed(0)
+    cnn = {"_target_": "kdbias.models.resnet_cifar.small_cnn", "widths": [4, 8], "classes": None}
+    data = make_data()
+    spec = make_spec(data, METHODS["dino"], cnn)
+    module = build(spec["module"], spec)
+    first = {name: value.clone() for name, value in module.student.state_dict().items()}
+    trainer = L.Trainer(
+        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, log_every_n_steps=2,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data)
+    average, online = module.student.state_dict(), module.online.state_dict()
+    weight, mean = "network.conv1.weight", "network.bn1.running_mean"
+    assert 0 < (average[weight] - first[weight]).norm() < (online[weight] - first[weight]).norm()
+    assert not torch.equal(average[mean], first[mean])
+    assert not torch.equal(average[mean], online[mean])
+    assert not any(p.requires_grad for p in module.student.parameters())
+    assert module.center.abs().max() > 0
+    assert 0 < trainer.callback_metrics["collapse/teacher_entropy"] <= 1
+    assert 0 < trainer.callback_metrics["collapse/marginal_entropy"] <= 1
+
+
+def test_the_last_layer_of_dino_waits(tmp_path):
+    data = make_data()
+    spec = make_spec(data, {**METHODS["dino"], "freeze_last": 0.6})
+    torch.manual_seed(0)
+    module = build(spec["module"], spec)
+    seen = []
+
+    class Look(L.Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            seen.append((pl_module.progress, pl_module.online_head.directions.detach().clone()))
+
+    trainer = L.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, callbacks=[Look()],
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data)
+    still = [torch.equal(value, seen[0][1]) for _, value in seen]
+    assert still == [True, True, True, True, False, False]  # steps begin at 0, 1/6 ... 5/6; decay does not act either
+
+
+def test_the_average_moves_by_its_share():
+    one, two = nn.Linear(2, 2), nn.Linear(2, 2)
+    expected = 0.75 * one.weight.detach() + 0.25 * two.weight.detach()
+    move(one, two, 0.25)
+    torch.testing.assert_close(one.weight.detach(), expected)
+
+
+def test_scores_of_prototypes_are_cosines():
+    torch.manual_seed(0)
+    scores = Prototypes(6, 16, 8, 20).eval()(100 * torch.randn(50, 6))
+    assert scores.shape == (50, 20)
+    assert scores.abs().max() <= 1
+
+
+def gradients(name: str, rank: int, world: int) -> dict[str, torch.Tensor]:
+    """Gradients of one step in fp64 on this rank's part of a batch, BatchNorm on fixed statistics."""
+    data = make_data()
+    torch.manual_seed(0)
+    spec = make_spec(data, METHODS[name])
+    module = build(spec["module"], spec).double()
+    for part in module.modules():
+        part.training = not isinstance(part, nn.BatchNorm1d)
+    step = Step(module)
+    wrapped = nn.parallel.DistributedDataParallel(step) if world > 1 else step
+    image = torch.rand(8, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    rows = slice(rank * 8 // world, (rank + 1) * 8 // world)
+    wrapped(image[rows], image.flip(3)[rows] ** 2).backward()
+    found = {key: p.grad for key, p in module.named_parameters() if p.grad is not None}
+    return found | ({"center": module.center} if isinstance(module, DINO) else {})
+
+
+class Step(nn.Module):
+    def __init__(self, module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
+        return self.module.compare(one, two).loss
+
+
+def one_rank(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=120)
+    )
+    torch.save({name: gradients(name, rank, 2) for name in METHODS}, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_with_half_the_batch_give_the_gradients_of_one(tmp_path):
+    mp.spawn(one_rank, args=(str(tmp_path),), nprocs=2)
+    for name in METHODS:
+        one = gradients(name, 0, 1)
+        assert max(float(g.abs().max()) for g in one.values()) > 1e-3
+        for rank in range(2):
+            two = torch.load(tmp_path / f"{rank}.pt")[name]
+            assert two.keys() == one.keys()
+            for key, gradient in one.items():
+                torch.testing.assert_close(two[key], gradient, rtol=0, atol=1e-6, msg=lambda m, k=key: f"{k}: {m}")
+
+
+def test_a_collapsed_run_says_so_stops_and_is_not_done(tmp_path, capsys):
+    """Targets at a temperature of 10 are uniform whatever the network."""
+    settings = ["epochs=20", "batch_size=40", "data.train=80", "trainer.limit_train_batches=null"]
+    settings += ["module.teacher_temperature=10", "callback.knn.linear=0", f"paths.run={tmp_path}"]
+    cfg = composed(["experiment=teacher_ssl_vit", "ssl=dino", *SMALL, *settings])
+    with pytest.raises(RunStopped, match=r"the teacher's entropy is above 0\.99 ln K"):
+        train(cfg)
+    assert "stopped: collapsed: the teacher's entropy" in capsys.readouterr().out
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert "from 10% to 20% of training" in result["stopped"]
+    assert result["spec_hash"] is None
+    assert result["steps"] < 15
+    assert result["test"]["knn"] >= 0
+
+
+def test_a_whole_run_leaves_a_teacher_without_logits(tmp_path):
+    cfg = composed(["experiment=teacher_ssl_vit", *SMALL, "epochs=2", f"paths.run={tmp_path}"])
+    train(cfg)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["stopped"] is None
+    assert result["objective"] == result["metrics"]["val/knn"]
+    assert set(result["test"]) == {"knn", "linear", "linear_train"}
+    assert 0 <= result["metrics"]["val/knn_initial"] <= 1
+    path = tmp_path / "checkpoints" / "best.ckpt"
+    assert load_student(path)(torch.rand(2, 3, 32, 32)).logits is None
+    assert load_teacher(path).info.classes is None
+    info = make_data().info
+    teacher = teacher_from_weights({"_target_": "kdbias.models.deit.vit", "layers": [0]}, info, path, "ssl_vit")
+    assert len(teacher(torch.rand(2, 3, 32, 32)).tokens) == 1
+
+
+def test_signs_that_stay_end_a_run():
+    watch = CollapseWatch(begin=0.1, patience=0.1, rank=2.0)
+    assert watch.see(0.05, {"rank": 1.0}) is None
+    assert [watch.see(p, {"rank": 1.0}) for p in (0.10, 0.14, 0.19)] == [None] * 3
+    assert watch.see(0.2, {"rank": 5.0, "std": 0.5}) is None  # it has recovered
+    assert [watch.see(p, {"rank": 1.0}) for p in (0.3, 0.45)] == [None] * 2  # two sightings are few
+    assert "effective rank is below 2 (1), from 30% to 46%" in str(watch.see(0.46, {"rank": 1.0}))
+
+
+@pytest.mark.parametrize(
+    ("sign", "value", "text"),
+    [("std", 0.0, "deviation"), ("teacher_entropy", 0.999, "uniform"), ("marginal_entropy", 0.001, "one prototype")],
+)
+def test_every_sign_counts(sign, value, text):
+    watch = CollapseWatch(patience=0.0)
+    assert text in [watch.see(p, {sign: value}) for p in (0.2, 0.3, 0.4)][-1]
+
+
+def test_what_was_seen_is_resumed():
+    first, second = CollapseWatch(), CollapseWatch()
+    for place in (0.2, 0.25):
+        first.see(place, {"std": 0.0})
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert "from 20% to 31%" in str(second.see(0.31, {"std": 0.0}))
+
+
+@pytest.mark.parametrize(
+    ("model", "module", "message"),
+    [
+        ({"classes": "data"}, {}, "model.classes: SimCLR trains no classifier"),
+        ({}, {"temperature": 0.0}, "module.temperature"),
+        ({}, {"features": "cls"}, "module.features"),
+    ],
+)
+def test_bad_input_is_named(model, module, message):
+    data = make_data()
+    spec = make_spec(data, {**METHODS["simclr"], **module}, {**VIT, **model})
+    with pytest.raises(ValueError, match=message):
+        build(spec["module"], spec)

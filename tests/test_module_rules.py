@@ -1,0 +1,95 @@
+"""How a run is trained: what the check says of it, the views of its data, and teachers without labels on demand."""
+
+from typing import Any
+
+import pytest
+import torch
+from config_base import composed
+from hydra import compose, initialize_config_dir
+from omegaconf import open_dict
+
+from kdbias.config import check
+from kdbias.module_rules import logged, module_class
+from kdbias.modules.distill import Distill
+from kdbias.modules.ssl_dino import DINO
+from kdbias.modules.ssl_simclr import SimCLR
+from kdbias.ondemand import recipe_overrides
+from kdbias.places import conf_dir
+
+SSL = ["experiment=teacher_ssl_vit", "data=cues"]
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def test_the_config_names_the_module() -> None:
+    assert module_class(composed(["experiment=baseline"])) is Distill
+    assert module_class(composed(SSL)) is SimCLR
+    assert module_class(composed([*SSL, "ssl=dino"])) is DINO
+    assert module_class({}) is Distill
+    assert logged(composed(SSL)) == {"val/knn"}
+    assert logged(composed(["experiment=exp3_structure_only"])) == {"val/accuracy", "val/loss", "val/knn"}
+
+
+def test_mistakes_are_all_named_with_their_remedy() -> None:
+    changes = ["loss=[ce]", "teacher=resnet20", "model.classes=data", "objective=val/accuracy", "module.views.hue=2"]
+    changes += ["module.collapse.begin=2", "+module.temprature=1", "+module.spec=1"]
+    problems = check(composed([*SSL, *changes]))
+    for message in (
+        "loss: SimCLR has a loss of its own and reads no ce: set loss=[]",
+        "teacher: SimCLR learns without one: set teacher=none",
+        "model.classes: SimCLR trains no classifier: set it to null",
+        "objective: nothing in this run logs val/accuracy: set objective=val/knn",
+        "module.views.hue: must lie in [0, 0.5], got 2",
+        "module.collapse.begin: must lie in [0, 1], got 2",
+        "module.temprature: kdbias.modules.ssl_simclr.SimCLR takes no 'temprature': did you mean temperature?",
+        "module.spec: is set by the program itself",
+    ):
+        assert sum(problem.startswith(message) for problem in problems) == 1, (message, problems)
+
+
+def test_views_of_half_patches_and_an_objective_that_nobody_logs() -> None:
+    problems = check(composed([*SSL, "callback=[checkpoint]", "module.views.size=30"]))
+    assert problems == [
+        "objective: nothing in this run logs val/knn: add the callback knn",
+        "module.views.size: 30 px are not divided by the patch of 4 px: use 28",
+    ]
+
+
+def test_no_terms_are_a_mistake_only_where_they_are_summed() -> None:
+    assert check(composed(SSL)) == []
+    assert check(composed(["experiment=baseline", "loss=[]"])) == [
+        "loss: no term is selected: name at least one, as in loss=[ce]"
+    ]
+
+
+@pytest.mark.parametrize("method", ["simclr", "dino"])
+@pytest.mark.parametrize(
+    ("data", "expected"), [("cues", (0.5, 15.0, True)), ("cifar10", (0.1, 0.0, True)), ("mnist", (0.1, 15.0, False))]
+)
+def test_views_follow_the_data(method: str, data: str, expected: tuple[Any, ...]) -> None:
+    views = composed(["experiment=teacher_ssl_vit", f"data={data}", f"ssl={method}"]).module.views
+    assert (views.hue, views.rotate, views.flip) == expected
+
+
+def test_the_smoke_trainer_has_the_views_of_its_data() -> None:
+    assert composed(["experiment=teacher_ssl_resnet", "trainer=smoke"]).module.views.invert == 0.5
+
+
+@pytest.mark.parametrize("experiment", ["exp3_ssl", "cst_ssl", "exp3_ssl_resnet"])
+def test_its_teacher_is_trained_on_demand_without_labels(experiment: str) -> None:
+    chosen = [f"experiment={experiment}", "data=cues", "data.train=5000", "teacher.epochs=3", "seed=1"]
+    cfg = composed(chosen)
+    assert check(cfg) == []
+    with open_dict(cfg):
+        cfg.chosen = {"data": "cues", "trainer": "auto", "overrides": chosen}
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        teacher = compose("train", recipe_overrides(cfg, "train"))
+    assert check(teacher) == []
+    assert module_class(teacher) is SimCLR
+    assert (teacher.epochs, teacher.data.train, teacher.model.classes, teacher.teacher.name) == (3, 5000, None, None)
+    assert {key: teacher.model[key] for key in cfg.teacher.model if key not in ("layers", "_target_")} == {
+        key: value for key, value in cfg.teacher.model.items() if key not in ("layers", "_target_")
+    }
