@@ -82,8 +82,8 @@ def difference(
 ) -> Difference:
     """Compare ``a`` with ``b``, both ``(n,)`` and paired: by seed, or by picture for two networks on the same pictures.
 
-    The verdict rests on the interval; ``p`` is for `holm`, over the metrics of a table. Several seeds on the same pictures
-    are compared by their means, a picture or a seed at a time.
+    The verdict rests on the interval; ``p`` is for `holm`, over the metrics of a table. Several seeds on the same
+    pictures are compared by their means, over seeds for each picture or over pictures for each seed.
 
     Raises:
         ValueError: as ``pairs_of``.

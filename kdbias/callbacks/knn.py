@@ -74,8 +74,7 @@ class FrozenFeatures(Callback):
         """Measure the untrained student."""
         if trainer.global_step == 0:
             self.initial = self._measure(trainer, pl_module)
-            for logger in trainer.loggers:
-                logger.log_metrics({"val/knn": self.initial}, step=0)
+            self._show(trainer, self.initial)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure where it is time to; averaged weights are still in place here."""
@@ -85,9 +84,10 @@ class FrozenFeatures(Callback):
         due = epoch % self.every == 0 or epoch == trainer.max_epochs or self.latest is None or trainer.should_stop
         if due:
             self.latest = self._measure(trainer, pl_module)
-        # a resumed run has to know the last value too, which it does not log again
-        pl_module.log("val/knn", self._known(self.latest), prog_bar=True, logger=due, rank_zero_only=False)
-        pl_module.log("val/knn_initial", self._known(self.initial), logger=False, rank_zero_only=False)
+            self._show(trainer, self.latest)
+        # checkpoints ask for the last value in every epoch, those of a resumed run too; loggers have it once
+        pl_module.log("val/knn", self._known(self.latest), prog_bar=True, logger=False)
+        pl_module.log("val/knn_initial", self._known(self.initial), logger=False)
 
     def final(self, data: PictureData, epoch: int, prefix: str = "") -> list[Probe]:
         """Give the probes that judge the run at its end, ``<prefix>knn`` and ``<prefix>linear``; ``epoch`` as below."""
@@ -100,6 +100,10 @@ class FrozenFeatures(Callback):
     def probe(self, data: PictureData, epoch: int) -> KNNProbe:
         """Give the probe that measures ``val/knn``; ``epoch`` is how many pictures an epoch trains on."""
         return KNNProbe(data, _most(data, epoch, self.bank), self.k, self.temperature, self.features)
+
+    def _show(self, trainer: Trainer, value: float) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics({"val/knn": value, "epoch": trainer.current_epoch}, step=trainer.global_step)
 
     def _known(self, value: float | None) -> float:
         return float("nan") if value is None else value

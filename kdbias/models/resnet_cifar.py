@@ -51,7 +51,9 @@ class CifarResNet(nn.Module):
     """ResNet for 32×32 pictures: a 3×3 stem, one stage for each width, global average pooling, a linear layer.
 
     Parameter names are those of the CIFAR ResNets that are passed around (``conv1``, ``layer1``..., ``linear``); the
-    reading methods are timm's. With 0 classes it has no classifier. Source: He et al., CVPR 2016 (arXiv:1512.03385), section 4.2.
+    reading methods are timm's. With 0 classes it has no classifier.
+
+    Source: He et al., CVPR 2016 (arXiv:1512.03385), section 4.2.
     """
 
     def __init__(self, *, widths: Sequence[int], blocks: int, classes: int, channels: int, shortcut: Shortcut) -> None:

@@ -81,10 +81,10 @@ def test_measured_before_in_the_first_epoch_every_so_many_and_at_the_end(tiny_in
     callback = FrozenFeatures(every=3, pictures=20, k=3)
     module, data, trainer = train(tiny_info, tmp_path, [callback])
     values = logged(tmp_path)
-    assert sorted(values) == [0, 3, 11, 19]  # untrained, then after epochs 1, 3 and 5 of four steps
+    assert sorted(values) == [0, 4, 12, 20]  # untrained, then after epochs 1, 3 and 5 of four steps
     assert values[0] == callback.initial == trainer.callback_metrics["val/knn_initial"]
     after = callback.probe(data, 32)(module.student, data.batches("val", limit=20))
-    assert values[19] == after.scalars["knn"] == trainer.callback_metrics["val/knn"]
+    assert values[20] == after.scalars["knn"] == trainer.callback_metrics["val/knn"]
 
 
 def test_training_is_the_same_with_and_without(tiny_info, tmp_path):
@@ -117,7 +117,7 @@ def test_a_resumed_run_keeps_the_best_checkpoint_between_measurements(tiny_info,
     resumed = callbacks()
     train(tiny_info, tmp_path / "on", resumed, epochs=6, resume=tmp_path / "stop.ckpt")
     assert resumed[0].initial == first[0]
-    assert sorted(logged(tmp_path / "on")) == [15, 23]  # epoch 3 has no new value
+    assert sorted(logged(tmp_path / "on")) == [16, 24]  # epoch 3 has no new value
     assert resumed[1].best_model_score is not None
 
 

@@ -119,7 +119,7 @@ def test_simclr_lowers_its_loss_and_logs_the_signs(tmp_path):
 
 def test_dino_saves_the_average_which_follows_with_statistics_of_its_own(tmp_path):
     torch.manual_seed(0)
-    cnn = {"_target_": "kdbias.models.resnet_cifar.small_cnn", "widths": [4, 8], "classes": None}
+    cnn = {"_target_": "kdbias.models.resnet_cifar.small_cnn", "widths": [8, 16], "classes": None}
     data = make_data()
     spec = make_spec(data, METHODS["dino"], cnn)
     module = build(spec["module"], spec)
