@@ -94,7 +94,7 @@ MESSAGES: dict[str, Mistake] = {
             "loss.kl": {"_target_": "kdbias.losses.kl.KL"},
         },
         "loss.cka.axis",
-        ("needs at least 3, but layer6 of the student has 1: leave that layer out of layers",),
+        ("needs at least 3, but layer6 of the student has 1: leave it out of layers",),
     ),
     "a DIST token that no term trains": (
         {"loss.alpha": 0},

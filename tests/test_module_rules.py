@@ -65,9 +65,15 @@ def test_no_terms_are_a_mistake_only_where_they_are_summed() -> None:
     ]
 
 
-@pytest.mark.parametrize("method", ["simclr", "dino"])
 @pytest.mark.parametrize(
-    ("data", "expected"), [("cues", (0.5, 15.0, True)), ("cifar10", (0.1, 0.0, True)), ("mnist", (0.1, 15.0, False))]
+    ("method", "data", "expected"),
+    [
+        ("simclr", "cues", (0.5, 15.0, True)),
+        ("simclr", "cifar10", (0.1, 0.0, True)),
+        ("simclr", "mnist", (0.1, 15.0, False)),
+        ("dino", "cues", (0.5, 15.0, True)),
+        ("dino", "mnist", (0.1, 15.0, False)),
+    ],
 )
 def test_views_follow_the_data(method: str, data: str, expected: tuple[Any, ...]) -> None:
     views = composed(["experiment=teacher_ssl_vit", f"data={data}", f"ssl={method}"]).module.views
@@ -78,7 +84,7 @@ def test_the_smoke_trainer_has_the_views_of_its_data() -> None:
     assert composed(["experiment=teacher_ssl_resnet", "trainer=smoke"]).module.views.invert == 0.5
 
 
-@pytest.mark.parametrize("experiment", ["exp3_ssl", "cst_ssl", "exp3_ssl_resnet"])
+@pytest.mark.parametrize("experiment", ["cst_ssl", "exp3_ssl_resnet"])
 def test_its_teacher_is_trained_on_demand_without_labels(experiment: str) -> None:
     chosen = [f"experiment={experiment}", "data=cues", "data.train=5000", "teacher.epochs=3", "seed=1"]
     cfg = composed(chosen)

@@ -102,7 +102,8 @@ class Lines(ProgressBar):
 def line(epoch: int, epochs: int | None, metrics: Mapping[str, Tensor], validated: bool, seconds: float) -> str:
     """Give the text of one epoch (counted from 1): loss, its parts, accuracies, images/s, seconds.
 
-    ``train/<name>`` are means over the epoch; ``val/accuracy`` is shown where ``validated``.
+    ``train/<name>`` are means over the epoch; ``val/accuracy`` and ``val/knn`` are shown where
+    ``validated``.
     """
     apart = ("train/loss", "train/accuracy", "train/images_per_second", "train/seconds", "train/peak_memory")
     means = {name: float(value) for name, value in metrics.items() if name.startswith("train/")}
@@ -118,6 +119,8 @@ def line(epoch: int, epochs: int | None, metrics: Mapping[str, Tensor], validate
         texts.append(f"train accuracy {means['train/accuracy']:.3f}")
     if validated and "val/accuracy" in metrics:
         texts.append(f"val accuracy {float(metrics['val/accuracy']):.4f}")
+    if validated and "val/knn" in metrics:  # the last value, where not every epoch has one
+        texts.append(f"val k-NN {float(metrics['val/knn']):.4f}")
     if "train/images_per_second" in means:
         texts.append(f"{means['train/images_per_second']:.0f} images/s")
     return "  ".join([*texts, f"{seconds:.0f} s"])

@@ -11,8 +11,9 @@ from rich.table import Table
 def closing_table(result: Mapping[str, Any]) -> Table:
     """Give the table of what ``result.json`` holds; what a result does not have is left out.
 
-    Read are ``name``, ``test`` (``accuracy``), ``objective`` with ``objective_name``, ``best_epoch`` (from 0),
-    ``epochs``, ``seconds``, ``images_per_second``, ``parameters``, ``teacher`` and ``folder``.
+    Read are ``name``, ``test`` (``accuracy``, ``knn``, ``linear``), ``stopped``, ``objective`` with
+    ``objective_name``, ``best_epoch`` (from 0), ``epochs``, ``seconds``, ``images_per_second``, ``parameters``,
+    ``teacher`` and ``folder``.
     """
     table = Table(title=str(result.get("name", "")), show_header=False, title_justify="left")
     table.add_column(style="bold")
@@ -26,6 +27,11 @@ def _rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     if (accuracy := (result.get("test") or {}).get("accuracy")) is not None:
         rows.append(("test accuracy", f"{100 * accuracy:.2f} %"))
+    for key, label in (("knn", "test k-NN"), ("linear", "test linear probe")):
+        if (value := (result.get("test") or {}).get(key)) is not None:
+            rows.append((label, f"{100 * value:.2f} %"))
+    if result.get("stopped"):
+        rows.append(("stopped", str(result["stopped"])))
     if (objective := result.get("objective")) is not None:
         rows.append((f"best {result.get('objective_name', 'objective')}", f"{objective:.4f}"))
     if (epoch := result.get("best_epoch")) is not None:

@@ -120,7 +120,8 @@ class AccuracyMatched(Control):
             "accuracy": known[nearest],
             "gap": gap,
             "chosen": nearest,
-            "candidates": known,
+            "candidates": known,  # on the validation split, but for those given
+            "given": [name for name in known if self.graded.get(name, {}).get("accuracy") is not None],
         }
         return source(cfg)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kdbias.build import build
 from kdbias.controls.base import Control
 from kdbias.features import NetworkInfo
 from kdbias.losses.base import LossTerm
-from kdbias.plan import selected
+from kdbias.losses.ce import CE
+from kdbias.plan import Plan, selected
+from kdbias.problem import Problem
 
 NO_TEACHER = {"name": None, "model": None, "weights": None, "recipe": None, "epochs": None, "layers": "all"}
 
@@ -30,6 +32,11 @@ class NoTeacher(Control):
         super().__init__()
         self.label_smoothing = label_smoothing
 
+    def refusals(self, run: Plan) -> Iterator[Problem]:
+        """Refuse runs of which nothing would be left to learn."""
+        yield from super().refusals(run)
+        yield from unlabelled(run, self.kind)
+
     def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
         """Give the config of the run without its teacher."""
         terms = dict(selected(tree["loss"]))
@@ -43,6 +50,16 @@ def label_terms(terms: Mapping[str, Any], student: NetworkInfo, label_smoothing:
     own = {name: dict(spec) for name, spec in terms.items() if not _term(spec).needs - {"hard_target"}}
     ce = {"_target_": "kdbias.losses.ce.CE", "label_smoothing": label_smoothing, **own.pop("ce", {})}
     return {"ce": {**ce, "weight": 1.0, "dist": student.has_dist}, **own}
+
+
+def unlabelled(run: Plan, kind: str) -> Iterator[Problem]:
+    """Refuse runs without a term that trains the classifier: their pictures have no labels to learn instead."""
+    if run.has_teacher and run.terms and not any(isinstance(t, CE) or "logits" in t.needs for t in run.terms.values()):
+        yield Problem(
+            "control",
+            f"{kind} learns from the labels alone, and here no term trains the classifier: compare with the student at "
+            "its initialisation, or with control=random",
+        )
 
 
 def _term(spec: Mapping[str, Any]) -> LossTerm:

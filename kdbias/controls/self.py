@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from kdbias.controls.base import Control, Source, missing_file
 from kdbias.controls.measure import accuracy
-from kdbias.controls.none import NO_TEACHER, label_terms
+from kdbias.controls.none import NO_TEACHER, label_terms, unlabelled
 from kdbias.data.base import PictureData
 from kdbias.features import NetworkInfo
 from kdbias.ondemand import Recipe, child_trainer, override, recipe_of, trained
@@ -22,7 +22,7 @@ from kdbias.problem import Problem
 from kdbias.spec import plain
 from kdbias.teachers import Teacher
 
-OWN = r"[+~]*(control|teacher|loss|seed|resume|hydra|sweep|trainer=|trainer\.num_nodes)\b"
+OWN = r"[+~]*(control|teacher|loss|seed|resume|hydra|trainer=|trainer\.num_nodes)\b"
 
 
 class Self(Control):
@@ -47,8 +47,9 @@ class Self(Control):
         self.weights, self.offset, self.label_smoothing = weights, offset, label_smoothing
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
-        """Refuse weights that are not there."""
+        """Refuse runs without labels, which a copy could not learn, and weights that are not there."""
         yield from super().refusals(run)
+        yield from unlabelled(run, self.kind)
         yield from missing_file("control.weights", self.weights)
 
     def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
@@ -80,7 +81,13 @@ def copy_recipe(cfg: DictConfig, loss: Mapping[str, Any], seed: int, config_name
     What the terms and the teacher were set to is left out of it, so that runs that differ in these share one copy.
     """
     overrides = [o for o in cfg.chosen.overrides if not re.match(OWN, o)]
-    overrides += [f"trainer={child_trainer(cfg)}", "teacher=none", f"loss=[{','.join(loss)}]", f"seed={seed}"]
+    overrides += [
+        f"trainer={child_trainer(cfg)}",
+        "~control",
+        "teacher=none",
+        f"loss=[{','.join(loss)}]",
+        f"seed={seed}",
+    ]
     composed = compose(config_name, overrides)
     for group, wanted in (("loss", loss), ("teacher", NO_TEACHER)):
         present = plain(composed[group])

@@ -83,7 +83,10 @@ class SelfSupervised(StudentModule):
 
     def chosen(self, features: Features) -> Tensor:
         """Give the features ``(B, D)`` that are compared."""
-        return features.pooled if self.read == "pooled" else features.tokens[-1].mean(1)
+        if self.read == "pooled":
+            return features.pooled
+        # DDP stops at a parameter without gradient, as those of the norm behind the last layer would be
+        return features.tokens[-1].mean(1) + 0.0 * features.pooled.sum()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Give the loss on two views of one batch."""

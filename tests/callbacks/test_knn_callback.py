@@ -13,6 +13,8 @@ from kdbias.build import build
 from kdbias.callbacks.averaging import EMA
 from kdbias.callbacks.checkpoint import best
 from kdbias.callbacks.knn import FrozenFeatures
+from kdbias.callbacks.progress import line
+from kdbias.callbacks.summary import closing_table
 from kdbias.data.augment import Augment
 from kdbias.data.base import PictureData
 from kdbias.models.deit import vit
@@ -119,6 +121,13 @@ def test_a_resumed_run_keeps_the_best_checkpoint_between_measurements(tiny_info,
     assert resumed[0].initial == first[0]
     assert sorted(logged(tmp_path / "on")) == [16, 24]  # epoch 3 has no new value
     assert resumed[1].best_model_score is not None
+
+
+def test_a_terminal_shows_it():
+    metrics = {"train/loss": torch.tensor(2.0), "val/knn": torch.tensor(0.25)}
+    assert "val k-NN 0.2500" in line(1, 2, metrics, True, 1.0)
+    rows = closing_table({"test": {"knn": 0.5, "linear": 0.625}, "stopped": "collapsed"})
+    assert list(rows.columns[1].cells) == ["50.00 %", "62.50 %", "collapsed"]
 
 
 def test_the_bank_is_no_larger_than_an_epoch(tiny_info):

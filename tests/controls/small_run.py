@@ -10,12 +10,11 @@ import torch
 from config_base import composed
 from omegaconf import DictConfig, OmegaConf, open_dict
 from safetensors.torch import save_file
-from timm.models.vision_transformer import VisionTransformer
 
 from kdbias.batch import DataInfo
 from kdbias.build import build
-from kdbias.features import Extractor
-from kdbias.plan import describe_network
+from kdbias.features import NetworkInfo
+from kdbias.plan import describe_network, selected
 from kdbias.run import build_data
 from kdbias.spec import plain
 
@@ -24,39 +23,30 @@ CONTROLS = sorted(path.stem for path in (CONF / "control").glob("*.yaml"))
 LOOKS = [0, 2]  # in place of named layers
 VIT = {"_target_": "kdbias.models.deit.vit", "width": 8, "depth": 3, "heads": 2, "patch": 16, "mlp_ratio": 1.0}
 CNN = {"_target_": "kdbias.models.resnet_cifar.small_cnn", "widths": [4, 4, 8]}
-HEADLESS = {
-    "vit": {"_target_": "kdbias.models.deit.headless"},
-    "cnn": {"_target_": "kdbias.models.timm_network.timm_network", "name": "convnextv2_atto", "classes": None},
-}
-SMALL = ["trainer=smoke", "data.train=120", "data.val=40", "data.test=20", "batch_size=40", "callback=[]", "logger=[]"]
+SMALL = ["trainer=smoke", "data.train=120", "data.val=40", "data.test=20", "batch_size=40", "logger=[]"]
 
 
-def headless(data, *, layers="all") -> Extractor:
-    """A vision transformer without classifier, in place of a self-supervised one."""
-    network = VisionTransformer(img_size=32, patch_size=16, embed_dim=8, depth=3, num_heads=2, num_classes=0)
-    return Extractor(network, mean=data.mean, std=data.std, size=32, layers=layers)
-
-
-def distils(experiment: str) -> bool:
-    """Whether an experiment names a teacher."""
+def group(experiment: str, name: str) -> str:
+    """What an experiment chooses of a group; empty where it chooses nothing."""
     defaults = OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml").defaults
-    return any(str(entry.get("override /teacher", "none")) != "none" for entry in defaults)
+    return next((str(entry[f"override /{name}"]) for entry in defaults if f"override /{name}" in entry), "")
 
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-DISTILLING = [name for name in EXPERIMENTS if distils(name)]
+DISTILLING = [name for name in EXPERIMENTS if group(name, "teacher") not in ("", "none")]
 
 
 @cache
 def _experiment(name: str) -> DictConfig:
     """The experiment with networks of the same kinds."""
-    cfg = composed([f"experiment={name}", *SMALL])
-    info = build_data(cfg).info
+    judge = "knn" if "knn" in group(name, "callback") else ""
+    cfg = composed([f"experiment={name}", *SMALL, f"callback=[{judge}]"])
     with open_dict(cfg):
-        cfg.model = _small(plain(cfg.model), info)
+        layers = "all" if cfg.model.layers == "all" else LOOKS
+        cfg.model = _small(plain(cfg.model), build_data(cfg).info) | {"layers": layers}
         if cfg.teacher.name is not None:
-            cfg.teacher.model = _small(plain(cfg.teacher.model), info)
-            cfg.teacher.layers = cfg.teacher.model.layers
+            cfg.teacher.model = _small(plain(cfg.teacher.model), build_data(cfg).info)
+            cfg.teacher.layers = "all"
     return cfg
 
 
@@ -67,15 +57,21 @@ def control_node(name: str) -> dict[str, Any]:
     return plain(composed([f"control={name}", *value]).control)
 
 
-def small_run(experiment: str, control: str, folder: Path) -> DictConfig:
-    """The experiment under the control, with small networks whose weights are there."""
+def small_run(experiment: str, control: str) -> DictConfig:
+    """The experiment under the control, with small networks; their weights are not there yet."""
     cfg = copy.deepcopy(_experiment(experiment))
+    with open_dict(cfg):
+        cfg.control = control_node(control)
+    return cfg
+
+
+def with_weights(cfg: DictConfig, folder: Path) -> DictConfig:
+    """The run with a folder of its own, and with weights of the networks that would be trained first."""
     info = build_data(cfg).info
+    control = cfg.control._target_.split(".")[2]
     with open_dict(cfg):
         cfg.paths.run = str(folder / "run")
-        cfg.control = control_node(control)
-        if cfg.teacher.name is not None:
-            cfg.teacher.weights = history(plain(cfg.teacher.model), info, folder / "teacher")
+        cfg.teacher.weights = history(plain(cfg.teacher.model), info, folder / "teacher")
         if control == "self":
             cfg.control.weights = saved(plain(cfg.model), info, folder)
         if control == "same_family":
@@ -85,22 +81,26 @@ def small_run(experiment: str, control: str, folder: Path) -> DictConfig:
 
 def is_vit(model: DictConfig) -> bool:
     """Whether a small network is a vision transformer."""
-    return model._target_ in (VIT["_target_"], HEADLESS["vit"]["_target_"])
+    return model._target_ == VIT["_target_"]
 
 
 def kind(cfg: DictConfig) -> str:
-    """What a control goes by: runs of one kind differ in names, recipes and the settings of their terms alone."""
-    module = cfg.module._target_ if cfg.get("module") else None
-    seen = [plain(cfg.model), plain(cfg.teacher.model), sorted(cfg.loss), cfg.augment.mix_probability, cfg.augment.view]
-    return json.dumps([*seen, module, cfg.control._target_])
+    """What a control goes by: runs of one kind have the same networks, needs, labels and mixing under one control."""
+    terms = dict(selected(plain(cfg.loss)))
+    needs = sorted(set().union(*(build(spec).needs for spec in terms.values())))
+    seen = [plain(cfg.model), plain(cfg.teacher.model), needs, "ce" in terms, cfg.augment.mix_probability]
+    return json.dumps([*seen, cfg.augment.view, cfg.objective, cfg.module._target_, cfg.control._target_])
+
+
+@cache
+def _described(spec: str, info: DataInfo) -> NetworkInfo:
+    return describe_network(json.loads(spec), info).info
 
 
 def _small(spec: dict[str, Any], info: DataInfo) -> dict[str, Any]:
-    found = describe_network(spec, info).info
-    layers = {"layers": "all" if spec.get("layers", "all") == "all" else LOOKS}
-    if found.classes is None:
-        return HEADLESS[found.family] | layers
-    return (VIT | {"distilled": found.has_dist} if found.family == "vit" else CNN) | layers
+    found = _described(json.dumps(spec), info)
+    same = VIT | {"distilled": found.has_dist} if found.family == "vit" else CNN
+    return same | {"layers": "all", "classes": "data" if found.classes else None}
 
 
 def saved(spec: dict[str, Any], info: DataInfo, folder: Path) -> str:

@@ -1,11 +1,14 @@
 """Teachers of a given accuracy, of a family, and without training."""
 
+import copy
+from functools import cache
+
 import pytest
 import torch
 from config_base import composed
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf, open_dict
-from small_run import CNN, history, saved
+from omegaconf import DictConfig, OmegaConf, open_dict
+from small_run import CNN, control_node, history, saved
 
 from kdbias.build import build
 from kdbias.config import check
@@ -22,12 +25,17 @@ SMALL = ["experiment=exp1_kl", "data=cues", "data.train=200", "data.val=60", "da
 RESNET = {"_target_": "kdbias.models.resnet_cifar.resnet56"}
 
 
-@pytest.fixture
-def cfg():
+@cache
+def small() -> DictConfig:
     found = composed([*SMALL, "model=vit", "model.depth=1", "teacher=small_cnn", "trainer=cpu"])
     with open_dict(found):
         found.teacher.model = {**CNN, "layers": "all"}
     return found
+
+
+@pytest.fixture
+def cfg():
+    return copy.deepcopy(small())
 
 
 @pytest.fixture
@@ -87,6 +95,7 @@ def test_the_nearest_graded_teacher_by_given_and_measured_accuracies(cfg, data, 
     right = [teacher(b.image).logits.argmax(1) == b.target for b in data.batches("val")]
     assert report["accuracy"] == pytest.approx(float(torch.cat(right).float().mean()))
     assert report["candidates"]["resnet56"] == 0.93
+    assert report["given"] == ["resnet56", "resnet32"]
 
 
 def test_the_training_that_keeps_checkpoints_is_another_one(cfg, tmp_path):
@@ -168,12 +177,10 @@ def test_a_control_makes_another_run(cfg):
     keys = {spec_hash(cfg)}
     for control in ("none", "random", "shuffled"):
         with open_dict(cfg):
-            cfg.control = plain(composed([f"control={control}"]).control)
+            cfg.control = control_node(control)
         keys.add(spec_hash(cfg))
     assert len(keys) == 4
-    with open_dict(cfg):
-        cfg.control = None
-    assert "control" not in composed(SMALL)
+    assert "control" not in small()
 
 
 def test_weights_of_a_control_count_by_their_content(cfg, data, tmp_path):

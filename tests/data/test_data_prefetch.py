@@ -1,4 +1,5 @@
 import _thread
+import signal
 import threading
 
 import lightning
@@ -8,6 +9,14 @@ from loading import AUGMENTS, assert_same, epoch_of, resident, side_threads
 
 from kdbias.batch import Batch
 from kdbias.data.prefetch import ahead, side_thread
+
+
+@pytest.fixture(autouse=True)
+def interruptible():
+    """A shell's background ignores SIGINT, and hands that on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def make(job):

@@ -3,6 +3,7 @@
 import json
 import math
 from datetime import timedelta
+from multiprocessing import set_forkserver_preload
 from pathlib import Path
 
 import lightning as L
@@ -44,9 +45,12 @@ SMALL = [
 ]  # fmt: skip
 
 
+SOURCE = cues(train=96, val=32, test=32)
+
+
 def make_data() -> PictureData:
     augment = Augment(crop=0, flip=False, erasing=0, mixup=0, cutmix=0)
-    return PictureData(cues(train=96, val=32, test=32), augment, batch_size=16, eval_batch_size=32, seed=0)
+    return PictureData(SOURCE, augment, batch_size=16, eval_batch_size=32, seed=0)
 
 
 def make_spec(data: PictureData, module: dict, model: dict = VIT) -> dict:
@@ -142,7 +146,7 @@ def test_dino_saves_the_average_which_follows_with_statistics_of_its_own(tmp_pat
 
 def test_the_last_layer_of_dino_waits(tmp_path):
     data = make_data()
-    spec = make_spec(data, {**METHODS["dino"], "freeze_last": 0.6})
+    spec = make_spec(data, {**METHODS["dino"], "freeze_last": 0.4})
     torch.manual_seed(0)
     module = build(spec["module"], spec)
     seen = []
@@ -157,7 +161,7 @@ def test_the_last_layer_of_dino_waits(tmp_path):
     )  # fmt: skip
     trainer.fit(module, datamodule=data)
     still = [torch.equal(value, seen[0][1]) for _, value in seen]
-    assert still == [True, True, True, True, False, False]  # steps begin at 0, 1/6 ... 5/6; decay does not act either
+    assert still == [True, True, False, False]  # steps begin at 0, 1/4, 1/2, 3/4; decay does not act either
 
 
 def test_the_average_moves_by_its_share():
@@ -210,7 +214,8 @@ def one_rank(rank: int, folder: str) -> None:
 
 
 def test_two_processes_with_half_the_batch_give_the_gradients_of_one(tmp_path):
-    mp.spawn(one_rank, args=(str(tmp_path),), nprocs=2)
+    set_forkserver_preload(["kdbias.modules.ssl_dino", "config_base"])  # one import for both
+    mp.start_processes(one_rank, (str(tmp_path),), nprocs=2, start_method="forkserver")
     for name in METHODS:
         one = gradients(name, 0, 1)
         assert max(float(g.abs().max()) for g in one.values()) > 1e-3
