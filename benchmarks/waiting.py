@@ -1,11 +1,12 @@
 """What a training step waits for its data: batches from the loader against one batch that lies in memory.
 
     python benchmarks/waiting.py
-    python benchmarks/waiting.py --network vit_tiny --batch 128 --steps 4 --rounds 5
+    python benchmarks/waiting.py --network vit_tiny --batch 128 --steps 30
 
 The same network is trained by CE and fused AdamW on a fixed batch, on batches that the loader makes in a side thread
-(augment=default without mixing), and on batches that it makes in between. The ways take turns; seconds a step are over
-all but the first step of a round, and ratios are medians over rounds. Prints one JSON line.
+(augment=default without mixing), and on batches that it makes in between. The ways take turns step by step, in an order
+that goes round; a ratio is that of the median steps, with a 95 % interval from resampling the turns. Prints one JSON
+line.
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import statistics
+import os
 import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from kdbias.batch import Batch, DataInfo
 from kdbias.build import build
 from kdbias.callbacks.result import environment
+from kdbias.cli import ALLOCATOR
 from kdbias.data.augment import Augment
 from kdbias.data.resident import ResidentLoader
 from kdbias.modules.optim import adamw, param_groups
@@ -35,6 +39,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "small_vit": {"_target_": "kdbias.models.deit.vit", "width": 64, "depth": 6, "heads": 2},
     "small_cnn": {"_target_": "kdbias.models.resnet_cifar.small_cnn"},
 }
+VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", *ALLOCATOR)
 WAYS = ("fixed", "side thread", "in between")
 
 
@@ -63,18 +68,15 @@ class Training:
             "in between": itertools.chain.from_iterable(itertools.repeat(loader(False))),
         }
 
-    def seconds(self, way: str, steps: int) -> float:
-        """Seconds a step over ``steps`` steps after a first one."""
-        began = 0.0
-        for step in range(steps + 1):
-            if step == 1:
-                began = self._now()
-            batch = next(self.batches[way])
-            loss = F.cross_entropy(self.network(batch.image).logits, batch.target)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
-        return (self._now() - began) / steps
+    def seconds(self, way: str) -> float:
+        """Seconds of one step, the wait for its batch included."""
+        began = self._now()
+        batch = next(self.batches[way])
+        loss = F.cross_entropy(self.network(batch.image).logits, batch.target)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return self._now() - began
 
     def _now(self) -> float:
         if torch.cuda.is_available():
@@ -86,30 +88,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=sorted(NETWORKS), default="vit_tiny")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=30, help="of each way, after two that do not count")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     args = parser.parse_args()
     training = Training(args)
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    for _ in range(args.rounds):
-        for way in WAYS:
-            seconds[way].append(training.seconds(way, args.steps))
-            print(way, round(seconds[way][-1], 4), file=sys.stderr, flush=True)
-    ratios = {
-        way: [round(mine / fixed, 3) for mine, fixed in zip(seconds[way], seconds["fixed"], strict=True)]
-        for way in WAYS[1:]
-    }
+    turns: list[list[float]] = []
+    for turn in range(args.steps + 2):
+        order = [WAYS[(turn + place) % len(WAYS)] for place in range(len(WAYS))]
+        took = {way: training.seconds(way) for way in order}
+        turns.append([took[way] for way in WAYS])
+        print(turn, {way: round(took[way], 4) for way in WAYS}, file=sys.stderr, flush=True)
+    seconds = np.array(turns[2:])
     result = {
         "benchmark": "waiting",
         "network": args.network,
         "batch": args.batch,
-        "seconds_per_step": {way: round(statistics.median(values), 4) for way, values in seconds.items()},
-        "ratio_to_fixed": {way: round(statistics.median(values), 3) for way, values in ratios.items()},
-        "ratios": ratios,
+        "steps": args.steps,
+        "seconds_per_step": dict(zip(WAYS, np.median(seconds, 0).round(4).tolist(), strict=True)),
+        "ratio_to_fixed": {way: ratio(seconds[:, i], seconds[:, 0]) for i, way in enumerate(WAYS) if i},
+        "variables": {
+            key: os.environ[key] for key in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", *ALLOCATOR) if key in os.environ
+        },
         "environment": environment(),
     }
     print(json.dumps(result))
+
+
+def ratio(mine: NDArray[np.float64], fixed: NDArray[np.float64]) -> list[float]:
+    """Give the ratio of medians, and the ends of its interval."""
+    rows = np.random.default_rng(0).integers(len(fixed), size=(2000, len(fixed)))
+    draws = np.median(mine[rows], 1) / np.median(fixed[rows], 1)
+    found = [np.median(mine) / np.median(fixed), *np.quantile(draws, (0.025, 0.975))]
+    return [round(float(value), 3) for value in found]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.models import get_pretrained_cfg
 
 from kdbias.build import build, target
 from kdbias.callbacks.averaging import Averaging
@@ -94,6 +95,8 @@ def _lack(run: Plan, teacher: Extractor, need: str) -> str:
     info, name = teacher.info, run.tree["teacher"]["name"]
     if need in ("logits", "dense") and info.classes is None:
         return f"{name} has no classifier: choose one that has"
+    if need in ("logits", "dense") and _untrained_classifier(run):
+        return f"{name} has a fresh classifier that nothing trains: choose timm_trained, or give teacher.weights=PATH"
     if need in ("logits", "dense") and run.data is not None and info.classes != run.data.classes:
         return f"{name} has {info.classes} classes and the data {run.data.classes}: choose one for this data"
     if need == "dense" and info.layers[-1].grid == (1, 1):
@@ -101,6 +104,18 @@ def _lack(run: Plan, teacher: Extractor, need: str) -> str:
     if need == "qkv" and info.family != "vit":
         return f"{name} has no attention: choose a vision transformer"
     return ""
+
+
+def _untrained_classifier(run: Plan) -> bool:
+    """Whether the teacher is used as timm gives it, but with a classifier for the data's classes."""
+    teacher = run.tree["teacher"]
+    model = teacher.get("model") or {}
+    used = teacher.get("weights") is None and teacher.get("recipe") is None and model.get("classes") == "data"
+    if not used or run.data is None or (run.control is not None and run.control.own_weights):
+        return False
+    known = get_pretrained_cfg(str(model.get("name"))) if model.get("pretrained") else None
+    own = known is not None and model.get("weights") is None and known.num_classes == run.data.classes
+    return not own and bool(model.get("pretrained") or model.get("weights"))
 
 
 def _terms(run: Plan) -> Iterator[Problem]:

@@ -50,7 +50,8 @@ def require_valid(cfg: DictConfig) -> None:
 def check(cfg: DictConfig) -> list[str]:
     """Give all problems of a composed config (that of ``train.py``), each as ``key: what is wrong and what to do``.
 
-    Networks are described without weights; nothing is downloaded, and no file but a named weights file is looked for.
+    Networks are described without weights; nothing is downloaded, and no file is looked for but
+    named weights files and, for data=image_folder, the names of the pictures.
     """
     problems: list[Problem] = []
     tree = _read_mapping(cfg, "", problems)

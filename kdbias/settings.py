@@ -152,17 +152,21 @@ def _mirrored(run: Plan) -> Iterator[Problem]:
 
 
 def _fits(run: Plan) -> Iterator[Problem]:
-    """Pictures that the memory of the device that trains cannot hold."""
+    """Pictures that the memory of the device that trains cannot hold; on a CPU, every process holds its own."""
     if run.data is None or (run.tree.get("loader") or {}).get("_target_") != "kdbias.data.resident.Resident":
         return
-    pictures = run.data.train * run.data.channels * run.data.size**2
-    cpu = (run.tree.get("trainer") or {}).get("accelerator") == "cpu" or not torch.cuda.device_count()
+    trainer, val = run.tree.get("trainer") or {}, (run.tree.get("data") or {}).get("val")
+    count = run.data.train + (val if _positive(val) else 0)
+    cpu = trainer.get("accelerator") == "cpu" or not torch.cuda.device_count()
+    processes = trainer.get("devices") if cpu and _positive(trainer.get("devices")) else 1
+    taken = count * run.data.channels * run.data.size**2 * processes
     place = "main memory" if cpu else "the GPU's memory"
-    if pictures > _memory(cpu) / 2:
+    if taken > _memory(cpu) / 2:
+        times = f" in {processes} processes" if processes > 1 else ""
         yield Problem(
             "loader",
-            f"the training pictures take {pictures / GIB:.1f} GiB, more than half of {place}: use loader=workers, or "
-            "keep fewer or smaller ones (data.limit, data.size)",
+            f"the training and validation pictures take {taken / GIB:.1f} GiB{times}, more than half of {place}: use "
+            "loader=workers, or keep fewer or smaller ones (data.limit, data.size)",
         )
 
 

@@ -20,6 +20,8 @@ def builders(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 DINO = {"_target_": "kdbias.models.timm_network.timm_network", "name": "vit_small_patch14_dinov2", "classes": None}
+FRESH = {"_target_": "kdbias.models.timm_network.timm_network", "name": "resnet10t", "pretrained": True, "size": 32}
+FRESH |= {"classes": "data"}
 LOGITLESS = {"_target_": "kdbias.models.deit.headless"}
 TINY_CNN = "kdbias.models.resnet_cifar.small_cnn"
 TOKEN, CKA = "kdbias.losses.token.Token", "kdbias.losses.cka.CKA"
@@ -117,6 +119,11 @@ MESSAGES: dict[str, Mistake] = {
         ("among 4 processes",),
     ),
     "a batch larger than the data": ({"batch_size": 600}, "batch_size", ("at most the 500 training pictures",)),
+    "a teacher whose classifier nothing trained": (
+        {"teacher.model": FRESH, "teacher.recipe": None},
+        "loss.kl",
+        ("needs the teacher's logits", "small has a fresh classifier that nothing trains: choose timm_trained, or give"),
+    ),
     "a layer of the student that does not exist": (
         {"model.layers": [0, 9]},
         "model.layers",

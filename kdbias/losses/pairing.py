@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -85,11 +86,11 @@ def _position(info: NetworkInfo, wanted: int | str, key: str) -> int:
 
 
 def _read_whole(info: NetworkInfo) -> bool:
-    """Whether positions are the layers' own numbers: depths rise evenly to 1, and names that count agree."""
+    """Whether positions are the layers' own numbers: depths rise evenly to 1, and names that count do so from 0 or 1."""
     count = len(info.layers)
     even = all(abs(layer.depth * count - (i + 1)) < 1e-6 for i, layer in enumerate(info.layers))
-    ends = [layer.name.rpartition(".")[2] for layer in info.layers if "." in layer.name]
-    return even and all(not end.isdigit() or int(end) == i for i, end in enumerate(ends))
+    numbers = [re.search(r"\d+$", layer.name) for layer in info.layers]
+    return even and all(found is None or int(found[0]) in (i, i + 1) for i, found in enumerate(numbers))
 
 
 def _nearest(info: NetworkInfo, positions: Sequence[int], layer: Layer) -> int:

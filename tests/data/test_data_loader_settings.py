@@ -36,12 +36,14 @@ def test_a_mistake_is_named_once(changes, key, parts):
 
 
 def test_pictures_that_do_not_fit_into_memory_are_sent_to_workers(monkeypatch):
-    needed = 500 * 3 * 32 * 32
+    needed = 600 * 3 * 32 * 32  # 500 to train on and 100 to validate
     monkeypatch.setattr(settings, "_memory", lambda cpu: 2 * needed - 1)
     assert_named_once({"loader": RESIDENT}, "loader", ("more than half of main memory: use loader=workers",))
     assert check(config({"loader": WORKERS})) == []
     monkeypatch.setattr(settings, "_memory", lambda cpu: 2 * needed)
     assert check(config({"loader": RESIDENT})) == []
+    changes = {"loader": RESIDENT, "trainer.devices": 2}  # each process holds its own
+    assert_named_once(changes, "loader", ("in 2 processes, more than half of main memory",))
 
 
 def test_memory_is_counted_in_bytes():

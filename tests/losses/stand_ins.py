@@ -65,13 +65,18 @@ class Pair:
         return Batch(image, target, torch.arange(size), image)
 
 
-def make_pair(info: DataInfo, has_dist: bool = False, family: Literal["vit", "cnn"] = "vit") -> Pair:
+Family = Literal["vit", "cnn"]
+
+
+def make_pair(
+    info: DataInfo, has_dist: bool = False, family: Family = "vit", teacher_family: Family | None = None
+) -> Pair:
     """Make a student, with or without a DIST token, and a teacher of another width and grid.
 
-    CNNs have no CLS token and no attention.
+    CNNs have no CLS token and no attention. The teacher is of the student's family unless one is named.
     """
     torch.manual_seed(1)
-    cls = int(family == "vit")
-    student = StandIn(24, (4, 4), prefix=cls + has_dist, has_dist=has_dist, family=family)
-    teacher = StandIn(40, (8, 8), prefix=cls, has_dist=False, family=family)
+    taught_by = teacher_family or family
+    student = StandIn(24, (4, 4), prefix=int(family == "vit") + has_dist, has_dist=has_dist, family=family)
+    teacher = StandIn(40, (8, 8), prefix=int(taught_by == "vit"), has_dist=False, family=taught_by)
     return Pair(student, teacher.requires_grad_(True), info)

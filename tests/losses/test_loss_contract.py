@@ -45,10 +45,18 @@ def term_of(name: str) -> LossTerm:
 PER_SAMPLE = [name for name in NAMES if not hasattr(term_of(name), "gather")]
 
 
-@pytest.fixture(params=[("vit", False), ("vit", True), ("cnn", False)], ids=["cls", "dist", "cnn"])
+PAIRS = {
+    "cls": (False, "vit", "vit"),
+    "dist": (True, "vit", "vit"),
+    "cnn": (False, "cnn", "cnn"),
+    "cnn teaches vit": (True, "vit", "cnn"),
+    "vit teaches cnn": (False, "cnn", "vit"),
+}
+
+
+@pytest.fixture(params=PAIRS.values(), ids=PAIRS.keys())
 def two(request, pair):
-    family, has_dist = request.param
-    return pair(has_dist, family)
+    return pair(*request.param)
 
 
 def ready(name: str, two) -> LossTerm:

@@ -66,6 +66,8 @@ def test_by_index():
         (VIT, [], "name at least one layer"),
         (DINO, [3], "layers: 3 is ambiguous where a network is not read whole: give names, of blocks.3, blocks.6"),
         (network("blocks.{0}", 12, (5, 11)), [1], "layers: 1 is ambiguous"),
+        (network("layer{1}", 4, (1, 3)), [1], "layers: 1 is ambiguous"),
+        (network("layer{1}", 4, (3,)), [0], "layers: 0 is ambiguous"),
     ],
 )
 def test_layers_that_cannot_be_meant(student, layers, message):

@@ -1,0 +1,206 @@
+"""Which losses carry a teacher's preference for shape, and how much of it; which controls leave it behind.
+
+    python benchmarks/preference.py --out FOLDER
+    python benchmarks/preference.py --out FOLDER --students cnn --seeds 0 1 2 --methods kl token random
+
+A teacher that goes by shape (a CNN trained where only shape tells the class) teaches a student on pictures in which
+shape and texture are right equally often, by each loss of the package and under each control. The index is
+(student - control) / (teacher - control) of the cue-conflict shape share, over seeds: 0 is the student without teacher,
+1 the teacher. Every run is a ``train.py`` of its own under ``FOLDER/runs``; what is done is not done again, so that the
+command can be killed and repeated. Writes ``FOLDER/preference-<student>.{md,csv}`` and prints one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra import initialize_config_dir
+
+from kdbias import cli, lanes, runs
+from kdbias.build import build
+from kdbias.callbacks.result import environment
+from kdbias.checkpoint import load_student
+from kdbias.lanes import Run, planned
+from kdbias.launch import quoted
+from kdbias.places import conf_dir
+from kdbias.probes.base import Result
+from kdbias.probes.cues import CueProbe
+from kdbias.report.board import board
+from kdbias.report.table import Column, Table, percent
+from kdbias.stats import Estimate, bootstrap_mean, difference, transfer_index
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMON = ["trainer=cpu", "trainer.precision=32-true", "callback=[checkpoint]", "logger=[csv]"]
+PICTURES = ["data=cues", "data.preset=demo", "data.val=500", "data.test=4000", "augment=light", "augment.crop=2"]
+LABELS = "loss.ce.label_smoothing=0"
+ALONE = ["loss=[kl]", "loss.alpha=1.0", "loss.kl.temperature=1.0"]
+
+METHODS: dict[str, list[str]] = {
+    "kl_alone": ALONE,
+    "kl": ["loss=[ce,kl]"],
+    "hard_kl": ["loss=[ce,hard_kl]"],
+    "dkd": ["loss=[ce,dkd]"],
+    "dist": ["loss=[ce,dist]"],
+    "ofa": ["loss=[ce,ofa]"],
+    "rsd": ["loss=[ce,rsd]"],
+    "token": ["loss=[ce,token]"],
+    "cka": ["loss=[ce,cka]"],
+    "relation": ["loss=[ce,relation]"],
+    "gram": ["loss=[ce,gram]"],
+    "locality": ["loss=[ce,locality]"],
+    "exp3": ["loss=[ce,token,cka,relation]"],
+    "self": [*ALONE, "control=self"],
+    "random": [*ALONE, "control=random"],
+    "label_smoothing": [*ALONE, "control=label_smoothing"],
+    "shuffled": [*ALONE, "control=shuffled"],
+}
+"""What each row trains with; the last four are kl alone under a control."""
+
+STUDENTS: dict[str, list[str]] = {
+    "cnn": ["model=small_cnn", "optim.optimizer.lr=5e-3"],
+    "vit": ["model=vit", "model.layers=[1,3,5]", "optim.optimizer.lr=1.5e-3", "optim.optimizer.betas=[0.9,0.98]"],
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all runs share: pictures to train on, epochs of each student, and of the teacher."""
+
+    pictures: int
+    epochs: dict[str, int]
+    teacher_pictures: int
+    teacher_epochs: int
+
+
+class Planner:
+    """Composes the runs of the table; inside ``initialize_config_dir``."""
+
+    def __init__(self, folder: Path, setting: Setting) -> None:
+        self.folder, self.setting = folder, setting
+        self.paths = [f"paths.runs={quoted(str(folder))}"]
+
+    def teacher(self, shape: float, texture: float, name: str) -> Run:
+        """Give the run of a teacher with the given reliabilities of shape and texture in training."""
+        data = [f"data.shape_reliability={shape}", f"data.texture_reliability={texture}", "data.seed=1000", "seed=1000"]
+        size = [f"data.train={self.setting.teacher_pictures}", f"epochs={self.setting.teacher_epochs}", "batch_size=64"]
+        overrides = [*PICTURES, *data, *size, *COMMON, *STUDENTS["cnn"], LABELS, *self.paths]
+        return planned(name, overrides, self.folder / "runs")[0]
+
+    def control(self, student: str, seed: int) -> Run:
+        """Give the run of a student without teacher."""
+        return self._student(f"{student}-control", student, seed, ["loss=[ce]"])
+
+    def student(self, student: str, method: str, seed: int, teacher: Run, copy: Run) -> Run:
+        """Give the run of a student by a method; ``copy`` is the student without teacher that teaches in ``self``."""
+        extra = ["teacher=demo_shape", f"teacher.weights={quoted(str(teacher.folder / runs.BEST))}", *METHODS[method]]
+        if "control=self" in extra:
+            extra.append(f"control.weights={quoted(str(copy.folder / runs.BEST))}")
+        return self._student(f"{student}-{method}", student, seed, extra)
+
+    def _student(self, label: str, student: str, seed: int, extra: list[str]) -> Run:
+        size = [f"data.train={self.setting.pictures}", f"epochs={self.setting.epochs[student]}", "batch_size=64"]
+        if "loss=[kl]" not in extra:
+            extra = [*extra, LABELS]
+        overrides = [f"seed={seed}", *PICTURES, *size, *COMMON, *STUDENTS[student], *extra, *self.paths]
+        return planned(f"{label}-{seed}", overrides, self.folder / "runs")[0]
+
+
+def measured(run: Run, pictures: int) -> dict[str, float]:
+    """Give test accuracy and the cue probe's scalars of a run, probed once."""
+    folder = run.folder / "probes"
+    if not (folder / "cues.json").is_file():
+        source = build({"_target_": "kdbias.data.cues.cues", "preset": "demo", "seed": 99})
+        CueProbe(source, pictures=pictures)(load_student(run.folder / runs.BEST)).save(folder)
+    found = Result.load(folder, "cues").scalars
+    result = runs.result(run.folder, run.key)
+    assert result is not None
+    return {**found, "accuracy": result["test"]["accuracy"], "seconds": result["seconds"]}
+
+
+def over_seeds(values: list[float]) -> Estimate:
+    return bootstrap_mean(np.array(values)) if len(values) > 1 else Estimate(values[0], float("nan"), float("nan"))
+
+
+def table(student: str, scores: dict[str, list[dict[str, float]]], teacher: dict[str, float]) -> Table:
+    """Give one row a method: accuracy and shape share beside the control's, decided pictures and index."""
+
+    def of(method: str, key: str) -> list[float]:
+        return [run[key] for run in scores[method]]
+
+    control = of("control", "accuracy"), of("control", "shape_share")
+    rows: list[list[Any]] = []
+    for method in scores:
+        accuracy, share = of(method, "accuracy"), of(method, "shape_share")
+        row = [method, over_seeds(accuracy), judged(accuracy, control[0]), over_seeds(share), judged(share, control[1])]
+        row += [over_seeds(of(method, "decided")), transfer_index(share, control[1], teacher["shape_share"])]
+        rows.append(row)
+    rows[0] = ["no teacher", rows[0][1], "-", rows[0][3], "-", rows[0][5], "0"]
+    rows.append(["the teacher", teacher["accuracy"], "-", teacher["shape_share"], "-", teacher["decided"], "1"])
+    columns = [Column("method"), percent("accuracy"), percent("accuracy − control"), Column("shape share")]
+    columns += [Column("share − control"), percent("decided"), Column("index", digits=2)]
+    note = f"Intervals: 95 %, bootstrap over the {len(control[0])} seeds, paired by seed."
+    return Table(f"{student} student, {len(control[0])} seeds", columns, rows, note)
+
+
+def judged(a: list[float], b: list[float]) -> Any:
+    return difference(a, b) if len(a) > 1 else "-"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of all runs and of the tables")
+    parser.add_argument("--students", nargs="+", choices=list(STUDENTS), default=list(STUDENTS))
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--pictures", type=int, default=5000, help="to train on")
+    parser.add_argument("--epochs-cnn", type=int, default=8)
+    parser.add_argument("--epochs-vit", type=int, default=12)
+    parser.add_argument("--teacher-pictures", type=int, default=5000)
+    parser.add_argument("--teacher-epochs", type=int, default=10)
+    parser.add_argument("--conflict", type=int, default=4000, help="conflict pictures")
+    parser.add_argument("--lanes", type=int, default=None, help="runs side by side, one thread each")
+    args = parser.parse_args()
+    folder: Path = args.out.absolute()
+    epochs = {"cnn": args.epochs_cnn, "vit": args.epochs_vit}
+    setting = Setting(args.pictures, epochs, args.teacher_pictures, args.teacher_epochs)
+    sys.argv[0] = str(ROOT / "train.py")
+    os.environ.setdefault("KDBIAS_ALLOCATOR", "0")
+    cli.register()
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        plan = Planner(folder, setting)
+        teacher = plan.teacher(1.0, 0.0, "teacher")
+        train([teacher], args.lanes)
+        shown: dict[str, Any] = {}
+        for student in args.students:
+            controls = {seed: plan.control(student, seed) for seed in args.seeds}
+            copies = {seed: plan.control(student, seed + 1000) for seed in args.seeds if "self" in args.methods}
+            train([*controls.values(), *copies.values()], args.lanes)
+            students = {
+                method: [plan.student(student, method, s, teacher, copies.get(s, controls[s])) for s in args.seeds]
+                for method in args.methods
+            }
+            train([run for seed in zip(*students.values(), strict=True) for run in seed], args.lanes)
+            scores = {"control": [measured(run, args.conflict) for run in controls.values()]}
+            scores |= {method: [measured(run, args.conflict) for run in found] for method, found in students.items()}
+            made = table(student, scores, measured(teacher, args.conflict))
+            (folder / f"preference-{student}.md").write_text(made.markdown())
+            (folder / f"preference-{student}.csv").write_text(made.csv())
+            print(made.markdown(), file=sys.stderr)
+            shown[student] = scores
+    print(json.dumps({"benchmark": "preference", "scores": shown, "environment": environment()}))
+
+
+def train(wanted: list[Run], side_by_side: int | None) -> None:
+    with board("preference", sum(run.epochs for run in wanted)) as seen:
+        lanes.train(wanted, lanes=lanes.lanes(side_by_side), board=seen)
+
+
+if __name__ == "__main__":
+    main()
