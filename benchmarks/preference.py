@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from hydra import initialize_config_dir
 
 from kdbias import cli, lanes, runs
@@ -34,7 +33,7 @@ from kdbias.probes.base import Result
 from kdbias.probes.cues import CueProbe
 from kdbias.report.board import board
 from kdbias.report.table import Column, Table, percent
-from kdbias.stats import Estimate, bootstrap_mean, difference, transfer_index
+from kdbias.stats import bootstrap_mean, difference, transfer_index
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = ["trainer=cpu", "trainer.precision=32-true", "callback=[checkpoint]", "logger=[csv]"]
@@ -124,10 +123,6 @@ def measured(run: Run, pictures: int) -> dict[str, float]:
     return {**found, "accuracy": result["test"]["accuracy"], "seconds": result["seconds"]}
 
 
-def over_seeds(values: list[float]) -> Estimate:
-    return bootstrap_mean(np.array(values)) if len(values) > 1 else Estimate(values[0], float("nan"), float("nan"))
-
-
 def table(student: str, scores: dict[str, list[dict[str, float]]], teacher: dict[str, float]) -> Table:
     """Give one row a method: accuracy and shape share beside the control's, decided pictures and index."""
 
@@ -138,8 +133,14 @@ def table(student: str, scores: dict[str, list[dict[str, float]]], teacher: dict
     rows: list[list[Any]] = []
     for method in scores:
         accuracy, share = of(method, "accuracy"), of(method, "shape_share")
-        row = [method, over_seeds(accuracy), judged(accuracy, control[0]), over_seeds(share), judged(share, control[1])]
-        row += [over_seeds(of(method, "decided")), transfer_index(share, control[1], teacher["shape_share"])]
+        row = [
+            method,
+            bootstrap_mean(accuracy),
+            judged(accuracy, control[0]),
+            bootstrap_mean(share),
+            judged(share, control[1]),
+        ]
+        row += [bootstrap_mean(of(method, "decided")), transfer_index(share, control[1], teacher["shape_share"])]
         rows.append(row)
     rows[0] = ["no teacher", rows[0][1], "-", rows[0][3], "-", rows[0][5], "0"]
     rows.append(["the teacher", teacher["accuracy"], "-", teacher["shape_share"], "-", teacher["decided"], "1"])

@@ -1,0 +1,151 @@
+"""The two benchmarks that plan whole matrices: every row composes and passes the check, and the tables are right."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import initialize_config_dir
+
+from kdbias import cli
+from kdbias.config import check
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def script(name):
+    """Import a benchmark."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+reproduce, preference = script("reproduce"), script("preference")
+SMALL = ["model=vit", "model.layers=[1,3,5]", "data.limit=1000", "trainer=cpu"]
+
+
+@pytest.fixture
+def composing():
+    cli.register()
+    with initialize_config_dir(cli.conf_dir(), version_base="1.3"):
+        yield
+
+
+def problems(monkeypatch, module, run):
+    """Give what the check says of a run as it is planned."""
+    kept = []
+    planned = module.planned
+    monkeypatch.setattr(module, "planned", lambda *args: kept.append(planned(*args)) or kept[-1])
+    made = run()
+    monkeypatch.setattr(module, "planned", planned)
+    return made, check(kept[-1][1])
+
+
+@pytest.mark.parametrize("common", [[], SMALL], ids=["as they are", "one small student"])
+@pytest.mark.parametrize("name", reproduce.ROWS)
+def test_every_row_of_the_matrix_passes_the_check(name, common, composing, tmp_path, monkeypatch):
+    plan = reproduce.Planner(tmp_path, None, common)
+    if name not in plan.rows([name]):
+        assert (name, common) == ("control_dist", SMALL)
+        return
+    run, found = problems(monkeypatch, reproduce, lambda: plan.run(name, 3, 2))
+    assert found == []
+    assert run.epochs == 2
+    assert "seed=3" in run.overrides
+
+
+def test_a_row_stands_beside_the_control_of_its_own_architecture(tmp_path):
+    assert reproduce.Planner(tmp_path, None, []).beside("exp1") == "control_dist"
+    assert reproduce.Planner(tmp_path, None, []).beside("exp3_ssl") == "control"
+    assert reproduce.Planner(tmp_path, None, SMALL).beside("exp1") == "control"
+
+
+def test_weights_are_taken_from_the_folder_where_they_are(tmp_path):
+    (tmp_path / "resnet56_cifar10.safetensors").touch()
+    plan = reproduce.Planner(tmp_path, tmp_path, [])
+    weights = reproduce.quoted(str(tmp_path / "resnet56_cifar10.safetensors"))
+    assert plan._files(reproduce.ROWS["exp1"], "exp1") == [f"teacher.weights={weights}"]
+        f"teacher.weights={reproduce.quoted(str(tmp_path / 'resnet56_cifar10.safetensors'))}"
+    ]
+    assert plan._files(reproduce.ROWS["exp2_efficientnet"], "exp2_efficientnet") == []
+    graded = plan._files(reproduce.ROWS["accuracy_matched"], "accuracy_matched")
+    assert "control.accuracy=0.9173" in graded
+    assert "control.graded.resnet56.accuracy=0.9339" in graded
+    assert not any("resnet20.weights" in one for one in graded)
+
+
+def test_the_table_of_the_matrix_pairs_pictures_over_the_mean_of_seeds(tmp_path):
+    rng = np.random.default_rng(0)
+    control = rng.random((2, 4000)) < 0.5
+    better = control | (rng.random((2, 4000)) < 0.2)
+    rows = {
+        "control": reproduce.Seen(control, [4.0, 4.1], 300.0, 60.0, "-"),
+        "exp3_ssl": reproduce.Seen(better, [3.5, 3.6], 200.0, 90.0, "ssl_vit"),
+        "exp1": reproduce.Seen(control, [], 200.0, 90.0, "resnet56"),
+    }
+    made = reproduce.table(rows, reproduce.Planner(tmp_path, None, SMALL), 7, [0, 1])
+    first, second, third = made.rows
+    assert first[4] == "-"
+    assert second[4].estimate.value == pytest.approx(better.mean() - control.mean())
+    assert second[4].shown
+    assert not third[4].shown
+    assert third[5] == "-"
+    assert "2 seeds, 7 epochs" in made.markdown()
+    assert "no difference shown" in made.markdown()
+
+
+def test_wrong_rows_are_named(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "--out", str(tmp_path), "--rows", "control,exp9"])
+    with pytest.raises(SystemExit):
+        reproduce.main()
+    assert "no row exp9; there are control, control_dist, exp1" in capsys.readouterr().err
+
+
+def test_the_hours_decide_the_epochs_once(tmp_path, monkeypatch, composing):
+    plan = reproduce.Planner(tmp_path, None, SMALL)
+    result = {"spec": {"data": {"train": 1000}}, "images_per_second": 10.0}  # 100 s an epoch
+    monkeypatch.setattr(reproduce, "train", lambda wanted, lanes: None)
+    monkeypatch.setattr(reproduce.runs, "result", lambda folder, key: result)
+    args = reproduce.argparse.Namespace(rows=["control"], seeds=[0, 1], hours=1.0, trial=3)
+    assert reproduce.epochs_allowed(plan, args, 2) == 36  # 3,600 s on two lanes for two seeds
+    kept = json.loads((tmp_path / "epochs.json").read_text())
+    assert kept == {"epochs": 36, "seconds_per_epoch": {"control": 100.0}}
+    args.hours = 5.0
+    assert reproduce.epochs_allowed(plan, args, 2) == 36
+    (tmp_path / "epochs.json").unlink()
+    args.hours = 0.01
+    with pytest.raises(SystemExit, match="less than one epoch"):
+        reproduce.epochs_allowed(plan, args, 2)
+
+
+@pytest.mark.parametrize("student", preference.STUDENTS)
+@pytest.mark.parametrize("method", preference.METHODS)
+def test_every_method_of_the_preference_table_passes_the_check(student, method, composing, tmp_path, monkeypatch):
+    weights = tmp_path / "runs"
+    plan = preference.Planner(tmp_path, preference.Setting(600, {"cnn": 2, "vit": 2}, 600, 2))
+    teacher, found = problems(monkeypatch, preference, lambda: plan.teacher(1.0, 0.0, "teacher"))
+    assert found == []
+    control, found = problems(monkeypatch, preference, lambda: plan.control(student, 5))
+    assert found == []
+    for run in (teacher, control):
+        (run.folder / "checkpoints").mkdir(parents=True)
+        (run.folder / "checkpoints" / "best.ckpt").write_bytes(run.label.encode())
+    run, found = problems(monkeypatch, preference, lambda: plan.student(student, method, 5, teacher, control))
+    assert found == []
+    assert run.folder.parent == weights
+
+
+def test_the_preference_table_has_the_index_over_seeds():
+    def one(share, accuracy):
+        return {"shape_share": share, "accuracy": accuracy, "decided": 0.9}
+
+    scores = {"control": [one(0.2, 0.7), one(0.22, 0.71)], "kl": [one(0.6, 0.65), one(0.62, 0.66)]}
+    made = preference.table("cnn", scores, one(1.0, 0.9))
+    control, student, teacher = made.rows
+    assert (control[-1], teacher[-1]) == ("0", "1")
+    assert student[-1].value == pytest.approx(0.4 / 0.79)
+    assert student[2].estimate.value == pytest.approx(-0.05)
