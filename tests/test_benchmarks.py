@@ -69,8 +69,6 @@ def test_weights_are_taken_from_the_folder_where_they_are(tmp_path):
     plan = reproduce.Planner(tmp_path, tmp_path, [])
     weights = reproduce.quoted(str(tmp_path / "resnet56_cifar10.safetensors"))
     assert plan._files(reproduce.ROWS["exp1"], "exp1") == [f"teacher.weights={weights}"]
-        f"teacher.weights={reproduce.quoted(str(tmp_path / 'resnet56_cifar10.safetensors'))}"
-    ]
     assert plan._files(reproduce.ROWS["exp2_efficientnet"], "exp2_efficientnet") == []
     graded = plan._files(reproduce.ROWS["accuracy_matched"], "accuracy_matched")
     assert "control.accuracy=0.9173" in graded
