@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -227,11 +228,15 @@ def _callbacks(run: Plan, known: list[Problem]) -> Iterator[Problem]:
     averaging = [name for name, spec in chosen if _is(spec, Averaging)]
     if len(averaging) > 1:
         yield Problem(f"callback.{averaging[1]}", f"averages weights as {averaging[0]} does: select one of them")
-    if run.student is None or run.student.info.family == "vit":
-        return
+    attentive = run.student is None or run.student.info.family == "vit"
     for name, spec in chosen:
-        if isinstance(spec.get("probe"), Mapping) and _is(spec["probe"], AttentionProbe):
-            yield Problem(f"callback.{name}", f"the student has no attention to probe: drop it with ~callback.{name}")
+        if not isinstance(spec.get("probe"), Mapping):
+            continue
+        drop = f"leave it out of callback=[...], or drop it with ~callback.{name}"
+        if not attentive and _is(spec["probe"], AttentionProbe):
+            yield Problem(f"callback.{name}", f"the student has no attention to probe: {drop}")
+        if not run.has_teacher and "teacher" in signature(target(spec["probe"])).parameters:
+            yield Problem(f"callback.{name}", f"compares with a teacher, and the run has none: {drop}")
 
 
 def _is(spec: Mapping[str, Any], kind: type) -> bool:

@@ -122,7 +122,7 @@ MESSAGES: dict[str, Mistake] = {
     "a teacher whose classifier nothing trained": (
         {"teacher.model": FRESH, "teacher.recipe": None},
         "loss.kl",
-        ("needs the teacher's logits", "small has a fresh classifier that nothing trains: choose timm_trained, or give"),
+        ("needs the teacher's logits", "a fresh classifier that nothing trains: choose timm_trained, or give"),
     ),
     "a layer of the student that does not exist": (
         {"model.layers": [0, 9]},
@@ -191,13 +191,22 @@ MESSAGES: dict[str, Mistake] = {
         "callback.swa",
         ("averages weights as ema does: select one of them",),
     ),
+    "a comparison with no teacher": (
+        {
+            "teacher": {"name": None},
+            "loss": {"ce": {"_target_": "kdbias.losses.ce.CE", "dist": True}},
+            "callback.p": {**PROBE, "probe": {"_target_": "kdbias.probes.cka.teacher_cka"}},
+        },
+        "callback.p",
+        ("compares with a teacher, and the run has none",),
+    ),
     "attention of a CNN": (
         {
             "model": {"_target_": TINY_CNN},
             "callback.p": {**PROBE, "probe": {"_target_": "kdbias.probes.attention.AttentionProbe"}},
         },
         "callback.p",
-        ("the student has no attention to probe: drop it with ~callback.p",),
+        ("the student has no attention to probe: leave it out of callback", "or drop it with ~callback.p"),
     ),
 }
 

@@ -216,7 +216,7 @@ def image_folder(
         )
     if not all(0 <= value <= 1 for value in mean) or not all(0 < value <= 1 for value in std):
         raise ValueError(
-            f"data.mean and data.std are those of pictures in [0, 1], got {list(mean)} and {list(std)}: divide values of "
-            "pictures in 0..255 by 255"
+            f"data.mean and data.std are those of pictures in [0, 1], got {list(mean)} and {list(std)}: divide values "
+            "of pictures in 0..255 by 255"
         )
     return FolderSource(Path(root), size, tuple(mean), tuple(std), val, split_seed, limit)

@@ -1,7 +1,8 @@
 """The augmentation of ``kdbias.data.augment`` one picture at a time, by torchvision's own operations (v2 functional).
 
 For the same draws it gives the same uint8 pictures, but for single pixels of ``rotate`` and ``translate`` whose source
-lies half-way between two (less than 1 in 1,000): the worker processes use it, and the batched code is tested against it.
+lies half-way between two (less than 1 in 1,000): the worker processes use it, and the batched code is tested against
+it.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def _position(info: NetworkInfo, wanted: int | str, key: str) -> int:
 
 
 def _read_whole(info: NetworkInfo) -> bool:
-    """Whether positions are the layers' own numbers: depths rise evenly to 1, and names that count do so from 0 or 1."""
+    """Whether positions are the layers' own numbers: depths rise evenly to 1, names that count do so from 0 or 1."""
     count = len(info.layers)
     even = all(abs(layer.depth * count - (i + 1)) < 1e-6 for i, layer in enumerate(info.layers))
     numbers = [re.search(r"\d+$", layer.name) for layer in info.layers]
