@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from inspect import signature
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,19 @@ import numpy as np
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.progress import track
 
-from kdbias.build import build, target
+from kdbias import measured
+from kdbias.beside import teachers, untrained
 from kdbias.config import ConfigError
+from kdbias.measure import Nodes, measure, selected
+from kdbias.measured import Measured, by_label, marked
 from kdbias.modules.trainer import choose_precision
-from kdbias.probes.accuracy import AccuracyProbe
-from kdbias.probes.base import Probe, Result
-from kdbias.report import attention as attention_figures
-from kdbias.report import cka as cka_figures
+from kdbias.probes.base import Result
 from kdbias.report.style import save
-from kdbias.report.table import Column, Table, percent
+from kdbias.report.table import Cell, Column, Table, percent
 from kdbias.show import show_data
-from kdbias.spec import plain
 from kdbias.stats import Difference, accuracy, difference
-from kdbias.subjects import Subject, safe, same_pictures, subjects
+from kdbias.subjects import device_name, same_pictures, subjects
 
 
 def run(cfg: DictConfig) -> None:
@@ -42,17 +41,17 @@ def run(cfg: DictConfig) -> None:
 def evaluate(cfg: DictConfig) -> None:
     """Print accuracy with its interval, each network against the first on the same pictures; save what was right."""
     folder = Path(cfg.out)
-    probe = AccuracyProbe(precision=probe_precision(cfg))
-    rows: list[list[Any]] = []
-    first: tuple[Subject, Result] | None = None
-    for subject in subjects(cfg):
-        result = probe(subject.network, track(list(subject.batches(cfg)), description=subject.name, transient=True))
-        result.save(folder / safe(subject.name))
-        right = result.arrays["right"]
-        against = "-" if first is None else compared(subject, result, *first, cfg.split)
-        first = first or (subject, result)
-        scalars = result.scalars
-        rows.append([subject.name, accuracy(right), scalars["loss"], scalars["ece"], len(right), against])
+    node = {"_target_": "kdbias.probes.accuracy.AccuracyProbe", "precision": probe_precision(cfg)}
+    networks = measure(cfg, {"accuracy": node}, subjects(cfg), folder)
+    if not networks:
+        raise ConfigError("runs: none of the networks has a classifier to evaluate; look at it by probe=[knn,linear]")
+    measured.save(networks, folder)
+    rows: list[list[Cell]] = []
+    for network in networks:
+        result = network.results["accuracy"]
+        right, scalars = result.arrays["right"], result.scalars
+        against = "-" if network is networks[0] else compared(network, networks[0])
+        rows.append([network.name, accuracy(right), scalars["loss"], scalars["ece"], len(right), against])
     columns = [
         Column("network"),
         percent("accuracy", 2),
@@ -67,72 +66,79 @@ def evaluate(cfg: DictConfig) -> None:
     print(folder / "evaluate.md")
 
 
-def compared(subject: Subject, result: Result, first: Subject, reference: Result, split: str) -> Difference | str:
+def compared(network: Measured, first: Measured) -> Difference | str:
     """Give the difference of two networks' accuracies; ``-`` where they have not seen the same pictures."""
-    same = same_pictures(subject.source, first.source, split) and all(
-        np.array_equal(result.arrays[key], reference.arrays[key]) for key in ("index", "target")
-    )
-    return difference(result.arrays["right"], reference.arrays["right"]) if same else "-"
+    one, other = network.results["accuracy"].arrays, first.results["accuracy"].arrays
+    same = same_pictures(network.about["source"], first.about["source"], network.about["split"])
+    same = same and all(np.array_equal(one[key], other[key]) for key in ("index", "target"))
+    return difference(one["right"], other["right"]) if same else "-"
 
 
 def probe(cfg: DictConfig) -> None:
     """Run every selected probe on every network that it is defined for; save Results, draw figures, print scalars."""
-    folder = Path(cfg.out)
-    found = subjects(cfg)
-    control = next((subject.name for subject in found if subject.control), None)
-    for name, node in plain(cfg.probe).items():
-        results: dict[str, Result] = {}
-        for subject in track(found, description=name, transient=True):
-            if reason := undefined(name, subject):
-                print(f"{name}: {subject.name} is left out, {reason}")
-                continue
-            function = ready(node, subject)
-            results[subject.name] = function(subject.network.reading(layers="all"), subject.batches(cfg))
-            results[subject.name].save(folder / safe(subject.name))
-        if not results:
-            continue
-        Console().print(scalar_table(name, results).rich())
-        for label, figure in draw(name, results, control).items():
-            save(figure, folder / f"{label}.svg")
-            print(save(figure, folder / f"{label}.png"))
+    networks = gathered(cfg, selected(cfg))
+    for name in dict.fromkeys(name for network in networks for name in network.results):
+        Console().print(scalar_table(name, networks).rich())
+        save_figures(draw(name, by_label(networks, name)), Path(cfg.out))
 
 
-def ready(node: dict[str, Any], subject: Subject) -> Probe:
-    """Build a probe with what it takes of the subject's data: their ``source``, or the ``data`` with their splits."""
-    given = {"source": subject.data.source, "data": subject.data}
-    takes = signature(target(node)).parameters
-    probe: Probe = build(node, **{key: value for key, value in given.items() if key in takes})
-    return probe
+def gathered(cfg: DictConfig, nodes: Nodes, of_teachers: Nodes | None = None) -> list[Measured]:
+    """Measure the networks that the config names, with the untrained one and the control; save what was found in
+    ``out``.
+
+    ``of_teachers`` are measured of the runs' teachers. With ``from_results`` read what an earlier call left, and
+    compute nothing.
+
+    Raises:
+        ConfigError: nothing was measured, or ``from_results`` is no such folder.
+    """
+    if cfg.get("from_results") is not None:
+        return measured.load(Path(str(cfg.from_results)))
+    found, folder = subjects(cfg), Path(cfg.out)
+    if not any(subject.control for subject in found):
+        print("no control beside: control_run=RUN_DIR names the same student trained without teacher")
+    for note in dict.fromkeys(subject.teacher.note for subject in found if subject.teacher and subject.teacher.note):
+        print(note)
+    if cfg.untrained:
+        found += untrained(found, device_name(cfg))
+    networks = measure(cfg, nodes, found, folder)
+    if of_teachers:
+        own = [subject for subject in found if (subject.spec.get("teacher") or {}).get("name") is not None]
+        networks += measure(cfg, of_teachers, teachers(own, device_name(cfg)), folder)
+    if networks:
+        measured.save(networks, folder)
+    return networks
 
 
-def undefined(name: str, subject: Subject) -> str:
-    """Say why a probe is not defined for a network or its data; nothing where it is."""
-    if name == "attention" and subject.network.info.family == "cnn":
-        return "a CNN has no attention"
-    if name == "cues" and not hasattr(subject.data.source, "variant"):
-        return "its data has no pictures of known shape and texture (data=cues has)"
-    return ""
-
-
-def scalar_table(name: str, results: dict[str, Result]) -> Table:
+def scalar_table(name: str, networks: Sequence[Measured]) -> Table:
     """Give the scalars of one probe, a row each, a column for each network."""
-    keys = sorted({key for result in results.values() for key in result.scalars})
+    results = {network.name: network.results[name] for network in networks if name in network.results}
+    keys = list(dict.fromkeys(key for result in results.values() for key in result.scalars))
     rows = [[key, *(result.scalars.get(key, "-") for result in results.values())] for key in keys]
     return Table(name, [Column("measure"), *(Column(label) for label in results)], rows)
 
 
-def draw(name: str, results: dict[str, Result], control: str | None) -> dict[str, Figure]:
-    """Give the figures of one probe by file name; none for a probe that only has scalars."""
-    if name == "attention":
-        others = {label: result for label, result in results.items() if label != control}
-        beside = results.get(control) if control is not None else None
-        return {
-            "attention": attention_figures.distance_by_layer(others, control=beside),
-            "attention-entropy": attention_figures.entropy_by_layer(others, control=beside),
-        }
-    if name == "cka":
-        return {f"cka-{safe(label)}": cka_figures.heat_map(result, name=label) for label, result in results.items()}
-    return {}
+def draw(name: str, results: Mapping[str, Sequence[Result]]) -> dict[str, Figure]:
+    """Give the figures of one probe by file name: those that ``figures`` of ``kdbias.report.<probe>`` draws.
+
+    The module has the probe's own name, also where the config gives it another; none is there for a probe that only
+    has scalars.
+    """
+    given = {label: found[0] if len(found) == 1 else found for label, found in results.items()}
+    if not given:
+        return {}
+    own = str(next(iter(results.values()))[0].meta.get("probe", name))
+    module = f"kdbias.report.{own}"
+    function = getattr(import_module(module), "figures", None) if find_spec(module) is not None else None
+    figures: dict[str, Figure] = function(given, **marked(given)) if function is not None else {}
+    return {name + label.removeprefix(own): figure for label, figure in figures.items()}
+
+
+def save_figures(figures: Mapping[str, Figure], folder: Path) -> None:
+    """Write figures as SVG and PNG, and print where."""
+    for label, figure in figures.items():
+        save(figure, folder / f"{label}.svg")
+        print(save(figure, folder / f"{label}.png"))
 
 
 def probe_precision(cfg: DictConfig) -> Any:
@@ -148,9 +154,33 @@ def demo(cfg: DictConfig) -> None:
     run_demo(cfg)
 
 
+def forensics(cfg: DictConfig) -> None:
+    """Look at several runs side by side: heads, layers, curvature, representations."""
+    from kdbias.forensics import forensics as run_forensics
+
+    run_forensics(cfg)
+
+
+def compare(cfg: DictConfig) -> None:
+    """Draw up the matrix of runs against their control, with the figures of accuracy, attention, CKA and efficiency."""
+    from kdbias.compare import compare as run_compare
+
+    run_compare(cfg)
+
+
+def predict(cfg: DictConfig) -> None:
+    """Say what a network sees in a picture from outside."""
+    from kdbias.predict import predict as run_predict
+
+    run_predict(cfg)
+
+
 TASKS: dict[str, Callable[[DictConfig], None]] = {
     "evaluate": evaluate,
     "probe": probe,
+    "forensics": forensics,
+    "compare": compare,
+    "predict": predict,
     "demo": demo,
     "show_data": show_data,
 }

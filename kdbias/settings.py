@@ -155,10 +155,10 @@ def _fits(run: Plan) -> Iterator[Problem]:
     """Pictures that the memory of the device that trains cannot hold; on a CPU, every process holds its own."""
     if run.data is None or (run.tree.get("loader") or {}).get("_target_") != "kdbias.data.resident.Resident":
         return
-    trainer, val = run.tree.get("trainer") or {}, (run.tree.get("data") or {}).get("val")
-    count = run.data.train + (val if _positive(val) else 0)
+    trainer, val = run.tree.get("trainer") or {}, (run.tree.get("data") or {}).get("val") or 0
+    count = run.data.train + (int(val) if _positive(val) else 0)
     cpu = trainer.get("accelerator") == "cpu" or not torch.cuda.device_count()
-    processes = trainer.get("devices") if cpu and _positive(trainer.get("devices")) else 1
+    processes = int(trainer["devices"]) if cpu and _positive(trainer.get("devices")) else 1
     taken = count * run.data.channels * run.data.size**2 * processes
     place = "main memory" if cpu else "the GPU's memory"
     if taken > _memory(cpu) / 2:

@@ -14,7 +14,15 @@ CUES = ["data=cues", "data.train=200", "data.val=40", "data.test=60"]
 def test_a_network_without_labels_is_probed(tmp_path, capsys):
     run = tmp_path / "ssl" / "run"
     train(composed(["experiment=teacher_ssl_vit", *SMALL, *CUES, "model.classes=null", f"paths.run={run}"]))
-    settings = ["trainer=cpu", "task=probe", "probe=[knn,linear]", "probe.knn.bank=50", f"runs=[{run}]"]
+    settings = [
+        "trainer=cpu",
+        "cache=false",
+        "untrained=false",
+        "task=probe",
+        "probe=[knn,linear]",
+        "probe.knn.bank=50",
+        f"runs=[{run}]",
+    ]
     cli.register()
     with initialize_config_dir(cli.conf_dir(), version_base="1.3"):
         analysis.run(compose("analyze", [*settings, f"out={tmp_path}/out"]))

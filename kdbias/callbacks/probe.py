@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
@@ -18,6 +21,8 @@ from kdbias.callbacks.averaging import Averaging
 from kdbias.probes.base import Probe, Result
 
 Drawing = Callable[[Sequence[Result]], Figure]
+PATIENCE = timedelta(days=1)
+"""How long the other processes wait for a probe."""
 
 
 class ProbeCallback(Callback):
@@ -25,12 +30,17 @@ class ProbeCallback(Callback):
 
     With weight averaging the averaged weights are probed, those that validation sees. ``initial`` probes the
     untrained student as epoch 0. ``pictures`` are the first so many of the validation split. ``figure`` names a
-    function of the Results so far, in order, to a figure.
+    function of the Results so far, in order, to a figure. A probe that takes ``source``, ``data`` or ``teacher`` is
+    given those of the run.
 
     Each Result goes to ``<run>/probes/<name>-epoch<k>.{json,npz}``, ``k`` epochs done; its scalars to every logger as
-    ``probe/<name>/<scalar>``; the figure to TensorBoard. Rank 0 alone does it, with no collective call. Training is
-    the same with and without, bit for bit: modes, kernels and random numbers are left as found. A run that stops
-    early has no probe of its last epoch unless ``every`` divides it.
+    ``probe/<name>/<scalar>``; the figure to TensorBoard. Training is the same with and without, bit for bit: modes,
+    kernels and random numbers are left as found. A run that stops early has no probe of its last epoch unless ``every``
+    divides it.
+
+    Rank 0 alone probes, on all the pictures, so that the number of processes changes nothing. The others wait for it
+    in a process group of their own (gloo, a day): a probe may last longer than the timeout of the training's
+    collectives (30 minutes with ``strategy: ddp``), and a probe that fails ends them all.
     """
 
     def __init__(
@@ -45,8 +55,33 @@ class ProbeCallback(Callback):
         if every < 1 or pictures < 1:
             raise ValueError(f"callback.probe_{name}: every and pictures must be at least 1, got {every}, {pictures}")
         self.name, self.every, self.pictures, self.initial = name, every, pictures, initial
-        self.probe: Probe = build(probe) if isinstance(probe, Mapping) else probe
         self.figure: Drawing | None = None if figure is None else target({"_target_": figure})
+        self._group: dist.ProcessGroup | None = None
+        self._node: Mapping[str, Any] | None = None
+        self._takes: set[str] = set()
+        self.probe: Probe | None = None
+        if isinstance(probe, Mapping):
+            self._takes = {"source", "data", "teacher"} & set(signature(target(probe)).parameters)
+            self._node, self.probe = probe, None if self._takes else build(probe)
+        else:
+            self.probe = probe
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give the probe what it takes of the run, and let the processes know each other.
+
+        Raises:
+            ValueError: the probe takes a teacher, and there is none.
+        """
+        if self._node is not None and self._takes:
+            data, teacher = trainer.datamodule, getattr(pl_module, "teacher", None)  # type: ignore[attr-defined]
+            if teacher is None and "teacher" in self._takes:
+                raise ValueError(
+                    f"callback.probe_{self.name} compares with a teacher, and the run has none: leave it out"
+                )
+            run = {"source": data.source, "data": data, "teacher": teacher}
+            self.probe = build(self._node, **{key: run[key] for key in self._takes - self._node.keys()})
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            self._group = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=PATIENCE))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Probe the untrained student."""
@@ -78,8 +113,13 @@ class ProbeCallback(Callback):
             self._run(trainer, pl_module, epoch=epoch, weights="averaged" if averaged else "current")
 
     def _run(self, trainer: Trainer, pl_module: LightningModule, *, epoch: int, weights: str) -> None:
-        if not trainer.is_global_zero:
-            return
+        if trainer.is_global_zero:
+            self._probe(trainer, pl_module, epoch, weights)
+        if self._group is not None:
+            dist.barrier(self._group)
+
+    def _probe(self, trainer: Trainer, pl_module: LightningModule, epoch: int, weights: str) -> None:
+        assert self.probe is not None
         folder, device = Path(trainer.default_root_dir) / "probes", pl_module.device
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices), torch.inference_mode(False):

@@ -3,6 +3,7 @@
 Everything runs in fp32 with autocast off, whatever it is called under; fp64 stays fp64.
 """
 
+from kdbias.functional.adversarial import pgd
 from kdbias.functional.attention import (
     attention_distance,
     attention_entropy,
@@ -13,8 +14,11 @@ from kdbias.functional.cka import linear_cka, rbf_cka
 from kdbias.functional.cka_batched import batched_cka
 from kdbias.functional.cka_stream import StreamingCKA
 from kdbias.functional.dkd import dkd
+from kdbias.functional.error_consistency import error_consistency
 from kdbias.functional.gram import gram_distance
 from kdbias.functional.grid import resample_tokens
+from kdbias.functional.hessian_eigenvalues import hessian_eigenvalues
+from kdbias.functional.hessian_trace import hessian_trace
 from kdbias.functional.kl import soft_kl, standardize_logits
 from kdbias.functional.relation import relation_kl
 
@@ -25,8 +29,12 @@ __all__ = [
     "batched_cka",
     "cls_dispersion",
     "dkd",
+    "error_consistency",
     "gram_distance",
+    "hessian_eigenvalues",
+    "hessian_trace",
     "linear_cka",
+    "pgd",
     "rbf_cka",
     "relation_kl",
     "resample_tokens",

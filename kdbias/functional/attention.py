@@ -2,10 +2,44 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from kdbias.functional.precision import full_precision, without_autocast
+
+PIECE = 2**18
+"""Numbers of a map that a CPU works on at a time: what is made of them stays in its cache."""
+
+
+class AttentionStatistics(NamedTuple):
+    """What maps of attention say, each ``(B, H)``; the last two need a CLS token and are None without one."""
+
+    distance: Tensor
+    entropy: Tensor
+    cls_dispersion: Tensor | None
+    cls_self: Tensor | None
+
+
+def attention_statistics(attention: Tensor, grid: tuple[int, int], prefix: int = 1) -> AttentionStatistics:
+    """Give ``attention_distance``, ``attention_entropy``, ``cls_dispersion`` and what CLS gives to itself, together.
+
+    Arguments and errors are those of ``attention_distance``. On a CPU nothing of the size of the maps is made.
+    """
+    _check(attention, prefix, grid)
+    with without_autocast(attention):
+        pieces = torch.split(attention, len(attention) if attention.is_cuda else max(1, PIECE // attention[0].numel()))
+        sums = [_distance_sums(piece, grid, prefix) for piece in pieces]
+        mass, distance = (torch.cat(parts) for parts in zip(*sums, strict=True))
+        _check_mass(mass)
+        entropy = torch.cat([_entropy_sums(piece, prefix) for piece in pieces])
+        means = (distance / mass).mean(dim=-1), _entropy(entropy, mass)
+        if prefix == 0:
+            return AttentionStatistics(*means, None, None)
+        (cls,) = full_precision(attention[:, :, 0])
+        return AttentionStatistics(*means, _dispersion(cls[..., prefix:], grid), cls[..., 0])
 
 
 def attention_distance(attention: Tensor, grid: tuple[int, int], prefix: int = 1) -> Tensor:
@@ -25,9 +59,9 @@ def attention_distance(attention: Tensor, grid: tuple[int, int], prefix: int = 1
     """
     _check(attention, prefix, grid)
     with without_autocast(attention):
-        patches = _renormalise(attention[..., prefix:, prefix:])
-        distance = _grid_distance(grid, patches)
-        return torch.einsum("bhij,ij->bhi", patches, distance).mean(dim=-1)
+        mass, distance = _distance_sums(attention, grid, prefix)
+        _check_mass(mass)
+        return (distance / mass).mean(dim=-1)
 
 
 def uniform_attention_distance(grid: tuple[int, int]) -> float:
@@ -54,8 +88,10 @@ def attention_entropy(attention: Tensor, prefix: int = 1) -> Tensor:
     """
     _check(attention, prefix)
     with without_autocast(attention):
-        entropy: Tensor = torch.special.entr(_renormalise(attention[..., prefix:, prefix:]))
-        return entropy.sum(dim=-1).mean(dim=-1)
+        (rows,) = full_precision(attention[..., prefix:, prefix:])
+        mass = rows.sum(dim=-1)
+        _check_mass(mass)
+        return _entropy(_entropy_sums(attention, prefix), mass)
 
 
 def cls_dispersion(attention: Tensor, grid: tuple[int, int], prefix: int = 1) -> Tensor:
@@ -73,12 +109,44 @@ def cls_dispersion(attention: Tensor, grid: tuple[int, int], prefix: int = 1) ->
         raise ValueError(f"cls_dispersion reads the row of the CLS token: prefix must be >= 1, got {prefix}")
     _check(attention, prefix, grid)
     with without_autocast(attention):
-        row = _renormalise(attention[..., 0, prefix:])
-        positions = _positions(grid, row)
-        mean = row @ positions
-        # Deviations are squared, not moments subtracted: no cancellation, so never negative.
-        deviation = (positions - mean[..., None, :]).square().sum(dim=-1)
-        return (row * deviation).sum(dim=-1)
+        (row,) = full_precision(attention[..., 0, prefix:])
+        return _dispersion(row, grid)
+
+
+def _distance_sums(attention: Tensor, grid: tuple[int, int], prefix: int) -> tuple[Tensor, Tensor]:
+    """Give Σ_j A_ij and Σ_j A_ij |p_i - p_j| over the patches j for each patch i, each ``(B, H, N)``."""
+    (attention,) = full_precision(attention)
+    distance = pad(_grid_distance(grid, attention), (prefix, 0, prefix, 0))
+    sums = (attention @ _patches(attention, prefix), (attention * distance).sum(dim=-1))
+    return sums[0][..., prefix:], sums[1][..., prefix:]
+
+
+def _entropy_sums(attention: Tensor, prefix: int) -> Tensor:
+    """Give Σ_j A_ij ln A_ij over the patches j for each patch i, ``(B, H, N)``."""
+    (attention,) = full_precision(attention)
+    logarithm = attention.clamp_min(torch.finfo(attention.dtype).tiny).log()
+    return ((logarithm * attention) @ _patches(attention, prefix))[..., prefix:]
+
+
+def _patches(attention: Tensor, prefix: int) -> Tensor:
+    """Give ``(P+N,)``, 1 for a patch: a product with it is a sum over patches, and reads whole rows of the map."""
+    return pad(attention.new_ones(attention.shape[-1] - prefix), (prefix, 0))
+
+
+def _entropy(sums: Tensor, mass: Tensor) -> Tensor:
+    """Give the mean entropy of the rows p = A/m: -Σ p ln p = ln m - Σ A ln A / m."""
+    return (mass.log() - sums / mass).clamp_min(0.0).mean(dim=-1)
+
+
+def _dispersion(row: Tensor, grid: tuple[int, int]) -> Tensor:
+    mass = row.sum(dim=-1, keepdim=True)
+    _check_mass(mass)
+    row = row / mass
+    positions = _positions(grid, row)
+    mean = row @ positions
+    # Deviations are squared, not moments subtracted: no cancellation, so never negative.
+    deviation = (positions - mean[..., None, :]).square().sum(dim=-1)
+    return (row * deviation).sum(dim=-1)
 
 
 def _check(attention: Tensor, prefix: int, grid: tuple[int, int] | None = None) -> None:
@@ -92,13 +160,10 @@ def _check(attention: Tensor, prefix: int, grid: tuple[int, int] | None = None) 
         )
 
 
-def _renormalise(rows: Tensor) -> Tensor:
-    (rows,) = full_precision(rows)
-    mass = rows.sum(dim=-1, keepdim=True)
+def _check_mass(mass: Tensor) -> None:
     if not bool((mass > 0).all()):
         empty = int((~(mass > 0)).sum())
         raise ValueError(f"{empty} of {mass.numel()} rows give no attention to patches (or NaN): they have no distance")
-    return rows / mass
 
 
 def _positions(grid: tuple[int, int], like: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def rbf_cka(x: Tensor, y: Tensor, scale: float = 1.0, estimator: Estimator = "de
         raise ValueError(f"scale must be > 0, got {scale}")
     with without_autocast(x):
         x, y = full_precision(x, y)
-        return cka_of_grams(_rbf(_centre(x, "x"), scale, "x"), _rbf(_centre(y, "y"), scale, "y"), estimator)
+        return cka_of_grams(rbf_gram(_centre(x, "x"), scale, "x"), rbf_gram(_centre(y, "y"), scale, "y"), estimator)
 
 
 def cka_of_grams(gram_x: Tensor, gram_y: Tensor, estimator: Estimator) -> Tensor:
@@ -109,7 +109,12 @@ def _centre(x: Tensor, name: str) -> Tensor:
     return unit
 
 
-def _rbf(x: Tensor, scale: float, name: str) -> Tensor:
+def rbf_gram(x: Tensor, scale: float, name: str) -> Tensor:
+    """Give the Gaussian kernel, less 1, of samples ``(n, d)`` with each other, ``(n, n)``; its width as in ``rbf_cka``.
+
+    Raises:
+        ValueError: the median distance is 0.
+    """
     length = x.square().sum(dim=1)
     squared = (length[:, None] + length - 2 * x @ x.T).clamp_min(0.0).fill_diagonal_(0.0)
     pairs = torch.triu_indices(len(x), len(x), offset=1, device=x.device)

@@ -33,7 +33,7 @@ class StreamingCKA:
     def __init__(self) -> None:
         self.n = 0
         self._widths: list[list[int]] = []
-        self._shift: list[list[Tensor]] = []
+        self._shift: list[Tensor] = []
         self._cross: _Sums | None = None
         self._own: list[list[_Sums]] = []
 
@@ -44,19 +44,19 @@ class StreamingCKA:
             ValueError: no layers, a layer that is not ``(B, D)``, batch sizes that differ, or other layers than before.
         """
         sides = [xs] if ys is None else [xs, ys]
-        _check(sides)
+        check_layers(sides)
         widths = [[x.shape[1] for x in side] for side in sides]
         with torch.no_grad(), without_autocast(xs[0]):
-            batch = [[x.detach().double() for x in side] for side in sides]
+            batch = [torch.cat([x.detach() for x in side], dim=1).double() for side in sides]
             cross = self._start(batch, widths) if self._cross is None else self._cross
             if widths != self._widths:
                 raise ValueError(f"expected layers of the widths {self._widths} as in the first batch, got {widths}")
             # HSIC does not change under a shift; without the mean its sums lose no digits.
-            batch = [[x - s for x, s in zip(side, shift)] for side, shift in zip(batch, self._shift)]
+            batch = [x - shift for x, shift in zip(batch, self._shift)]
             cross.add(batch[0], batch[-1])
-            for side, own in zip(batch, self._own):
-                for x, sums in zip(side, own):
-                    sums.add([x], [x])
+            for x, side_widths, own in zip(batch, widths, self._own):
+                for part, sums in zip(torch.split(x, side_widths, dim=1), own):
+                    sums.add(part, part)
         self.n += len(xs[0])
 
     def compute(self) -> Tensor:
@@ -68,31 +68,45 @@ class StreamingCKA:
         if self._cross is None or self.n < 4:
             raise ValueError(f"debiased CKA needs at least 4 samples, got {self.n}")
         cross = self._cross.hsic(self.n)
+        if not self._own:
+            own = self._own_norms(cross.diagonal(), self._cross.gram_size().diagonal(), "x")
+            return cross / (own[:, None] * own)
         norms = [
-            torch.stack([_own_hsic(s, self.n, f"{side}[{i}]") for i, s in enumerate(own)]).sqrt()
+            self._own_norms(
+                torch.stack([sums.hsic(self.n)[0, 0] for sums in own]),
+                torch.stack([sums.gram_size()[0, 0] for sums in own]),
+                side,
+            )
             for side, own in zip("xy", self._own)
         ]
-        return cross / (norms[0][:, None] * norms[-1])
+        return cross / (norms[0][:, None] * norms[1])
 
-    def _start(self, batch: list[list[Tensor]], widths: list[list[int]]) -> _Sums:
+    def _start(self, batch: list[Tensor], widths: list[list[int]]) -> _Sums:
         self._widths = widths
-        self._shift = [[x.mean(dim=0) for x in side] for side in batch]
-        self._cross = _Sums(widths[0], widths[-1], batch[0][0].device)
-        self._own = [[_Sums([w], [w], batch[0][0].device) for w in side] for side in widths]
+        self._shift = [x.mean(dim=0) for x in batch]
+        device, same = batch[0].device, len(widths) == 1
+        self._cross = _Sums(widths[0], widths[-1], device, symmetric=same)
+        self._own = [] if same else [[_Sums([w], [w], device, symmetric=True) for w in side] for side in widths]
         return self._cross
+
+    def _own_norms(self, own: Tensor, size: Tensor, side: str) -> Tensor:
+        for i, (value, floor) in enumerate(zip(own, size)):
+            check_structure(value * (self.n * (self.n - 3)), floor, power=1, name=f"{side}[{i}]")
+        return own.sqrt()
 
 
 class _Sums:
     """The sums over samples that the debiased HSIC of L by L' pairs of layers is made of.
 
-    D is the width of all layers of a side together: the products of all pairs of layers are one matrix product.
+    D is the width of all layers of a side together. Where both sides are the same, ``symmetric``, only the products of
+    each layer with itself and the later ones are made.
     """
 
-    def __init__(self, widths_x: list[int], widths_y: list[int], device: torch.device) -> None:
+    def __init__(self, widths_x: list[int], widths_y: list[int], device: torch.device, symmetric: bool = False) -> None:
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=torch.float64, device=device)
 
-        self.widths_x, self.widths_y = widths_x, widths_y
+        self.widths_x, self.widths_y, self.symmetric = widths_x, widths_y, symmetric
         d_x, d_y, l_x, l_y = sum(widths_x), sum(widths_y), len(widths_x), len(widths_y)
         self.xy = zeros(d_x, d_y)  # Σ x yᵀ
         self.x, self.y = zeros(d_x), zeros(d_y)  # Σ x, Σ y
@@ -100,11 +114,17 @@ class _Sums:
         self.sq_xy = zeros(l_x, l_y)  # Σ |x|² |y|²
         self.x_sq_y, self.y_sq_x = zeros(d_x, l_y), zeros(d_y, l_x)  # Σ x |y|², Σ y |x|²
 
-    def add(self, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> None:
-        x, y = torch.cat(list(xs), dim=1), torch.cat(list(ys), dim=1)
-        sq_x = torch.stack([t.square().sum(dim=1) for t in xs], dim=1)
-        sq_y = torch.stack([t.square().sum(dim=1) for t in ys], dim=1)
-        self.xy += x.T @ y
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Add samples ``(B, D)`` and ``(B, D')``, all layers of a side beside each other."""
+        sq_x = torch.stack([part.square().sum(dim=1) for part in torch.split(x, self.widths_x, dim=1)], dim=1)
+        sq_y = torch.stack([part.square().sum(dim=1) for part in torch.split(y, self.widths_y, dim=1)], dim=1)
+        if self.symmetric:
+            start = 0
+            for width in self.widths_x:
+                self.xy[start : start + width, start:].addmm_(x[:, start : start + width].T, y[:, start:])
+                start += width
+        else:
+            self.xy.addmm_(x.T, y)
         self.x += x.sum(dim=0)
         self.y += y.sum(dim=0)
         self.sq_x += sq_x.sum(dim=0)
@@ -125,10 +145,14 @@ class _Sums:
         through = self._blocks(self.x[:, None] * self.xy * self.y) + self.sq_xy
         through -= self._rows(self.x[:, None] * self.x_sq_y, self.widths_x)
         through -= self._rows(self.y[:, None] * self.y_sq_x, self.widths_y).T
-        return (trace + sums / ((n - 1) * (n - 2)) - 2 * through / (n - 2)) / (n * (n - 3))
+        hsic = (trace + sums / ((n - 1) * (n - 2)) - 2 * through / (n - 2)) / (n * (n - 3))
+        return hsic.triu() + hsic.triu(1).T if self.symmetric else hsic
 
     def gram_size(self) -> Tensor:
-        """Give Σ (x·y)² over all pairs of samples, ``(L, L')``: what rounding in ``hsic`` is relative to."""
+        """Give Σ (x·y)² over all pairs of samples, ``(L, L')``: what rounding in ``hsic`` is relative to.
+
+        Where ``symmetric``, for each layer with itself and the later ones.
+        """
         return self._blocks(self.xy.square())
 
     def _blocks(self, matrix: Tensor) -> Tensor:
@@ -144,13 +168,8 @@ class _Sums:
         return torch.stack([block.square().sum() for block in torch.split(vector, widths)])
 
 
-def _own_hsic(sums: _Sums, n: int, name: str) -> Tensor:
-    own, size = sums.hsic(n)[0, 0], sums.gram_size()[0, 0]
-    check_structure(own * (n * (n - 3)), size, power=1, name=name)
-    return own
-
-
-def _check(sides: Sequence[Sequence[Tensor]]) -> None:
+def check_layers(sides: Sequence[Sequence[Tensor]]) -> None:
+    """Raise ``ValueError`` unless every layer of every side is ``(B, D)`` with the same B of at least 1."""
     shapes = [[tuple(x.shape) for x in side] for side in sides]
     sizes = {shape[0] if len(shape) == 2 else None for side in shapes for shape in side}
     if not all(shapes) or len(sizes) != 1 or sizes & {None, 0}:

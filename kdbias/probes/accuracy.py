@@ -1,33 +1,57 @@
-"""How often a network is right, and how sure it should be."""
+"""How often a network is right, at what, and how sure it should be."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
+from torchmetrics.functional.classification import (
+    binary_roc,
+    multiclass_calibration_error,
+    multiclass_confusion_matrix,
+    multiclass_f1_score,
+    multiclass_precision,
+    multiclass_recall,
+)
 
 from kdbias.batch import Batch
+from kdbias.data.base import PictureData
 from kdbias.features import Extractor, Features
 from kdbias.probes.base import Result
-from kdbias.probes.evaluation import Precision, evaluation
+from kdbias.probes.evaluation import Precision
+from kdbias.probes.observe import observe
+from kdbias.test_time import View, averaged, views
+
+BINS = 15
+CURVE = 101  # points kept of each class's ROC
 
 
 @dataclass(frozen=True)
 class AccuracyProbe:
-    """Accuracy, top-5, loss, calibration and confusion, with what the statistics need: which pictures came out right.
+    """Accuracy and what goes with it, and what the statistics need: which pictures came out right.
 
-    Arrays: ``right`` ``(n,)`` bool, ``target`` ``(n,)`` and ``index`` ``(n,)``, in the order of the batches;
-    ``confusion`` ``(C, C)``, rows are the true classes. Scalars: ``accuracy``, ``top5`` (with more than five classes),
-    ``loss`` (cross-entropy, nats), ``ece``.
+    Scalars: ``accuracy``; ``top5`` (with more than five classes); ``precision``, ``recall`` and ``f1``, means over
+    classes; ``auc``, the mean area under the one-vs-rest ROC of the classes that there are pictures of (NaN where there
+    is but one); ``loss`` (cross-entropy, nats); ``ece`` (15 bins, L1). Arrays, ``(n,)`` in the order of the batches:
+    ``right`` bool, ``answer``, ``target``, ``index``, and ``confidence``, the probability of the answer;
+    ``confusion`` ``(C, C)``, rows are the true classes; ``roc_fpr`` and ``roc_tpr`` ``(C, 101)``, each class's ROC
+    thinned to points of even distance along it (NaN where it has no pictures, or all of them).
 
-    Source of ``ece`` (15 bins, L1): Guo et al. 2017 (1706.04599).
+    ``tta`` answers each picture by the mean probabilities of its views: moved by ``shift`` pixels in four directions
+    and, with ``flip``, mirrored (leave it out for digits). ``data`` names the classes.
+
+    Source of ``ece``: Guo et al. 2017 (1706.04599).
     """
 
     precision: Precision = "fp32"
+    tta: bool = False
+    flip: bool = True
+    shift: int = 2
+    data: PictureData | None = None
     name: str = "accuracy"
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
@@ -36,21 +60,117 @@ class AccuracyProbe:
         Raises:
             ValueError: it has no classifier.
         """
-        parts: list[tuple[Tensor, Tensor, Tensor]] = []
-        with evaluation(network, self.precision):
-            for batch in batches:
-                parts.append((class_scores(network, batch.image), batch.target, batch.index))
-        logits, target, index = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+        return observe(network, batches, {self.name: self})[self.name]
+
+    def refuses(self, network: Extractor) -> str:
+        """Say why accuracy is not defined for ``network``; nothing where it is."""
+        return NO_CLASSIFIER if network.info.classes is None else ""
+
+    def observer(self, reader: Extractor) -> Answers:
+        """Give what collects the answers of one pass.
+
+        Raises:
+            ValueError: the network has no classifier.
+        """
+        if reason := self.refuses(reader):
+            raise ValueError(reason)
+        names = () if self.data is None else self.data.info.names
+        seen = views(flip=self.flip, shift=self.shift) if self.tta else ()
+        return Answers(self.name, self.precision, reader, seen, names)
+
+
+NO_CLASSIFIER = "the network has no classifier (a self-supervised one?): accuracy is not defined for it"
+
+
+@dataclass
+class Answers:
+    """The answers of one network to the pictures that it is shown; where there are ``views``, ``reader`` reads them."""
+
+    name: str
+    precision: Precision
+    reader: Extractor
+    views: Sequence[View] = ()
+    names: Sequence[str] = ()
+    parts: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
+    maps = False
+
+    def see(self, batch: Batch, features: Features) -> None:
+        """Take the answers to one batch.
+
+        Raises:
+            ValueError: the network has no classifier.
+        """
+        logits = self._averaged(batch.image) if self.views else logits_of(features)
+        self.parts.append((logits, batch.target, batch.index))
+
+    def _averaged(self, image: Tensor) -> Tensor:
+        """Logits whose softmax are the mean probabilities of the views."""
+        with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            probabilities = averaged(self.reader, image, self.views)
+        return probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+    def attention(self, layer: int, maps: Tensor) -> None:
+        """Attention has no part in it."""
+
+    def result(self) -> Result:
+        """Give the numbers of all pictures seen."""
+        logits, target, index = (torch.cat(part).cpu() for part in zip(*self.parts, strict=True))
         n, classes = logits.shape
-        right = logits.argmax(1) == target
-        scalars = {"accuracy": float(right.double().mean()), "loss": float(cross_entropy(logits, target))}
+        probabilities = logits.softmax(1)
+        confidence, answer = probabilities.max(1).values, logits.argmax(1)
+        curves = roc_curves(logits, target)
+        arrays = {
+            "right": answer == target,
+            "answer": answer.int(),
+            "target": target,
+            "index": index,
+            "confidence": confidence,
+            "confusion": multiclass_confusion_matrix(answer, target, classes),
+            "roc_fpr": torch.stack([thin(*curve)[0] for curve in curves]),
+            "roc_tpr": torch.stack([thin(*curve)[1] for curve in curves]),
+        }
+        scalars = {"accuracy": float(arrays["right"].double().mean()), "loss": float(cross_entropy(logits, target))}
         if classes > 5:
             scalars["top5"] = float((logits.topk(5).indices == target[:, None]).any(1).double().mean())
-        scalars["ece"] = float(multiclass_calibration_error(logits.softmax(1), target, classes, n_bins=15))
-        confusion = multiclass_confusion_matrix(logits, target, classes)
-        arrays = {"right": right, "target": target, "index": index, "confusion": confusion}
-        meta = {"n": n, "classes": classes, "precision": self.precision}
+        scalars["ece"] = float(multiclass_calibration_error(probabilities, target, classes, n_bins=BINS))
+        scalars["precision"] = float(multiclass_precision(answer, target, classes, average="macro"))
+        scalars["recall"] = float(multiclass_recall(answer, target, classes, average="macro"))
+        scalars["f1"] = float(multiclass_f1_score(answer, target, classes, average="macro"))
+        scalars["auc"] = float(torch.stack([torch.trapezoid(tpr, fpr) for fpr, tpr in curves]).nanmean())
+        meta: dict[str, Any] = {"n": n, "classes": classes, "precision": self.precision, "views": len(self.views) or 1}
+        if self.names:
+            meta["names"] = list(self.names)
         return Result(self.name, scalars, {key: array.numpy() for key, array in arrays.items()}, meta)
+
+
+def roc_curves(logits: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Give each class's one-vs-rest ROC, ``(false, true)`` positive rates ``(k,)``, by its probability among all.
+
+    A class that no picture is of, or every picture, has none: two points of NaN.
+    """
+    none = torch.full((2,), float("nan"))
+    curves = []
+    for number, score in enumerate(logits.double().softmax(1).unbind(1)):
+        positive = target == number
+        if bool(positive.any()) and not bool(positive.all()):
+            false, true, _ = binary_roc(score, positive.int(), thresholds=None)
+            curves.append((false.float(), true.float()))
+        else:
+            curves.append((none, none))
+    return curves
+
+
+def thin(false: Tensor, true: Tensor, points: int = CURVE) -> tuple[Tensor, Tensor]:
+    """Keep ``points`` of a curve, both ends among them, of even distance along it; of fewer all, the last repeated.
+
+    The distance is the sum of both rates, of which one grows at each step.
+    """
+    along = (false + true).contiguous()
+    if len(along) <= points:
+        kept = torch.arange(points).clamp(max=len(along) - 1)
+    else:
+        kept = torch.searchsorted(along, torch.linspace(0, 2, points)).clamp(max=len(along) - 1)
+    return false[kept], true[kept]
 
 
 def class_scores(network: Extractor, image: Tensor) -> Tensor:
@@ -59,7 +179,15 @@ def class_scores(network: Extractor, image: Tensor) -> Tensor:
     Raises:
         ValueError: it has no classifier.
     """
-    features: Features = network(image)
+    return logits_of(network(image))
+
+
+def logits_of(features: Features) -> Tensor:
+    """Give the fp32 logits ``(B, C)``.
+
+    Raises:
+        ValueError: the network has no classifier.
+    """
     if features.logits is None:
-        raise ValueError("the network has no classifier (a self-supervised one?): accuracy is not defined for it")
+        raise ValueError(NO_CLASSIFIER)
     return features.logits.float()

@@ -23,10 +23,7 @@ def attention_layers(network: nn.Module) -> list[nn.Module]:
         module for module in attention_modules(network) if isinstance(getattr(module, "attn_drop", None), nn.Module)
     ]
     if not found:
-        raise ValueError(
-            "attention distance is not defined for a CNN: the network has no attention module; "
-            "leave the attention probe out for it"
-        )
+        raise ValueError("the network has no attention modules: attention maps are not defined for a CNN")
     return found
 
 

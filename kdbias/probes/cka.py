@@ -2,75 +2,158 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
 from kdbias.batch import Batch
 from kdbias.features import Extractor, Features, Layer
 from kdbias.functional import StreamingCKA
+from kdbias.functional.cka_batched import Kernel
+from kdbias.functional.cka_minibatch import MinibatchCKA
 from kdbias.probes.base import Reader, Result
 from kdbias.probes.evaluation import Precision, evaluation
+from kdbias.probes.observe import observe
+from kdbias.teachers import Teacher
+
+Tokens = Literal["mean", "cls", "flat"]
 
 
 @dataclass(frozen=True)
 class CKAProbe:
-    """Debiased linear CKA between all layers of a network, or between its layers and those of ``other``.
+    """Debiased CKA between all layers of a network, or between its layers and those of ``other``.
 
-    Exact over all ``n`` pictures in one pass, in sums over batches. A sample is a picture's mean patch token, or its
-    CLS token (``tokens="cls"``). ``other``, an ``Extractor`` or a ``Teacher``, reads the teacher's view, and the
-    layers that it was made to read.
+    A sample is a picture's mean patch token, its CLS token (``tokens="cls"``) or all its patch tokens in a row
+    (``"flat"``, which also asks where in the picture something is). ``other``, an ``Extractor`` or a ``Teacher``, reads
+    the teacher's view, and the layers that it was made to read; ``other_name`` is what figures call it.
 
-    Arrays: ``cka``, ``(L, L)`` or ``(L, L')``; ``depth`` and ``other_depth``, of each layer in 0..1. Scalars within a
-    network: ``first_last``, ``middle_last``, ``diversity`` (1 − mean off-diagonal); between two: ``alignment``, the
-    mean over layers of the CKA with the other network's layer of nearest depth, and ``first_last``, ``last_last``.
+    The linear kernel of mean and CLS tokens is exact over all ``n`` pictures in one pass, in sums over batches. The
+    Gaussian kernel ``rbf``, with ``scale`` times the median distance as its width, and flat tokens take the average
+    over minibatches of ``batch`` pictures (``MinibatchCKA``), which stands as ``batch`` in ``meta``.
+
+    Arrays: ``cka``, ``(L, L)`` or ``(L, L')``; ``depth`` and ``other_depth``, of each layer in 0..1; ``nearest``, the
+    other network's layer of nearest depth for each. Scalars within a network: ``first_last``, ``middle_last``,
+    ``diversity`` (1 − mean off-diagonal); between two: ``alignment``, the mean over layers of the CKA with the nearest
+    one, and ``first_last``, ``last_last``.
 
     Source: Kornblith et al. 2019 (1905.00414), Nguyen et al. 2021 (2010.15327); Davari et al. 2023 (2210.16156) for
     what CKA does not show.
     """
 
     other: Reader | None = None
-    tokens: Literal["mean", "cls"] = "mean"
+    tokens: Tokens = "mean"
+    kernel: Kernel = "linear"
+    scale: float = 1.0
+    batch: int = 256
     precision: Precision = "fp32"
     name: str = "cka"
+    other_name: str = "other network"
+
+    def __post_init__(self) -> None:
+        for key, value, known in (("tokens", self.tokens, get_args(Tokens)), ("kernel", self.kernel, get_args(Kernel))):
+            if value not in known:
+                raise ValueError(f"probe.{self.name}.{key} must be one of {', '.join(known)}, got {value!r}")
+        if self.batch < 4 or not self.scale > 0:
+            raise ValueError(f"probe.{self.name} needs batch >= 4 and scale > 0, got {self.batch} and {self.scale}")
+
+    @property
+    def exact(self) -> bool:
+        """Whether all pictures are compared with each other, not those of a minibatch."""
+        return self.kernel == "linear" and self.tokens != "flat"
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
         """Measure ``network``.
 
         Raises:
-            ValueError: ``tokens="cls"`` and a layer has no CLS token, or there are too few pictures.
+            ValueError: it is refused, there are too few pictures, or a layer answers every picture alike.
         """
-        sums = StreamingCKA()
-        with ExitStack() as stack:
-            stack.enter_context(evaluation(network, self.precision))
-            other: object = self.other
-            if isinstance(other, nn.Module):  # a Teacher is no module and sees to this itself
-                stack.enter_context(evaluation(other, self.precision))
-            reader = network.reading(layers="all")
-            for batch in batches:
-                mine = self._samples(reader(batch.image))
-                theirs = self._samples(self.other(batch.teacher_image)) if self.other is not None else None
-                sums.update(mine, theirs)
-        cka = sums.compute().cpu().numpy()
-        meta = {"n": sums.n, "tokens": self.tokens, "precision": self.precision, "estimator": "debiased"}
-        depth = _depths(reader.info.layers)
-        if self.other is None:
-            return Result(self.name, within(cka), {"cka": cka, "depth": depth}, meta)
-        other_depth = _depths(self.other.info.layers)
-        arrays = {"cka": cka, "depth": depth, "other_depth": other_depth}
-        return Result(self.name, between(cka, depth, other_depth), arrays, meta)
+        return observe(network, batches, {self.name: self})[self.name]
 
-    def _samples(self, features: Features) -> list[Tensor]:
-        if self.tokens == "mean":
-            return [tokens.float().mean(1) for tokens in features.tokens]
-        if any(prefix.shape[1] == 0 for prefix in features.prefix):
-            raise ValueError("CKAProbe(tokens='cls'): the network has no CLS token; use tokens='mean'")
-        return [prefix[:, 0] for prefix in features.prefix]
+    def refuses(self, network: Extractor) -> str:
+        """Say why CKA is not defined for ``network``; nothing where it is."""
+        if self.tokens != "cls" or (network.info.prefix and (self.other is None or self.other.info.prefix)):
+            return ""
+        return "CKAProbe(tokens='cls'): the network has no CLS token; use tokens='mean'"
+
+    def observer(self, reader: Extractor) -> CKASums:
+        """Begin to observe ``reader``.
+
+        Raises:
+            ValueError: it is refused.
+        """
+        if reason := self.refuses(reader):
+            raise ValueError(reason)
+        return CKASums(self, reader.info.layers)
+
+    def samples(self, features: Features) -> list[Tensor]:
+        """Give what a picture is to CKA in each layer, ``(B, D)``."""
+        if self.tokens == "cls":
+            return [prefix[:, 0] for prefix in features.prefix]
+        if self.tokens == "flat":
+            return [tokens.flatten(1) for tokens in features.tokens]
+        return [tokens.float().mean(1) for tokens in features.tokens]
+
+
+def teacher_cka(
+    teacher: Teacher,
+    tokens: Tokens = "mean",
+    kernel: Kernel = "linear",
+    scale: float = 1.0,
+    batch: int = 256,
+    precision: Precision = "fp32",
+) -> CKAProbe:
+    """Make the probe of a network's layers against those of its teacher, that it was made to read."""
+    return CKAProbe(teacher, tokens, kernel, scale, batch, precision, "cka_teacher", teacher.name)
+
+
+@dataclass
+class CKASums:
+    """Sums over the pictures of one pass."""
+
+    maps: ClassVar[bool] = False
+
+    probe: CKAProbe
+    layers: tuple[Layer, ...]
+    sums: StreamingCKA | MinibatchCKA = field(init=False)
+
+    def __post_init__(self) -> None:
+        probe = self.probe
+        self.sums = StreamingCKA() if probe.exact else MinibatchCKA(probe.kernel, probe.batch, probe.scale)
+
+    def see(self, batch: Batch, features: Features) -> None:
+        """Add a batch, which the other network reads here."""
+        theirs = None if self.probe.other is None else self._theirs(self.probe.other, batch)
+        self.sums.update(self.probe.samples(features), theirs)
+
+    def attention(self, layer: int, maps: Tensor) -> None:
+        """Want no maps."""
+
+    def result(self) -> Result:
+        """Give what was measured."""
+        probe, cka = self.probe, self.sums.compute().cpu().numpy()
+        meta: dict[str, Any] = {"n": self.sums.n, "tokens": probe.tokens, "kernel": probe.kernel}
+        meta |= {"precision": probe.precision, "estimator": "debiased", "batch": None if probe.exact else probe.batch}
+        if probe.kernel == "rbf":
+            meta["scale"] = probe.scale
+        depth = _depths(self.layers)
+        if probe.other is None:
+            return Result(probe.name, within(cka), {"cka": cka, "depth": depth}, meta)
+        other_depth = _depths(probe.other.info.layers)
+        arrays = {"cka": cka, "depth": depth, "other_depth": other_depth, "nearest": nearest(depth, other_depth)}
+        return Result(probe.name, between(cka, depth, other_depth), arrays, meta | {"other": probe.other_name})
+
+    def _theirs(self, other: Reader, batch: Batch) -> list[Tensor]:
+        image, precision = batch.teacher_image, self.probe.precision
+        # A Teacher is no module and is in eval mode by itself.
+        state = evaluation(other, precision) if isinstance(other, nn.Module) else nullcontext()
+        with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"), state:
+            return self.probe.samples(other(image))
 
 
 def within(cka: npt.NDArray[np.float64]) -> dict[str, float]:
@@ -82,17 +165,23 @@ def within(cka: npt.NDArray[np.float64]) -> dict[str, float]:
     return scalars
 
 
+def nearest(depth: npt.NDArray[np.float64], other_depth: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Give, for each layer, the number of the other network's layer of nearest depth (of two, the earlier one)."""
+    gaps: npt.NDArray[np.float64] = np.abs(depth[:, None] - other_depth[None, :]).round(9)
+    found: npt.NDArray[np.int64] = gaps.argmin(1)
+    return found
+
+
 def between(
     cka: npt.NDArray[np.float64], depth: npt.NDArray[np.float64], other_depth: npt.NDArray[np.float64]
 ) -> dict[str, float]:
     """Summarise the ``(L, L')`` CKA of two networks; on a square of equal depths ``alignment`` is the mean diagonal."""
-    nearest = np.abs(depth[:, None] - other_depth[None, :]).argmin(1)
     return {
-        "alignment": float(cka[np.arange(len(depth)), nearest].mean()),
+        "alignment": float(cka[np.arange(len(depth)), nearest(depth, other_depth)].mean()),
         "first_last": float(cka[0, -1]),
         "last_last": float(cka[-1, -1]),
     }
 
 
-def _depths(layers: tuple[Layer, ...]) -> npt.NDArray[np.float64]:
+def _depths(layers: Sequence[Layer]) -> npt.NDArray[np.float64]:
     return np.array([layer.depth for layer in layers])

@@ -71,6 +71,11 @@ class CueProbe:
             arrays[f"right_{cue}"] = right.numpy()
         return Result(self.name, scalars, arrays, {"n": len(images), "precision": self.precision})
 
+    def refuses(self, network: Extractor) -> str:
+        """Say why the source has nothing to show; nothing where it has."""
+        known = hasattr(self.source, "variant")
+        return "" if known else "its data has no pictures of known shape and texture (data=cues has)"
+
     def _right(self, network: Extractor, cue: Cue) -> Tensor:
         images, shape, texture = self.source.variant(cue, self.pictures)
         return self._scores(network, images).argmax(1) == (shape if cue == "shape" else texture)

@@ -16,6 +16,33 @@ from kdbias.report.style import CONTROL, INITIAL, QUIET, REFERENCE, canvas, lege
 
 Runs = Result | Sequence[Result]
 """One run of a network, or several seeds of it."""
+Lines = list[tuple[str, list[Result], Mapping[str, Any]]]
+"""Label, seeds and style of each network that is drawn."""
+ACROSS = 4  # panels in a row
+COLLAPSE = 0.9  # a head whose CLS token gives itself more has collapsed
+
+
+def figures(
+    results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
+) -> dict[str, Figure]:
+    """Draw everything that attention shows of several networks, or seeds of them: figures by file name.
+
+    ``control`` and ``initial`` name the entries that are the control without teacher and the untrained network.
+    """
+    own = {name: runs for name, runs in results.items() if name not in (control, initial)}
+    beside = {
+        "control": results[control] if control is not None else None,
+        "initial": results[initial] if initial is not None else None,
+    }
+    drawn = {
+        "attention": distance_by_layer(own, **beside),
+        "attention-entropy": entropy_by_layer(own, **beside),
+        "attention-sorted": sorted_heads(own, **beside),
+        "attention-heads": heads_by_layer(own, **beside),
+    }
+    if any("cls_self" in seeds(runs, Result)[0].arrays for runs in results.values()):
+        drawn["attention-cls"] = cls_by_layer(own, **beside)
+    return drawn
 
 
 def distance_by_layer(
@@ -26,13 +53,7 @@ def distance_by_layer(
     ``control`` is the same student without teacher, ``initial`` the untrained one. Of several seeds the line is the
     mean and the band goes from the lowest to the highest.
     """
-    with styled():
-        figure, axes = canvas()
-        _by_layer(axes, "distance", networks, control, initial)
-        axes.set_ylabel("mean attention distance (patches)")
-        axes.set_ylim(bottom=0)
-        legend_beside(axes)
-    return figure
+    return _alone("distance", "mean attention distance (patches)", _lines(networks, control, initial))
 
 
 def entropy_by_layer(
@@ -42,13 +63,7 @@ def entropy_by_layer(
 
     Arguments as for ``distance_by_layer``.
     """
-    with styled():
-        figure, axes = canvas()
-        _by_layer(axes, "entropy", networks, control, initial)
-        axes.set_ylabel("mean attention entropy (nats)")
-        axes.set_ylim(bottom=0)
-        legend_beside(axes)
-    return figure
+    return _alone("entropy", "mean attention entropy (nats)", _lines(networks, control, initial))
 
 
 def sorted_heads(networks: Mapping[str, Runs], *, control: Runs | None = None, initial: Runs | None = None) -> Figure:
@@ -56,15 +71,71 @@ def sorted_heads(networks: Mapping[str, Runs], *, control: Runs | None = None, i
 
     Arguments as for ``distance_by_layer``; heads are sorted within each seed.
     """
+    lines = _lines(networks, control, initial)
     with styled():
         figure, axes = canvas()
-        for label, runs, style in _lines(networks, control, initial):
+        for label, runs, style in lines:
             heads = np.stack([np.sort(run.arrays["distance"].ravel()) for run in runs])
             _line(axes, np.arange(1, heads.shape[1] + 1), heads, label, dict(style) | {"marker": ""})
-        _reference(axes, _any(networks, control, initial), "distance")
-        axes.set(xlabel="head, sorted by distance", ylabel="attention distance (patches)")
+        _reference(axes, lines, "distance")
+        axes.set(xlabel="head, sorted by distance", ylabel="attention distance (patches)", title=_sample(lines))
         axes.set_ylim(bottom=0)
         legend_beside(axes)
+    return figure
+
+
+def heads_by_layer(networks: Mapping[str, Runs], *, control: Runs | None = None, initial: Runs | None = None) -> Figure:
+    """Draw the distance (patches) of every head, a panel a network, with the lines of uniform attention and collapse.
+
+    Arguments as for ``distance_by_layer``; of several seeds all heads are drawn.
+    """
+    lines = _lines(networks, control, initial)
+    columns = min(len(lines), ACROSS)
+    rows = -(-len(lines) // columns)
+    with styled():
+        size = {"width": 2.2 * columns + 0.8, "height": 2.3 * rows + 0.3}
+        figure, grid = canvas(rows, columns, squeeze=False, **size)
+        for axes, (label, runs, style) in zip(grid.flat, lines, strict=False):
+            for run in runs:
+                distance = run.arrays["distance"]
+                x = np.repeat(_layers(run), distance.shape[1])
+                axes.plot(x, distance.ravel(), "o", markersize=3, color=style["color"], alpha=0.55, markeredgewidth=0)
+            axes.axhline(float(runs[0].arrays["uniform_distance"]), **REFERENCE)
+            if "collapse" in runs[0].meta:
+                axes.axhline(runs[0].meta["collapse"], **dict(REFERENCE) | {"linestyle": (0, (2, 2))})
+            axes.set(title=_counted(label, runs), xlabel="layer", ylabel="distance (patches)")
+            axes.set_xticks(_layers(runs[0])[:: max(1, len(_layers(runs[0])) // 6)])
+        top = max(axes.get_ylim()[1] for axes in grid.flat[: len(lines)])
+        for axes in grid.flat[: len(lines)]:
+            axes.set_ylim(0, 1.05 * top)
+        for axes in grid.flat[len(lines) :]:
+            axes.remove()
+        figure.suptitle(
+            f"{_sample(lines)}; lines: uniform attention, and below the dashed one a head counts as collapsed",
+            fontsize=8,
+            x=0.01,
+            ha="left",
+        )
+    return figure
+
+
+def cls_by_layer(networks: Mapping[str, Runs], *, control: Runs | None = None, initial: Runs | None = None) -> Figure:
+    """Draw how widely CLS reads the picture (patches²), and what it gives to itself, each a mean over heads by layer.
+
+    Arguments as for ``distance_by_layer``; networks without a CLS token are left out.
+    """
+    lines = [line for line in _lines(networks, control, initial) if "cls_self" in line[1][0].arrays]
+    with styled():
+        figure, (left, right) = canvas(1, 2, width=9.4)
+        _by_layer(left, "cls_dispersion", lines)
+        _reference(left, lines, "dispersion")
+        left.set(ylabel="dispersion of the CLS row (patches²)", title=_sample(lines))
+        left.set_ylim(bottom=0)
+        _by_layer(right, "cls_self", lines)
+        right.axhline(COLLAPSE, **REFERENCE)
+        _note(right, COLLAPSE, f"collapsed above {COLLAPSE}")
+        right.set(ylabel="weight that CLS gives to itself", ylim=(0, 1.02))
+        legend_beside(right)
     return figure
 
 
@@ -79,7 +150,7 @@ def training(results: Sequence[Result]) -> Figure:
             style = INITIAL if result.meta["epoch"] == 0 else {"color": colour, "marker": "o", "markersize": 3}
             label = "untrained" if result.meta["epoch"] == 0 else f"epoch {result.meta['epoch']}"
             _line(axes, _layers(result), result.arrays["distance"].mean(1)[None], label, style)
-        _reference(axes, results[-1], "distance")
+        _reference(axes, [("", [results[-1]], {})], "distance")
         _layer_axis(axes, results[-1])
         axes.set(ylabel="mean attention distance (patches)", title=f"{results[-1].meta['n']:,} validation pictures")
         axes.set_ylim(bottom=0)
@@ -87,18 +158,30 @@ def training(results: Sequence[Result]) -> Figure:
     return figure
 
 
-def _by_layer(axes: Axes, key: str, networks: Mapping[str, Runs], control: Runs | None, initial: Runs | None) -> None:
-    for label, runs, style in _lines(networks, control, initial):
+def _alone(key: str, label: str, lines: Lines) -> Figure:
+    with styled():
+        figure, axes = canvas()
+        _by_layer(axes, key, lines)
+        _reference(axes, lines, key)
+        axes.set(ylabel=label, title=_sample(lines))
+        axes.set_ylim(bottom=0)
+        legend_beside(axes)
+    return figure
+
+
+def _by_layer(axes: Axes, key: str, lines: Lines) -> None:
+    for label, runs, style in lines:
         _line(axes, _layers(runs[0]), np.stack([run.arrays[key].mean(1) for run in runs]), label, style)
-    some = _any(networks, control, initial)
-    _reference(axes, some, key)
-    _layer_axis(axes, some)
+    _layer_axis(axes, max((runs[0] for _, runs, _ in lines), key=lambda run: len(_layers(run))))
 
 
-def _lines(
-    networks: Mapping[str, Runs], control: Runs | None, initial: Runs | None
-) -> list[tuple[str, list[Result], Mapping[str, Any]]]:
-    lines: list[tuple[str, list[Result], Mapping[str, Any]]] = []
+def _sample(lines: Lines) -> str:
+    counts = sorted({int(run.meta["n"]) for _, runs, _ in lines for run in runs})
+    return f"n = {' to '.join(f'{n:,}' for n in dict.fromkeys((counts[0], counts[-1])))} pictures"
+
+
+def _lines(networks: Mapping[str, Runs], control: Runs | None, initial: Runs | None) -> Lines:
+    lines: Lines = []
     for place, (label, runs) in enumerate(networks.items()):
         lines.append((label, seeds(runs, Result), look(place)))
     if control is not None:
@@ -114,17 +197,27 @@ def _line(axes: Axes, x: npt.NDArray[Any], y: npt.NDArray[Any], label: str, styl
     """Draw the mean of ``y``, ``(seeds, len(x))``, and the band between its lowest and its highest."""
     if len(y) > 1:
         axes.fill_between(x, y.min(0), y.max(0), color=style["color"], alpha=0.15, linewidth=0)
-        label = f"{label} ({len(y)} seeds)"
-    axes.plot(x, y.mean(0), label=label, **style)
+    axes.plot(x, y.mean(0), label=_counted(label, y), **style)
 
 
-def _reference(axes: Axes, result: Result, key: str) -> None:
-    value = float(result.arrays[f"uniform_{key}"])
-    axes.axhline(value, **REFERENCE)
-    place = (0.45, value)  # the first and the last layers often lie at the line
+def _counted(label: str, runs: Sequence[Any] | npt.NDArray[Any]) -> str:
+    return label if len(runs) == 1 else f"{label} ({len(runs)} seeds)"
+
+
+def _reference(axes: Axes, lines: Lines, key: str) -> None:
+    """Draw the value of uniform attention, one for each size of grid."""
+    values = sorted({round(float(runs[0].arrays[f"uniform_{key}"]), 6) for _, runs, _ in lines})
+    for value in values:
+        axes.axhline(value, **REFERENCE)
+        _note(axes, value, f"uniform attention, {value:.2f}")
+    axes.update_datalim([(0.0, values[-1] * 1.08)], updatex=False)
+    axes.autoscale_view()
+
+
+def _note(axes: Axes, value: float, text: str) -> None:
     axes.annotate(
-        f"uniform attention, {value:.2f}",
-        place,
+        text,
+        (0.45, value),  # the first and the last layers often lie at the line
         xycoords=("axes fraction", "data"),
         xytext=(0, 3),
         textcoords="offset points",
@@ -132,8 +225,6 @@ def _reference(axes: Axes, result: Result, key: str) -> None:
         color=QUIET,
         fontsize=7.5,
     )
-    axes.update_datalim([(0.0, value * 1.08)], updatex=False)
-    axes.autoscale_view()
 
 
 def _layers(result: Result) -> npt.NDArray[Any]:
@@ -155,7 +246,3 @@ def _thin_legend(axes: Axes, most: int = 12) -> None:
         bbox_to_anchor=(1.01, 1.0),
         borderaxespad=0.0,
     )
-
-
-def _any(networks: Mapping[str, Runs], control: Runs | None, initial: Runs | None) -> Result:
-    return _lines(networks, control, initial)[0][1][0]

@@ -1,4 +1,7 @@
 import csv
+import time
+from copy import deepcopy
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -16,7 +20,9 @@ from kdbias.callbacks.probe import ProbeCallback, history
 from kdbias.data.augment import Augment
 from kdbias.data.base import PictureData
 from kdbias.models.deit import vit
+from kdbias.models.resnet_cifar import small_cnn
 from kdbias.probes.attention import AttentionProbe
+from kdbias.teachers import Teacher
 
 CONF = Path(__file__).parents[2] / "conf" / "callback"
 
@@ -39,8 +45,9 @@ class Noise:
 class Small(L.LightningModule):
     """A student with dropout, so that a random number drawn by anybody else shows in its weights."""
 
-    def __init__(self, info):
+    def __init__(self, info, teacher=None):
         super().__init__()
+        self.teacher = teacher
         self.student = vit(info, width=16, depth=2, heads=2, patch=8, drop_path=0.5)
 
     def training_step(self, batch, batch_idx):
@@ -53,9 +60,9 @@ class Small(L.LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=1e-2)
 
 
-def train(info, folder, callbacks, epochs=3, loggers=False):
+def train(info, folder, callbacks, epochs=3, loggers=False, teacher=None, **settings):
     L.seed_everything(0)
-    module = Small(info)
+    module = Small(info, teacher)
     data = PictureData(Noise(info), Augment(), batch_size=8, eval_batch_size=12, seed=0)
     trainer = L.Trainer(
         max_epochs=epochs,
@@ -67,6 +74,7 @@ def train(info, folder, callbacks, epochs=3, loggers=False):
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        **settings,
     )
     trainer.fit(module, data)
     return module, data
@@ -127,6 +135,38 @@ def test_only_the_first_process_probes(tmp_path):
     other = SimpleNamespace(is_global_zero=False, global_step=0, default_root_dir=tmp_path)
     callback().on_train_start(other, None)
     assert not list(tmp_path.iterdir())
+
+
+def test_two_processes_wait_for_a_long_probe_and_find_what_one_finds(tiny_info, tmp_path):
+    """The probe takes longer than the collectives of training may, which end the run of who waits in one."""
+
+    def slow(network, batches, slept=[]):  # noqa: B006
+        if not slept:
+            slept.append(time.sleep(13))
+        return AttentionProbe()(network, batches)
+
+    strategy = DDPStrategy(start_method="fork", timeout=timedelta(seconds=10))
+    train(tiny_info, tmp_path / "two", [callback(slow, every=2)], epochs=1, devices=2, strategy=strategy)
+    train(tiny_info, tmp_path / "one", [callback()], epochs=1)
+    (first, last), (alone, _) = (history(tmp_path / name / "probes", "attention") for name in ("two", "one"))
+    assert (first.meta["n"], last.meta["n"], last.meta["epoch"]) == (32, 32, 1)
+    np.testing.assert_array_equal(first.arrays["distance"], alone.arrays["distance"])
+
+
+def test_a_probe_is_given_the_teacher_and_the_data_of_the_run(tiny_info, tmp_path):
+    spec = OmegaConf.to_container(OmegaConf.load(CONF / "probe_cka_teacher.yaml"), resolve=False)["probe_cka_teacher"]
+    spec |= {"pictures": 16, "every": 1}
+    teacher = Teacher(small_cnn(tiny_info, widths=(4, 8, 16)), "small")
+    loggers = [CSVLogger(tmp_path, version="", name="csv"), TensorBoardLogger(tmp_path, version="", name="tb")]
+    train(tiny_info, tmp_path, [build(deepcopy(spec))], epochs=1, loggers=loggers, teacher=teacher)
+    results = history(tmp_path / "probes", "cka_teacher")
+    assert [(r.meta["other"], r.meta["n"], r.meta["epoch"]) for r in results] == [("small", 16, 0), ("small", 16, 1)]
+    assert "probe/cka_teacher/alignment" in (tmp_path / "csv" / "metrics.csv").read_text()
+    with pytest.raises(ValueError, match=r"callback\.probe_cka_teacher compares with a teacher, and the run has none"):
+        train(tiny_info, tmp_path, [build(deepcopy(spec))], epochs=1)
+    knn = {"_target_": "kdbias.probes.knn.KNNProbe", "bank": 16, "k": 3}
+    train(tiny_info, tmp_path, [ProbeCallback("knn", knn, pictures=16)], epochs=1)
+    assert history(tmp_path / "probes", "knn")[-1].meta["bank"] == 16
 
 
 @pytest.mark.parametrize("name", ["probe_attention", "probe_cka"])

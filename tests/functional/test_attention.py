@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from kdbias.functional import attention_distance, attention_entropy, cls_dispersion, uniform_attention_distance
+from kdbias.functional import (
+    attention,
+    attention_distance,
+    attention_entropy,
+    cls_dispersion,
+    uniform_attention_distance,
+)
+from kdbias.functional.attention import attention_statistics
 
 
 def random_attention(batch=2, heads=3, tokens=14, seed=0):
@@ -57,6 +64,31 @@ def test_against_loops(prefix):
     torch.testing.assert_close(attention_entropy(attention, prefix), entropy)
     if prefix:
         torch.testing.assert_close(cls_dispersion(attention, (3, 4), prefix), dispersion)
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 2])
+@pytest.mark.parametrize("piece", [1, 1000, 2**18])
+def test_all_at_once_is_each_alone_in_pieces_of_any_size(prefix, piece, monkeypatch):
+    maps = random_attention(batch=5, tokens=12 + prefix)
+    monkeypatch.setattr(attention, "PIECE", piece)
+    found = attention_statistics(maps, (3, 4), prefix)
+    torch.testing.assert_close(found.distance, attention_distance(maps, (3, 4), prefix))
+    torch.testing.assert_close(found.entropy, attention_entropy(maps, prefix))
+    if prefix == 0:
+        assert found[2:] == (None, None)
+    else:
+        torch.testing.assert_close(found.cls_dispersion, cls_dispersion(maps, (3, 4), prefix))
+        torch.testing.assert_close(found.cls_self, maps[:, :, 0, 0])
+
+
+def test_fp32_keeps_its_digits_where_little_goes_to_patches():
+    """A query that gives CLS all but 1e-4: the rest is renormalised, so that it counts in full."""
+    maps = random_attention(tokens=17)
+    maps[..., 1:] *= 1e-4
+    maps[..., 0] = 1 - maps[..., 1:].sum(-1)
+    exact, found = attention_statistics(maps, (4, 4)), attention_statistics(maps.float(), (4, 4))
+    torch.testing.assert_close(found.distance.double(), exact.distance, rtol=1e-5, atol=0)
+    torch.testing.assert_close(found.entropy.double(), exact.entropy, rtol=1e-5, atol=0)
 
 
 def test_what_goes_to_the_prefix_does_not_count():

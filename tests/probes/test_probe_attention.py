@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,8 +53,17 @@ def test_everything_is_undone_after_an_error(tiny_vit, pictures):
 def test_missing_maps_are_an_error(tiny_vit, tiny_cnn, pictures):
     with pytest.raises(RuntimeError, match="no attention map came from 3 of 3"), attention_maps(tiny_vit, print):
         pass
-    with pytest.raises(ValueError, match="attention distance is not defined for a CNN"):
+    with pytest.raises(ValueError, match="attention maps are not defined for a CNN"), attention_maps(tiny_cnn, print):
+        pass
+
+
+def test_a_network_without_maps_over_one_grid_is_refused(tiny_vit, tiny_cnn, pictures):
+    assert AttentionProbe().refuses(tiny_vit) == ""
+    assert "a CNN has no attention maps" in AttentionProbe().refuses(tiny_cnn)
+    with pytest.raises(ValueError, match="a CNN has no attention maps: attention distance is not defined for it"):
         AttentionProbe()(tiny_cnn, pictures())
+    tiny_vit.survey = replace(tiny_vit.survey, token_based=False)
+    assert "windowed" in AttentionProbe().refuses(tiny_vit)
 
 
 def test_a_compiled_network_gives_its_maps_and_is_not_compiled_again(tiny_vit, pictures):
@@ -118,6 +128,7 @@ def test_values_are_means_over_all_pictures_and_heads_are_counted(tiny_vit, pict
     assert result.scalars["collapsed_heads"] == 2
     own = torch.stack([torch.cat([m[:, :, 0, 0] for at, m in maps if at == layer]).mean(0) for layer in range(3)])
     np.testing.assert_allclose(result.arrays["cls_self"], own, rtol=1e-5)
+    assert result.scalars["cls_self"] == pytest.approx(float(own.mean()), rel=1e-5)
 
 
 def test_bf16_is_near_fp32_and_says_so(tiny_vit, pictures):

@@ -1,10 +1,18 @@
+from copy import deepcopy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from kdbias.build import build
 from kdbias.functional import linear_cka
-from kdbias.probes.cka import CKAProbe, between, within
+from kdbias.functional.cka_minibatch import MinibatchCKA
+from kdbias.probes.cka import CKAProbe, between, nearest, within
 from kdbias.teachers import Teacher
+
+CONF = Path(__file__).parents[2] / "conf" / "probe"
 
 
 def samples(network, batches):
@@ -45,12 +53,63 @@ def test_the_other_network_sees_the_view_of_the_teacher_in_eval_mode(tiny_vit, p
     assert result.scalars["last_last"] < 0.999
 
 
+def test_two_networks_of_one_family(tiny_vit, tiny_cnn, pictures):
+    """A student with a copy of itself is that student's own matrix, for transformers and for CNNs."""
+    for network in (tiny_vit, tiny_cnn):
+        own, two = CKAProbe()(network, pictures()), CKAProbe(other=Teacher(deepcopy(network), "t"))(network, pictures())
+        np.testing.assert_allclose(two.arrays["cka"], own.arrays["cka"], atol=1e-6)
+        assert two.scalars["alignment"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("size", [8, 5])
+@pytest.mark.parametrize(("kernel", "tokens"), [("rbf", "mean"), ("linear", "flat"), ("rbf", "flat"), ("rbf", "cls")])
+def test_minibatches_of_their_own_size(tiny_vit, pictures, kernel, tokens, size):
+    result = CKAProbe(kernel=kernel, tokens=tokens, batch=12)(tiny_vit, pictures(n=24, size=size))
+    with torch.no_grad():
+        features = tiny_vit.eval()(torch.cat([batch.image for batch in pictures(n=24)]))
+    flat = [tokens.flatten(1) for tokens in features.tokens]
+    layers = {"mean": samples(tiny_vit, pictures()), "flat": flat, "cls": [p[:, 0] for p in features.prefix]}[tokens]
+    sums = MinibatchCKA(kernel, batch=12)
+    sums.update(layers)
+    np.testing.assert_allclose(result.arrays["cka"], sums.compute(), atol=1e-4)
+    np.testing.assert_allclose(np.diag(result.arrays["cka"]), 1, atol=1e-9)
+    meta = result.meta
+    assert (meta["kernel"], meta["tokens"], meta["batch"], meta["n"]) == (kernel, tokens, 12, 24)
+
+
+def test_flat_tokens_of_unlike_grids(tiny_vit, tiny_cnn, pictures):
+    result = CKAProbe(other=Teacher(tiny_cnn, "cnn"), tokens="flat", batch=12)(tiny_vit, pictures())
+    assert result.arrays["cka"].shape == (3, len(tiny_cnn.info.layers))
+    assert np.isfinite(result.arrays["cka"]).all()
+
+
+def test_the_probe_of_a_teacher_names_it(tiny_vit, tiny_cnn, pictures):
+    spec = OmegaConf.to_container(OmegaConf.load(CONF / "cka_teacher.yaml"))["cka_teacher"]
+    result = build(spec, teacher=Teacher(tiny_cnn, "resnet8"))(tiny_vit, pictures())
+    assert (result.name, result.meta["other"], result.meta["batch"]) == ("cka_teacher", "resnet8", None)
+    assert "alignment" in result.scalars
+    own = build(OmegaConf.to_container(OmegaConf.load(CONF / "cka.yaml"))["cka"])
+    assert own == CKAProbe()
+
+
+def test_bad_settings_are_named():
+    with pytest.raises(ValueError, match=r"probe\.cka\.tokens must be one of mean, cls, flat, got 'all'"):
+        CKAProbe(tokens="all")
+    with pytest.raises(ValueError, match=r"probe\.cka\.kernel must be one of linear, rbf"):
+        CKAProbe(kernel="poly")
+    with pytest.raises(ValueError, match="batch >= 4"):
+        CKAProbe(batch=2)
+
+
 def test_a_cls_token_must_be_there(tiny_vit, tiny_cnn, pictures):
     cls = CKAProbe(tokens="cls")(tiny_vit, pictures())
     assert cls.meta["tokens"] == "cls"
     assert not np.allclose(cls.arrays["cka"], CKAProbe()(tiny_vit, pictures()).arrays["cka"])
     with pytest.raises(ValueError, match="no CLS token; use tokens='mean'"):
         CKAProbe(tokens="cls")(tiny_cnn, pictures())
+    for probe in (CKAProbe(tokens="cls"), CKAProbe(tokens="cls", other=tiny_vit)):
+        assert (probe.refuses(tiny_vit), "no CLS token" in probe.refuses(tiny_cnn)) == ("", True)
+    assert "no CLS token" in CKAProbe(tokens="cls", other=tiny_cnn).refuses(tiny_vit)
 
 
 def test_scalars_of_known_matrices():
@@ -63,3 +122,5 @@ def test_scalars_of_known_matrices():
     found = between(cka, np.array([0.25, 0.5, 0.75, 1.0]), np.array([0.5, 1.0]))
     assert found["alignment"] == pytest.approx((0.9 + 0.2 + 0.5 + 0.8) / 4)  # .75 lies between both: the earlier one
     assert (found["first_last"], found["last_last"]) == (0.1, 0.8)
+    thirds = np.array([1 / 3, 2 / 3, 1.0])
+    np.testing.assert_array_equal(nearest(np.arange(1, 7) / 6, thirds), [0, 0, 0, 1, 1, 2])

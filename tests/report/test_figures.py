@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -6,20 +7,27 @@ import pytest
 from matplotlib.image import imread
 
 from kdbias.probes.base import Result
-from kdbias.report import attention, cka, curves, style
+from kdbias.report import attention, cka, cka_teacher, curves, style
 
 
 def attention_result(level=3.0, seed=0, epoch=0, layers=6):
     distance = level + np.random.default_rng(seed).uniform(-0.5, 0.5, (layers, 3))
     uniform = {"uniform_distance": np.array(4.136), "uniform_entropy": np.array(np.log(64))}
-    return Result(
-        "attention", {}, {"distance": distance, "entropy": distance / 2, **uniform}, {"n": 1024, "epoch": epoch}
-    )
+    cls = {"cls_dispersion": 3 * distance, "cls_self": distance / 10, "uniform_dispersion": np.array(10.5)}
+    arrays = {"distance": distance, "entropy": distance / 2, **uniform, **cls}
+    return Result("attention", {}, arrays, {"n": 1024, "epoch": epoch, "collapse": 1.5})
 
 
 def cka_result(rows=6, columns=6, n=2048, epoch=0):
     matrix = np.linspace(-0.1, 1, rows * columns).reshape(rows, columns)
-    return Result("cka", {}, {"cka": matrix}, {"n": n, "estimator": "debiased", "epoch": epoch})
+    arrays = {"cka": matrix, "depth": np.arange(1, rows + 1) / rows}
+    return Result("cka", {}, arrays, {"n": n, "estimator": "debiased", "epoch": epoch})
+
+
+def teacher_cka_result(rows=6, columns=3, **settings):
+    result = cka_result(rows, columns, **settings)
+    arrays = result.arrays | {"nearest": np.arange(rows) * columns // rows}
+    return replace(result, name="cka_teacher", arrays=arrays, meta=result.meta | {"other": "resnet18", "batch": 256})
 
 
 def run(accuracy, epochs=4):
@@ -33,6 +41,11 @@ DRAWINGS = {
     "distance": lambda: attention.distance_by_layer({"student": SEEDS}, control=SEEDS[:2], initial=SEEDS[0]),
     "entropy": lambda: attention.entropy_by_layer({"student": SEEDS[0]}),
     "heads": lambda: attention.sorted_heads({"a": SEEDS, "b": SEEDS[1]}, control=SEEDS[2]),
+    "every head": lambda: attention.heads_by_layer({"a": SEEDS, "b": SEEDS[1]}, control=SEEDS[2], initial=SEEDS[0]),
+    "cls": lambda: attention.cls_by_layer({"a": SEEDS, "b": SEEDS[1]}, control=SEEDS[2]),
+    "cka by layer": lambda: cka.by_layer({"a": [cka_result(), cka_result()], "b": cka_result()}, control="b"),
+    "cka of a teacher by layer": lambda: cka.by_layer({"a": teacher_cka_result(), "b": teacher_cka_result(4, 4)}),
+    "cka in rows": lambda: cka.panels({str(i): cka_result(9, 9) for i in range(5)}),
     "attention training": lambda: attention.training([attention_result(epoch=e) for e in range(15)]),
     "cka": lambda: cka.heat_map(cka_result(12, 12)),
     "cka panels": lambda: cka.panels({"a": cka_result(12, 4), "b": cka_result(12, 4)}, other="teacher"),
@@ -88,11 +101,57 @@ def test_cka_says_how_many_pictures_and_puts_the_first_network_across():
     figure = cka.heat_map(cka_result(4, 3, n=1234), name="student", other="teacher")
     axes = figure.axes[0]
     assert "n = 1,234 pictures" in axes.get_title(loc="left")
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("layer of student", "layer of teacher")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("layer", "layer of teacher")
     assert axes.images[0].get_array().shape == (3, 4)
     assert axes.images[0].get_clim() == (0, 1)
     numbers = {text.get_position(): text.get_text() for text in axes.texts}
     assert numbers[3, 0] == f"{cka_result(4, 3).arrays['cka'][3, 0]:.2f}"
+
+
+def test_a_figure_a_question_of_attention_with_control_and_untrained_in_each():
+    networks = {"student": SEEDS, "base": SEEDS[1], "start": SEEDS[0]}
+    found = attention.figures(networks, control="base", initial="start")
+    assert list(found) == ["attention", *(f"attention-{k}" for k in ("entropy", "sorted", "heads", "cls"))]
+    for name in ("attention", "attention-entropy", "attention-sorted"):
+        labels = [text.get_text() for text in found[name].axes[0].get_legend().get_texts()]
+        assert labels == ["student (3 seeds)", "control, no teacher", "untrained"]
+        assert found[name].axes[0].get_title(loc="left") == "n = 1,024 pictures"
+    titles = [axes.get_title(loc="left") for axes in found["attention-heads"].axes]
+    assert titles == ["student (3 seeds)", "control, no teacher", "untrained"]
+    without = replace(SEEDS[0], arrays={k: v for k, v in SEEDS[0].arrays.items() if "cls" not in k})
+    assert "attention-cls" not in attention.figures({"gap": without})
+
+
+def test_uniform_attention_has_a_line_for_each_grid():
+    large = replace(SEEDS[0], arrays=SEEDS[0].arrays | {"uniform_distance": np.array(7.281)})
+    found = texts(attention.distance_by_layer({"small": SEEDS[0], "large": large}))
+    assert {"uniform attention, 4.14", "uniform attention, 7.28"} <= set(found)
+
+
+def test_cka_figures_by_name_are_means_over_seeds():
+    networks = {"exp1/a": [cka_result(), cka_result(n=1000)], "base": cka_result(4, 4)}
+    networks["exp1/a"][1].arrays["cka"][0, 0] = 0.7
+    found = cka.figures(networks, control="base")
+    assert list(found) == ["cka", "cka-exp1-a", "cka-base", "cka-last"]
+    first, second = found["cka"].axes[:2]
+    assert first.get_title(loc="left").startswith("exp1/a (mean of 2 seeds)")
+    assert second.get_title(loc="left").startswith("control, no teacher")
+    assert first.images[0].get_array()[0, 0] == pytest.approx((0.7 - 0.1) / 2)
+    assert found["cka-last"].axes[0].get_xlabel() == "depth of the layer (0 to 1)"  # six layers and four
+    lines = {line.get_label(): line.get_ydata() for line in found["cka-last"].axes[0].lines}
+    np.testing.assert_allclose(lines["control, no teacher"], cka_result(4, 4).arrays["cka"][:, -1])
+
+
+def test_cka_with_a_teacher_names_it_and_its_minibatches():
+    result = teacher_cka_result()
+    found = cka_teacher.figures({"student": result})
+    assert list(found) == ["cka_teacher", "cka_teacher-alignment"]
+    axes = found["cka_teacher"].axes[0]
+    assert axes.get_title(loc="left") == "student\nn = 2,048 pictures, debiased,\nminibatches of 256"
+    assert axes.get_ylabel() == "layer of resnet18"
+    line = found["cka_teacher-alignment"].axes[0].lines[0]
+    np.testing.assert_allclose(line.get_ydata(), result.arrays["cka"][np.arange(6), [0, 0, 1, 1, 2, 2]])
+    assert "resnet18" in cka_teacher.training([result]).axes[0].get_ylabel()
 
 
 def test_curves_count_epochs_done_in_percent_and_end_with_the_shortest_seed():

@@ -1,0 +1,129 @@
+"""Results that were computed before: found again by everything that decides them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdbias.build import target
+from kdbias.probes.base import Result
+
+FORMAT = 1  # of what is kept here; another one is not read
+CODE = (
+    "probes",
+    "functional",
+    "models",
+    "features.py",
+    "reading.py",
+    "attention_path.py",
+    "activation_map.py",
+    "test_time.py",
+)
+"""Parts of the package that decide what a probe measures: a Result of other code is not read."""
+GIVEN = ("source", "data", "teacher")  # what a probe is handed beside its parameters
+BROKEN = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Results under ``folder``, each in a folder named by its key.
+
+    An entry appears whole or not at all, so that several processes can read and write at once. A broken one is said
+    and taken for missing.
+    """
+
+    folder: Path
+
+    def load(self, key: str, name: str) -> Result | None:
+        """Give the Result of ``key`` as ``name``; None where there is none that can be read."""
+        place = self.folder / key
+        if not place.is_dir():
+            return None
+        try:
+            found = Result.load(place, "result")
+        except BROKEN as error:
+            print(f"{place} is broken ({type(error).__name__}): {name} is computed again")
+            return None
+        return Result(name, found.scalars, found.arrays, found.meta)
+
+    def save(self, key: str, result: Result, about: Mapping[str, Any]) -> None:
+        """Keep ``result`` as that of ``key``; ``about`` says in ``key.json`` what it is of."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        own = Path(tempfile.mkdtemp(prefix=".", dir=self.folder))
+        try:
+            Result("result", result.scalars, result.arrays, result.meta).save(own)
+            (own / "key.json").write_text(json.dumps(about, indent=1, default=str) + "\n")
+            own.chmod(0o755)
+            self._place(own, self.folder / key)
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+
+    def _place(self, own: Path, place: Path) -> None:
+        """Rename a folder to its place; what is there is broken, or another process was faster with the same."""
+        if place.exists():
+            old = Path(tempfile.mkdtemp(prefix=".", dir=self.folder)) / "old"
+            try:
+                place.rename(old)
+            except FileNotFoundError:
+                pass  # another process has taken it away
+            finally:
+                shutil.rmtree(old.parent, ignore_errors=True)
+        try:
+            own.rename(place)
+        except OSError:
+            if not place.is_dir():
+                raise
+
+
+def describe(
+    node: Mapping[str, Any], weights: str, pictures: Mapping[str, Any], given: Mapping[str, str]
+) -> dict[str, Any]:
+    """Give everything that decides a Result, as plain types.
+
+    ``node`` is the probe's config, to which the defaults of its own arguments are added; ``weights`` tells the
+    network's, ``pictures`` which were shown, ``given`` what else it was handed (a teacher).
+    """
+    parameters = {
+        name: parameter.default
+        for name, parameter in signature(target(node)).parameters.items()
+        if name not in GIVEN and parameter.default is not Parameter.empty
+    }
+    probe = {**parameters, **node}
+    code = {"format": FORMAT, "kdbias": _version(), "code": code_digest(), "torch": torch.__version__}
+    return {"probe": probe, "weights": weights, "pictures": dict(pictures), "given": dict(given), "made by": code}
+
+
+def key_of(description: Mapping[str, Any]) -> str:
+    """Give 32 hex digits that stand for a description."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True, default=repr).encode()).hexdigest()[:32]
+
+
+@cache
+def code_digest() -> str:
+    """Give a hash of the source files that decide what a probe measures."""
+    root, found = Path(__file__).resolve().parents[1], hashlib.sha256()
+    for part in CODE:
+        for path in sorted((root / part).glob("**/*.py")) if (root / part).is_dir() else [root / part]:
+            if path.is_file() and path != Path(__file__).resolve():
+                found.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+def _version() -> str:
+    try:
+        return version("kdbias")
+    except PackageNotFoundError:
+        return "unknown"

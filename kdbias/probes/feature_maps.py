@@ -1,0 +1,91 @@
+"""What the tokens of each layer look like as maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from kdbias.batch import Batch
+from kdbias.features import Extractor
+from kdbias.functional.principal import principal_components
+from kdbias.probes.base import Result
+from kdbias.probes.evaluation import Precision, evaluation
+from kdbias.probes.versions import take
+
+
+@dataclass(frozen=True)
+class FeatureMapsProbe:
+    """Maps of every layer's tokens: their norm, and their first three principal components as colours.
+
+    The components are those of each layer's tokens of ``pictures`` pictures; maps are kept of the ``shown`` first.
+
+    Arrays: ``picture`` ``(k, H, W, C)`` uint8, ``target`` and ``index`` ``(k,)``; for each layer l ``norm_<l>``
+    ``(k, h, w)`` and ``components_<l>`` ``(k, h, w, 3)``, both raw; ``explained`` ``(L, 3)``, the share of variance of
+    each component; ``depth`` ``(L,)``, of each layer in 0..1. Scalars: ``explained_first`` and ``explained_last``, the
+    share of variance of the three together; ``norm_contrast``, the mean over layers of the deviation of norms within a
+    picture in parts of their mean (large where a few tokens carry outliers).
+
+    Source: Oquab et al. 2023 (2304.07193) for the colours; Darcet et al. 2023 (2309.16588) for the norms.
+    """
+
+    pictures: int = 64
+    shown: int = 4
+    batch_size: int = 64
+    precision: Precision = "fp32"
+    name: str = "features"
+
+    def __post_init__(self) -> None:
+        if min(self.pictures, self.shown, self.batch_size) < 1:
+            raise ValueError("probe.features: pictures, shown and batch_size must be at least 1")
+
+    def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
+        """Measure ``network``.
+
+        Raises:
+            ValueError: there are no pictures.
+        """
+        tokens: list[list[Tensor]] = []
+        seen: list[Batch] = []
+        with evaluation(network, self.precision), torch.compiler.set_stance("force_eager"):
+            reader = network.reading(layers="all")
+            for batch in take(batches, self.pictures, self.batch_size):
+                features = reader(batch.image)
+                tokens.append([part.float().cpu() for part in features.tokens])
+                seen.append(Batch(*(part.cpu() for part in batch)))
+                grids = features.grids
+        if not seen:
+            raise ValueError("there are no pictures to probe with: pictures must be at least 1, the split not empty")
+        image, target, index = (torch.cat([batch[place] for batch in seen]) for place in range(3))
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "picture": (image[: self.shown].permute(0, 2, 3, 1) * 255).round().byte().numpy(),
+            "target": target[: self.shown].numpy(),
+            "index": index[: self.shown].numpy(),
+            "depth": np.array([layer.depth for layer in reader.info.layers]),
+        }
+        explained, contrast = [], []
+        for number, (parts, grid) in enumerate(zip(zip(*tokens, strict=True), grids, strict=True)):
+            whole = torch.cat(parts)
+            components, shares = principal_components(whole)
+            norm = whole.norm(dim=-1)
+            arrays[f"norm_{number}"] = norm[: self.shown].reshape(-1, *grid).numpy()
+            arrays[f"components_{number}"] = components[: self.shown].float().reshape(-1, *grid, 3).numpy()
+            explained.append(shares.numpy())
+            contrast.append(float((norm.std(1, correction=0) / norm.mean(1).clamp_min(1e-12)).mean()))
+        arrays["explained"] = np.stack(explained)
+        scalars = {
+            "explained_first": float(explained[0].sum()),
+            "explained_last": float(explained[-1].sum()),
+            "norm_contrast": float(np.mean(contrast)),
+        }
+        meta = {
+            "n": len(target),
+            "layers": [layer.name for layer in reader.info.layers],
+            "precision": self.precision,
+        }
+        return Result(self.name, scalars, arrays, meta)

@@ -1,0 +1,86 @@
+"""Which spatial frequencies a network needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from kdbias.batch import Batch
+from kdbias.features import Extractor
+from kdbias.functional.frequency import Band, Window, filtered, mean_height, response
+from kdbias.probes.base import Result
+from kdbias.probes.evaluation import Precision
+from kdbias.probes.versions import answers, no_classifier, scores
+
+BANDS: tuple[Band, ...] = ("low", "high")
+
+
+@dataclass(frozen=True)
+class FrequencyProbe:
+    """Accuracy on pictures without the frequencies above a cutoff (low-pass), or below it (high-pass).
+
+    ``cutoffs`` are radial, in parts of the Nyquist frequency (0.5 cycles a pixel); the corners of the spectrum count
+    as 1, so that an ideal low-pass at 1 gives the picture itself. Filters act on pictures in [0, 1], and the result is
+    clamped to that range; a high-pass keeps the mean of each channel. ``window`` is ``ideal`` or ``gaussian``, where
+    the cutoff is the standard deviation.
+
+    Scalars: ``accuracy``, of the pictures themselves; ``area_<band>`` and ``retention_area_<band>``, the mean height
+    of accuracy and retention over the cutoffs. Arrays: ``cutoffs`` ``(K,)``; for each band ``accuracy_<band>`` and
+    ``retention_<band>`` ``(K,)`` with ``_interval`` ``(K, 2)`` and ``right_<band>`` ``(K, n)``; ``right`` ``(n,)``, on
+    the pictures themselves; ``target``, ``index``. Retention is of the accuracy above chance.
+
+    Source: Yin et al. 2019 (1906.08988); Geirhos et al. 2018 (1808.08750) for Gaussian windows.
+    """
+
+    cutoffs: Sequence[float] = (0.0625, 0.125, 0.1875, 0.25, 0.375, 0.5, 0.75, 1.0)
+    window: Window = "ideal"
+    precision: Precision = "fp32"
+    name: str = "frequency"
+
+    def __post_init__(self) -> None:
+        if not self.cutoffs or not all(0 < cutoff <= 1 for cutoff in self.cutoffs):
+            raise ValueError(f"probe.frequency.cutoffs: parts of the Nyquist frequency, got {list(self.cutoffs)}")
+        if self.window not in ("ideal", "gaussian"):
+            raise ValueError(f"probe.frequency.window must be ideal or gaussian, got {self.window!r}")
+
+    def refuses(self, network: Extractor) -> str:
+        """Say why it is not defined for ``network``; nothing where it is."""
+        return no_classifier(network, "accuracy by frequency")
+
+    def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
+        """Measure ``network``.
+
+        Raises:
+            ValueError: it has no classifier.
+        """
+        if reason := self.refuses(network):
+            raise ValueError(reason)
+        cutoffs = sorted(set(self.cutoffs))
+        versions = [partial(self._filtered, cutoff, band) for band in BANDS for cutoff in cutoffs]
+        found = answers(network, batches, [lambda batch: batch.image, *versions], self.precision)
+        clean, right = found.right[0], found.right[1:].reshape(len(BANDS), len(cutoffs), -1)
+        classes = int(network.info.classes or 0)
+        scalars = {"accuracy": float(clean.mean())}
+        arrays: dict[str, npt.NDArray[Any]] = {"cutoffs": np.array(cutoffs), "right": clean, **found.labels}
+        for band, here in zip(BANDS, right, strict=True):
+            by_cutoff = scores(here, clean, classes)
+            for key, prefix in (("accuracy", "area"), ("retention", "retention_area")):
+                area = mean_height(torch.tensor(cutoffs), torch.from_numpy(by_cutoff[key]))
+                scalars[f"{prefix}_{band}"] = area
+                arrays[f"{key}_{band}"] = by_cutoff[key]
+                arrays[f"{key}_{band}_interval"] = by_cutoff[f"{key}_interval"]
+            arrays[f"right_{band}"] = here
+        meta = {"n": len(clean), "classes": classes, "window": self.window, "precision": self.precision}
+        return Result(self.name, scalars, arrays, meta)
+
+    def _filtered(self, cutoff: float, band: Band, batch: Batch) -> Tensor:
+        height, width = batch.image.shape[-2:]
+        passed = response((height, width), cutoff, band, self.window)
+        return filtered(batch.image, passed).clamp(0, 1)

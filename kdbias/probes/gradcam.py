@@ -1,0 +1,126 @@
+"""Where in the picture a network finds its answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from kdbias.activation_map import activation_map
+from kdbias.batch import Batch, DataInfo
+from kdbias.features import Extractor
+from kdbias.probes.accuracy import class_scores
+from kdbias.probes.base import Result
+from kdbias.probes.evaluation import Precision, evaluation
+from kdbias.probes.versions import no_classifier, take
+
+
+class Named(Protocol):
+    """Data whose classes have names."""
+
+    @property
+    def info(self) -> DataInfo:
+        """Sizes, names and statistics."""
+        ...
+
+
+@dataclass(frozen=True)
+class GradCAMProbe:
+    """Grad-CAM of the first pictures, and how the maps lie in the picture.
+
+    Maps are of the network's own answer or of the picture's class (``target``), at ``layer`` (see ``activation_map``),
+    and resampled bilinearly to the picture's size for the numbers. ``source`` gives the classes their names.
+
+    Scalars, means over the ``pictures`` first pictures whose map is not empty: ``centre``, the share of the map's sum
+    that lies in the central quarter of the picture's area (.25 for a uniform map); ``entropy`` of the map over pixels,
+    in parts of that of a uniform one; and ``empty``, the share of pictures where nothing speaks for the class. Arrays,
+    of the ``shown`` first: ``picture`` ``(k, H, W, C)`` uint8, ``map`` ``(k, h, w)`` in 0..1, ``answer``, ``target``,
+    ``index``; of all, ``(n,)``: ``centres`` and ``entropies``, NaN where the map is empty.
+
+    Source: Selvaraju et al., ICCV 2017 (1610.02391).
+    """
+
+    source: Named | None = None
+    pictures: int = 256
+    shown: int = 12
+    target: Literal["answer", "class"] = "answer"
+    layer: int = -1
+    batch_size: int = 64
+    precision: Precision = "fp32"
+    name: str = "gradcam"
+
+    def __post_init__(self) -> None:
+        if self.target not in ("answer", "class"):
+            raise ValueError(f"probe.gradcam.target must be answer or class, got {self.target!r}")
+        if min(self.pictures, self.shown, self.batch_size) < 1:
+            raise ValueError("probe.gradcam: pictures, shown and batch_size must be at least 1")
+        if self.precision != "fp32":
+            raise ValueError("probe.gradcam.precision: gradients are taken in fp32")
+
+    def refuses(self, network: Extractor) -> str:
+        """Say why it is not defined for ``network``; nothing where it is."""
+        return no_classifier(network, "Grad-CAM")
+
+    def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
+        """Measure ``network``.
+
+        Raises:
+            ValueError: it has no classifier, no such layer, or its answer depends on no patch token there.
+        """
+        if reason := self.refuses(network):
+            raise ValueError(reason)
+        parts: list[tuple[Tensor, ...]] = []
+        with torch.compiler.set_stance("force_eager"):
+            for batch in take(batches, self.pictures, self.batch_size):
+                parts.append(self._look(network, batch))
+        if not parts:
+            raise ValueError("there are no pictures to probe with: pictures must be at least 1, the split not empty")
+        picture, maps, centres, entropies, answer, target, index = (torch.cat(part).cpu() for part in zip(*parts))
+        arrays = {
+            "picture": (picture[: self.shown].permute(0, 2, 3, 1) * 255).round().byte(),
+            "map": maps[: self.shown],
+            "answer": answer[: self.shown],
+            "target": target[: self.shown],
+            "index": index[: self.shown],
+            "centres": centres,
+            "entropies": entropies,
+        }
+        scalars = {
+            "centre": float(centres.nanmean()),
+            "entropy": float(entropies.nanmean()),
+            "empty": float(centres.isnan().double().mean()),
+        }
+        meta = {
+            "n": len(target),
+            "names": [] if self.source is None else list(self.source.info.names),
+            "of": self.target,
+            "layer": self.layer,
+            "precision": self.precision,
+        }
+        return Result(self.name, scalars, {key: array.numpy() for key, array in arrays.items()}, meta)
+
+    def _look(self, network: Extractor, batch: Batch) -> tuple[Tensor, ...]:
+        with evaluation(network, self.precision):
+            answer = class_scores(network, batch.image).argmax(1)
+        maps = activation_map(network, batch.image, answer if self.target == "answer" else batch.target, self.layer)
+        centres, entropies = spread(maps, (batch.image.shape[-2], batch.image.shape[-1]))
+        return batch.image, maps, centres, entropies, answer, batch.target, batch.index
+
+
+def spread(maps: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Give, of maps ``(B, h, w)`` resampled to ``size``, the share in the central quarter and the relative entropy.
+
+    Both are ``(B,)``, fp64, in 0..1, and NaN for a map that is 0 throughout.
+    """
+    height, width = size
+    fine = interpolate(maps[:, None].double(), size=size, mode="bilinear", align_corners=False)[:, 0]
+    share = fine / fine.sum((1, 2), keepdim=True)
+    top, left = height // 4, width // 4
+    centre = share[:, top : height - top, left : width - left].sum((1, 2))
+    entropy = torch.special.entr(share).sum((1, 2)) / math.log(height * width)
+    return centre, entropy

@@ -1,0 +1,102 @@
+"""Whether a network looks where its teacher looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from kdbias.activation_map import activation_map
+from kdbias.batch import Batch
+from kdbias.features import Extractor
+from kdbias.functional import resample_tokens
+from kdbias.probes.adversarial import first
+from kdbias.probes.agreement import unlike_classes
+from kdbias.probes.base import Result
+from kdbias.teachers import Teacher
+
+
+@dataclass(frozen=True)
+class GradcamAgreementProbe:
+    """Similarity of a network's and its ``teacher``'s Grad-CAM of the label's class, picture by picture.
+
+    Both maps are resampled to the coarser of the two grids, where alone they can be compared. Scalars:
+    ``correlation``, the mean over pictures of Pearson's correlation over places, and ``cosine``, the mean cosine
+    similarity, which is high for any two maps as none is negative; ``correlation_other``, the correlation with the
+    teacher's map of the next picture, which is what looking at the middle gives; ``defined``, the share of pictures
+    that count, on which neither map is flat. Arrays, ``(n,)``: ``correlation``, ``cosine`` (NaN where not defined),
+    ``target``, ``index``. ``layer`` and ``teacher_layer`` are as in ``activation_map``.
+
+    Source: Ojha et al., NeurIPS 2023 (2205.16004); Selvaraju et al. 2017 (1610.02391).
+    """
+
+    teacher: Teacher
+    layer: int = -1
+    teacher_layer: int = -1
+    pictures: int | None = 1000
+    name: str = "gradcam_agreement"
+
+    def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
+        """Measure ``network``.
+
+        Raises:
+            ValueError: one of the two has no classifier, theirs are of unlike numbers of classes, or a map is of one
+                place only.
+        """
+        if reason := self.refuses(network):
+            raise ValueError(reason)
+        extractor = self.teacher.extractor.to(next(network.parameters()).device)
+        parts: list[tuple[Tensor, ...]] = []
+        for batch in first(batches, self.pictures):
+            own = activation_map(network, batch.image, batch.target, self.layer)
+            theirs = activation_map(extractor, batch.teacher_image, batch.target, self.teacher_layer)
+            parts.append((*to_one_grid(own, theirs), batch.target, batch.index))
+        grid = parts[0][0].shape[1:]
+        own, theirs, target, index = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+        own, theirs = own.flatten(1).double(), theirs.flatten(1).double()
+        correlation, cosine = correlations(own, theirs), cosine_similarity(own, theirs)
+        counted = ~correlation.isnan()
+        cosine = torch.where(counted, cosine, torch.nan)
+        scalars = {
+            "correlation": float(correlation[counted].mean()),
+            "cosine": float(cosine[counted].mean()),
+            "correlation_other": float(correlations(own, theirs.roll(1, 0)).nanmean()),
+            "defined": float(counted.double().mean()),
+        }
+        arrays = {"correlation": correlation, "cosine": cosine, "target": target, "index": index}
+        meta = {"n": len(target), "teacher": self.teacher.name, "grid": list(grid), "precision": "fp32"}
+        return Result(self.name, scalars, {key: array.numpy() for key, array in arrays.items()}, meta)
+
+    def refuses(self, network: Extractor) -> str:
+        """Say why it is not defined for ``network``; nothing where it is."""
+        return unlike_classes(network, self.teacher)
+
+
+def to_one_grid(own: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
+    """Resample maps ``(B, h, w)`` and ``(B, h', w')`` to the coarser grid of the two, bilinear and antialiased.
+
+    Raises:
+        ValueError: that grid has one place only.
+    """
+    height, width = min(own.shape[1], theirs.shape[1]), min(own.shape[2], theirs.shape[2])
+    if height * width == 1:
+        raise ValueError(
+            "gradcam_agreement: a map of 1x1 says nothing of where; name an earlier one by probe.gradcam_agreement."
+            "layer or teacher_layer"
+        )
+    maps = (
+        resample_tokens(each.flatten(1)[..., None], (each.shape[1], each.shape[2]), (height, width))
+        for each in (own, theirs)
+    )
+    own, theirs = (each.reshape(-1, height, width) for each in maps)
+    return own, theirs
+
+
+def correlations(own: Tensor, theirs: Tensor) -> Tensor:
+    """Give Pearson's correlation of each row of ``(n, places)``, ``(n,)``; NaN where a row is flat."""
+    a, b = (each - each.mean(1, keepdim=True) for each in (own, theirs))
+    flat = (own.amax(1) == own.amin(1)) | (theirs.amax(1) == theirs.amin(1))
+    return torch.where(flat, torch.nan, cosine_similarity(a, b, eps=1e-30))

@@ -1,0 +1,130 @@
+"""How much of the picture each layer really sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdbias.attention_path import unfused
+from kdbias.batch import Batch
+from kdbias.features import Extractor, Features
+from kdbias.functional.receptive_field import energy_radius, radial_energy
+from kdbias.probes.base import Result
+from kdbias.probes.evaluation import Precision, evaluation
+from kdbias.probes.versions import take
+
+
+@dataclass(frozen=True)
+class ReceptiveFieldProbe:
+    """Effective receptive field of each layer's central token, by the energy of its input gradient.
+
+    The energy at a pixel is the squared norm of the token's derivative by that pixel, over channels of both, estimated
+    without bias by ``draws`` random signs a channel (a function of ``seed`` and the picture's index). Each picture's
+    map is divided by its sum before they are averaged. Pixels are the picture's, before any resizing, so that networks
+    of unlike input size compare. Of a grid of even side the central token is that below and right of the centre; radii
+    are about the map's own centre of gravity, since stages with stride are not centred.
+
+    Arrays: ``energy`` ``(L, H, W)``, sums to 1; ``radius`` ``(L,)``, pixels, of the disc that holds ``share`` of it;
+    ``magnitude_radius`` ``(L,)``, the same for the gradient's magnitude, the root of the energy; ``curve`` ``(L, R)``,
+    the share of energy within each of ``radii`` ``(R,)``; ``depth`` ``(L,)``, of each layer in 0..1; and the same of a
+    uniform map: ``uniform_radius``, ``uniform_curve``. Scalars: ``radius_first``, ``radius_last``, ``radius_mean``
+    (over layers), ``magnitude_radius_`` likewise, ``radius_uniform``.
+
+    On the residual stream of a vision transformer most of the energy stays in the token's own patch, however far it
+    attends; magnitude gives the faint and wide part its weight.
+
+    Source: Luo et al., NeurIPS 2016 (1701.04128).
+    """
+
+    pictures: int = 256
+    share: float = 0.5
+    draws: int = 1
+    seed: int = 0
+    batch_size: int = 64
+    precision: Precision = "fp32"
+    name: str = "receptive_field"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"probe.receptive_field.share must lie between 0 and 1, got {self.share}")
+        if min(self.pictures, self.draws, self.batch_size) < 1:
+            raise ValueError("probe.receptive_field: pictures, draws and batch_size must be at least 1")
+
+    def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
+        """Measure ``network``.
+
+        Raises:
+            ValueError: there are no pictures, or a token does not depend on the picture.
+        """
+        total, n = torch.zeros(()), 0
+        with (
+            evaluation(network, self.precision),
+            unfused(network),
+            torch.compiler.set_stance("force_eager"),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
+            reader = network.reading(layers="all")
+            for batch in take(batches, self.pictures, self.batch_size):
+                total = total + self._energy(reader, batch).cpu()
+                n += len(batch.target)
+        if n == 0:
+            raise ValueError("there are no pictures to probe with: pictures must be at least 1, the split not empty")
+        energy = total / total.sum((1, 2), keepdim=True)
+        if not bool(energy.isfinite().all()):
+            raise ValueError("receptive_field: the central token of a layer does not depend on the picture")
+        uniform = torch.full_like(energy[0], 1 / energy[0].numel())
+        radii = torch.arange(0, float(np.hypot(*energy.shape[1:])) / 2 + 1, 0.5, dtype=torch.float64)
+        radius, uniform_radius = energy_radius(energy, self.share), energy_radius(uniform, self.share)
+        magnitude_radius = energy_radius(energy.sqrt(), self.share)
+        arrays = {
+            "energy": energy.float(),
+            "radius": radius,
+            "magnitude_radius": magnitude_radius,
+            "curve": radial_energy(energy, radii),
+            "radii": radii,
+            "depth": torch.tensor([layer.depth for layer in reader.info.layers]),
+            "uniform_radius": uniform_radius,
+            "uniform_curve": radial_energy(uniform, radii),
+        }
+        scalars = {"radius_uniform": float(uniform_radius)}
+        for key, by_layer in (("radius", radius), ("magnitude_radius", magnitude_radius)):
+            scalars[f"{key}_first"], scalars[f"{key}_last"] = float(by_layer[0]), float(by_layer[-1])
+            scalars[f"{key}_mean"] = float(by_layer.mean())
+        meta = {
+            "n": n,
+            "share": self.share,
+            "draws": self.draws,
+            "seed": self.seed,
+            "layers": [layer.name for layer in reader.info.layers],
+            "grids": [list(layer.grid) for layer in reader.info.layers],
+            "precision": self.precision,
+        }
+        return Result(self.name, scalars, {key: array.numpy() for key, array in arrays.items()}, meta)
+
+    def _energy(self, reader: Extractor, batch: Batch) -> Tensor:
+        """Give the sum over pictures of each layer's map ``(L, H, W)``, fp64, each map summing to 1."""
+        image = batch.image.detach().clone().requires_grad_()
+        features: Features = reader(image)
+        maps = []
+        for layer, (tokens, (height, width)) in enumerate(zip(features.tokens, features.grids, strict=True)):
+            token = tokens[:, height // 2 * width + width // 2].float()
+            energy = torch.zeros_like(image[:, 0], dtype=torch.float64)
+            for signs in self._signs(batch, layer, token):
+                (gradient,) = torch.autograd.grad((token * signs).sum(), image, retain_graph=True)
+                energy += gradient.double().square().sum(1)
+            whole = energy.sum((1, 2), keepdim=True)
+            maps.append(torch.where(whole > 0, energy / whole, 0.0).sum(0))
+        return torch.stack(maps).detach()
+
+    def _signs(self, batch: Batch, layer: int, like: Tensor) -> Tensor:
+        """Give random signs ``(draws, B, D)``."""
+        drawn = [
+            np.random.default_rng([self.seed, int(index), layer]).choice([-1.0, 1.0], size=(self.draws, like.shape[1]))
+            for index in batch.index
+        ]
+        return torch.from_numpy(np.stack(drawn, axis=1)).to(like)

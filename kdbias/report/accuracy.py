@@ -1,0 +1,190 @@
+"""Figures of accuracy: right answers, confusion, ROC, and how far confidence can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from kdbias.probes.base import Result
+from kdbias.report.dots import Panel, Runs, counted, dot_panels, known, styles
+from kdbias.report.style import INK, REFERENCE, canvas, legend_beside, look, seeds, styled
+from kdbias.stats import Estimate, accuracy
+
+BINS = 15  # of confidence, as in the calibration error
+FEW = 10  # pictures: bins with fewer have no point
+NAMED = 20  # classes: beyond, a confusion matrix has neither names nor numbers
+RATES = np.concatenate([np.linspace(0, 0.1, 101), np.linspace(0.1, 1, 91)[1:]])
+
+
+def figures(
+    results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
+) -> dict[str, Figure]:
+    """Draw accuracy and its kin with intervals, confusion matrices, ROC and reliability diagrams."""
+    return {
+        "accuracy": _scores(results, control, initial),
+        "accuracy-confusion": confusion(results),
+        "accuracy-roc": roc(results, control=control, initial=initial),
+        "accuracy-reliability": reliability(results, control=control, initial=initial),
+    }
+
+
+def training(results: Sequence[Result]) -> Figure:
+    """Draw one network's accuracy and calibration over training, from the Results of a ``ProbeCallback`` in order."""
+    epochs = [result.meta["epoch"] for result in results]
+    with styled():
+        figure, (left, right) = canvas(1, 2, width=7.2, height=2.9)
+        for place, (key, label) in enumerate({"accuracy": "accuracy", "f1": "macro F1"}.items()):
+            left.plot(epochs, [100 * result.scalars[key] for result in results], label=label, **look(place))
+        left.set(
+            xlabel="epoch", ylabel="accuracy, macro F1 (%)", title=f"{results[-1].meta['n']:,} validation pictures"
+        )
+        left.legend()
+        right.plot(epochs, [100 * result.scalars["ece"] for result in results], **look(2))
+        right.set(xlabel="epoch", ylabel="expected calibration error (%)")
+        right.set_ylim(bottom=0)
+    return figure
+
+
+def confusion(results: Mapping[str, Runs]) -> Figure:
+    """Draw each network's confusion matrix, in percent of the true class (rows), on one colour scale."""
+    with styled():
+        columns = min(3, len(results))
+        rows = math.ceil(len(results) / columns)
+        size = {"width": 3.7 * columns + 0.9, "height": 3.6 * rows + 0.2}
+        figure, cells = canvas(rows, columns, **size, squeeze=False)
+        figure.set_layout_engine("compressed")
+        for axes, (name, runs) in zip(cells.flat, results.items(), strict=False):
+            image = _matrix(axes, seeds(runs, Result), name)
+        for axes in cells.flat[len(results) :]:
+            axes.remove()
+        bar = figure.colorbar(image, ax=list(cells.flat[: len(results)]), shrink=0.8)
+        bar.set_label("answers (% of the true class)")
+    return figure
+
+
+def roc(results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None) -> Figure:
+    """Draw the mean over classes of the one-vs-rest ROC of each network; of several seeds the mean, and the band from
+    the lowest to the highest. The right side shows the first tenth of the false positive rate.
+    """
+    with styled():
+        figure, cells = canvas(1, 2, width=8.6, height=3.3)
+        for name, style in styles(results, control, initial).items():
+            found = seeds(results[name], Result)
+            curves = np.stack([mean_roc(run) for run in found])
+            area = np.mean([run.scalars["auc"] for run in found])
+            label = f"{name}, AUC {area:.3f}" + (f" ({len(found)} seeds)" if len(found) > 1 else "")
+            for axes in cells:
+                if len(found) > 1:
+                    band = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
+                    axes.fill_between(RATES, curves.min(0), curves.max(0), **band)
+                line = {**style, "marker": ""}
+                axes.plot(RATES, curves.mean(0), label=label, **line)
+        for axes in cells:
+            axes.plot([0, 1], [0, 1], label="chance", **REFERENCE)
+            axes.set_xlabel("false positive rate")
+        cells[0].set(ylabel="true positive rate, mean over classes", xlim=(-0.01, 1.01), ylim=(-0.01, 1.03))
+        cells[0].set_title(f"one class against the rest\n{counted(results)}")
+        cells[1].set(
+            xlim=(-0.001, 0.101),
+            ylim=(-0.01, 1.03),
+            title="the same,\nfew false positives",
+            ylabel="true positive rate",
+        )
+        legend_beside(cells[1])
+    return figure
+
+
+def mean_roc(run: Result) -> npt.NDArray[np.float64]:
+    """Give the mean true positive rate over classes at ``RATES``; classes without pictures do not count."""
+    pairs = zip(run.arrays["roc_fpr"], run.arrays["roc_tpr"], strict=True)
+    curves = [np.interp(RATES, false, true) for false, true in pairs if not np.isnan(true).any()]
+    return np.asarray(np.mean(curves, axis=0), dtype=np.float64)
+
+
+def reliability(results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None) -> Figure:
+    """Draw how often each network is right where it is so sure, and below how often it is so sure; seeds are pooled."""
+    with styled():
+        figure, (upper, lower) = canvas(2, 1, width=6.0, height=4.6)
+        figure.set_layout_engine("constrained")
+        edges = np.linspace(0, 1, BINS + 1)
+        upper.plot([0, 1], [0, 1], label="as sure as right", **REFERENCE)
+        for name, style in styles(results, control, initial).items():
+            found = seeds(results[name], Result)
+            sure, right, share = bins(found)
+            error = np.mean([run.scalars["ece"] for run in found])
+            upper.plot(sure, right, label=f"{name}, ECE {100 * error:.1f} %", **style)
+            lower.stairs(100 * share, edges, color=style["color"], linestyle=style.get("linestyle", "-"), linewidth=1.3)
+        upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share of right answers", title=counted(results))
+        lower.set(xlim=(0, 1), xlabel="confidence: probability of the answer", ylabel="pictures (%)")
+        legend_beside(upper)
+    return figure
+
+
+def bins(runs: Sequence[Result]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Give mean confidence and share of right answers of the bins with pictures enough, and every bin's share of all.
+
+    The first two are NaN in a bin with fewer than ten pictures.
+    """
+    confidence = np.concatenate([run.arrays["confidence"] for run in runs]).astype(np.float64)
+    right = np.concatenate([run.arrays["right"] for run in runs])
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    count = np.bincount(place, minlength=BINS)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sure = np.where(count >= FEW, np.bincount(place, confidence, BINS) / count, np.nan)
+        share = np.where(count >= FEW, np.bincount(place, right, BINS) / count, np.nan)
+    return sure, share, count / count.sum()
+
+
+def top5(run: Result) -> Estimate:
+    """Give top-5 accuracy with its interval; refused with five classes or fewer."""
+    if "top5" not in run.scalars:
+        return Estimate.refuse("five classes or fewer")
+    n = int(run.meta["n"])
+    return accuracy(np.arange(n) < round(run.scalars["top5"] * n))
+
+
+def _scores(results: Mapping[str, Runs], control: str | None, initial: str | None) -> Figure:
+    panels = [
+        Panel("accuracy (%)", lambda run: accuracy(run.arrays["right"]), 100.0),
+        Panel("top-5 accuracy (%)", top5, 100.0),
+        Panel("macro F1 (%)", lambda run: known(run.scalars["f1"]), 100.0),
+        Panel("calibration error (%)", lambda run: known(run.scalars["ece"]), 100.0),
+        Panel("loss (nats)", lambda run: known(run.scalars["loss"])),
+    ]
+    shown = [panel for panel in panels if any(not panel.value(run).refused for run in _all(results))]
+    title = f"{counted(results)}, 95 % intervals over pictures"
+    return dot_panels(results, shown, control=control, initial=initial, title=title)
+
+
+def _all(results: Mapping[str, Runs]) -> list[Result]:
+    return [run for runs in results.values() for run in seeds(runs, Result)]
+
+
+def _matrix(axes: Axes, runs: Sequence[Result], name: str) -> AxesImage:
+    counts = np.sum([run.arrays["confusion"] for run in runs], axis=0, dtype=np.float64)
+    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    image = axes.imshow(share, vmin=0, vmax=100, cmap="Blues", interpolation="nearest")
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set(xlabel="answer", ylabel="true class")
+    pictures = f"n = {int(counts.sum()) // len(runs):,}" + (f", {len(runs)} seeds" if len(runs) > 1 else "")
+    axes.set_title(f"{name}\n{100 * np.trace(counts) / counts.sum():.1f} % right, {pictures}")
+    classes = len(share)
+    if classes > NAMED:
+        return image
+    names = runs[0].meta.get("names", [str(i) for i in range(classes)])
+    axes.set_xticks(range(classes), names, rotation=90, fontsize=7)
+    axes.set_yticks(range(classes), names, fontsize=7)
+    for (true, answer), value in np.ndenumerate(share):
+        if value >= 0.5:
+            colour = "white" if value > 55 else INK
+            axes.text(answer, true, f"{value:.0f}", ha="center", va="center", fontsize=6, color=colour)
+    return image

@@ -1,0 +1,58 @@
+"""Figures of adversarial transfer, each network beside the control."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from kdbias.probes.base import Result
+from kdbias.report.dots import Panel, Runs, counted, dot_panels
+from kdbias.report.style import canvas, look, seeds, styled
+from kdbias.stats import Estimate, accuracy
+
+
+def figures(
+    results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
+) -> dict[str, Figure]:
+    """Draw how often pictures made against the teacher fool each network, and how often the same change does turned."""
+    some = seeds(next(iter(results.values())), Result)[0].meta
+    panels = [
+        Panel(f"fooled, PGD of {some['steps']} steps (%)", fooled("pgd_wrong"), 100.0),
+        Panel("fooled, FGSM (%)", fooled("fgsm_wrong"), 100.0),
+        Panel("fooled, PGD turned by 180° (%)", fooled("turned_wrong"), 100.0),
+        Panel("the teacher fooled, PGD (%)", fooled("pgd_teacher_wrong"), 100.0),
+    ]
+    title = (
+        f"Pictures made against {some['teacher']}, up to {255 * some['epsilon']:.3g}/255 a pixel, {counted(results)},\n"
+        "of which those that both get right count, 95 % intervals over these"
+    )
+    return {"adversarial": dot_panels(results, panels, control=control, initial=initial, title=title)}
+
+
+def training(results: Sequence[Result]) -> Figure:
+    """Draw how often one network is fooled over training, from the Results of a ``ProbeCallback`` in order."""
+    labels = {"pgd_fooled": "PGD", "fgsm_fooled": "FGSM", "turned_fooled": "PGD turned by 180°"}
+    with styled():
+        figure, axes = canvas()
+        for place, (key, label) in enumerate(labels.items()):
+            values = [100 * result.scalars[key] for result in results]
+            axes.plot([result.meta["epoch"] for result in results], values, label=label, **look(place))
+        axes.set(xlabel="epoch", ylabel="fooled (%)")
+        axes.set_title(f"attacks on the teacher; {results[-1].meta['n']:,} validation pictures, those both get right")
+        axes.set_ylim(0, 104)
+        axes.legend()
+    return figure
+
+
+def fooled(key: str) -> Callable[[Result], Estimate]:
+    """Give what finds the share of an array among the pictures that both networks get right when clean."""
+
+    def found(run: Result) -> Estimate:
+        both = run.arrays["right"] & run.arrays["teacher_right"]
+        if not np.any(both):
+            return Estimate.refuse("there is no picture that both get right")
+        return accuracy(run.arrays[key][both])
+
+    return found

@@ -1,0 +1,92 @@
+"""Figures of agreement with a teacher, each network beside the control."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from kdbias.bootstrap import Floats, interval, resampled_means
+from kdbias.probes.base import Result
+from kdbias.report.dots import Panel, Runs, counted, dot_panels
+from kdbias.report.style import REFERENCE, canvas, look, seeds, styled
+from kdbias.stats import Difference, Estimate, accuracy, bootstrap_mean, difference, ratio
+
+RESAMPLES = 2_000
+
+
+def figures(
+    results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
+) -> dict[str, Figure]:
+    """Draw agreement, its share on the teacher's errors, error consistency, divergence and transfer efficiency."""
+    teachers = sorted({run.meta["teacher"] for runs in results.values() for run in seeds(runs, Result)})
+    panels = [
+        Panel("same answer as\nthe teacher (%)", lambda run: accuracy(run.arrays["agree"]), 100.0),
+        Panel("same wrong answer,\nof the teacher's errors (%)", same_error, 100.0),
+        Panel("error consistency κ", kappa, references={"independent": 0.0}),
+        Panel("KL(teacher ‖ network) (nats)", lambda run: bootstrap_mean(run.arrays["kl"], RESAMPLES)),
+        Panel("transfer efficiency\n(accuracy / teacher's)", efficiency),
+    ]
+    title = f"Agreement with {', '.join(teachers)}, {counted(results)}, 95 % intervals over pictures"
+    return {"agreement": dot_panels(results, panels, control=control, initial=initial, title=title)}
+
+
+def training(results: Sequence[Result]) -> Figure:
+    """Draw one network's agreement with its teacher over training, from the Results of a ``ProbeCallback`` in order."""
+    epochs = [result.meta["epoch"] for result in results]
+    with styled():
+        figure, (left, right) = canvas(1, 2, width=7.2, height=2.9)
+        for place, (key, label) in enumerate({"agreement": "same answer", "accuracy": "right answer"}.items()):
+            left.plot(epochs, [100 * result.scalars[key] for result in results], label=label, **look(place))
+        left.set(xlabel="epoch", ylabel="share of pictures (%)", title=f"{results[-1].meta['n']:,} validation pictures")
+        left.legend()
+        right.axhline(0, **REFERENCE)
+        right.plot(epochs, [result.scalars["kappa"] for result in results], **look(2))
+        right.set(xlabel="epoch", ylabel="error consistency κ")
+    return figure
+
+
+def same_error(run: Result) -> Estimate:
+    """Give the share of the teacher's errors on which the network gives the same wrong answer."""
+    wrong = ~run.arrays["teacher_right"]
+    if not wrong.any():
+        return Estimate.refuse("the teacher makes no error on these pictures")
+    return accuracy(run.arrays["agree"][wrong])
+
+
+def kappa(run: Result, resamples: int = RESAMPLES) -> Estimate:
+    """Give the error consistency with its bootstrap interval over pictures; refused where it is not defined."""
+    own, theirs = run.arrays["right"], run.arrays["teacher_right"]
+    rows = np.column_stack([own, theirs, own == theirs]).astype(np.float64)
+    value = _kappa(rows.mean(axis=0, keepdims=True))
+    if np.isnan(value).any():
+        return Estimate.refuse("both are always right, or both always wrong")
+    draws = _kappa(resampled_means(rows, resamples))
+    return interval(float(value[0]), np.where(np.isnan(draws), value[0], draws), len(rows))
+
+
+def efficiency(run: Result) -> Estimate:
+    """Give the network's accuracy over the teacher's with its interval over pictures."""
+    return ratio(run.arrays["right"], run.arrays["teacher_right"], int(run.meta["classes"]), RESAMPLES)
+
+
+def against(run: Result, control: Result, key: str = "agree") -> Difference:
+    """Compare with the control on the same pictures, by an array ``(n,)``: ``agree``, ``right`` or ``kl``.
+
+    Raises:
+        ValueError: the two are of other pictures, or of other answers of a teacher.
+    """
+    for name in ("index", "target", "teacher_answer"):
+        if not np.array_equal(run.arrays[name], control.arrays[name]):
+            raise ValueError(f"the two Results differ in {name}: compare networks on the same pictures and teacher")
+    return difference(run.arrays[key], control.arrays[key], resamples=RESAMPLES)
+
+
+def _kappa(means: Floats) -> Floats:
+    """Error consistency from rows of (accuracy, the other's, share of equal outcomes)."""
+    p, q, observed = means.T
+    expected = p * q + (1 - p) * (1 - q)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Floats = np.where(expected == 1, np.nan, (observed - expected) / (1 - expected))
+    return found

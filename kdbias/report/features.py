@@ -1,0 +1,78 @@
+"""Figures of feature maps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from kdbias.report.lines import Network, Runs, heading, networks
+from kdbias.report.style import canvas, styled
+
+CELL = 0.78  # inches
+LIMITS = (0.01, 0.99)  # quantiles of each component that become 0 and 1
+Array = npt.NDArray[Any]
+
+
+def figures(
+    results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
+) -> dict[str, Figure]:
+    """Draw, for each network, principal components as colours and the norm of tokens, a column a layer.
+
+    Of several seeds the first.
+    """
+    drawn = {}
+    for network in networks(results, control, initial):
+        name = re.sub(r"[^\w.-]", "-", network.label)
+        drawn[f"features-components-{name}"] = _components(network)
+        drawn[f"features-norm-{name}"] = _norms(network)
+    return drawn
+
+
+def _components(network: Network) -> Figure:
+    run = network.runs[0]
+    maps = [_coloured(run.arrays[f"components_{layer}"]) for layer in range(len(run.meta["layers"]))]
+    shares = run.arrays["explained"].sum(1)
+    below = [f"{share:.0%}".replace("%", " %") for share in shares]
+    title = "principal components 1-3 of tokens as red, green, blue; below: their share of variance"
+    return _sheet(network, maps, below, title)
+
+
+def _norms(network: Network) -> Figure:
+    run = network.runs[0]
+    maps = [run.arrays[f"norm_{layer}"] for layer in range(len(run.meta["layers"]))]
+    below = [f"{found.min():.3g}–{found.max():.3g}" for found in maps]
+    return _sheet(network, maps, below, "norm of tokens, dark: least, bright: most of a layer; below: these")
+
+
+def _coloured(components: Array) -> Array:
+    """Bring ``(k, h, w, 3)`` to 0..1, each component by its quantiles over all pictures."""
+    low, high = np.quantile(components, LIMITS, axis=(0, 1, 2))
+    return np.asarray(((components - low) / np.maximum(high - low, 1e-12)).clip(0, 1))
+
+
+def _sheet(network: Network, maps: list[Array], below: list[str], title: str) -> Figure:
+    run = network.runs[0]
+    pictures = run.arrays["picture"] / 255
+    with styled():
+        size = {"width": 0.3 + CELL * (len(maps) + 1), "height": 1.1 + CELL * len(pictures)}
+        figure, cells = canvas(len(pictures), len(maps) + 1, **size, squeeze=False)
+        figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+        for axes in cells.flat:
+            axes.set(xticks=[], yticks=[])
+            axes.grid(False)
+            axes.spines[:].set_visible(False)
+        for row, picture in enumerate(pictures):
+            cells[row][0].imshow(np.broadcast_to(picture, (*picture.shape[:2], 3)))
+            for axes, layer in zip(cells[row][1:], maps, strict=True):
+                axes.imshow(layer[row], cmap="magma", vmin=layer.min(), vmax=layer.max(), interpolation="nearest")
+        cells[0][0].set_title("picture", fontsize=7, loc="center", pad=2)
+        for top, bottom, name, text in zip(cells[0][1:], cells[-1][1:], run.meta["layers"], below, strict=True):
+            top.set_title(name, fontsize=7, loc="center", pad=2)
+            bottom.set_xlabel(text, fontsize=6.5, labelpad=2)
+        heading(figure, f"{network.label}, n = {run.meta['n']:,} pictures", title)
+    return figure

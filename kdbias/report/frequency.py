@@ -1,0 +1,65 @@
+"""Figures of accuracy by spatial frequency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kdbias.probes.base import Result
+from kdbias.report.lines import Network, Runs, bands, chance, draw, level, networks, over_epochs, pictures
+from kdbias.report.style import canvas, legend_beside, styled
+
+KEPT = {"low": "low-pass: below the cutoff is kept", "high": "high-pass: above the cutoff is kept"}
+
+
+def figures(
+    results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
+) -> dict[str, Figure]:
+    """Draw accuracy (%) by cutoff under low-pass and high-pass, a line a network."""
+    found = networks(results, control, initial)
+    with styled():
+        figure, panels = canvas(1, 2, width=7.6, height=3.1)
+        for axes, (band, title) in zip(panels, KEPT.items(), strict=True):
+            for network in found:
+                _curve(axes, network, band)
+            if (floor := chance(found)) is not None:
+                level(axes, floor, f"chance, {floor:.3g} %", place=0.99 if band == "low" else 0.01, below=True)
+            axes.set(xlabel="cutoff (parts of the Nyquist frequency)", ylabel="accuracy (%)", title=title)
+            axes.set_xlim(-0.03, 1.03)
+            axes.set_ylim(bottom=0)
+        panels[1].sharey(panels[0])
+        legend_beside(panels[1])
+        figure.suptitle(f"{pictures(found)}; {bands(found)}", x=0.01, ha="left", fontsize=8)
+    return {"frequency": figure}
+
+
+def training(results: Sequence[Result]) -> Figure:
+    """Draw accuracy (%) by cutoff over training, under low-pass and high-pass, from a ``ProbeCallback``'s Results."""
+    with styled():
+        figure, panels = canvas(1, 2, width=7.6, height=3.1)
+        cutoffs = results[-1].arrays["cutoffs"]
+        floor = 100 / results[-1].meta["classes"]
+        for axes, (band, title) in zip(panels, KEPT.items(), strict=True):
+            accuracy = 100 * np.stack([result.arrays[f"accuracy_{band}"] for result in results], axis=1)
+            over_epochs(axes, results, ((f"{cutoff:.3g}", row) for cutoff, row in zip(cutoffs, accuracy, strict=True)))
+            level(axes, floor, f"chance, {floor:.3g} %", below=True)
+            axes.set(ylabel="accuracy (%)", title=title)
+            axes.set_ylim(bottom=0)
+        legend_beside(panels[1])
+        panels[1].get_legend().set_title("cutoff (Nyquist)", prop={"size": 8})
+        figure.suptitle(f"{results[-1].meta['n']:,} validation pictures", x=0.01, ha="left", fontsize=8)
+    return figure
+
+
+def _curve(axes: Axes, network: Network, band: str) -> None:
+    """Draw one band; a high-pass begins with the pictures themselves, at 0."""
+    cutoffs, accuracy = network.runs[0].arrays["cutoffs"], network.values(f"accuracy_{band}")
+    interval = network.values(f"accuracy_{band}_interval")
+    if band == "high":
+        clean = np.array([[run.scalars["accuracy"]] for run in network.runs])
+        cutoffs, accuracy = np.append(0.0, cutoffs), np.hstack([clean, accuracy])
+        interval = np.concatenate([np.repeat(clean[:, :, None], 2, axis=2), interval], axis=1)
+    draw(axes, cutoffs, network, 100 * accuracy, 100 * interval)

@@ -1,0 +1,102 @@
+"""Figures of Grad-CAM: what each network looks at in the same pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kdbias.probes.base import Result
+from kdbias.report.lines import Network, Runs, heading, networks
+from kdbias.report.style import canvas, styled
+
+CELL = 0.72  # inches
+STRENGTH = 0.55  # of the map over the picture
+Array = npt.NDArray[np.float64]
+
+
+def figures(
+    results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
+) -> dict[str, Figure]:
+    """Draw the maps over the pictures, a row a network; of several seeds the first.
+
+    Networks that have seen unlike pictures have a figure for each set of pictures.
+    """
+    found = networks(results, control, initial)
+    sets: list[list[Network]] = []
+    for network in found:
+        for others in sets:
+            if _same(others[0].runs[0], network.runs[0]):
+                others.append(network)
+                break
+        else:
+            sets.append([network])
+    return {"gradcam" if place == 0 else f"gradcam-{place + 1}": _sheet(group) for place, group in enumerate(sets)}
+
+
+def overlay(picture: Array, heat: Array) -> Array:
+    """Lay a map ``(h, w)`` in 0..1 over a picture ``(H, W, 3 or 1)`` in [0, 1]: ``(H, W, 3)``.
+
+    The map is resampled bilinearly and coloured; the picture is grey below, so that colours are the map's alone.
+    """
+    height, width = picture.shape[:2]
+    fine = _resampled(_resampled(heat, height, 0), width, 1)
+    colours = np.asarray(mpl.colormaps["inferno"](fine))[..., :3]
+    grey = picture.mean(-1, keepdims=True)
+    return np.asarray((1 - STRENGTH) * grey + STRENGTH * colours, dtype=np.float64)
+
+
+def _same(a: Result, b: Result) -> bool:
+    return np.array_equal(a.arrays["picture"], b.arrays["picture"])
+
+
+def _sheet(group: Sequence[Network]) -> Figure:
+    first = group[0].runs[0]
+    pictures = first.arrays["picture"] / 255
+    count = len(pictures)
+    with styled():
+        size = {"width": 1.9 + CELL * count, "height": 0.6 + (CELL + 0.13) * (len(group) + 1)}
+        figure, cells = canvas(len(group) + 1, count, **size, squeeze=False)
+        figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.01, wspace=0.0, hspace=0.0)
+        for axes, picture, target in zip(cells[0], pictures, first.arrays["target"], strict=True):
+            _cell(axes, np.broadcast_to(picture, (*picture.shape[:2], 3)), _name(first, target))
+        cells[0][0].set_ylabel("picture, class", rotation=0, ha="right", va="center")
+        for row, network in zip(cells[1:], group, strict=True):
+            run = network.runs[0]
+            for axes, picture, heat, answer, target in zip(
+                row, pictures, run.arrays["map"], run.arrays["answer"], run.arrays["target"], strict=True
+            ):
+                _cell(axes, overlay(picture, heat), ("✓ " if answer == target else "✗ ") + _name(run, answer))
+            row[0].set_ylabel(network.label, rotation=0, ha="right", va="center")
+        of = "the network's answer" if first.meta["of"] == "answer" else "the picture's class"
+        title = f"Grad-CAM of {of}, {count} of n = {first.meta['n']:,} pictures; dark: nothing, bright: the most"
+        heading(figure, title)
+    return figure
+
+
+def _cell(axes: Axes, image: Array, title: str) -> None:
+    axes.imshow(image, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=6, loc="center", pad=1.5)
+
+
+def _name(result: Result, number: int) -> str:
+    names = result.meta["names"]
+    return str(names[number]) if names else f"class {number}"
+
+
+def _resampled(values: Array, size: int, axis: int) -> Array:
+    """Resample one axis linearly to ``size``, as torch's bilinear interpolation does."""
+    count = values.shape[axis]
+    places = ((np.arange(size) + 0.5) * count / size - 0.5).clip(0, count - 1)
+    low = np.floor(places).astype(int)
+    high, part = np.minimum(low + 1, count - 1), places - low
+    shape = (-1, 1) if axis == 0 else (1, -1)
+    first, second = values.take(low, axis), values.take(high, axis)
+    return np.asarray(first + (second - first) * part.reshape(shape), dtype=np.float64)

@@ -1,0 +1,179 @@
+"""Figures of the loss's curvature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy.stats import t
+
+from kdbias.probes.base import Result
+from kdbias.report.dots import Panel, counted, dot_panels, known
+from kdbias.report.lines import Network, Runs, networks
+from kdbias.report.style import INK, REFERENCE, canvas, legend_beside, look, styled
+from kdbias.stats import Estimate
+
+POINTS, WIDTH = 1024, 0.008  # of the density: on the grid, and of a bell relative to the axis
+
+
+def figures(
+    results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
+) -> dict[str, Figure]:
+    """Draw the trace beside its companions, and where they were computed the extreme eigenvalues and the spectrum.
+
+    ``control`` names the same student without teacher, ``initial`` the untrained one.
+    """
+    drawn = {"hessian": trace(results, control=control, initial=initial)}
+    found = networks(results, control, initial)
+    for name, key, draw in (
+        ("hessian-eigenvalues", "eigenvalues_top", eigenvalues),
+        ("hessian-density", "density_nodes", density),
+    ):
+        having = [network for network in found if all(key in run.arrays for run in network.runs)]
+        if having:
+            drawn[name] = draw(having)
+    return drawn
+
+
+def trace(results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None) -> Figure:
+    """Draw a row for each network: the trace with its 95 % interval over random vectors, and what it is read beside."""
+    panels = [
+        Panel("Hessian trace (nats)", _trace),
+        Panel("mean eigenvalue × ‖w‖²\n(nats)", _scalar("trace_scaled")),
+        Panel("loss on these pictures\n(nats)", _scalar("loss")),
+        Panel("norm of the gradient", _scalar("gradient_norm")),
+    ]
+    found = networks(results, control, initial)
+    vectors = sorted({int(run.meta["vectors"]) for network in found for run in network.runs})
+    count = f"{vectors[0]}" if len(vectors) == 1 else f"{vectors[0]} to {vectors[-1]}"
+    title = f"{counted(results)}; bars: 95 % over {count} random vectors"
+    return dot_panels(results, panels, control=control, initial=initial, title=title)
+
+
+def eigenvalues(found: Sequence[Network]) -> Figure:
+    """Draw a row for each network: its largest and its most negative eigenvalues; seeds lie above each other."""
+    with styled():
+        longest = max(len(_named(network)) for network in found)
+        figure, axes = canvas(width=4.6 + 0.07 * longest, height=1.2 + 0.36 * len(found))
+        for row, network in enumerate(found):
+            offsets = np.linspace(-0.22, 0.22, len(network.runs)) if len(network.runs) > 1 else [0.0]
+            for run, offset in zip(network.runs, offsets, strict=True):
+                for key, marker in (("eigenvalues_top", "o"), ("eigenvalues_bottom", "|")):
+                    values = run.arrays[key]
+                    face = network.style.get("markerfacecolor", network.style["color"])
+                    axes.plot(
+                        values,
+                        np.full(len(values), row + offset),
+                        linestyle="",
+                        marker=marker,
+                        markersize=5 if marker == "o" else 8,
+                        markerfacecolor=face,
+                        markeredgewidth=1.2,
+                        color=network.style["color"],
+                    )
+        axes.axvline(0, **REFERENCE)
+        axes.set_yticks(range(len(found)), [_named(network) for network in found])
+        axes.set_ylim(len(found) - 0.5, -0.5)
+        axes.grid(axis="x")
+        axes.grid(visible=False, axis="y")
+        k = len(found[0].runs[0].arrays["eigenvalues_top"])
+        axes.set(xlabel="eigenvalue of the Hessian (nats)", title=_pictures(found))
+        kinds = (("o", f"{k} largest"), ("|", f"{k} most negative"))
+        handles = [Line2D([], [], color=INK, linestyle="", marker=marker, label=label) for marker, label in kinds]
+        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+    return figure
+
+
+def density(found: Sequence[Network]) -> Figure:
+    """Draw the spectral density of each network on a logarithmic axis, the mean over seeds.
+
+    One eigenvalue of all P alone has a bell as high as the grey line; what is lower comes from the tails of bells.
+    """
+    with styled():
+        figure, axes = canvas(width=7.2)
+        nodes = np.concatenate([run.arrays["density_nodes"].ravel() for network in found for run in network.runs])
+        span = float(nodes.max() - nodes.min()) or 1.0
+        grid = np.linspace(nodes.min() - 0.04 * span, nodes.max() + 0.04 * span, POINTS)
+        sigma = WIDTH * span
+        highest = 0.0
+        for network in found:
+            curve = np.mean([bells(run, grid, sigma) for run in network.runs], axis=0)
+            highest = max(highest, float(curve.max()))
+            style = {key: value for key, value in network.style.items() if not key.startswith("marker")}
+            axes.plot(grid, curve, label=_named(network), **style)
+        parameters = max(run.meta["parameters"] for network in found for run in network.runs)
+        one = 1 / (parameters * sigma * (2 * np.pi) ** 0.5)
+        axes.axhline(one, **REFERENCE)
+        beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 7.5}
+        axes.annotate("one eigenvalue", (1.01, one), color=REFERENCE["color"], **beside)
+        axes.set_yscale("log")
+        axes.set_ylim(one / 10, 5 * highest)
+        axes.set(xlabel="eigenvalue of the Hessian (nats)", ylabel="density (1/nats)", title=_pictures(found))
+        legend_beside(axes)
+    return figure
+
+
+def bells(result: Result, grid: npt.NDArray[Any], sigma: float) -> npt.NDArray[Any]:
+    """Give the density on ``grid``: the mean over starts of the quadrature's nodes as Gaussians of width ``sigma``."""
+    nodes, weights = result.arrays["density_nodes"], result.arrays["density_weights"]
+    heights = np.exp(-0.5 * ((grid[:, None, None] - nodes) / sigma) ** 2) * weights
+    total: npt.NDArray[Any] = heights.sum((1, 2)) / (len(nodes) * sigma * (2 * np.pi) ** 0.5)
+    return total
+
+
+def training(results: Sequence[Result]) -> Figure:
+    """Draw one network's trace and extreme eigenvalues over training, from the Results of a ``ProbeCallback`` in
+    order.
+    """
+    epochs = [result.meta["epoch"] for result in results]
+    with styled():
+        figure, (left, right) = canvas(1, 2, width=8.2, height=2.9)
+        arms = [_arm(result) for result in results]
+        left.errorbar(epochs, _series(results, "trace"), yerr=arms, markersize=3, capsize=2, **look(0))
+        left.set(ylabel="Hessian trace (nats)", title=_training_title(results[-1]))
+        for place, (key, label) in enumerate((("top", "largest"), ("bottom", "most negative"))):
+            if all(key in result.scalars for result in results):
+                right.plot(epochs, _series(results, key), label=label, markersize=3, **look(place))
+        right.axhline(0, **REFERENCE)
+        right.set(ylabel="eigenvalue (nats)")
+        if right.get_legend_handles_labels()[0]:
+            legend_beside(right)
+        for axes in (left, right):
+            axes.set_xlabel("epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def _trace(result: Result) -> Estimate:
+    value, arm = result.scalars["trace"], _arm(result)
+    return Estimate(value, value - arm, value + arm)
+
+
+def _arm(result: Result) -> float:
+    """Give half the 95 % interval of the trace, by Student's t over the vectors."""
+    return float(t.ppf(0.975, result.meta["vectors"] - 1)) * result.scalars["trace_se"]
+
+
+def _scalar(key: str) -> Any:
+    return lambda result: known(result.scalars[key])
+
+
+def _series(results: Sequence[Result], key: str) -> list[float]:
+    return [result.scalars[key] for result in results]
+
+
+def _named(network: Network) -> str:
+    count = len(network.runs)
+    return network.label if count == 1 else f"{network.label} ({count} seeds)"
+
+
+def _pictures(found: Sequence[Network]) -> str:
+    return counted({network.label: network.runs for network in found})
+
+
+def _training_title(result: Result) -> str:
+    return f"{result.meta['n']:,} validation pictures, bars: 95 % over {result.meta['vectors']} random vectors"

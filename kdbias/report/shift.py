@@ -1,0 +1,49 @@
+"""Figures of consistency under shifts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from kdbias.probes.base import Result
+from kdbias.report.lines import Runs, chance, draw, level, networks, over_epochs, pictures
+from kdbias.report.style import canvas, legend_beside, styled
+
+
+def figures(
+    results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
+) -> dict[str, Figure]:
+    """Draw the share of unchanged answers (%) and the accuracy (%) by shift, mean over directions, a line a network."""
+    found = networks(results, control, initial)
+    with styled():
+        figure, (left, right) = canvas(1, 2, width=7.6, height=2.9)
+        for network in found:
+            shifts = network.runs[0].arrays["shifts"]
+            for axes, key in ((left, "consistency"), (right, "accuracy")):
+                draw(axes, shifts, network, 100 * network.values(key).mean(1))
+        if (floor := chance(found)) is not None:
+            level(right, floor, f"chance, {floor:.3g} %", place=0.01, below=True)
+        for axes in (left, right):
+            axes.set_xlabel("shift (pixels)")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        left.set(ylabel="answers unchanged (%)", title=pictures(found))
+        several = any(len(network.runs) > 1 for network in found)
+        right.set(ylabel="accuracy (%)", title="bands: lowest to highest seed" if several else "")
+        right.set_ylim(bottom=0)
+        legend_beside(right)
+    return {"shift": figure}
+
+
+def training(results: Sequence[Result]) -> Figure:
+    """Draw the share of unchanged answers (%) over training, a line a shift, from a ``ProbeCallback``'s Results."""
+    with styled():
+        figure, axes = canvas()
+        shifts = results[-1].arrays["shifts"][1:]
+        shares = 100 * np.stack([result.arrays["consistency"].mean(0)[1:] for result in results], axis=1)
+        over_epochs(axes, results, ((f"{shift} px", row) for shift, row in zip(shifts, shares, strict=True)))
+        axes.set(ylabel="answers unchanged (%)", title=f"shifts, {results[-1].meta['n']:,} validation pictures")
+        legend_beside(axes)
+    return figure

@@ -1,0 +1,109 @@
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+
+from kdbias.attention_path import attention_modules
+from kdbias.probes.adversarial import AdversarialProbe
+from kdbias.probes.gradcam_agreement import GradcamAgreementProbe, correlations, to_one_grid
+from kdbias.teachers import Teacher
+
+EPSILON = 0.1
+
+
+def labelled_by(network, batches):
+    """The same pictures with the network's own answers as labels, so that it gets all right."""
+    network = deepcopy(network).eval()
+    with torch.no_grad():
+        return [batch._replace(target=network(batch.image).logits.argmax(1)) for batch in batches]
+
+
+def state(*networks):
+    return [
+        (m.training, getattr(m, "fused_attn", None), len(m._forward_hooks) + len(m._forward_pre_hooks))
+        for network in networks
+        for m in network.modules()
+    ], [(p.requires_grad, p.grad is None) for network in networks for p in network.parameters()]
+
+
+def test_all_transfers_to_a_copy_of_the_teacher(tiny_cnn, pictures):
+    batches = labelled_by(tiny_cnn, pictures())
+    network, teacher = deepcopy(tiny_cnn), Teacher(tiny_cnn, "t")
+    result = AdversarialProbe(teacher, epsilon=EPSILON, steps=4)(network, batches)
+    scalars = result.scalars
+    assert scalars["counted"] == 1
+    assert scalars["pgd_teacher_fooled"] > 0
+    for attack in ("pgd", "fgsm"):
+        assert scalars[f"{attack}_fooled"] == scalars[f"{attack}_teacher_fooled"]
+        assert scalars[f"{attack}_same_answer"] == 1
+        np.testing.assert_array_equal(result.arrays[f"{attack}_wrong"], result.arrays[f"{attack}_teacher_wrong"])
+    assert scalars["pgd_fooled"] >= scalars["fgsm_fooled"]
+    assert scalars["turned_fooled"] < scalars["pgd_fooled"]
+    assert result.meta["n"] == 24
+
+
+def test_only_pictures_that_both_get_right_count_and_only_the_first(tiny_vit, tiny_cnn, pictures):
+    batches = labelled_by(tiny_cnn, pictures())
+    teacher = Teacher(tiny_cnn, "t")
+    probe = AdversarialProbe(teacher, epsilon=EPSILON, steps=2, pictures=13)
+    result = probe(tiny_vit, batches)
+    arrays = result.arrays
+    both = arrays["right"] & arrays["teacher_right"]
+    assert result.scalars["counted"] == both.mean()
+    assert len(both) == result.meta["n"] == 13
+    np.testing.assert_equal(result.scalars["pgd_fooled"], arrays["pgd_wrong"][both].mean() if both.any() else np.nan)
+    assert arrays["index"].tolist() == list(range(13))
+    for key, array in probe(tiny_vit, labelled_by(tiny_cnn, pictures(size=5))).arrays.items():
+        np.testing.assert_array_equal(array, arrays[key])
+
+
+def test_no_change_fools_nobody(tiny_cnn, pictures):
+    batches = labelled_by(tiny_cnn, pictures())
+    scalars = AdversarialProbe(Teacher(deepcopy(tiny_cnn), "t"), epsilon=0.0)(tiny_cnn, batches).scalars
+    assert scalars["pgd_fooled"] == scalars["fgsm_fooled"] == scalars["turned_fooled"] == 0
+
+
+@pytest.mark.parametrize("probe", [AdversarialProbe, GradcamAgreementProbe])
+@pytest.mark.parametrize("swapped", [False, True], ids=["vit-student", "vit-teacher"])
+def test_nothing_is_left_on_either_network(tiny_vit, tiny_cnn, pictures, probe, swapped):
+    network, other = (tiny_cnn, tiny_vit) if swapped else (tiny_vit, tiny_cnn)
+    teacher = Teacher(other, "t")
+    before = state(network, other)
+    weights = {k: v.clone() for k, v in network.state_dict().items()}
+    first, second = probe(teacher)(network, pictures(n=8)), probe(teacher)(network, pictures(n=8))
+    assert state(network, other) == before
+    assert all(torch.equal(v, weights[k]) for k, v in network.state_dict().items())
+    assert all(p.grad is None for p in [*network.parameters(), *other.parameters()])
+    assert len(attention_modules(tiny_vit)) == 3
+    for key, array in first.arrays.items():
+        np.testing.assert_array_equal(array, second.arrays[key])
+
+
+def test_a_copy_looks_where_its_teacher_looks(tiny_cnn, pictures):
+    result = GradcamAgreementProbe(Teacher(deepcopy(tiny_cnn), "t"))(tiny_cnn, pictures())
+    assert result.scalars["correlation"] == pytest.approx(1, abs=1e-6)
+    assert result.scalars["cosine"] == pytest.approx(1, abs=1e-6)
+    assert 0 < result.scalars["defined"] <= 1
+    assert result.scalars["correlation_other"] < 0.99
+    defined = ~np.isnan(result.arrays["correlation"])
+    assert defined.mean() == result.scalars["defined"]
+    np.testing.assert_array_equal(np.isnan(result.arrays["cosine"]), ~defined)
+
+
+def test_maps_meet_on_the_coarser_grid():
+    fine = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
+    own, theirs = to_one_grid(fine, torch.rand(2, 4, 4))
+    assert own.shape == theirs.shape == (2, 4, 4)
+    flat, _ = to_one_grid(torch.full((2, 8, 8), 0.3), torch.rand(2, 4, 4))
+    torch.testing.assert_close(flat, torch.full((2, 4, 4), 0.3))
+    with pytest.raises(ValueError, match="1x1"):
+        to_one_grid(fine, torch.rand(2, 1, 1))
+
+
+def test_correlation_is_pearsons_and_none_of_a_flat_map():
+    a, b = torch.rand(3, 16, dtype=torch.float64), torch.rand(3, 16, dtype=torch.float64)
+    expected = [np.corrcoef(x, y)[0, 1] for x, y in zip(a, b, strict=True)]
+    np.testing.assert_allclose(correlations(a, b), expected, atol=1e-12)
+    np.testing.assert_allclose(correlations(a, 2 * a + 1), 1, atol=1e-12)
+    assert correlations(torch.zeros(1, 16), torch.rand(1, 16)).isnan().all()

@@ -1,0 +1,181 @@
+"""task=forensics and task=compare from made-up Results, and the teacher of a run."""
+
+import csv
+
+import numpy as np
+import pytest
+from config_base import composed
+from hydra import compose, initialize_config_dir
+from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+
+from kdbias import analysis, cli, measured
+from kdbias.config import ConfigError
+from kdbias.measured import Measured
+from kdbias.probes.base import Result
+from kdbias.report.compare import Method, figures, matrix, over_pictures, over_seeds
+from kdbias.run_teacher import RunTeacher, teacher_of
+from kdbias.stats import ratio
+
+N, LAYERS, HEADS = 400, 4, 2
+SOURCE = {"_target_": "kdbias.data.cifar.cifar10", "root": "x"}
+
+
+def answers(share: float, seed: int) -> Result:
+    right = np.random.default_rng([seed, int(1000 * share)]).random(N) < share
+    places = np.arange(N)
+    return Result("accuracy", {}, {"right": right, "index": places, "target": places % 10}, {"n": N, "classes": 10})
+
+
+def results(share: float, seed: int, distance: float) -> dict[str, Result]:
+    rng = np.random.default_rng(seed)
+    grid = {"uniform_distance": np.asarray(4.136), "uniform_entropy": np.asarray(4.159)}
+    heads = distance + rng.normal(0, 0.2, (LAYERS, HEADS))
+    arrays = {"distance": heads, "entropy": np.full((LAYERS, HEADS), 4.0), **grid}
+    scalars = {"distance": float(heads.mean()), "distance_ratio": float(heads.mean()) / 4.136, "entropy_ratio": 0.9}
+    curved = {"trace": 100.0 + seed, "trace_se": 3.0, "top": 20.0, "bottom": -1.0, "trace_per_weight": 0.1, "loss": 1.2}
+    return {
+        "accuracy": answers(share, seed),
+        "attention": Result("attention", scalars, arrays, {"n": 50}),
+        "cka": Result("cka", {"first_last": 0.5, "diversity": 0.2}, {"cka": np.eye(LAYERS)}, {"n": 60}),
+        "hessian": Result("hessian", curved, {}, {"n": 16}),
+    }
+
+
+def about(seed, experiment=None, teacher=None) -> dict:
+    key = "k" if teacher else None
+    return {
+        "seed": seed, "experiment": experiment, "teacher": teacher, "teacher_key": key,
+        "source": SOURCE, "split": "test",
+    }  # fmt: skip
+
+
+def networks() -> list[Measured]:
+    found = [
+        Measured(f"a/{seed}", "EXP-1", "network", about(seed, "exp1_resnet_kl", "resnet18"), results(0.8, seed, 3.0))
+        for seed in (0, 1)
+    ]
+    found += [
+        Measured(f"c/{seed}", "control", "control", about(seed, "baseline"), results(0.5, seed + 5, 3.5))
+        for seed in (1, 0)
+    ]
+    found.append(
+        Measured("untrained", "untrained", "initial", about(0, "exp1_resnet_kl", "resnet18"), results(0.1, 9, 4.1))
+    )
+    own = about(0, "exp1_resnet_kl", "resnet18")
+    return [*found, Measured("teacher/resnet18", "resnet18", "teacher", own, {"accuracy": answers(0.9, 3)})]
+
+
+def saved(folder) -> list[Measured]:
+    found = networks()
+    for network in found:
+        for result in network.results.values():
+            result.save(folder / network.folder)
+    measured.save(found, folder)
+    return found
+
+
+def call(task, folder, out) -> None:
+    cli.register()
+    with initialize_config_dir(cli.conf_dir(), version_base="1.3"):
+        analysis.run(compose("analyze", [f"task={task}", f"from_results={folder}", f"out={out}"]))
+
+
+def test_forensics_draws_everything_from_saved_results(tmp_path):
+    saved(tmp_path / "a")
+    call("forensics", tmp_path / "a", tmp_path / "b")
+    for name in ("heads", "layers", "hessian", "cka", "summary"):
+        for kind in ("svg", "png"):
+            assert (tmp_path / "b" / f"forensics-{name}.{kind}").stat().st_size > 5_000
+    text = (tmp_path / "b" / "forensics.md").read_text()
+    assert [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")][2:] == [
+        "EXP-1", "control", "untrained",
+    ]  # fmt: skip
+    assert "100 ± 2.1" in text  # of two estimates with 3.0 each: 3 sqrt(2) / 2
+    drawn = (tmp_path / "b" / "forensics-summary.svg").read_text()
+    for label in (
+        "EXP-1 (2 seeds)",
+        "control (2 seeds)",
+        "untrained",
+        "uniform attention, 4.14",
+        "n = 50 pictures",
+        "n = 16 pictures",
+    ):
+        assert label in drawn
+
+
+def test_compare_writes_the_matrix_and_the_figures(tmp_path):
+    found = saved(tmp_path / "a")
+    call("compare", tmp_path / "a", tmp_path / "b")
+    for name in ("accuracy", "attention", "cka", "efficiency"):
+        assert (tmp_path / "b" / f"compare-{name}.png").stat().st_size > 5_000
+    rows = {row["method"]: row for row in csv.DictReader((tmp_path / "b" / "compare.csv").open())}
+    assert list(rows) == ["EXP-1", "control", "untrained"]
+    student = np.mean([network.results["accuracy"].arrays["right"] for network in found[:2]], axis=0)
+    teacher = found[-1].results["accuracy"].arrays["right"]
+    exp1 = rows["EXP-1"]
+    assert float(exp1["accuracy"]) == pytest.approx(student.mean())
+    assert float(exp1["transfer efficiency"]) == pytest.approx(student.mean() / teacher.mean())
+    assert (exp1["published accuracy"], exp1["published efficiency"]) == ("0.9005", "0.947")
+    assert rows["control"]["transfer efficiency"] == rows["control"]["published accuracy"] == "-"
+    assert float(exp1["Δ control, over pictures low"]) > 0.2
+    assert "not tested against ours" in (tmp_path / "b" / "compare.md").read_text()
+
+
+def test_transfer_efficiency_of_one_seed_is_the_ratio_of_the_accuracies():
+    student, teacher = answers(0.6, 0), answers(0.9, 1)
+    method = Method("a", [0], "p", accuracy=[student], teacher="t", taught_by=[teacher])
+    found, other = method.efficiency, ratio(student.arrays["right"], teacher.arrays["right"], 10)
+    assert (found.value, found.low, found.high) == pytest.approx((other.value, other.low, other.high), abs=0.01)
+    assert Method("a", [0], "p", accuracy=[student], teacher="t", taught_by=[None]).efficiency == "-"
+
+
+def test_methods_are_paired_by_seed_on_the_same_pictures_only():
+    one = Method("a", [0, 1, 2], "p", accuracy=[answers(share, 0) for share in (0.5, 0.6, 0.7)])
+    other = Method("b", [2, 0], "p", accuracy=[answers(share, 1) for share in (0.65, 0.4)])
+    by_seed = over_seeds(one, other)
+    first = [answers(share, 0).arrays["right"] for share in (0.5, 0.7)]
+    second = [answers(share, 1).arrays["right"] for share in (0.4, 0.65)]
+    expected = np.mean(first) - np.mean(second)
+    assert by_seed.estimate.value == pytest.approx(expected)
+    assert over_pictures(one, other).estimate.value == pytest.approx(expected)
+    elsewhere = Method("c", [0], "q", accuracy=[answers(0.5, 1)])
+    assert over_pictures(one, elsewhere) == over_seeds(one, elsewhere) == "-"
+    unpaired = Method("d", [None], "p", accuracy=[answers(0.5, 1)])
+    assert over_seeds(one, unpaired) == "-"
+    assert over_pictures(one, unpaired) != "-"
+
+
+def test_a_matrix_of_little_is_still_a_matrix():
+    alone = Method("a", [None], "p")
+    assert matrix([alone]).text()[0][0][3:] == ["-"] * (len(matrix([alone]).columns) - 3)
+    assert figures([alone]) == {}
+    assert all(
+        isinstance(figure, Figure) for figure in figures([Method("a", [0], "p", accuracy=[answers(0.5, 0)])]).values()
+    )
+
+
+def test_the_teacher_of_a_run_is_found_or_its_absence_explained(tmp_path, tiny_info):
+    cfg = composed(["experiment=exp1_resnet_kl", f"paths.runs={tmp_path}"])
+    OmegaConf.update(cfg, "chosen", {"data": "cifar10", "trainer": "cpu", "overrides": []}, force_add=True)
+    missing = teacher_of(cfg, tiny_info, tmp_path / "teachers")
+    assert isinstance(missing, str)
+    assert missing.startswith("its teacher resnet18 on cifar10 is not under ")
+    left = tmp_path / "teachers" / "resnet18-cifar10-0123456789abcdef"
+    (left / "checkpoints").mkdir(parents=True)
+    for file in ("result.json", "checkpoints/best.ckpt"):
+        (left / file).write_text("{}")
+    found = teacher_of(cfg, tiny_info, tmp_path / "teachers")
+    assert isinstance(found, RunTeacher)
+    assert found.path == left / "checkpoints" / "best.ckpt"
+    assert "the recipe of resnet18 has changed since" in found.note
+    cfg.teacher.weights = str(tmp_path / "gone.ckpt")
+    assert "are no longer at" in str(teacher_of(cfg, tiny_info, tmp_path))
+    assert teacher_of(composed(["experiment=baseline"]), tiny_info, tmp_path) == "it had no teacher"
+
+
+def test_nothing_measured_is_an_error(tmp_path):
+    measured.save([], tmp_path)
+    for task in ("forensics", "compare"):
+        with pytest.raises(ConfigError, match="runs: nothing was measured"):
+            call(task, tmp_path, tmp_path / "out")
