@@ -59,7 +59,8 @@ def test_a_second_call_computes_nothing_and_loads_nothing(run, call, tmp_path):
     assert (tmp_path / "out" / "attention.png").read_bytes() == first
 
 
-def test_what_decides_a_result_is_computed_again(run, call, tmp_path):
+def test_what_decides_a_result_is_computed_again(run, call, tmp_path, monkeypatch):
+    monkeypatch.setattr(analysis, "draw", lambda name, results: {})
     alone = (f"runs=[{run}]", "untrained=false")
     assert call(*alone) == (["attention"], ["run"])
     for change in ("probe.attention.collapse=2.0", "pictures=10", "split=val", "data.seed=1"):

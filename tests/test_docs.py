@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kdbias import analysis, cli
 from kdbias.config import check
@@ -36,7 +36,11 @@ def jobs(arguments: str) -> list[list[str]]:
     overrides = [word for word in words if not word.startswith(("-", "hydra."))]
     if "-m" not in words:
         return [overrides]
-    choices = [[f"{key}={value}" for value in values.split(",")] for key, values in (o.split("=") for o in overrides)]
+    pairs = [tuple(override.split("=")) for override in overrides]
+    for name in [values for key, values in pairs if key == "+sweep"]:
+        swept = OmegaConf.load(ROOT / "conf" / "sweep" / f"{name}.yaml").hydra.sweeper.params
+        pairs += [(str(key), str(values)) for key, values in swept.items()]
+    choices = [[f"{key}={value}" for value in values.split(",")] for key, values in pairs]
     every = [list(job) for job in product(*choices)]
     return [every[0], every[-1]]
 
