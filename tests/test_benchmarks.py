@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import initialize_config_dir
+from hydra import compose, initialize_config_dir
 
 from kdbias import cli
 from kdbias.config import check
@@ -93,7 +93,10 @@ def test_the_table_of_the_matrix_pairs_pictures_over_the_mean_of_seeds(tmp_path)
     assert second[4].estimate.value == pytest.approx(better.mean() - control.mean())
     assert second[4].shown
     assert not third[4].shown
-    assert third[5] == "-"
+    assert second[5].estimate.value == pytest.approx(second[4].estimate.value)  # the same mean, over two seeds
+    gaps = better.mean(1) - control.mean(1)
+    assert second[5].estimate.high - second[5].estimate.low > 5 * abs(gaps[0] - gaps[1])  # t of one degree of freedom
+    assert third[6] == "-"
     assert "2 seeds, 7 epochs" in made.markdown()
     assert "no difference shown" in made.markdown()
 
@@ -110,7 +113,7 @@ def test_the_hours_decide_the_epochs_once(tmp_path, monkeypatch, composing):
     result = {"spec": {"data": {"train": 1000}}, "images_per_second": 10.0}  # 100 s an epoch
     monkeypatch.setattr(reproduce, "train", lambda wanted, lanes: None)
     monkeypatch.setattr(reproduce.runs, "result", lambda folder, key: result)
-    args = reproduce.argparse.Namespace(rows=["control"], seeds=[0, 1], hours=1.0, trial=3)
+    args = reproduce.argparse.Namespace(rows=["control"], seeds=[0, 1], hours=1.0, trial=3, table_only=False)
     assert reproduce.epochs_allowed(plan, args, 2) == 36  # 3,600 s on two lanes for two seeds
     kept = json.loads((tmp_path / "epochs.json").read_text())
     assert kept == {"epochs": 36, "seconds_per_epoch": {"control": 100.0}}
@@ -120,6 +123,34 @@ def test_the_hours_decide_the_epochs_once(tmp_path, monkeypatch, composing):
     args.hours = 0.01
     with pytest.raises(SystemExit, match="less than one epoch"):
         reproduce.epochs_allowed(plan, args, 2)
+
+
+def test_a_table_without_training_needs_to_know_the_epochs(tmp_path, monkeypatch, composing):
+    monkeypatch.setattr(reproduce, "train", lambda *_: pytest.fail("it trains"))
+    args = reproduce.argparse.Namespace(rows=["control"], seeds=[0], hours=1.0, trial=3, table_only=True)
+    with pytest.raises(SystemExit, match=r"epochs.json is not there.*give --epochs"):
+        reproduce.epochs_allowed(reproduce.Planner(tmp_path, None, SMALL), args, 2)
+
+
+def test_the_trial_does_not_train_a_teacher_to_its_end(tmp_path, monkeypatch, composing):
+    tried = []
+    monkeypatch.setattr(reproduce, "train", lambda wanted, lanes: tried.extend(wanted))
+    result = {"spec": {"data": {"train": 1000}}, "images_per_second": 10.0}
+    monkeypatch.setattr(reproduce.runs, "result", lambda folder, key: result)
+    args = reproduce.argparse.Namespace(rows=["exp3_ssl"], seeds=[0], hours=1.0, trial=3, table_only=False)
+    reproduce.epochs_allowed(reproduce.Planner(tmp_path, None, SMALL), args, 1)
+    assert compose("train", list(tried[0].overrides)).teacher.epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("gpu", "common", "expected"),
+    [(True, [], 1), (True, ["trainer=cpu"], 7), (False, [], 7)],
+)
+def test_one_run_at_a_time_on_a_gpu_unless_told(monkeypatch, gpu, common, expected):
+    monkeypatch.setattr(reproduce.torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(reproduce.lanes, "lanes", lambda wanted: wanted or 7)
+    assert reproduce.lanes_of(None, common) == expected
+    assert reproduce.lanes_of(3, common) == 3
 
 
 PAIRS = [*(("vit", method) for method in preference.METHODS), ("cnn", "kl_alone"), ("cnn", "exp3"), ("cnn", "self")]
