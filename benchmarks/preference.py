@@ -26,6 +26,7 @@ from kdbias import cli, lanes, runs
 from kdbias.build import build
 from kdbias.callbacks.result import environment
 from kdbias.checkpoint import load_student
+from kdbias.data.cues import CLASSES
 from kdbias.lanes import Run, planned
 from kdbias.launch import quoted
 from kdbias.places import conf_dir
@@ -33,7 +34,7 @@ from kdbias.probes.base import Result
 from kdbias.probes.cues import CueProbe
 from kdbias.report.board import board
 from kdbias.report.table import Column, Table, percent
-from kdbias.stats import bootstrap_mean, difference, transfer_index
+from kdbias.stats import CHANCE_P, Estimate, above_chance, bootstrap_mean, difference, transfer_index
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = ["trainer=cpu", "trainer.precision=32-true", "callback=[checkpoint]", "logger=[csv]"]
@@ -59,8 +60,9 @@ METHODS: dict[str, list[str]] = {
     "random": [*ALONE, "control=random"],
     "label_smoothing": [*ALONE, "control=label_smoothing"],
     "shuffled": [*ALONE, "control=shuffled"],
+    "random_labels": ["loss=[ce,kl]", "loss.kl.temperature=1.0", "control=random"],
 }
-"""What each row trains with; the last four are kl alone under a control."""
+"""What each row trains with; the last five are under a control: kl alone, and beside the labels."""
 
 STUDENTS: dict[str, list[str]] = {
     "cnn": ["model=small_cnn", "optim.optimizer.lr=5e-3"],
@@ -116,15 +118,22 @@ class Planner:
 
 
 def measured(run: Run, pictures: int) -> dict[str, float]:
-    """Give test accuracy and the cue probe's scalars of a run, probed once."""
+    """Give test accuracy and the cue probe's scalars of a run, probed once on so many pictures."""
     folder = run.folder / "probes"
-    if not (folder / "cues.json").is_file():
+    if not (folder / "cues.json").is_file() or Result.load(folder, "cues").meta["n"] != pictures:
         source = build({"_target_": "kdbias.data.cues.cues", "preset": "demo", "seed": 99})
         CueProbe(source, pictures=pictures)(load_student(run.folder / runs.BEST)).save(folder)
-    found = Result.load(folder, "cues").scalars
-    result = runs.result(run.folder, run.key)
+    tested, result = Result.load(folder, "test"), runs.result(run.folder, run.key)
     assert result is not None
-    return {**found, "accuracy": result["test"]["accuracy"], "seconds": result["seconds"]}
+    scores = {"accuracy": tested.scalars["accuracy"], "chance_p": above_chance(tested.arrays["right"], CLASSES)}
+    return {**Result.load(folder, "cues").scalars, **scores, "seconds": result["seconds"]}
+
+
+def index(found: list[dict[str, float]], control: list[dict[str, float]], teacher: float) -> Estimate:
+    """Give the transfer index of the shape share over seeds; refused where a student only guesses."""
+    if any(run["chance_p"] >= CHANCE_P for run in found):
+        return Estimate.refuse("accuracy of a seed is not above chance: its decisions are guesses, and no preference")
+    return transfer_index([run["shape_share"] for run in found], [run["shape_share"] for run in control], teacher)
 
 
 def table(student: str, scores: dict[str, list[dict[str, float]]], teacher: dict[str, float]) -> Table:
@@ -144,13 +153,17 @@ def table(student: str, scores: dict[str, list[dict[str, float]]], teacher: dict
             bootstrap_mean(share),
             judged(share, control[1]),
         ]
-        row += [bootstrap_mean(of(method, "decided")), transfer_index(share, control[1], teacher["shape_share"])]
+        decided = bootstrap_mean(of(method, "decided"))
+        row += [decided, index(scores[method], scores["control"], teacher["shape_share"])]
         rows.append(row)
     rows[0] = ["no teacher", rows[0][1], "-", rows[0][3], "-", rows[0][5], "0"]
     rows.append(["the teacher", teacher["accuracy"], "-", teacher["shape_share"], "-", teacher["decided"], "1"])
     columns = [Column("method"), percent("accuracy"), percent("accuracy − control"), Column("shape share")]
     columns += [Column("share − control"), percent("decided"), Column("index", digits=2)]
-    note = f"Intervals: 95 %, bootstrap over the {len(control[0])} seeds, paired by seed."
+    note = (
+        f"Intervals: 95 %, bootstrap over the {len(control[0])} seeds, paired by seed; not corrected for the number of "
+        "rows. All seeds have the same training pictures and the same teacher: what others would change is not in them."
+    )
     return Table(f"{student} student, {len(control[0])} seeds", columns, rows, note)
 
 

@@ -37,7 +37,7 @@ from kdbias.places import conf_dir
 from kdbias.probes.base import Result
 from kdbias.report.board import board
 from kdbias.report.table import Column, Table, percent
-from kdbias.stats import bootstrap_mean, difference
+from kdbias.stats import bootstrap_mean, difference, holm
 
 ROOT = Path(__file__).resolve().parents[1]
 RESNET = "resnet56"
@@ -197,20 +197,34 @@ def table(rows: dict[str, Seen], plan: Planner, epochs: int, seeds: list[int]) -
     columns += [Column("attention distance", digits=2, unit="patches")]
     columns += [Column("images/s", digits=0), Column("a run", digits=1, unit="min")]
     note = (
-        f"{len(seeds)} seeds, {epochs} epochs. Intervals: 95 %, not corrected for the number of rows. Over pictures (mean "
-        "of the seeds): of accuracy and of the first difference; they are of these networks and say nothing of other "
-        "seeds. Over seeds, paired: of the second difference and of attention distance, which is that of the last epoch, "
-        "accuracy that of the best one on validation. Uniform attention on 8×8: 4.136."
+        f"{len(seeds)} seeds, {epochs} epochs. Intervals: 95 %, not corrected for the number of rows. Over pictures "
+        "(mean of the seeds): of accuracy and of the first difference; they are of these networks and say nothing of "
+        "other seeds. Over seeds: of the second difference (paired) and of attention distance, which is that of the "
+        "last epoch, accuracy that of the best one on validation. Uniform attention on 8×8: 4.136."
     )
     return Table("CIFAR-10", columns, lines, note)
 
 
-def section(made: Table, command: str) -> str:
-    """Give what is appended to the results: the table with its command, machine and date."""
+def isolated(rows: dict[str, Seen]) -> Table | None:
+    """Give what EXP-1 is ahead of each control of its teacher; None where there is nothing to compare."""
+    controls = [name for name in ROWS if name in rows and any("control=" in one for one in ROWS[name].overrides)]
+    if "exp1" not in rows or not controls:
+        return None
+    mean = rows["exp1"].right.mean(0)
+    found = [difference(mean, rows[name].right.mean(0)) for name in controls]
+    corrected = holm([one.p for one in found])
+    lines = [[name, *pair] for name, *pair in zip(controls, found, map(float, corrected), strict=True)]
+    columns = [Column("control"), percent("EXP-1 − control", 2), Column("p, after Holm", digits=4)]
+    note = "Over pictures, of the mean of the seeds: of these networks, not of other seeds."
+    return Table("What the teacher of EXP-1 brings beyond its controls", columns, lines, note)
+
+
+def section(tables: str, command: str) -> str:
+    """Give what is appended to the results: the tables with their command, machine and date."""
     machine = environment()
     where = f"{machine['gpu'] or machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}"
     head = f"## The matrix of {datetime.now(UTC):%Y-%m-%d %H:%M}\n\n{where}; git {str(machine['git'])[:12]}.\n"
-    return f"\n{head}\n```\n{command}\n```\n\n{made.markdown()}"
+    return f"\n{head}\n```\n{command}\n```\n\n{tables}"
 
 
 def rows_of(text: str) -> list[str]:
@@ -240,7 +254,7 @@ def main() -> None:
     parser.add_argument("--rows", type=rows_of, default=list(ROWS), help=f"some of {','.join(ROWS)}")
     parser.add_argument("--seeds", type=seeds_of, default=[0, 1, 2])
     parser.add_argument("--weights", type=Path, default=None, help="folder of the teachers' weights")
-    parser.add_argument("--lanes", type=int, default=None, help="runs side by side, one thread each; on a GPU one unless told")
+    parser.add_argument("--lanes", type=int, default=None, help="runs side by side, one thread each; one on a GPU")
     parser.add_argument("--trial", type=int, default=30, help="batches of the trial of each row")
     parser.add_argument("--append", type=Path, default=None, help="a Markdown file that gets the table")
     parser.add_argument("--table-only", action="store_true", help="train nothing; leave out what is not done")
@@ -264,12 +278,14 @@ def main() -> None:
     if not done:
         raise SystemExit("no row is done: leave out --table-only")
     made = table(done, plan, epochs, args.seeds)
-    (folder / "table.md").write_text(made.markdown())
+    further = isolated(done)
+    tables = "\n".join(one.markdown() for one in (made, further) if one is not None)
+    (folder / "table.md").write_text(tables)
     (folder / "table.csv").write_text(made.csv())
-    print(made.markdown(), file=sys.stderr)
+    print(tables, file=sys.stderr)
     if args.append:
         with args.append.open("a") as file:
-            file.write(section(made, f"python benchmarks/reproduce.py {' '.join(sys.argv[1:])}"))
+            file.write(section(tables, f"python benchmarks/reproduce.py {' '.join(sys.argv[1:])}"))
     print(json.dumps({"benchmark": "reproduce", "rows": list(done), "epochs": epochs, "environment": environment()}))
 
 

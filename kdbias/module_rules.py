@@ -9,6 +9,7 @@ from typing import Any
 from hydra.errors import HydraException
 
 from kdbias.build import build, target
+from kdbias.callbacks.history import History
 from kdbias.data.ssl_views import TwoViews
 from kdbias.modules.base import StudentModule
 from kdbias.modules.distill import Distill
@@ -54,6 +55,12 @@ def module_rules(run: Plan) -> Iterator[Problem]:
         classes = "model.classes" if "classes" in run.tree["model"] else "model"
         remedy = "set it to null" if classes != "model" else "choose model=vit or small_cnn with model.classes=null"
         yield Problem(classes, f"{kind.__name__} trains no classifier: {remedy}")
+    for name, callback in selected(run.tree.get("callback") or {}):
+        if callback["_target_"] == f"{History.__module__}.{History.__name__}":
+            yield Problem(
+                f"callback.{name}",
+                f"names its files by val/accuracy, which {kind.__name__} has not: leave history out of callback=[...]",
+            )
     for key in ("views", "collapse"):
         spec, place = (run.tree.get("module") or {}).get(key), f"module.{key}"
         if spec is not None and sound(run.problems, place):

@@ -14,17 +14,19 @@ from typing import Any
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdbias import runs
 from kdbias.batch import DataInfo
+from kdbias.build import target
 from kdbias.ondemand import recipe
 from kdbias.places import conf_dir
 from kdbias.spec import plain
 from kdbias.teachers import Teacher, ready_teacher, teacher_from_weights
 
 NO_TEACHER = "it had no teacher"
+UNKEPT = ("random", "label_smoothing")
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,21 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def teacher_of(cfg: DictConfig, info: DataInfo, teachers: Path) -> RunTeacher | str:
+def teacher_of(
+    cfg: DictConfig, info: DataInfo, teachers: Path, used: Mapping[str, Any] | None = None
+) -> RunTeacher | str:
     """Give the teacher that a run's saved config names, or in words why there is none.
 
     It is the weights file that the config names, or what its recipe left under the run's own folder of teachers or
-    under ``teachers``.
+    under ``teachers``. Of a run under a control it is the one that taught in the end, which the checkpoint's spec
+    (``used``) has.
     """
     node = cfg.get("teacher")
+    if cfg.get("control") is not None:
+        kind = target(plain(cfg.control)).kind
+        if kind in UNKEPT:
+            return f"under control={kind} no network taught it whose weights are kept"
+        node = OmegaConf.create(dict(used)) if used else None
     if node is None or node.get("name") is None:
         return NO_TEACHER
     spec = {**plain(node.model), "layers": plain(node).get("layers", "all")}

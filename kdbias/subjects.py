@@ -146,7 +146,7 @@ def run_subject(cfg: DictConfig, key: str, path: Path, device: str, known: dict[
     if path.is_file():
         name += f"/{checkpoint.stem}"
     own = (
-        teacher_of(saved, info, Path(cfg.paths.teachers))
+        teacher_of(saved, info, Path(cfg.paths.teachers), spec.get("teacher"))
         if isinstance(saved, DictConfig)
         else "no config.yaml tells its teacher"
     )

@@ -101,6 +101,21 @@ def test_the_table_of_the_matrix_pairs_pictures_over_the_mean_of_seeds(tmp_path)
     assert "no difference shown" in made.markdown()
 
 
+def test_exp1_is_compared_with_each_control_of_its_teacher():
+    rng = np.random.default_rng(0)
+    base = rng.random((2, 3000)) < 0.5
+    rows = {
+        "control": reproduce.Seen(base, [], 300.0, 60.0, "-"),
+        "exp1": reproduce.Seen(base | (rng.random((2, 3000)) < 0.2), [], 300.0, 60.0, "resnet56"),
+        "self": reproduce.Seen(base, [], 300.0, 60.0, "self"),
+    }
+    made = reproduce.isolated(rows)
+    assert [line[0] for line in made.rows] == ["self"]
+    assert made.rows[0][1].shown
+    assert 0 < made.rows[0][2] < 0.01
+    assert reproduce.isolated({"exp1": rows["exp1"], "control": rows["control"]}) is None
+
+
 def test_wrong_rows_are_named(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["reproduce.py", "--out", str(tmp_path), "--rows", "control,exp9"])
     with pytest.raises(SystemExit):
@@ -168,13 +183,38 @@ def test_every_method_of_the_preference_table_passes_the_check(student, method, 
     assert run.folder.parent == tmp_path / "runs"
 
 
+def test_a_run_is_probed_again_on_another_number_of_pictures(tmp_path, monkeypatch):
+    probed = []
+
+    class Probe:
+        def __init__(self, source, pictures):
+            self.pictures = pictures
+
+        def __call__(self, network):
+            probed.append(self.pictures)
+            return preference.Result("cues", {"shape_share": 0.5, "decided": 1.0}, {}, {"n": self.pictures})
+
+    right = np.arange(100) < 70
+    preference.Result("test", {"accuracy": 0.7}, {"right": right}, {"n": 100}).save(tmp_path / "probes")
+    result = {"seconds": 1.0}
+    monkeypatch.setattr(preference, "CueProbe", Probe)
+    monkeypatch.setattr(preference, "load_student", lambda path: None)
+    monkeypatch.setattr(preference.runs, "result", lambda folder, key: result)
+    run = preference.Run("kl-0", (), tmp_path, "key", 1)
+    assert [preference.measured(run, n)["accuracy"] for n in (100, 100, 200, 200)] == [0.7] * 4
+    assert probed == [100, 200]
+
+
 def test_the_preference_table_has_the_index_over_seeds():
-    def one(share, accuracy):
-        return {"shape_share": share, "accuracy": accuracy, "decided": 0.9}
+    def one(share, accuracy, chance_p=0.0):
+        return {"shape_share": share, "accuracy": accuracy, "decided": 0.9, "chance_p": chance_p}
 
     scores = {"control": [one(0.2, 0.7), one(0.22, 0.71)], "kl": [one(0.6, 0.65), one(0.62, 0.66)]}
+    scores["random"] = [one(0.5, 0.1, 0.4), one(0.5, 0.12)]
     made = preference.table("cnn", scores, one(1.0, 0.9))
-    control, student, teacher = made.rows
+    control, student, guessing, teacher = made.rows
+    assert guessing[-1].refused
+    assert "its decisions are guesses" in guessing[-1].reason
     assert (control[-1], teacher[-1]) == ("0", "1")
     assert student[-1].value == pytest.approx(0.4 / 0.79)
     assert student[2].estimate.value == pytest.approx(-0.05)

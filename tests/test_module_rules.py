@@ -58,6 +58,13 @@ def test_views_of_half_patches_and_an_objective_that_nobody_logs() -> None:
     ]
 
 
+def test_weights_along_the_way_need_an_accuracy() -> None:
+    problem = "callback.checkpoint_history: names its files by val/accuracy, which SimCLR has not: leave history out"
+    found = check(composed([*SSL, "callback=[checkpoint,knn,history]"]))
+    assert [one.startswith(problem) for one in found] == [True]
+    assert check(composed(["experiment=baseline", "callback=[checkpoint,history]"])) == []
+
+
 def test_no_terms_are_a_mistake_only_where_they_are_summed() -> None:
     assert check(composed(SSL)) == []
     assert check(composed(["experiment=baseline", "loss=[]"])) == [

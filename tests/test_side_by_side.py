@@ -174,6 +174,22 @@ def test_the_teacher_of_a_run_is_found_or_its_absence_explained(tmp_path, tiny_i
     assert teacher_of(composed(["experiment=baseline"]), tiny_info, tmp_path) == "it had no teacher"
 
 
+def test_the_teacher_of_a_run_under_a_control_is_the_one_that_taught(tmp_path, tiny_info):
+    weights = tmp_path / "copy.ckpt"
+    weights.touch()
+    used = {"name": "self", "model": {"_target_": "kdbias.models.deit.vit"}, "weights": str(weights), "layers": "all"}
+
+    def under(control, spec):
+        cfg = composed(["experiment=exp1_resnet_kl", f"control={control}", "teacher.weights=resnet18.ckpt"])
+        return teacher_of(cfg, tiny_info, tmp_path, spec)
+
+    found = under("self", used)
+    assert isinstance(found, RunTeacher)
+    assert (found.name, found.path) == ("self", weights)
+    assert under("none", {"name": None}) == "it had no teacher"
+    assert under("random", {"name": "resnet18"}) == "under control=random no network taught it whose weights are kept"
+
+
 def test_nothing_measured_is_an_error(tmp_path):
     measured.save([], tmp_path)
     for task in ("forensics", "compare"):

@@ -53,6 +53,8 @@ class FrozenFeatures(Callback):
         for key, value in (("every", every), ("pictures", pictures), ("bank", bank), ("k", k)):
             if value is not None and value < 1:
                 raise ValueError(f"{key}: must be at least 1, got {value}")
+        if linear is not None and linear < 0:
+            raise ValueError(f"linear: must not be negative, got {linear}; 0 leaves the probe out")
         if temperature <= 0:
             raise ValueError(f"temperature: must be above 0, got {temperature}")
         check_read(features)

@@ -99,9 +99,14 @@ class AccuracyMatched(Control):
         """Give the candidate that is nearest.
 
         Raises:
-            ValueError: none is near enough; names the accuracies that there are.
+            ValueError: none is near enough, or there is none; names the accuracies that there are.
         """
         known = self._graded(cfg, data, source) if self.among == "graded" else self._training(cfg)
+        if not known:
+            raise ValueError(
+                f"control.every={self.every}: the training in {self._folder} kept no checkpoint, validated in none of "
+                "these epochs: take a multiple of trainer.val_every, and no more than the teacher's epochs"
+            )
         nearest = min(known, key=lambda name: abs(known[name] - self.wanted))
         gap = known[nearest] - self.wanted
         if abs(gap) > self.tolerance:

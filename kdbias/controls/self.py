@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from kdbias.build import target
 from kdbias.controls.base import Control, Source, missing_file
 from kdbias.controls.measure import accuracy
 from kdbias.controls.none import NO_TEACHER, label_terms, unlabelled
@@ -78,7 +80,8 @@ class Self(Control):
 def copy_recipe(cfg: DictConfig, loss: Mapping[str, Any], seed: int, config_name: str) -> Recipe:
     """Give how the copy is trained: this run's command line, without teacher, with the terms ``loss``, from ``seed``.
 
-    What the terms and the teacher were set to is left out of it, so that runs that differ in these share one copy.
+    What the terms and the teacher were set to is left out of it, so that runs that differ in these share one copy; so
+    are probes that compare with a teacher.
     """
     overrides = [o for o in cfg.chosen.overrides if not re.match(OWN, o)]
     overrides += [
@@ -93,4 +96,7 @@ def copy_recipe(cfg: DictConfig, loss: Mapping[str, Any], seed: int, config_name
         present = plain(composed[group])
         overrides += [f"~{group}.{key}" for key in present if key not in wanted]
         overrides += override(group, wanted, present)
+    for name, spec in selected(plain(composed.get("callback") or {})):
+        if "probe" in spec and "teacher" in signature(target(spec["probe"])).parameters:
+            overrides.append(f"~callback.{name}")
     return recipe_of(overrides, "self", cfg.chosen.data, Path(cfg.paths.teachers), config_name)

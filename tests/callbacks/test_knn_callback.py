@@ -146,7 +146,7 @@ def test_the_config_builds_the_callback():
     assert vars(callback) == vars(FrozenFeatures(pictures=7))
 
 
-@pytest.mark.parametrize(("key", "value"), [("every", 0), ("bank", 0), ("k", 0), ("temperature", 0.0)])
+@pytest.mark.parametrize(("key", "value"), [("every", 0), ("bank", 0), ("k", 0), ("temperature", 0.0), ("linear", -1)])
 def test_bad_settings_are_named(key, value):
     with pytest.raises(ValueError, match=f"^{key}: "):
         FrozenFeatures(**{key: value})

@@ -100,6 +100,14 @@ def test_teachers_and_terms_share_one_copy(tmp_path):
     assert first.key != third.key
 
 
+def test_the_copy_has_no_probe_of_a_teacher(tmp_path):
+    probes = "callback=[checkpoint,probe_attention,probe_cka_teacher]"
+    _, copy = recipe(*RUN, probes, "control=self", tmp_path=tmp_path)
+    assert check(copy) == []
+    assert "probe_attention" in copy.callback
+    assert "probe_cka_teacher" not in copy.callback
+
+
 def test_a_copy_from_the_students_own_seed_is_refused():
     with pytest.raises(ValueError, match=r"offset: 0 would make the copy from the student's own seed"):
         Self(offset=0)

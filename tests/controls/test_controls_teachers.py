@@ -84,6 +84,12 @@ def test_a_candidate_too_far_away_is_refused_with_what_there_is(cfg, data, tmp_p
     assert match(cfg, data, tmp_path, 0.9, tolerance=0.4)[0]["accuracy"] == 0.6
 
 
+def test_a_training_that_kept_no_checkpoint_says_why(cfg, data, tmp_path):
+    cfg.teacher.weights = str(tmp_path / "best.ckpt")
+    with pytest.raises(ValueError, match=r"control.every=5: .* kept no checkpoint.*multiple of trainer.val_every"):
+        AccuracyMatched(accuracy=0.5).teacher(cfg, data, source(data))
+
+
 def test_the_nearest_graded_teacher_by_given_and_measured_accuracies(cfg, data, tmp_path):
     small = saved(named_teacher("resnet20")["model"], data.info, tmp_path)
     graded = {"resnet56": {"accuracy": 0.93}, "resnet20": {"weights": small}, "resnet32": {"accuracy": 0.3}}
