@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdbias.attention_path import unfused
+from kdbias.attention_path import choose
 from kdbias.features import Extractor, Features
 from kdbias.probes.evaluation import evaluation
 
@@ -32,14 +32,9 @@ def activation_map(reader: Extractor, image: Tensor, target: Tensor | None = Non
         ValueError: there is no classifier, no such layer, the logit depends on no patch token of it, or timm gives
             copies of the network's maps instead of the maps (Swin).
     """
-    with (
-        evaluation(reader),
-        unfused(reader),
-        torch.compiler.set_stance("force_eager"),
-        torch.inference_mode(False),
-        torch.enable_grad(),
-    ):
+    with evaluation(reader), torch.inference_mode(False), torch.enable_grad():
         full = reader.reading(layers="all")
+        choose(full, training=True, device=image.device)  # the path on which gradients are fast
         count = len(full.layers)
         if layer != -1:
             full.survey.select((layer,))

@@ -18,6 +18,7 @@ from kdbias.batch import Batch
 from kdbias.build import build, target
 from kdbias.config import ConfigError
 from kdbias.features import Extractor
+from kdbias.functional.hessian_product import CurvatureError
 from kdbias.measured import Measured, measured_of
 from kdbias.places import conf_dir
 from kdbias.probes.base import Probe, Result
@@ -139,11 +140,11 @@ class Work:
                 results = observe(network, pictures, probes)  # type: ignore[arg-type]
             else:
                 results = {name: probe(network, pictures) for name, probe in probes.items()}
-        except ValueError as error:
+        except (ValueError, CurvatureError) as error:
             raise ConfigError(f"probe.{'+'.join(names)}: on {self.subject.name}: {error}") from error
         for name, found in results.items():
-            own = {"probe": found.name} if found.name != name else {}  # its figures go by it
-            result = replace(found, name=name, meta=found.meta | own)
+            # its figures go by its own name, whatever the config calls it
+            result = replace(found, name=name, meta=found.meta | {"probe": found.name})
             self._keep(name, result)
             self._take(name, result)
 

@@ -94,3 +94,10 @@ def test_no_classifier(tiny_info):
     bare = Extractor(reader.network, mean=[0.5] * 3, std=[0.5] * 3, size=32)
     with pytest.raises(ValueError, match="no classifier"):
         activation_map(bare, IMAGE)
+
+
+def test_gradients_take_the_explicit_path_on_a_cpu(cls_vit):
+    fused = []
+    cls_vit.network.blocks[0].attn.register_forward_pre_hook(lambda module, _: fused.append(module.fused_attn))
+    activation_map(cls_vit, IMAGE)
+    assert fused == [False]

@@ -19,6 +19,7 @@ from torchvision.transforms.v2 import functional as F
 
 from kdbias.batch import DataInfo
 from kdbias.data.base import Split, split_train
+from kdbias.data.streams import Stream, stream
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -119,14 +120,20 @@ class FolderSource:
     def _files(self, name: Split) -> Files:
         found = self._found
         if name == "test":
-            return found["test" if "test" in found else "val"]
+            return self._mixed(found["test" if "test" in found else "val"])
         both = "val" in found and "test" in found
         if name == "val" and both:
-            return found["val"]
+            return self._mixed(found["val"])
         files, labels = found["train"]
         train, val = split_train(len(files), 0 if both else self.val, self.split_seed, self.limit)
         rows = train if name == "train" else val
         return files[rows], labels[rows]
+
+    def _mixed(self, listed: Files) -> Files:
+        """Give the pictures in a fixed order in which the first so many are of all classes."""
+        files, labels = listed
+        order = stream(Stream.SPLIT, self.split_seed).permutation(len(files))
+        return files[order], labels[order]
 
     @cached_property
     def _names(self) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def hessian_spectrum(
 
     Raises:
         ValueError: steps or starts below 1.
-        RuntimeError: the loss, its gradient or a product is not finite.
+        CurvatureError: the loss, its gradient or a product is not finite.
 
     Source: Ghorbani, Krishnan and Xiao, ICML 2019 (arXiv:1901.10159); Yao et al., PyHessian, 2020 (arXiv:1912.07145).
     """

@@ -11,7 +11,7 @@ import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
-from kdbias.functional.hessian_product import HessianProduct, Losses, as_product, finite
+from kdbias.functional.hessian_product import CurvatureError, HessianProduct, Losses, as_product, finite
 from kdbias.functional.hessian_trace import Eigenpairs, random_signs
 
 Which = Literal["LA", "SA", "LM", "BE"]
@@ -65,7 +65,7 @@ def hessian_eigenpairs(
 
     Raises:
         ValueError: a k that is not 1 to P, or another ``which``.
-        RuntimeError: not converged within ``most`` products, or anything is not finite.
+        CurvatureError: not converged within ``most`` products, or anything is not finite.
 
     Source: Lehoucq, Sorensen and Yang, ARPACK users' guide, 1998.
     """
@@ -112,7 +112,7 @@ def _lanczos(
     try:
         values, vectors = eigsh(operator, k, which=which, v0=start, ncv=basis, tol=tolerance, maxiter=rounds)
     except ArpackNoConvergence as error:
-        raise RuntimeError(
+        raise CurvatureError(
             f"no eigenvalues: {len(error.eigenvalues)} of {k} ({which}) converged to {tolerance:g} within {most} "
             "products with the Hessian; allow more, or a larger tolerance"
         ) from error

@@ -18,6 +18,10 @@ Losses = Loss | Sequence[Loss]
 Method = Literal["exact", "finite_difference", "central_difference"]
 
 
+class CurvatureError(RuntimeError):
+    """No number of the Hessian came out: something is not finite, or an iteration did not converge."""
+
+
 class HessianProduct:
     """Maps vectors ``(P,)`` or ``(m, P)`` to their products with the Hessian of a loss, in the same shape.
 
@@ -40,7 +44,7 @@ class HessianProduct:
 
     Raises:
         ValueError: no parameters, one that requires no gradient, or vectors of another length.
-        RuntimeError: the loss, its gradient or a product is not finite; it says which.
+        CurvatureError: the loss, its gradient or a product is not finite; it says which.
     """
 
     def __init__(
@@ -152,7 +156,7 @@ def gradient_of(loss: Loss, parameters: Sequence[Tensor], *, graph: bool) -> tup
     """Give ``loss`` and its gradient by each parameter, None where it has no part; with ``graph``, to go on from.
 
     Raises:
-        RuntimeError: one of them is not finite.
+        CurvatureError: one of them is not finite.
     """
     with _plain_kernels(parameters[0], twice=graph):
         value = loss()
@@ -169,10 +173,10 @@ def finite(value: Tensor, name: str) -> Tensor:
     """Give ``value``.
 
     Raises:
-        RuntimeError: not all of it is finite.
+        CurvatureError: not all of it is finite.
     """
     if not bool(torch.isfinite(value).all()):
-        raise RuntimeError(
+        raise CurvatureError(
             f"no curvature: {name} is not finite (NaN or infinite); look at the weights and the pictures"
         )
     return value

@@ -36,7 +36,7 @@ def hessian_trace(
 
     Raises:
         ValueError: fewer than two vectors.
-        RuntimeError: the loss, its gradient or a product is not finite.
+        CurvatureError: the loss, its gradient or a product is not finite.
 
     Source: Hutchinson, Communications in Statistics 1990; Avron and Toledo, Journal of the ACM 2011.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from kdbias.probes.accuracy import class_scores
 from kdbias.probes.agreement import unlike_classes
 from kdbias.probes.base import Result
 from kdbias.probes.evaluation import evaluation
+from kdbias.probes.versions import take
 from kdbias.teachers import Teacher
 
 ATTACKS = ("pgd", "fgsm")
@@ -44,7 +45,15 @@ class AdversarialProbe:
     epsilon: float = 8 / 255
     steps: int = 10
     pictures: int | None = 1000
+    batch_size: int = 64
     name: str = "adversarial"
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch_size, 1 if self.pictures is None else self.pictures) < 1 or self.epsilon < 0:
+            raise ValueError(
+                "probe.adversarial: steps, pictures and batch_size must be at least 1 and epsilon 0 or more, "
+                f"got {self.steps}, {self.pictures}, {self.batch_size} and {self.epsilon}"
+            )
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
         """Measure ``network``.
@@ -57,7 +66,7 @@ class AdversarialProbe:
         extractor = self.teacher.extractor.to(next(network.parameters()).device)
         parts: list[dict[str, Tensor]] = []
         with evaluation(network), evaluation(extractor):
-            for batch in first(batches, self.pictures):
+            for batch in take(batches, self.pictures, self.batch_size):
                 parts.append(self._batch(network, extractor, batch) | {"target": batch.target, "index": batch.index})
         arrays = {key: torch.cat([part[key] for part in parts]).cpu() for key in parts[0]}
         meta: dict[str, Any] = {"n": len(arrays["target"]), "teacher": self.teacher.name}
@@ -87,16 +96,6 @@ class AdversarialProbe:
         turned = (image + (found - image).flip((-2, -1))).clamp(0, 1)
         seen["turned_wrong"] = class_scores(network, turned).argmax(1) != target
         return seen
-
-
-def first(batches: Iterable[Batch], pictures: int | None) -> Iterator[Batch]:
-    """Give the first ``pictures`` pictures of the batches, all where it is None."""
-    left = pictures
-    for batch in batches:
-        if left is not None and left <= 0:
-            return
-        yield batch if left is None or len(batch.index) <= left else Batch(*(part[:left] for part in batch))
-        left = None if left is None else left - len(batch.index)
 
 
 def _scalars(arrays: dict[str, Tensor]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 
 from kdbias.build import target
@@ -26,13 +27,23 @@ CODE = (
     "probes",
     "functional",
     "models",
-    "features.py",
-    "reading.py",
-    "attention_path.py",
+    "data",
     "activation_map.py",
+    "attention_path.py",
+    "batch.py",
+    "bootstrap.py",
+    "checkpoint.py",
+    "features.py",
+    "frozen_trunk.py",
+    "reading.py",
+    "significance.py",
+    "stats.py",
+    "survey.py",
+    "teachers.py",
     "test_time.py",
+    "weights.py",
 )
-"""Parts of the package that decide what a probe measures: a Result of other code is not read."""
+"""Parts of the package that decide what a probe measures, or on what: a Result of other code is not read."""
 GIVEN = ("source", "data", "teacher")  # what a probe is handed beside its parameters
 BROKEN = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -102,7 +113,13 @@ def describe(
         if name not in GIVEN and parameter.default is not Parameter.empty
     }
     probe = {**parameters, **node}
-    code = {"format": FORMAT, "kdbias": _version(), "code": code_digest(), "torch": torch.__version__}
+    code = {
+        "format": FORMAT,
+        "kdbias": _version(),
+        "code": code_digest(),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+    }
     return {"probe": probe, "weights": weights, "pictures": dict(pictures), "given": dict(given), "made by": code}
 
 

@@ -59,8 +59,6 @@ class FeatureMapsProbe:
                 tokens.append([part.float().cpu() for part in features.tokens])
                 seen.append(Batch(*(part.cpu() for part in batch)))
                 grids = features.grids
-        if not seen:
-            raise ValueError("there are no pictures to probe with: pictures must be at least 1, the split not empty")
         image, target, index = (torch.cat([batch[place] for batch in seen]) for place in range(3))
         arrays: dict[str, npt.NDArray[Any]] = {
             "picture": (image[: self.shown].permute(0, 2, 3, 1) * 255).round().byte().numpy(),

@@ -54,5 +54,7 @@ def read_features(
             found = network(batch.image)
             features = found.pooled if read == "pooled" else found.tokens[-1].float().mean(1)
             parts.append((features.float(), batch.target, batch.index))
+    if not parts:
+        raise ValueError("there are no pictures to read features of")
     features, target, index = (torch.cat(part) for part in zip(*parts, strict=True))
     return features, target, index

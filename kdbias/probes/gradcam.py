@@ -70,7 +70,8 @@ class GradCAMProbe:
         """Measure ``network``.
 
         Raises:
-            ValueError: it has no classifier, no such layer, or its answer depends on no patch token there.
+            ValueError: it has no classifier, no such layer, its answer depends on no patch token there, or there are no
+                pictures.
         """
         if reason := self.refuses(network):
             raise ValueError(reason)
@@ -78,8 +79,6 @@ class GradCAMProbe:
         with torch.compiler.set_stance("force_eager"):
             for batch in take(batches, self.pictures, self.batch_size):
                 parts.append(self._look(network, batch))
-        if not parts:
-            raise ValueError("there are no pictures to probe with: pictures must be at least 1, the split not empty")
         picture, maps, centres, entropies, answer, target, index = (torch.cat(part).cpu() for part in zip(*parts))
         arrays = {
             "picture": (picture[: self.shown].permute(0, 2, 3, 1) * 255).round().byte(),

@@ -13,9 +13,9 @@ from kdbias.activation_map import activation_map
 from kdbias.batch import Batch
 from kdbias.features import Extractor
 from kdbias.functional import resample_tokens
-from kdbias.probes.adversarial import first
 from kdbias.probes.agreement import unlike_classes
 from kdbias.probes.base import Result
+from kdbias.probes.versions import take
 from kdbias.teachers import Teacher
 
 
@@ -26,7 +26,7 @@ class GradcamAgreementProbe:
     Both maps are resampled to the coarser of the two grids, where alone they can be compared. Scalars:
     ``correlation``, the mean over pictures of Pearson's correlation over places, and ``cosine``, the mean cosine
     similarity, which is high for any two maps as none is negative; ``correlation_other``, the correlation with the
-    teacher's map of the next picture, which is what looking at the middle gives; ``defined``, the share of pictures
+    teacher's map of the picture before, which is what looking at the middle gives; ``defined``, the share of pictures
     that count, on which neither map is flat. Arrays, ``(n,)``: ``correlation``, ``cosine`` (NaN where not defined),
     ``target``, ``index``. ``layer`` and ``teacher_layer`` are as in ``activation_map``.
 
@@ -37,7 +37,15 @@ class GradcamAgreementProbe:
     layer: int = -1
     teacher_layer: int = -1
     pictures: int | None = 1000
+    batch_size: int = 64
     name: str = "gradcam_agreement"
+
+    def __post_init__(self) -> None:
+        if min(self.batch_size, 1 if self.pictures is None else self.pictures) < 1:
+            raise ValueError(
+                "probe.gradcam_agreement: pictures and batch_size must be at least 1, "
+                f"got {self.pictures} and {self.batch_size}"
+            )
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
         """Measure ``network``.
@@ -50,7 +58,7 @@ class GradcamAgreementProbe:
             raise ValueError(reason)
         extractor = self.teacher.extractor.to(next(network.parameters()).device)
         parts: list[tuple[Tensor, ...]] = []
-        for batch in first(batches, self.pictures):
+        for batch in take(batches, self.pictures, self.batch_size):
             own = activation_map(network, batch.image, batch.target, self.layer)
             theirs = activation_map(extractor, batch.teacher_image, batch.target, self.teacher_layer)
             parts.append((*to_one_grid(own, theirs), batch.target, batch.index))

@@ -90,13 +90,13 @@ class HessianProbe:
 
         Raises:
             ValueError: it has no classifier, there are no pictures, or their labels are mixed.
-            RuntimeError: anything is not finite, or the eigenvalues did not converge.
+            CurvatureError: anything is not finite, or the eigenvalues did not converge.
         """
         if reason := self.refuses(network):
             raise ValueError(f"the Hessian is not defined for this network: {reason}")
         with torch.inference_mode(False):
             images, targets = first_pictures(batches, self.pictures)
-        with evaluation(network), unfused(network), full_fp32(), differentiable(network) as parameters:
+        with evaluation(network), unfused(network), differentiable(network) as parameters:
             chunk = self.chunk or (16 if images.device.type == "cpu" else 128)
             losses = loss_parts(network, images, targets, chunk)
             return self._measure(losses, parameters, len(images))
@@ -226,16 +226,3 @@ def differentiable(network: nn.Module) -> Iterator[list[nn.Parameter]]:
         if not trained:
             for parameter in parameters:
                 parameter.requires_grad_(False)
-
-
-@contextmanager
-def full_fp32() -> Iterator[None]:
-    """Multiply matrices and convolve in fp32 proper on a GPU, not in TF32, inside the block."""
-    matrices, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    try:
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.allow_tf32 = False
-        yield
-    finally:
-        torch.set_float32_matmul_precision(matrices)
-        torch.backends.cudnn.allow_tf32 = convolutions

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdbias.attention_path import unfused
+from kdbias.attention_path import choose
 from kdbias.batch import Batch
 from kdbias.features import Extractor, Features
 from kdbias.functional.receptive_field import energy_radius, radial_energy
@@ -63,17 +63,14 @@ class ReceptiveFieldProbe:
         total, n = torch.zeros(()), 0
         with (
             evaluation(network, self.precision),
-            unfused(network),
-            torch.compiler.set_stance("force_eager"),
             torch.inference_mode(False),
             torch.enable_grad(),
         ):
             reader = network.reading(layers="all")
+            choose(reader, training=True, device=reader.mean.device)  # the path on which gradients are fast
             for batch in take(batches, self.pictures, self.batch_size):
                 total = total + self._energy(reader, batch).cpu()
                 n += len(batch.target)
-        if n == 0:
-            raise ValueError("there are no pictures to probe with: pictures must be at least 1, the split not empty")
         energy = total / total.sum((1, 2), keepdim=True)
         if not bool(energy.isfinite().all()):
             raise ValueError("receptive_field: the central token of a layer does not depend on the picture")

@@ -17,6 +17,7 @@ from kdbias.features import Extractor
 from kdbias.probes.accuracy import class_scores
 from kdbias.probes.evaluation import Precision, evaluation
 
+NO_PICTURES = "there are no pictures to probe with: pictures must be at least 1, the split not empty"
 Version = Callable[[Batch], Tensor]
 """From a batch to its pictures in another version, ``(B, C, H, W)`` in [0, 1]."""
 
@@ -54,7 +55,7 @@ def answers(
             found = [class_scores(network, version(batch)).argmax(1) for version in versions]
             parts.append((torch.stack(found).cpu(), batch.target.cpu(), batch.index.cpu()))
     if not parts:
-        raise ValueError("there are no pictures to probe with: pictures must be at least 1, the split not empty")
+        raise ValueError(NO_PICTURES)
     answer, target, index = zip(*parts, strict=True)
     return Answers(torch.cat(answer, 1).numpy(), torch.cat(target).numpy(), torch.cat(index).numpy())
 
@@ -75,16 +76,23 @@ def scores(right: npt.NDArray[np.bool_], clean: npt.NDArray[np.bool_], classes: 
     return found
 
 
-def take(batches: Iterable[Batch], limit: int, size: int) -> Iterator[Batch]:
-    """Give the first ``limit`` pictures in batches of at most ``size``: what gradients are computed for at once."""
-    left = limit
+def take(batches: Iterable[Batch], limit: int | None, size: int) -> Iterator[Batch]:
+    """Give the first ``limit`` pictures (None: all) in batches of at most ``size``: what gradients are computed for at
+    once.
+
+    Raises:
+        ValueError: there are no pictures.
+    """
+    seen = 0
     for batch in batches:
-        whole = Batch(*(part[:left] for part in batch))
-        left -= len(whole.target)
+        whole = Batch(*(part[: None if limit is None else limit - seen] for part in batch))
+        seen += len(whole.target)
         for parts in zip(*(torch.split(part, size) for part in whole), strict=True):
             yield Batch(*parts)
-        if left <= 0:
+        if limit is not None and seen >= limit:
             return
+    if not seen:
+        raise ValueError(NO_PICTURES)
 
 
 def no_classifier(network: Extractor, measure: str) -> str:

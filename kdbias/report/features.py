@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from kdbias.probes.base import Result
 from kdbias.report.lines import Network, Runs, heading, networks
 from kdbias.report.style import canvas, styled
 
@@ -31,6 +32,12 @@ def figures(
         drawn[f"features-components-{name}"] = _components(network)
         drawn[f"features-norm-{name}"] = _norms(network)
     return drawn
+
+
+def training(results: Sequence[Result]) -> Figure:
+    """Draw one network's principal components as they are now, from the Results of a ``ProbeCallback`` in order."""
+    epoch = results[-1].meta["epoch"]
+    return _components(networks({"untrained" if epoch == 0 else f"epoch {epoch}": results[-1]})[0])
 
 
 def _components(network: Network) -> Figure:

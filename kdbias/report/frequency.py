@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from kdbias.probes.base import Result
 from kdbias.report.lines import Network, Runs, bands, chance, draw, level, networks, over_epochs, pictures
 from kdbias.report.style import canvas, legend_beside, styled
+from kdbias.stats import accuracy as estimate_of
 
 KEPT = {"low": "low-pass: below the cutoff is kept", "high": "high-pass: above the cutoff is kept"}
 
@@ -61,5 +62,6 @@ def _curve(axes: Axes, network: Network, band: str) -> None:
     if band == "high":
         clean = np.array([[run.scalars["accuracy"]] for run in network.runs])
         cutoffs, accuracy = np.append(0.0, cutoffs), np.hstack([clean, accuracy])
-        interval = np.concatenate([np.repeat(clean[:, :, None], 2, axis=2), interval], axis=1)
+        found = [estimate_of(run.arrays["right"]) for run in network.runs]
+        interval = np.concatenate([[[(each.low, each.high)] for each in found], interval], axis=1)
     draw(axes, cutoffs, network, 100 * accuracy, 100 * interval)

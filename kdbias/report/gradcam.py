@@ -15,6 +15,7 @@ from kdbias.report.lines import Network, Runs, heading, networks
 from kdbias.report.style import canvas, styled
 
 CELL = 0.72  # inches
+EPOCHS = 5  # rows of a figure of training
 STRENGTH = 0.55  # of the map over the picture
 Array = npt.NDArray[np.float64]
 
@@ -36,6 +37,16 @@ def figures(
         else:
             sets.append([network])
     return {"gradcam" if place == 0 else f"gradcam-{place + 1}": _sheet(group) for place, group in enumerate(sets)}
+
+
+def training(results: Sequence[Result]) -> Figure:
+    """Draw one network's maps over training, a row an epoch, from the Results of a ``ProbeCallback`` in order.
+
+    Of many epochs five are drawn, the first and the last among them.
+    """
+    chosen = np.unique(np.linspace(0, len(results) - 1, min(EPOCHS, len(results))).round().astype(int))
+    rows = {results[place].meta["epoch"]: results[place] for place in chosen}
+    return _sheet(networks({"untrained" if epoch == 0 else f"epoch {epoch}": run for epoch, run in rows.items()}))
 
 
 def overlay(picture: Array, heat: Array) -> Array:

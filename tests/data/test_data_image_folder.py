@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -47,11 +49,20 @@ def source(root, **settings):
 def test_pictures_are_resized_and_cut_as_torchvision_does(root):
     pictures, labels = source(root).split("test")
     assert pictures.shape == (18, 3, 16, 16)
-    assert labels.tolist() == [0] * 6 + [1] * 6 + [2] * 6
-    files = sorted((root / "test" / "cat").iterdir())
-    for path, picture in zip(files, pictures[:6], strict=True):
+    files = [root / os.fsdecode(file) for file in source(root).pictures("test")[0].files]
+    assert [CLASSES[label] for label in labels] == [file.parent.name for file in files]
+    assert sorted(files) == sorted(path for path in (root / "test").glob("*/*"))
+    for path, picture in zip(files, pictures, strict=True):
         resized = F.resize(Image.open(path).convert("RGB"), [16], InterpolationMode.BICUBIC)
         assert torch.equal(picture, F.pil_to_tensor(F.center_crop(resized, [16])))
+
+
+def test_the_first_test_pictures_are_a_sample_of_all_classes(root):
+    first, again = (source(root).split("test")[1] for _ in range(2))
+    assert torch.equal(first, again)
+    assert first.bincount().tolist() == [6, 6, 6]
+    assert len(first[:6].unique()) > 1
+    assert not torch.equal(first, source(root, split_seed=1).split("test")[1])
 
 
 def test_the_description_is_that_of_the_folders(root):

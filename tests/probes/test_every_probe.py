@@ -93,6 +93,21 @@ def test_a_probe_leaves_nothing_behind_and_says_the_same_twice(name, family, dat
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_probe_of_a_compiled_network_compiles_nothing(name, data, teacher):
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    network = network_of("vit", data)
+    network.compile(backend=backend)
+    probe_of(name, data, teacher)(network, data.batches("test", limit=24))
+    assert not compiled
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_probe_has_figures_of_several_networks(name, data, teacher):
     probe = probe_of(name, data, teacher)
     module = f"kdbias.report.{name}"

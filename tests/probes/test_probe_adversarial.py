@@ -58,6 +58,27 @@ def test_only_pictures_that_both_get_right_count_and_only_the_first(tiny_vit, ti
         np.testing.assert_array_equal(array, arrays[key])
 
 
+@pytest.mark.parametrize("probe", [AdversarialProbe, GradcamAgreementProbe])
+def test_gradients_are_taken_of_few_pictures_at_once(tiny_cnn, pictures, probe):
+    teacher, most = Teacher(deepcopy(tiny_cnn), "t"), []
+    first = next(module for module in teacher.extractor.modules() if isinstance(module, torch.nn.Conv2d))
+    first.register_forward_pre_hook(lambda _, given: most.append(len(given[0])))
+    few = probe(teacher, pictures=20, batch_size=8)(tiny_cnn, pictures(size=24))
+    assert max(most) <= 8
+    for key, array in probe(teacher, pictures=20)(tiny_cnn, pictures(size=24)).arrays.items():
+        np.testing.assert_allclose(few.arrays[key], array, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("probe", [AdversarialProbe, GradcamAgreementProbe])
+def test_bad_settings_and_no_pictures_are_named(tiny_cnn, pictures, probe):
+    teacher = Teacher(deepcopy(tiny_cnn), "t")
+    for setting in ({"pictures": 0}, {"batch_size": 0}):
+        with pytest.raises(ValueError, match=rf"probe\.{probe.name}: .*at least 1"):
+            probe(teacher, **setting)
+    with pytest.raises(ValueError, match="no pictures"):
+        probe(teacher)(tiny_cnn, [])
+
+
 def test_no_change_fools_nobody(tiny_cnn, pictures):
     batches = labelled_by(tiny_cnn, pictures())
     scalars = AdversarialProbe(Teacher(deepcopy(tiny_cnn), "t"), epsilon=0.0)(tiny_cnn, batches).scalars

@@ -75,3 +75,21 @@ def test_evaluation_is_fp32_inside_autocast_and_undone_after_an_error(tiny_vit):
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
     assert state(tiny_vit) == before
     assert torch.is_grad_enabled()
+
+
+def test_fp32_is_not_tf32_and_the_setting_comes_back(tiny_vit):
+    def settings():
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    before = settings()
+    try:
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+        with evaluation(tiny_vit):
+            assert settings() == ("highest", False)
+        assert settings() == ("high", True)
+        with evaluation(tiny_vit, "bf16"):
+            assert settings() == ("high", True)
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]

@@ -70,3 +70,10 @@ def test_uniform_radius_and_deeper_layers_see_more(tiny_cnn, tiny_vit, pictures)
 def test_a_token_that_sees_nothing_is_an_error(box):
     with pytest.raises(ValueError, match="does not depend on the picture"):
         box(torch.zeros(3, 3))
+
+
+def test_gradients_take_the_explicit_path_on_a_cpu(tiny_vit, pictures):
+    fused = []
+    tiny_vit.network.blocks[0].attn.register_forward_pre_hook(lambda module, _: fused.append(module.fused_attn))
+    ReceptiveFieldProbe()(tiny_vit, pictures(n=4))
+    assert fused == [False]

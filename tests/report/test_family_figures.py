@@ -34,6 +34,7 @@ def frequency_result(seed=0, epoch=0):
         accuracy = random(seed, 3)
         arrays[f"accuracy_{band}"] = accuracy
         arrays[f"accuracy_{band}_interval"] = np.stack([accuracy - 0.02, accuracy + 0.02], axis=1)
+    arrays["right"] = np.arange(1000) < 900
     return Result("frequency", {"accuracy": 0.9}, arrays, {"n": 1000, "classes": 10, "epoch": epoch})
 
 
@@ -175,3 +176,23 @@ def test_nothing_to_draw_is_an_error():
     for module, _ in PROBES.values():
         with pytest.raises(ValueError, match="nothing to draw"):
             module.figures({})
+
+
+def test_the_band_of_a_high_pass_has_the_interval_of_the_pictures_themselves():
+    figure = frequency.figures({"student": frequency_result()})["frequency"]
+    band = figure.axes[1].collections[0].get_paths()[0].vertices
+    low, high = np.sort(band[np.isclose(band[:, 0], 0), 1])[[0, -1]]
+    assert low == pytest.approx(87.99, abs=0.01)  # Wilson, 900 of 1,000
+    assert high == pytest.approx(91.71, abs=0.01)
+
+
+def test_maps_over_training_are_rows_by_epoch_and_components_those_of_the_last():
+    seen = [gradcam_result(seed) for seed in range(7)]
+    for epoch, result in enumerate(seen):
+        result.meta["epoch"] = 10 * epoch
+    figure = gradcam.training(seen)
+    rows = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
+    assert rows == ["picture, class", "untrained", "epoch 20", "epoch 30", "epoch 40", "epoch 60"]
+    last = features_result()
+    last.meta["epoch"] = 20
+    assert any("epoch 20" in text for text in texts(features.training([last])))
