@@ -11,6 +11,11 @@ from kdbias.probes.base import Result
 from kdbias.report import features, frequency, gradcam, receptive_field, shift, shuffle, style
 
 
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch):
+    monkeypatch.setitem(style.STYLE, "savefig.dpi", 60)  # a quarter of the time
+
+
 def random(seed, *shape):
     return np.random.default_rng([7, seed]).uniform(0.2, 0.9, shape)
 
