@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from kdbias.batch import DataInfo
-from kdbias.build import build
+from kdbias.build import build, target
 from kdbias.features import Extractor
 from kdbias.ondemand import READING
 from kdbias.run_teacher import RunTeacher, file_digest
@@ -69,9 +70,12 @@ def teachers(found: Sequence[Subject], device: str) -> list[Subject]:
 
 
 def _architecture(spec: Mapping[str, Any]) -> str:
-    """What decides the shape of a network, whatever is read of it."""
-    model = {key: value for key, value in spec["model"].items() if key not in READING}
-    return json.dumps([model, [spec["data"][key] for key in ("channels", "size", "classes")]], sort_keys=True)
+    """What decides the shape of a network, whatever is read of it; an argument that is left out has its default."""
+    parameters = signature(target(spec["model"])).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not Parameter.empty}
+    model = {key: value for key, value in {**defaults, **spec["model"]}.items() if key not in READING}
+    shape = [spec["data"][key] for key in ("channels", "size", "classes")]
+    return json.dumps([model, shape], sort_keys=True, default=list)
 
 
 def _initial(spec: Mapping[str, Any], device: str) -> Extractor:

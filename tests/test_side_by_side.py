@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from kdbias import analysis, cli, measured
+from kdbias.beside import _architecture
 from kdbias.config import ConfigError
 from kdbias.measured import Measured
 from kdbias.probes.base import Result
@@ -195,3 +196,11 @@ def test_nothing_measured_is_an_error(tmp_path):
     for task in ("forensics", "compare"):
         with pytest.raises(ConfigError, match="runs: nothing was measured"):
             call(task, tmp_path, tmp_path / "out")
+
+
+def test_an_argument_left_out_is_its_default_and_no_other_architecture():
+    data = {"channels": 3, "size": 32, "classes": 10}
+    old = {"model": {"_target_": "kdbias.models.deit.vit", "width": 16, "layers": "all"}, "data": data}
+    new = {"model": {**old["model"], "classes": "data", "layers": [1]}, "data": data}
+    other = {"model": {**old["model"], "depth": 3}, "data": data}
+    assert _architecture(old) == _architecture(new) != _architecture(other)
