@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from kdbias.probes.base import Result
-from kdbias.report.dots import Panel, Runs, counted, dot_panels, known, styles
+from kdbias.report.bands import Runs, sample
+from kdbias.report.dots import Panel, dot_panels, known, styles
 from kdbias.report.style import INK, REFERENCE, canvas, legend_beside, look, seeds, styled
 from kdbias.stats import Estimate, accuracy
 
@@ -90,7 +91,7 @@ def roc(results: Mapping[str, Runs], *, control: str | None = None, initial: str
             axes.plot([0, 1], [0, 1], label="chance", **REFERENCE)
             axes.set_xlabel("false positive rate")
         cells[0].set(ylabel="true positive rate, mean over classes", xlim=(-0.01, 1.01), ylim=(-0.01, 1.03))
-        cells[0].set_title(f"one class against the rest\n{counted(results)}")
+        cells[0].set_title(f"one class against the rest\n{sample(results)}")
         cells[1].set(
             xlim=(-0.001, 0.101),
             ylim=(-0.01, 1.03),
@@ -121,7 +122,7 @@ def reliability(results: Mapping[str, Runs], *, control: str | None = None, init
             error = np.mean([run.scalars["ece"] for run in found])
             upper.plot(sure, right, label=f"{name}, ECE {100 * error:.1f} %", **style)
             lower.stairs(100 * share, edges, color=style["color"], linestyle=style.get("linestyle", "-"), linewidth=1.3)
-        upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share of right answers", title=counted(results))
+        upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share of right answers", title=sample(results))
         lower.set(xlim=(0, 1), xlabel="confidence: probability of the answer", ylabel="pictures (%)")
         legend_beside(upper)
     return figure
@@ -159,7 +160,7 @@ def _scores(results: Mapping[str, Runs], control: str | None, initial: str | Non
         Panel("loss (nats)", lambda run: known(run.scalars["loss"])),
     ]
     shown = [panel for panel in panels if any(not panel.value(run).refused for run in _all(results))]
-    title = f"{counted(results)}, 95 % intervals over pictures"
+    title = f"{sample(results)}, 95 % intervals over pictures"
     return dot_panels(results, shown, control=control, initial=initial, title=title)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
-from kdbias.report.dots import Panel, Runs, counted, dot_panels
+from kdbias.report.bands import Runs, sample
+from kdbias.report.dots import Panel, dot_panels
 from kdbias.report.style import canvas, look, seeds, styled
 from kdbias.stats import Estimate, accuracy
 
@@ -25,7 +26,7 @@ def figures(
         Panel("the teacher fooled, PGD (%)", fooled("pgd_teacher_wrong"), 100.0),
     ]
     title = (
-        f"Pictures made against {some['teacher']}, up to {255 * some['epsilon']:.3g}/255 a pixel, {counted(results)},\n"
+        f"Pictures made against {some['teacher']}, up to {255 * some['epsilon']:.3g}/255 a pixel, {sample(results)},\n"
         "of which those that both get right count, 95 % intervals over these"
     )
     return {"adversarial": dot_panels(results, panels, control=control, initial=initial, title=title)}

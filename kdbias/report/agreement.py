@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from kdbias.bootstrap import Floats, interval, resampled_means
 from kdbias.probes.base import Result
-from kdbias.report.dots import Panel, Runs, counted, dot_panels
+from kdbias.report.bands import Runs, sample
+from kdbias.report.dots import Panel, dot_panels
 from kdbias.report.style import REFERENCE, canvas, look, seeds, styled
 from kdbias.stats import Difference, Estimate, accuracy, bootstrap_mean, difference, ratio
 
@@ -28,7 +29,7 @@ def figures(
         Panel("KL(teacher ‖ network) (nats)", lambda run: bootstrap_mean(run.arrays["kl"], RESAMPLES)),
         Panel("transfer efficiency\n(accuracy / teacher's)", efficiency),
     ]
-    title = f"Agreement with {', '.join(teachers)}, {counted(results)}, 95 % intervals over pictures"
+    title = f"Agreement with {', '.join(teachers)}, {sample(results)}, 95 % intervals over pictures"
     return {"agreement": dot_panels(results, panels, control=control, initial=initial, title=title)}
 
 

@@ -12,10 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
+from kdbias.report.bands import Runs, band, counted, sample
 from kdbias.report.style import CONTROL, INITIAL, QUIET, REFERENCE, canvas, legend_beside, look, seeds, styled
 
-Runs = Result | Sequence[Result]
-"""One run of a network, or several seeds of it."""
 Lines = list[tuple[str, list[Result], Mapping[str, Any]]]
 """Label, seeds and style of each network that is drawn."""
 ACROSS = 4  # panels in a row
@@ -76,7 +75,7 @@ def sorted_heads(networks: Mapping[str, Runs], *, control: Runs | None = None, i
         figure, axes = canvas()
         for label, runs, style in lines:
             heads = np.stack([np.sort(run.arrays["distance"].ravel()) for run in runs])
-            _line(axes, np.arange(1, heads.shape[1] + 1), heads, label, dict(style) | {"marker": ""})
+            band(axes, np.arange(1, heads.shape[1] + 1), heads, counted(label, len(runs)), dict(style) | {"marker": ""})
         _reference(axes, lines, "distance")
         axes.set(xlabel="head, sorted by distance", ylabel="attention distance (patches)", title=_sample(lines))
         axes.set_ylim(bottom=0)
@@ -103,7 +102,7 @@ def heads_by_layer(networks: Mapping[str, Runs], *, control: Runs | None = None,
             axes.axhline(float(runs[0].arrays["uniform_distance"]), **REFERENCE)
             if "collapse" in runs[0].meta:
                 axes.axhline(runs[0].meta["collapse"], **dict(REFERENCE) | {"linestyle": (0, (2, 2))})
-            axes.set(title=_counted(label, runs), xlabel="layer", ylabel="distance (patches)")
+            axes.set(title=counted(label, len(runs)), xlabel="layer", ylabel="distance (patches)")
             axes.set_xticks(_layers(runs[0])[:: max(1, len(_layers(runs[0])) // 6)])
         top = max(axes.get_ylim()[1] for axes in grid.flat[: len(lines)])
         for axes in grid.flat[: len(lines)]:
@@ -149,7 +148,7 @@ def training(results: Sequence[Result]) -> Figure:
         for result, colour in zip(results, colours, strict=True):
             style = INITIAL if result.meta["epoch"] == 0 else {"color": colour, "marker": "o", "markersize": 3}
             label = "untrained" if result.meta["epoch"] == 0 else f"epoch {result.meta['epoch']}"
-            _line(axes, _layers(result), result.arrays["distance"].mean(1)[None], label, style)
+            band(axes, _layers(result), result.arrays["distance"].mean(1)[None], label, style)
         _reference(axes, [("", [results[-1]], {})], "distance")
         _layer_axis(axes, results[-1])
         axes.set(ylabel="mean attention distance (patches)", title=f"{results[-1].meta['n']:,} validation pictures")
@@ -171,13 +170,13 @@ def _alone(key: str, label: str, lines: Lines) -> Figure:
 
 def _by_layer(axes: Axes, key: str, lines: Lines) -> None:
     for label, runs, style in lines:
-        _line(axes, _layers(runs[0]), np.stack([run.arrays[key].mean(1) for run in runs]), label, style)
+        y = np.stack([run.arrays[key].mean(1) for run in runs])
+        band(axes, _layers(runs[0]), y, counted(label, len(runs)), style)
     _layer_axis(axes, max((runs[0] for _, runs, _ in lines), key=lambda run: len(_layers(run))))
 
 
 def _sample(lines: Lines) -> str:
-    counts = sorted({int(run.meta["n"]) for _, runs, _ in lines for run in runs})
-    return f"n = {' to '.join(f'{n:,}' for n in dict.fromkeys((counts[0], counts[-1])))} pictures"
+    return sample({label: runs for label, runs, _ in lines})
 
 
 def _lines(networks: Mapping[str, Runs], control: Runs | None, initial: Runs | None) -> Lines:
@@ -191,17 +190,6 @@ def _lines(networks: Mapping[str, Runs], control: Runs | None, initial: Runs | N
     if not lines:
         raise ValueError("nothing to draw: no network, no control, no initial one")
     return lines
-
-
-def _line(axes: Axes, x: npt.NDArray[Any], y: npt.NDArray[Any], label: str, style: Mapping[str, Any]) -> None:
-    """Draw the mean of ``y``, ``(seeds, len(x))``, and the band between its lowest and its highest."""
-    if len(y) > 1:
-        axes.fill_between(x, y.min(0), y.max(0), color=style["color"], alpha=0.15, linewidth=0)
-    axes.plot(x, y.mean(0), label=_counted(label, y), **style)
-
-
-def _counted(label: str, runs: Sequence[Any] | npt.NDArray[Any]) -> str:
-    return label if len(runs) == 1 else f"{label} ({len(runs)} seeds)"
 
 
 def _reference(axes: Axes, lines: Lines, key: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from kdbias.probes.base import Result
+from kdbias.report.bands import Runs, band, counted
 from kdbias.report.style import CONTROL, INITIAL, INK, REFERENCE, canvas, legend_beside, look, seeds, styled
 
-Runs = Result | Sequence[Result]
-"""One run of a network, or several seeds of it."""
 ACROSS = 4  # panels in a row
 
 
@@ -93,7 +92,7 @@ def by_layer(results: Mapping[str, Runs], *, control: str | None = None, initial
             place += name not in (control, initial)
             label = _title(name, runs, control, initial, own=True)
             x = np.arange(len(runs[0].arrays["cka"])) if counted else runs[0].arrays["depth"]
-            _line(axes, x, np.stack([_profile(run) for run in runs]), label, style)
+            band(axes, x, np.stack([_profile(run) for run in runs]), label, style)
         axes.axhline(0.0, **REFERENCE)
         if counted:
             axes.set_xticks(_ticks(len(some.arrays["cka"])))
@@ -154,12 +153,6 @@ def _with_what(result: Result) -> str:
     return f"CKA with {result.meta.get('other', 'the other network')},\nlayer of nearest depth"
 
 
-def _line(axes: Axes, x: npt.NDArray[Any], y: npt.NDArray[Any], label: str, style: Mapping[str, Any]) -> None:
-    if len(y) > 1:
-        axes.fill_between(x, y.min(0), y.max(0), color=style["color"], alpha=0.15, linewidth=0)
-    axes.plot(x, y.mean(0), label=label, **style)
-
-
 def _sample(result: Result) -> str:
     batch = result.meta.get("batch")
     within = "" if batch is None else f", minibatches of {batch}"
@@ -174,7 +167,7 @@ def _mean(runs: Runs) -> Result:
 def _title(name: str, runs: Runs, control: str | None, initial: str | None, own: bool = False) -> str:
     title = {control: "control, no teacher", initial: "untrained"}.get(name, name)
     count = len(seeds(runs, Result))
-    return title if count == 1 else f"{title} ({count} seeds)" if own else f"{title} (mean of {count} seeds)"
+    return counted(title, count) if own or count == 1 else f"{title} (mean of {count} seeds)"
 
 
 def _file(name: str) -> str:

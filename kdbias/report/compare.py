@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
 from kdbias.report import forensics, panels
+from kdbias.report.bands import counted, sample
 from kdbias.report.style import INK, QUIET, REFERENCE, canvas, styled
 from kdbias.report.table import Cell, Column, Table, percent
 from kdbias.stats import Difference, Estimate, accuracy, bootstrap_mean, difference, transfer_index_pictures
@@ -159,7 +160,7 @@ def _caption(methods: Sequence[Method]) -> str:
     parts = []
     for name in ("accuracy", "attention", "hessian"):
         found = {method.label: getattr(method, name) for method in methods if getattr(method, name)}
-        parts += [f"{name} {panels.pictures(found)}"] if found else []
+        parts += [f"{name} {sample(found)}"] if found else []
     text = (
         f"{'; '.join(parts)}. Intervals: 95 %; over pictures they say what these networks are, over seeds what the "
         "recipe gives. ± of a distance: standard deviation over seeds; of a trace: standard error of the estimate. "
@@ -215,7 +216,7 @@ def _accuracies(methods: Sequence[Method], looks: panels.Styles) -> Figure:
         )
         _labels(axes, shown)
         axes.set_xlabel("accuracy (%), 95 % interval over pictures; a tick a seed")
-        axes.set_title(panels.pictures({method.label: method.accuracy for method in shown}))
+        axes.set_title(sample({method.label: method.accuracy for method in shown}))
         if axes.get_legend_handles_labels()[1]:
             axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
     return figure
@@ -240,7 +241,7 @@ def _efficiencies(methods: Sequence[Method], looks: panels.Styles) -> Figure:
         )
         _labels(axes, shown)
         axes.set_xlabel("transfer efficiency: accuracy / the teacher's (%), 95 % interval over pictures")
-        axes.set_title(panels.pictures({method.label: method.accuracy for method in shown}))
+        axes.set_title(sample({method.label: method.accuracy for method in shown}))
     return figure
 
 
@@ -257,7 +258,7 @@ def _estimate(axes: Axes, place: int, found: Estimate | str, style: Mapping[str,
 
 
 def _labels(axes: Axes, shown: Sequence[Method]) -> None:
-    axes.set_yticks(range(len(shown)), [panels.named(method.label, method.accuracy) for method in shown])
+    axes.set_yticks(range(len(shown)), [counted(method.label, len(method.accuracy)) for method in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.grid(True, axis="x")

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
+from kdbias.report.bands import Runs, counted
 from kdbias.report.style import CONTROL, INITIAL, QUIET, canvas, look, seeds, styled
 from kdbias.stats import Estimate
 
-Runs = Result | Sequence[Result]
 SPREAD = 0.22  # rows, from the first seed to the last
 
 
@@ -54,7 +54,8 @@ def dot_panels(
             axes.set_xlabel(panel.label)
             axes.grid(axis="x")
             axes.grid(visible=False, axis="y")
-        cells[0][0].set_yticks(range(len(results)), [_label(name, runs) for name, runs in results.items()])
+        labels = [counted(name, len(seeds(runs, Result))) for name, runs in results.items()]
+        cells[0][0].set_yticks(range(len(results)), labels)
         figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     return figure
 
@@ -68,20 +69,9 @@ def styles(results: Mapping[str, Runs], control: str | None, initial: str | None
     return found
 
 
-def counted(results: Mapping[str, Runs]) -> str:
-    """Say how many pictures the Results are of: ``n = 10,000 pictures``, or the least and the most."""
-    counts = sorted({int(run.meta["n"]) for runs in results.values() for run in seeds(runs, Result)})
-    return f"n = {counts[0]:,} pictures" if len(counts) == 1 else f"n = {counts[0]:,} to {counts[-1]:,} pictures"
-
-
 def known(value: float, reason: str = "no interval is computed") -> Estimate:
     """Give a number without an interval; refused where it is NaN."""
     return Estimate(value, math.nan, math.nan, reason)
-
-
-def _label(name: str, runs: Runs) -> str:
-    count = len(seeds(runs, Result))
-    return name if count == 1 else f"{name} ({count} seeds)"
 
 
 def _draw(

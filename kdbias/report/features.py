@@ -11,7 +11,8 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
-from kdbias.report.lines import Network, Runs, heading, networks
+from kdbias.report.bands import Runs
+from kdbias.report.lines import Network, heading, networks
 from kdbias.report.style import canvas, styled
 
 CELL = 0.78  # inches

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kdbias.report.bands import counted, sample
 from kdbias.report.panels import (
     Groups,
     Styles,
@@ -17,8 +18,6 @@ from kdbias.report.panels import (
     layers,
     legend_below,
     mean,
-    named,
-    pictures,
     styles,
     trace,
 )
@@ -63,7 +62,7 @@ def summary(attention: Groups, cka: Groups, hessian: Groups, looks: Styles) -> F
         for axes, title, groups, draw in panels:
             if groups:
                 draw(axes, groups, looks)
-                axes.set_title(f"{title} ({pictures(groups)})")
+                axes.set_title(f"{title} ({sample(groups)})")
             else:
                 axes.set_axis_off()
                 axes.set_title(f"{title}: not measured")
@@ -77,7 +76,7 @@ def layer_progression(attention: Groups, looks: Styles) -> Figure:
         figure, (left, right) = canvas(1, 2, width=9.2, height=3.5)
         layers(left, attention, looks)
         layers(right, attention, looks, "entropy")
-        left.set_title(pictures(attention))
+        left.set_title(sample(attention))
         legend_below(figure, [left], looks)
     return figure
 
@@ -103,7 +102,7 @@ def sharpness(hessian: Groups, looks: Styles) -> Figure:
             axes.set_xlabel(names[key])
             if place % 3:
                 axes.set_yticklabels([])
-        figure.suptitle(pictures(hessian), x=0.01, ha="left", fontsize=9.5)
+        figure.suptitle(sample(hessian), x=0.01, ha="left", fontsize=9.5)
     return figure
 
 
@@ -120,7 +119,7 @@ def similarity(cka: Groups) -> Figure:
         for axes, (label, runs) in zip(grid.flat, cka.items(), strict=False):
             mean = np.mean([run.arrays["cka"] for run in runs], axis=0)
             image = axes.imshow(mean.T, origin="lower", vmin=0, vmax=1, cmap="magma", interpolation="nearest")
-            axes.set_title(named(label, runs), fontsize=8.5)
+            axes.set_title(counted(label, len(runs)), fontsize=8.5)
             axes.grid(False)
             axes.tick_params(length=0)
             axes.spines[:].set_visible(False)
@@ -133,7 +132,7 @@ def similarity(cka: Groups) -> Figure:
             if place + columns >= count:
                 grid.flat[place].set_xlabel("layer")
         bar = figure.colorbar(image, ax=list(grid.flat), shrink=0.85, pad=0.02)
-        bar.set_label(f"CKA ({pictures(cka)})")
+        bar.set_label(f"CKA ({sample(cka)})")
         bar.outline.set_visible(False)
     return figure
 
@@ -142,7 +141,7 @@ def _single(draw: Callable[[Axes], None], groups: Groups, looks: Styles) -> Figu
     with styled():
         figure, axes = canvas(width=6.4, height=3.7)
         draw(axes)
-        axes.set_title(pictures(groups))
+        axes.set_title(sample(groups))
         legend_below(figure, [axes], looks)
     return figure
 
@@ -187,7 +186,7 @@ def table(attention: Groups, cka: Groups, hessian: Groups) -> Table:
         Column("loss", unit="nats"),
     ]
     counts = ", ".join(
-        f"{name} {pictures(of)}" for name, of in (("attention", attention), ("CKA", cka), ("Hessian", hessian)) if of
+        f"{name} {sample(of)}" for name, of in (("attention", attention), ("CKA", cka), ("Hessian", hessian)) if of
     )
     caption = f"Means over seeds; {counts}. The standard error is that of the estimate, not of other seeds."
     return Table("Forensics", columns, rows, caption)

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
-from kdbias.report.lines import Network, Runs, bands, chance, draw, level, networks, over_epochs, pictures
+from kdbias.report.bands import Runs
+from kdbias.report.lines import Network, bands, chance, draw, level, networks, over_epochs, pictures
 from kdbias.report.style import canvas, legend_beside, styled
 from kdbias.stats import accuracy as estimate_of
 

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
-from kdbias.report.dots import Panel, Runs, counted, dot_panels, known
+from kdbias.report.bands import Runs, sample
+from kdbias.report.dots import Panel, dot_panels, known
 from kdbias.report.style import REFERENCE, canvas, look, seeds, styled
 from kdbias.stats import Estimate, bootstrap_mean
 
@@ -30,7 +31,7 @@ def figures(
         Panel("cosine similarity", lambda run: mean(run, "cosine")),
     ]
     grid = "×".join(map(str, some["grid"]))
-    title = f"Grad-CAM beside that of {some['teacher']}, on {grid}, {counted(results)}, 95 % intervals over pictures"
+    title = f"Grad-CAM beside that of {some['teacher']}, on {grid}, {sample(results)}, 95 % intervals over pictures"
     return {"gradcam_agreement": dot_panels(results, panels, control=control, initial=initial, title=title)}
 
 

@@ -12,8 +12,9 @@ from matplotlib.lines import Line2D
 from scipy.stats import t
 
 from kdbias.probes.base import Result
-from kdbias.report.dots import Panel, counted, dot_panels, known
-from kdbias.report.lines import Network, Runs, networks
+from kdbias.report.bands import Runs, sample
+from kdbias.report.dots import Panel, dot_panels, known
+from kdbias.report.lines import Network, networks
 from kdbias.report.style import INK, REFERENCE, canvas, legend_beside, look, styled
 from kdbias.stats import Estimate
 
@@ -50,7 +51,7 @@ def trace(results: Mapping[str, Runs], *, control: str | None = None, initial: s
     found = networks(results, control, initial)
     vectors = sorted({int(run.meta["vectors"]) for network in found for run in network.runs})
     count = f"{vectors[0]}" if len(vectors) == 1 else f"{vectors[0]} to {vectors[-1]}"
-    title = f"{counted(results)}; bars: 95 % over {count} random vectors"
+    title = f"{sample(results)}; bars: 95 % over {count} random vectors"
     return dot_panels(results, panels, control=control, initial=initial, title=title)
 
 
@@ -172,7 +173,7 @@ def _named(network: Network) -> str:
 
 
 def _pictures(found: Sequence[Network]) -> str:
-    return counted({network.label: network.runs for network in found})
+    return sample({network.label: network.runs for network in found})
 
 
 def _training_title(result: Result) -> str:

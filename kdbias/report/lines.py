@@ -9,17 +9,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from kdbias.probes.base import Result
+from kdbias.report.bands import Array, Runs, band, counted, sample
 from kdbias.report.style import CONTROL, INITIAL, QUIET, REFERENCE, look, seeds
-
-Runs = Result | Sequence[Result]
-"""One run of a network, or several seeds of it."""
-Array = npt.NDArray[Any]
 
 LETTERS = 15  # of a title, to an inch
 
@@ -58,20 +54,8 @@ def networks(results: Mapping[str, Runs], control: str | None = None, initial: s
 
 
 def draw(axes: Axes, x: Array, network: Network, y: Array, interval: Array | None = None) -> None:
-    """Draw the mean of ``y`` ``(seeds, len(x))`` with the band from the lowest to the highest seed.
-
-    Of a single run the band is its ``interval`` ``(1, len(x), 2)``, where there is one.
-    """
-    label, colour = network.label, network.style["color"]
-    low = high = None
-    if len(y) > 1:
-        low, high = y.min(0), y.max(0)
-        label = f"{label} ({len(y)} seeds)"
-    elif interval is not None:
-        low, high = interval[0, :, 0], interval[0, :, 1]
-    if low is not None and high is not None:
-        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.plot(x, y.mean(0), label=label, **network.style)
+    """Draw a network's line with its ``band``."""
+    band(axes, x, y, counted(network.label, len(y)), network.style, interval)
 
 
 def bands(found: Sequence[Network]) -> str:
@@ -82,10 +66,8 @@ def bands(found: Sequence[Network]) -> str:
 
 
 def pictures(found: Sequence[Network]) -> str:
-    """Give the number of pictures of a figure's title: of each network, or that of the fewest to the most."""
-    counts = {run.meta["n"] for network in found for run in network.runs}
-    low, high = min(counts), max(counts)
-    return f"n = {low:,} pictures" if low == high else f"n = {low:,} to {high:,} pictures"
+    """Give the number of pictures of a figure's title."""
+    return sample({network.label: network.runs for network in found})
 
 
 def level(axes: Axes, value: float, text: str, *, place: float = 0.99, below: bool = False) -> None:

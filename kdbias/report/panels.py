@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
+from kdbias.report.bands import band, counted
 from kdbias.report.style import CONTROL, INITIAL, QUIET, REFERENCE, look
 from kdbias.report.table import Column, Table
 
@@ -37,7 +38,7 @@ def heads(axes: Axes, attention: Groups, looks: Styles) -> None:
     for label, runs in attention.items():
         y = np.stack([np.sort(run.arrays["distance"].ravel()) for run in runs])
         x = np.arange(1, y.shape[1] + 1) if len(counts) == 1 else (np.arange(y.shape[1]) + 0.5) / y.shape[1] * 100
-        line(axes, x, y, named(label, runs), {**looks[label], "marker": ""})
+        band(axes, x, y, counted(label, len(runs)), {**looks[label], "marker": ""})
     uniform(axes, attention, "distance", 0.2)  # the farthest heads, on the right, lie above it
     head = "head, sorted by distance" if len(counts) == 1 else "heads, sorted by distance (%)"
     axes.set(xlabel=head, ylabel="attention distance (patches)")
@@ -48,7 +49,7 @@ def layers(axes: Axes, attention: Groups, looks: Styles, key: str = "distance") 
     depths = {len(run.arrays[key]) for runs in attention.values() for run in runs}
     for label, runs in attention.items():
         y = np.stack([run.arrays[key].mean(1) for run in runs])
-        line(axes, layer_axis(axes, y.shape[1], depths), y, named(label, runs), looks[label])
+        band(axes, layer_axis(axes, y.shape[1], depths), y, counted(label, len(runs)), looks[label])
     uniform(axes, attention, key)
     axes.set_ylabel(f"attention {key} ({'patches' if key == 'distance' else 'nats'})")
 
@@ -58,7 +59,7 @@ def last_layer(axes: Axes, cka: Groups, looks: Styles) -> None:
     depths = {len(run.arrays["cka"]) for runs in cka.values() for run in runs}
     for label, runs in cka.items():
         y = np.stack([run.arrays["cka"][:, -1] for run in runs])
-        line(axes, layer_axis(axes, y.shape[1], depths), y, named(label, runs), looks[label])
+        band(axes, layer_axis(axes, y.shape[1], depths), y, counted(label, len(runs)), looks[label])
     axes.axhline(0, **REFERENCE)
     axes.set_ylabel("CKA with the last layer")
     axes.set_ylim(top=1.02)
@@ -80,7 +81,7 @@ def curvature(axes: Axes, hessian: Groups, looks: Styles, key: str = "trace") ->
             axes.errorbar(run.scalars[key], place + offset, xerr=error or None, fmt="o", **bar, **filled)
         if len(runs) > 1:
             axes.plot([np.mean(found)] * 2, [place - 0.32, place + 0.32], color=colour, linewidth=1.5)
-    axes.set_yticks(range(len(hessian)), [named(label, runs) for label, runs in hessian.items()])
+    axes.set_yticks(range(len(hessian)), [counted(label, len(runs)) for label, runs in hessian.items()])
     axes.set_ylim(len(hessian) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.grid(True, axis="x")
@@ -89,13 +90,6 @@ def curvature(axes: Axes, hessian: Groups, looks: Styles, key: str = "trace") ->
     elif min(values) <= 0 <= max(values):
         axes.axvline(0, **REFERENCE)
     axes.set_xlabel("Hessian trace ± s.e.")
-
-
-def line(axes: Axes, x: npt.NDArray[Any], y: npt.NDArray[Any], label: str, style: Mapping[str, Any]) -> None:
-    """Draw the mean of ``y``, ``(seeds, len(x))``, and the band between its lowest and its highest."""
-    if len(y) > 1:
-        axes.fill_between(x, y.min(0), y.max(0), color=style["color"], alpha=0.15, linewidth=0)
-    axes.plot(x, y.mean(0), label=label, **style)
 
 
 def uniform(axes: Axes, attention: Groups, key: str, where: float = 0.45) -> None:
@@ -119,17 +113,6 @@ def layer_axis(axes: Axes, count: int, depths: set[int]) -> npt.NDArray[Any]:
     axes.set_xlabel("layer")
     axes.set_xticks(range(0, count, 1 if count <= 13 else 2))
     return np.arange(count)
-
-
-def named(label: str, runs: Sequence[Result]) -> str:
-    """Give the label with the number of seeds, where there are several."""
-    return label if len(runs) == 1 else f"{label} ({len(runs)} seeds)"
-
-
-def pictures(groups: Groups) -> str:
-    """Say on how many pictures the Results are."""
-    counts = sorted({int(run.meta["n"]) for runs in groups.values() for run in runs})
-    return f"n = {counts[0]:,} pictures" if len(counts) == 1 else f"n = {counts[0]:,} to {counts[-1]:,} pictures"
 
 
 def legend_below(figure: Figure, axes: Sequence[Axes], looks: Styles) -> None:

@@ -10,7 +10,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
-from kdbias.report.lines import Network, Runs, draw, level, networks, pictures
+from kdbias.report.bands import Runs
+from kdbias.report.lines import Network, draw, level, networks, pictures
 from kdbias.report.style import INITIAL, REFERENCE, canvas, legend_beside, styled
 
 RADII = {"radius": "energy", "magnitude_radius": "magnitude"}

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from kdbias.probes.base import Result
-from kdbias.report.lines import Runs, chance, draw, level, networks, over_epochs, pictures
+from kdbias.report.bands import Runs
+from kdbias.report.lines import chance, draw, level, networks, over_epochs, pictures
 from kdbias.report.style import canvas, legend_beside, styled
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
-from kdbias.report.lines import Runs, bands, chance, draw, level, networks, over_epochs, pictures
+from kdbias.report.bands import Runs
+from kdbias.report.lines import bands, chance, draw, level, networks, over_epochs, pictures
 from kdbias.report.style import canvas, legend_beside, styled
 
 
