@@ -14,16 +14,16 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import torch
+from pictures import INFO, make_batches, timed
 
 from kdbias.attention_path import unfused
-from kdbias.batch import Batch, DataInfo
+from kdbias.batch import Batch
 from kdbias.callbacks.result import environment
 from kdbias.features import Extractor
 from kdbias.models.deit import vit_tiny
@@ -33,32 +33,11 @@ from kdbias.probes.cka import CKAProbe
 from kdbias.probes.evaluation import Precision, evaluation
 from kdbias.probes.observe import observe
 
-INFO = DataInfo(3, 32, 10, tuple("abcdefghij"), 45_000, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
-
-
-def timed(work: Callable[[], Any], device: torch.device) -> float:
-    began = now(device)
-    work()
-    return now(device) - began
-
-
-def now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
 
 def forward(network: Extractor, batches: list[Batch], precision: Precision, fused: bool) -> None:
     with evaluation(network, precision), nullcontext() if fused else unfused(network):
         for batch in batches:
             network.network(network.prepare(batch.image))
-
-
-def make_batches(pictures: int, size: int, device: torch.device) -> list[Batch]:
-    generator = torch.Generator().manual_seed(0)
-    image = torch.rand(pictures, 3, 32, 32, generator=generator).to(device)
-    rows = torch.arange(pictures, device=device)
-    return [Batch(x, i, i, x) for x, i in zip(image.split(size), rows.split(size), strict=True)]
 
 
 def main() -> None:

@@ -23,7 +23,6 @@ import argparse
 import importlib
 import json
 import statistics
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
@@ -34,9 +33,10 @@ from io import StringIO
 from typing import Any
 
 import torch
+from pictures import INFO, make_batches, timed
 from torch import Tensor, nn
 
-from kdbias.batch import Batch, DataInfo
+from kdbias.batch import Batch
 from kdbias.callbacks.result import environment
 from kdbias.features import Extractor
 from kdbias.functional import StreamingCKA
@@ -46,7 +46,6 @@ from kdbias.modules.trainer import choose_precision
 from kdbias.probes.cka import CKAProbe
 from kdbias.probes.evaluation import Precision, evaluation
 
-INFO = DataInfo(3, 32, 10, tuple("abcdefghij"), 45_000, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 PEER = "torch_cka"
 
 
@@ -90,18 +89,6 @@ class Replay(nn.Module):
             layer(output)
 
 
-def timed(work: Callable[[], Any], device: torch.device) -> float:
-    began = now(device)
-    work()
-    return now(device) - began
-
-
-def now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
 def forward(network: Extractor, batches: list[Batch], precision: Precision) -> None:
     with evaluation(network, precision):
         for batch in batches:
@@ -134,13 +121,6 @@ def outputs(network: Extractor, image: Tensor, precision: Precision) -> list[Ten
     with evaluation(network, precision):
         features = network(image)
     return [torch.cat(pair, dim=1) for pair in zip(features.prefix, features.tokens, strict=True)]
-
-
-def make_batches(pictures: int, size: int, device: torch.device) -> list[Batch]:
-    generator = torch.Generator().manual_seed(0)
-    image = torch.rand(pictures, 3, 32, 32, generator=generator).to(device)
-    rows = torch.arange(pictures, device=device)
-    return [Batch(x, i, i, x) for x, i in zip(image.split(size), rows.split(size), strict=True)]
 
 
 def main() -> None:

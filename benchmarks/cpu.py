@@ -24,16 +24,15 @@ from itertools import product
 from typing import Any
 
 import torch
+from pictures import INFO
 from torch.nn import functional as F
 
 from kdbias import attention_path
-from kdbias.batch import DataInfo
 from kdbias.build import build
 from kdbias.callbacks.result import environment
 from kdbias.cli import ALLOCATOR
 from kdbias.modules.optim import adamw, param_groups
 
-INFO = DataInfo(3, 32, 10, tuple("abcdefghij"), 45_000, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 NETWORKS: dict[str, dict[str, Any]] = {
     "vit_tiny": {"_target_": "kdbias.models.deit.vit_tiny"},
     "deit_tiny": {"_target_": "kdbias.models.deit.deit_tiny"},

@@ -16,25 +16,23 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
 import torch
+from pictures import INFO, now
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
-from kdbias.batch import DataInfo
 from kdbias.callbacks.result import environment
 from kdbias.data.augment import Augment
 from kdbias.data.cifar import cifar10
 from kdbias.data.resident import ResidentLoader
 
-CUTOUT = 16
-INFO = DataInfo(3, 32, 10, tuple("abcdefghij"), 45_000, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+CPU, CUTOUT = torch.device("cpu"), 16
 POLICIES: dict[str, Callable[[], Any]] = {
     "cifar10": lambda: v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10),
     "randaugment": v2.RandAugment,
@@ -102,13 +100,11 @@ def cpu_seconds() -> float:
 
 
 def timed(batches: Iterator[Tensor]) -> dict[str, float]:
-    began, spent, count = time.perf_counter(), cpu_seconds(), 0
+    began, spent, count = now(CPU), cpu_seconds(), 0
     for batch in batches:
         count += len(batch)
     del batches  # its workers end, and are counted
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    seconds = time.perf_counter() - began
+    seconds = now(CPU) - began
     return {"pictures_per_second": count / seconds, "cpu_us_per_picture": 1e6 * (cpu_seconds() - spent) / count}
 
 
@@ -149,12 +145,10 @@ def on_gpu(images: Tensor, policy: str, batch: int) -> dict[str, Any]:
     """Milliseconds and kernel launches of one batch on a GPU."""
     for _ in ours(images[: 4 * batch], policy, batch):
         pass
-    torch.cuda.synchronize()
-    began, count = time.perf_counter(), 0
+    began, count = now(images.device), 0
     for _ in ours(images, policy, batch):
         count += 1
-    torch.cuda.synchronize()
-    milliseconds = 1e3 * (time.perf_counter() - began) / count
+    milliseconds = 1e3 * (now(images.device) - began) / count
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
         for _ in ours(images[:batch], policy, batch):

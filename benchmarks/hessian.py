@@ -25,16 +25,15 @@ import argparse
 import copy
 import json
 import statistics
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from pictures import INFO, now
 from torch import Tensor, nn
 
 from kdbias.attention_path import attention_modules
-from kdbias.batch import DataInfo
 from kdbias.build import build
 from kdbias.callbacks.result import environment
 from kdbias.features import Extractor
@@ -52,7 +51,6 @@ try:
 except ImportError:
     HessianLinearOperator = None
 
-INFO = DataInfo(3, 32, 10, tuple("abcdefghij"), 45_000, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 NETWORKS: dict[str, dict[str, Any]] = {
     "deit_tiny": {"_target_": "kdbias.models.deit.deit_tiny"},
     "resnet20": {"_target_": "kdbias.models.resnet_cifar.resnet20"},
@@ -126,16 +124,9 @@ def split(vector: Tensor, like: list[Tensor]) -> list[Tensor]:
 
 def timed(products: Products, vectors: Tensor) -> tuple[float, Tensor]:
     """Give seconds a product, and the products."""
-    wait(vectors)
-    began = time.perf_counter()
+    began = now(vectors.device)
     found = products(vectors).detach()
-    wait(vectors)
-    return (time.perf_counter() - began) / len(vectors), found
-
-
-def wait(like: Tensor) -> None:
-    if like.is_cuda:
-        torch.cuda.synchronize(like.device)
+    return (now(vectors.device) - began) / len(vectors), found
 
 
 def main() -> None:

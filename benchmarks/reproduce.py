@@ -1,7 +1,7 @@
 r"""The structural study and its controls on CIFAR-10, as long as a time limit allows; a table for docs/results.md.
 
     python benchmarks/reproduce.py --out FOLDER --hours 8 --seeds 0,1,2 --weights FOLDER data.root=PICTURES
-    python benchmarks/reproduce.py --out FOLDER --hours 2 --seeds 0,1 --rows control,exp1,self,exp3_ssl \
+    python benchmarks/reproduce.py --out FOLDER --hours 2 --seeds 0,1 --rows control,exp1,exp3_ssl --ssl-epochs 15 \
         model=vit model.layers=[1,3,5] data.limit=10000 data.root=PICTURES trainer=cpu augment=light batch_size=64
     python benchmarks/reproduce.py --out FOLDER --table-only --append docs/results.md ...
 
@@ -81,8 +81,8 @@ ROWS: dict[str, Row] = {
 class Planner:
     """Composes the runs of the table; inside ``initialize_config_dir``."""
 
-    def __init__(self, folder: Path, weights: Path | None, common: list[str]) -> None:
-        self.folder, self.weights, self.common = folder, weights, common
+    def __init__(self, folder: Path, weights: Path | None, common: list[str], ssl_epochs: int | None = None) -> None:
+        self.folder, self.weights, self.common, self.ssl_epochs = folder, weights, common, ssl_epochs
         # A student of one architecture in all rows has no DIST token that only some of them train.
         self.single = any(one.startswith("model=") for one in common)
 
@@ -98,6 +98,8 @@ class Planner:
         """Give one run of a row."""
         row = ROWS[name]
         overrides = [*row.overrides, f"seed={seed}", f"epochs={epochs}", f"paths.runs={quoted(str(self.folder))}"]
+        if name.endswith("_ssl") and self.ssl_epochs:
+            overrides.append(f"teacher.epochs={self.ssl_epochs}")
         overrides += self._files(row, name) + self.common + list(extra)
         return self._planned(f"{name}-{seed}", overrides, place)[0]
 
@@ -249,11 +251,13 @@ def lanes_of(wanted: int | None, common: list[str]) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of all runs and of the table")
-    parser.add_argument("--hours", type=float, default=2.0, help="for all runs together")
+    counted = "of training, for all runs together; teachers, self copies and validation are not counted"
+    parser.add_argument("--hours", type=float, default=2.0, help=counted)
     parser.add_argument("--epochs", type=int, default=None, help="instead of --hours")
     parser.add_argument("--rows", type=rows_of, default=list(ROWS), help=f"some of {','.join(ROWS)}")
     parser.add_argument("--seeds", type=seeds_of, default=[0, 1, 2])
     parser.add_argument("--weights", type=Path, default=None, help="folder of the teachers' weights")
+    parser.add_argument("--ssl-epochs", type=int, default=None, help="of teachers without labels; their recipe's 100")
     parser.add_argument("--lanes", type=int, default=None, help="runs side by side, one thread each; one on a GPU")
     parser.add_argument("--trial", type=int, default=30, help="batches of the trial of each row")
     parser.add_argument("--append", type=Path, default=None, help="a Markdown file that gets the table")
@@ -268,7 +272,7 @@ def main() -> None:
     cli.register()
     side_by_side = lanes_of(args.lanes, common)
     with initialize_config_dir(conf_dir(), version_base="1.3"):
-        plan = Planner(folder, args.weights.absolute() if args.weights else None, common)
+        plan = Planner(folder, args.weights.absolute() if args.weights else None, common, args.ssl_epochs)
         args.rows = plan.rows(args.rows)
         epochs = args.epochs or epochs_allowed(plan, args, side_by_side)
         wanted = {name: [plan.run(name, seed, epochs) for seed in args.seeds] for name in args.rows}

@@ -15,18 +15,18 @@ import argparse
 import json
 import logging
 import statistics
-import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
 import torch
+from pictures import INFO, now
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
-from kdbias.batch import Batch, DataInfo
+from kdbias.batch import Batch
 from kdbias.build import build
 from kdbias.callbacks.result import environment
 from kdbias.modules.distill import Distill
@@ -34,7 +34,6 @@ from kdbias.modules.schedules import warmup_cosine_factor
 from kdbias.modules.trainer import choose_precision
 from kdbias.teachers import Teacher
 
-INFO = DataInfo(3, 32, 10, tuple("abcdefghij"), 45_000, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 NETWORKS: dict[str, dict[str, Any]] = {
     "vit_tiny": {"_target_": "kdbias.models.deit.vit_tiny", "drop_path": 0.0},
     "resnet18": {"_target_": "kdbias.models.resnet_cifar.resnet18"},
@@ -81,12 +80,6 @@ class Clock(L.Callback):
             self.losses.append(float(outputs["loss"]))
         if batch_idx + 1 == trainer.num_training_batches:
             self.seconds = (now(self.device) - self.began) / (batch_idx + 1 - self.skip)
-
-
-def now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def spec(network: str, teacher: str | None) -> dict[str, Any]:

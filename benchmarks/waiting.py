@@ -16,16 +16,16 @@ import itertools
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pictures import INFO, now
 from torch.nn import functional as F
 
-from kdbias.batch import Batch, DataInfo
+from kdbias.batch import Batch
 from kdbias.build import build
 from kdbias.callbacks.result import environment
 from kdbias.cli import ALLOCATOR
@@ -33,7 +33,6 @@ from kdbias.data.augment import Augment
 from kdbias.data.resident import ResidentLoader
 from kdbias.modules.optim import adamw, param_groups
 
-INFO = DataInfo(3, 32, 10, tuple("abcdefghij"), 45_000, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 NETWORKS: dict[str, dict[str, Any]] = {
     "vit_tiny": {"_target_": "kdbias.models.deit.vit_tiny"},
     "small_vit": {"_target_": "kdbias.models.deit.vit", "width": 64, "depth": 6, "heads": 2},
@@ -48,7 +47,7 @@ class Training:
 
     def __init__(self, args: argparse.Namespace) -> None:
         torch.manual_seed(0)
-        device = torch.device(args.device)
+        self.device = device = torch.device(args.device)
         self.network = build(NETWORKS[args.network], INFO).to(device).train()
         self.optimizer = adamw(param_groups(self.network, 0.05), lr=1e-3, weight_decay=0.05)
         images = torch.randint(0, 256, (20_000, 3, 32, 32), dtype=torch.uint8, device=device)
@@ -70,18 +69,13 @@ class Training:
 
     def seconds(self, way: str) -> float:
         """Seconds of one step, the wait for its batch included."""
-        began = self._now()
+        began = now(self.device)
         batch = next(self.batches[way])
         loss = F.cross_entropy(self.network(batch.image).logits, batch.target)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        return self._now() - began
-
-    def _now(self) -> float:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return time.perf_counter()
+        return now(self.device) - began
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from kdbias import measured
 from kdbias.beside import teachers, untrained
+from kdbias.classes import check_classes
 from kdbias.config import ConfigError
 from kdbias.measure import Nodes, measure, selected
 from kdbias.measured import Measured, by_label, marked
@@ -42,7 +43,9 @@ def evaluate(cfg: DictConfig) -> None:
     """Print accuracy with its interval, each network against the first on the same pictures; save what was right."""
     folder = Path(cfg.out)
     node = {"_target_": "kdbias.probes.accuracy.AccuracyProbe", "precision": probe_precision(cfg)}
-    networks = measure(cfg, {"accuracy": node}, subjects(cfg), folder)
+    found = subjects(cfg)
+    check_classes(found, {"accuracy": node})
+    networks = measure(cfg, {"accuracy": node}, found, folder)
     if not networks:
         raise ConfigError("runs: none of the networks has a classifier to evaluate; look at it by probe=[knn,linear]")
     measured.save(networks, folder)
@@ -90,11 +93,13 @@ def gathered(cfg: DictConfig, nodes: Nodes, of_teachers: Nodes | None = None) ->
     compute nothing.
 
     Raises:
-        ConfigError: nothing was measured, or ``from_results`` is no such folder.
+        ConfigError: nothing was measured, ``from_results`` is no such folder, or a run is to be held against classes
+            that are not its own.
     """
     if cfg.get("from_results") is not None:
         return measured.load(Path(str(cfg.from_results)))
     found, folder = subjects(cfg), Path(cfg.out)
+    check_classes(found, nodes)
     if not any(subject.control for subject in found):
         print("no control beside: control_run=RUN_DIR names the same student trained without teacher")
     for note in dict.fromkeys(subject.teacher.note for subject in found if subject.teacher and subject.teacher.note):

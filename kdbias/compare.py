@@ -17,11 +17,12 @@ from kdbias.measured import Measured, by_label, marked
 from kdbias.report import compare as report
 from kdbias.report.compare import Method
 from kdbias.report.panels import upright
-from kdbias.subjects import CONTROL, INITIAL, pictures_key
+from kdbias.subjects import CONTROL, pictures_key
 
 PROBES = ("accuracy", "attention", "cka", "hessian")
 OTHERS = ("exp1", "exp2")  # experiments that all methods are compared with, beside the control
 PUBLISHED_ON = "kdbias.data.cifar.cifar10"
+PUBLISHED_OF = "kdbias.models.deit.deit_tiny"
 
 
 def compare(cfg: DictConfig) -> None:
@@ -47,41 +48,54 @@ def compare(cfg: DictConfig) -> None:
 
 
 def methods_of(networks: Sequence[Measured]) -> list[Method]:
-    """Put the networks of one label together; teachers go to the methods that they taught."""
+    """Put the networks of one label together; teachers go to the methods that they taught.
+
+    Where accuracy was measured of some of them only, the others' runs stand for no seed.
+
+    Raises:
+        ConfigError: those of one label saw different pictures.
+    """
     teachers = {one.about["teacher_key"]: one.results.get("accuracy") for one in networks if one.role == "teacher"}
     published = json.loads((Path(__file__).parent / "published.json").read_text())["structural"]
     found: list[Method] = []
     labels = list(dict.fromkeys(label for probe in PROBES for label in by_label(networks, probe)))
-    for label in sorted(labels, key=lambda each: (each == INITIAL, each == CONTROL)):
+    initial = {one.label for one in networks if one.role == "initial"}
+    for label in sorted(labels, key=lambda each: (each in initial, each == CONTROL)):
         of = [one for one in networks if one.label == label and one.role != "teacher"]
-        first = of[0]
+        first, scored = of[0], [one for one in of if "accuracy" in one.results] or of
+        saw = {pictures_key(one.about["source"], one.about["split"]) for one in of}
+        if len(saw) > 1:
+            raise ConfigError(
+                f"names: the runs called {label} saw different pictures: name them apart, or leave some out"
+            )
         names = list(dict.fromkeys(str(one.about["teacher"]) for one in of if one.about["teacher"]))
-        taught = [teachers.get(one.about["teacher_key"]) if one.about["teacher"] else None for one in of]
-        initial = first.role == "initial"
+        taught = [teachers.get(one.about["teacher_key"]) if one.about["teacher"] else None for one in scored]
         results = {probe: [one.results[probe] for one in of if probe in one.results] for probe in PROBES}
         found.append(
             Method(
                 label,
-                [one.about["seed"] for one in of],
-                pictures_key(first.about["source"], first.about["split"]),
+                [one.about["seed"] for one in scored],
+                saw.pop(),
                 accuracy=results["accuracy"],
                 attention=results["attention"],
                 cka=results["cka"],
                 hessian=results["hessian"],
-                teacher=None if initial else ", ".join(names) or None,
-                taught_by=() if initial else taught,
-                published={} if initial else published_of(first, published),
+                teacher=None if label in initial else ", ".join(names) or None,
+                taught_by=() if label in initial else taught,
+                published={} if label in initial else published_of(first, published),
             )
         )
     return found
 
 
 def published_of(one: Measured, published: dict[str, Any]) -> dict[str, Any]:
-    """Give what was published of a run's experiment on its data; nothing of another."""
-    rows = [
-        row for row in published.values() if isinstance(row, dict) and one.about["experiment"] in row["experiments"]
-    ]
-    return rows[0] if rows and one.about["source"].get("_target_") == PUBLISHED_ON else {}
+    """Give what was published of a run's experiment; nothing of it on other data, of another student or teacher."""
+    about = one.about
+    for row in published.values():
+        if isinstance(row, dict) and about["experiment"] in row["experiments"]:
+            same = (row["taught_by"], row.get("student", PUBLISHED_OF), PUBLISHED_ON)
+            return row if same == (about["teacher"], about.get("student"), about["source"].get("_target_")) else {}
+    return {}
 
 
 def against(networks: Sequence[Measured]) -> list[str]:

@@ -22,7 +22,7 @@ from kdbias.functional.hessian_product import CurvatureError
 from kdbias.measured import Measured, measured_of
 from kdbias.places import conf_dir
 from kdbias.probes.base import Probe, Result
-from kdbias.probes.cache import GIVEN, Cache, describe, key_of
+from kdbias.probes.cache import GIVEN, Cache, describe, files_of, key_of
 from kdbias.probes.observe import observe
 from kdbias.spec import plain
 from kdbias.subjects import Subject, device_of
@@ -171,7 +171,12 @@ class Work:
         cfg, subject = self.cfg, self.subject
         source = {key: value for key, value in subject.source.items() if key != "download"}
         pictures = {"data": source, "split": cfg.split, "pictures": cfg.pictures, "batch": cfg.eval_batch_size}
-        used = "teacher" in signature(target(node)).parameters and subject.teacher is not None
+        takes = signature(target(node)).parameters
+        learns = "data" in takes and takes["data"].default is Parameter.empty  # not for the names of the classes alone
+        splits = (cfg.split, "train") if learns else (cfg.split,)
+        if files := files_of(subject.data.source, splits):
+            pictures["files"] = files
+        used = "teacher" in takes and subject.teacher is not None
         given = {"teacher": subject.teacher.identity} if used and subject.teacher is not None else {}
         return describe(node, subject.weights, pictures, given)
 

@@ -35,9 +35,11 @@ def logged(tree: Mapping[str, Any]) -> set[str]:
     found = set(module_class(tree).metrics)
     for _, spec in selected(tree.get("callback") or {}):
         try:
-            found |= set(getattr(target(spec), "metrics", ()))
+            kind = target(spec)
         except (ImportError, ValueError, HydraException):
             continue
+        found |= set(getattr(kind, "metrics", ()))
+        found |= {name for name, key in getattr(kind, "metrics_where", {}).items() if spec.get(key, True) is not None}
     return found
 
 

@@ -18,7 +18,11 @@ from kdbias.plan import Plan, selected
 from kdbias.problem import Problem, sound
 from kdbias.spec import flat
 
-OBJECTIVES = {"val/accuracy": "max", "val/loss": "min", "val/knn": "max"}
+OBJECTIVES = {"val/accuracy": "max", "val/loss": "min", "val/knn": "max", "val/linear": "max"}
+REMEDIES = {
+    "val/knn": "add the callback knn",
+    "val/linear": "add the callback knn with callback.knn.linear_every=5",
+}
 GIB = 2**30
 STARTS = ("fork", "spawn", "forkserver")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "64-true")
@@ -92,7 +96,7 @@ def _objective(run: Plan) -> Iterator[Problem]:
     if objective not in OBJECTIVES:
         yield Problem("objective", f"there is no {objective!r}: choose {' or '.join(OBJECTIVES)}")
     elif objective not in (there := logged(run.tree)):
-        remedy = "add the callback knn" if objective == "val/knn" else f"set objective={min(there, default='val/knn')}"
+        remedy = REMEDIES.get(objective, f"set objective={min(there, default='val/knn')}")
         yield Problem("objective", f"nothing in this run logs {objective}: {remedy}")
     for name, spec in selected(run.tree.get("callback") or {}):
         monitor, mode = spec.get("monitor"), spec.get("mode", "max")

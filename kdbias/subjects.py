@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from kdbias.batch import Batch, DataInfo
+from kdbias.batch import DataInfo
 from kdbias.build import build
 from kdbias.checkpoint import load_student, read_spec
 from kdbias.config import ConfigError
@@ -55,19 +55,10 @@ class Subject:
     teacher: RunTeacher | None = None
     lack: str = ""
 
-    @cached_property
-    def network(self) -> Extractor:
-        """The network, loaded when it is first asked for, and kept."""
-        return self.load()
-
     @property
     def control(self) -> bool:
         """Whether it is the control that the others are drawn against."""
         return self.role == "control"
-
-    def batches(self, cfg: DictConfig) -> Iterator[Batch]:
-        """Give the pictures that ``split`` and ``pictures`` of the config name."""
-        return self.data.batches(cfg.split, device=device_of(self.network), limit=cfg.pictures)
 
 
 def subjects(cfg: DictConfig) -> list[Subject]:

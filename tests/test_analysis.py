@@ -11,6 +11,7 @@ from config_base import composed
 from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from safetensors.torch import save_file
 
 from kdbias import analysis, cli, measure
@@ -82,6 +83,23 @@ def test_only_networks_on_the_same_pictures_are_compared(run, beside, tmp_path):
     differences = {name: cells[-1] for name, cells in rows_of(tmp_path).items()}
     assert differences["exp/small"] == differences["pictures/small"] == "-"
     assert differences["training/small"].startswith("no difference shown")
+
+
+def test_a_run_on_data_of_other_classes_is_looked_at_but_not_evaluated(run, tmp_path):
+    for number, place in enumerate(f"{split}/{name}" for split in ("train", "test") for name in "abc"):
+        (tmp_path / "folder" / place).mkdir(parents=True)
+        for i in range(3):
+            pixels = np.random.default_rng([number, i]).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "folder" / place / f"{i}.png")
+    size, root = OmegaConf.load(run / "config.yaml").data.get("size", 32), tmp_path / "folder"
+    other = ["data=image_folder", f"data.root={root}", f"data.size={size}", "data.val=2", f"runs=[{run}]"]
+    other += [f"out={tmp_path}/out"]
+    said = r"exp/small was trained on .* and the data has 3 classes \(a, b, c\); accuracy(, hessian)? would hold"
+    for task in ("evaluate", "compare"):
+        with pytest.raises(ConfigError, match=said):
+            analysis.run(analyze_config([f"task={task}", *other]))
+    analysis.run(analyze_config(["task=probe", "probe=[attention]", "untrained=false", *other]))
+    assert Result.load(tmp_path / "out" / "exp-small", "attention").meta["n"] == 9
 
 
 def test_what_decides_the_pictures_depends_on_the_split():

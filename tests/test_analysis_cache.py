@@ -1,7 +1,9 @@
 """analyze.py with what was computed before: nothing is computed twice, and nothing stale is read."""
 
+import itertools
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -120,3 +122,16 @@ def test_the_key_knows_defaults_and_the_teacher():
     assert (
         len({base, key({**node, "collapse": 2.0}), key(node, "v"), key(node, pictures=21), key(node, teacher="t")}) == 5
     )
+
+
+def test_the_key_knows_the_files_of_a_folder_and_of_the_pictures_that_a_probe_learns_from():
+    asked = []
+    folder = SimpleNamespace(fingerprint=lambda split: asked.append(split) or f"files of {split}")
+    cfg = SimpleNamespace(split="test", pictures=20, eval_batch_size=10)
+    keys = []
+    for name, source in itertools.product(("accuracy.AccuracyProbe", "knn.KNNProbe"), (folder, object())):
+        subject = SimpleNamespace(source={}, data=SimpleNamespace(source=source), teacher=None, weights="w")
+        node = {"_target_": f"kdbias.probes.{name}"}
+        keys.append(key_of(measure.Work._describe(SimpleNamespace(cfg=cfg, subject=subject), node)))
+    assert len(set(keys)) == 4
+    assert asked == ["test", "test", "train"]

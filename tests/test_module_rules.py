@@ -29,8 +29,9 @@ def test_the_config_names_the_module() -> None:
     assert module_class(composed(SSL)) is SimCLR
     assert module_class(composed([*SSL, "ssl=dino"])) is DINO
     assert module_class({}) is Distill
-    assert logged(composed(SSL)) == {"val/knn"}
-    assert logged(composed(["experiment=exp3_structure_only"])) == {"val/accuracy", "val/loss", "val/knn"}
+    assert logged(composed(SSL)) == {"val/knn", "val/linear"}
+    assert logged(composed([*SSL, "callback.knn.linear_every=null"])) == {"val/knn"}
+    assert logged(composed(["experiment=exp3_structure_only"])) == {"val/accuracy", "val/loss", "val/knn", "val/linear"}
 
 
 def test_mistakes_are_all_named_with_their_remedy() -> None:
@@ -55,6 +56,15 @@ def test_views_of_half_patches_and_an_objective_that_nobody_logs() -> None:
     assert problems == [
         "objective: nothing in this run logs val/knn: add the callback knn",
         "module.views.size: 30 px are not divided by the patch of 4 px: use 28",
+    ]
+
+
+@pytest.mark.parametrize("changes", [["callback.knn.linear_every=null"], ["callback=[checkpoint]"]])
+def test_a_linear_probe_is_an_objective_where_it_is_logged(changes: list[str]) -> None:
+    chosen = [*SSL, "objective=val/linear"]
+    assert check(composed(chosen)) == []
+    assert check(composed([*chosen, *changes])) == [
+        "objective: nothing in this run logs val/linear: add the callback knn with callback.knn.linear_every=5"
     ]
 
 

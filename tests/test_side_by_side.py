@@ -1,6 +1,7 @@
 """task=forensics and task=compare from made-up Results, and the teacher of a run."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from omegaconf import OmegaConf
 
 from kdbias import analysis, cli, measured
 from kdbias.beside import _architecture
+from kdbias.compare import methods_of, published_of
 from kdbias.config import ConfigError
 from kdbias.measured import Measured
 from kdbias.probes.base import Result
-from kdbias.report.compare import Method, figures, matrix, over_pictures, over_seeds
+from kdbias.report.compare import Method, figures, matrix, over_pictures, over_seeds, paired, pairing
 from kdbias.run_teacher import RunTeacher, teacher_of
 from kdbias.stats import ratio
 
@@ -47,7 +49,7 @@ def about(seed, experiment=None, teacher=None) -> dict:
     key = "k" if teacher else None
     return {
         "seed": seed, "experiment": experiment, "teacher": teacher, "teacher_key": key,
-        "source": SOURCE, "split": "test",
+        "source": SOURCE, "split": "test", "student": "kdbias.models.deit.deit_tiny",
     }  # fmt: skip
 
 
@@ -142,9 +144,59 @@ def test_methods_are_paired_by_seed_on_the_same_pictures_only():
     assert over_pictures(one, other).estimate.value == pytest.approx(expected)
     elsewhere = Method("c", [0], "q", accuracy=[answers(0.5, 1)])
     assert over_pictures(one, elsewhere) == over_seeds(one, elsewhere) == "-"
-    unpaired = Method("d", [None], "p", accuracy=[answers(0.5, 1)])
-    assert over_seeds(one, unpaired) == "-"
-    assert over_pictures(one, unpaired) != "-"
+    assert pairing(one, other) == "a is compared with b over seed 0, 2 alone, which both have."
+    assert pairing(one, elsewhere) == ""
+    again = Method("e", [1, 2, 0], "p", accuracy=one.accuracy)
+    assert (pairing(one, again), len(paired(one, again))) == ("", 3)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "why"), [([None], "a and b have no seed in common"), ([0, 0], "two runs of b have the seed 0")]
+)
+def test_where_seeds_cannot_be_paired_the_table_says_so(seeds, why):
+    one = Method("a", [0, 1], "p", accuracy=[answers(share, 0) for share in (0.5, 0.7)])
+    other = Method("b", seeds, "p", accuracy=[answers(0.4 + 0.1 * place, 1) for place, _ in enumerate(seeds)])
+    assert over_seeds(one, other).reason == f"runs are paired by their seeds, and {why}"
+    found = over_pictures(one, other)
+    assert found.estimate.value == pytest.approx(one.right.mean() - other.right.mean())
+    text = matrix([one, other], control="b").markdown()
+    assert f"a is compared with b by the means of all runs, unpaired: {why}." in text
+    assert f"(1) runs are paired by their seeds, and {why}" in text
+
+
+def test_a_run_without_an_accuracy_stands_for_no_seed():
+    found = networks()
+    del found[2].results["accuracy"]  # seed 1 of the control, the first of the two
+    control = next(method for method in methods_of(found) if method.label == "control")
+    exp1 = next(method for method in methods_of(found) if method.label == "EXP-1")
+    assert control.seeds == [0]
+    assert len(control.attention) == 2
+    expected = found[0].results["accuracy"].arrays["right"].mean() - found[3].results["accuracy"].arrays["right"].mean()
+    assert over_seeds(exp1, control).estimate.value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "other", [{"student": "kdbias.models.deit.vit"}, {"teacher": "resnet56"}, {"experiment": "exp1_kl"}]
+)
+def test_what_was_published_stands_beside_the_same_student_and_teacher_only(other):
+    one = networks()[0]
+    rows = {"EXP-1": {"experiments": ["exp1_resnet_kl"], "taught_by": "resnet18", "accuracy": 0.9}}
+    assert published_of(one, rows) == rows["EXP-1"]
+    assert published_of(replace(one, about=one.about | other), rows) == {}
+
+
+def test_all_untrained_networks_come_last():
+    found = networks()
+    later = replace(found[4], name="untrained/b", label="untrained, EXP-3")
+    labels = [method.label for method in methods_of([later, *found])]
+    assert labels == ["EXP-1", "control", "untrained, EXP-3", "untrained"]
+
+
+def test_runs_of_one_name_on_different_pictures_are_refused():
+    found = networks()
+    found[1] = replace(found[1], about=found[1].about | {"source": SOURCE | {"size": 48}})
+    with pytest.raises(ConfigError, match="the runs called EXP-1 saw different pictures: name them apart"):
+        methods_of(found)
 
 
 def test_a_matrix_of_little_is_still_a_matrix():

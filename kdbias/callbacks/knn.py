@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -13,23 +13,27 @@ from lightning.pytorch.trainer.states import TrainerFn
 from kdbias.batch import Batch
 from kdbias.data.base import PictureData
 from kdbias.probes.base import Probe
-from kdbias.probes.frozen import Read, check_read
+from kdbias.probes.evaluation import full_fp32
+from kdbias.probes.frozen import Read, check_read, read_frozen
 from kdbias.probes.knn import KNNProbe
 from kdbias.probes.linear_probe import LinearProbe
 
 
 class FrozenFeatures(Callback):
-    """Log ``val/knn``, the accuracy of nearest neighbours on the student's features: the objective of runs without CE.
+    """Log how well the student's frozen features tell the classes: the objective of runs without CE.
 
-    It is measured on the first ``pictures`` of the validation split in the first epoch, every ``every`` epochs and in
-    the last one, with averaged weights where there are any, and on the untrained student (``val/knn_initial``, and
-    ``val/knn`` at step 0). The bank is the first ``bank`` training pictures, no more than an epoch trains on. Rank 0
-    measures and tells the others; training is the same with and without, bit for bit.
+    ``val/knn`` is the accuracy of nearest neighbours, ``val/linear`` that of a linear classifier fitted to the same
+    ``bank`` and asked about the same pictures. Each is measured on the first ``pictures`` of the validation split in
+    the first epoch, every so many epochs and in the last one, with averaged weights where there are any, and on the
+    untrained student (``val/knn_initial``, and ``val/knn`` at step 0; likewise ``linear``). The bank is the first
+    ``bank`` training pictures, no more than an epoch trains on. Rank 0 measures and tells the others; training is the
+    same with and without, bit for bit.
 
     Args:
-        every: epochs.
+        every: epochs between two of ``val/knn``.
+        linear_every: epochs between two of ``val/linear``; None for none.
         pictures: of the validation split; None for all.
-        bank: training pictures whose neighbourhood is looked at; None for all.
+        bank: training pictures whose neighbourhood is looked at, and that the classifier is fitted to; None for all.
         k, temperature: as in ``weighted_knn``.
         features: as in ``read_features``: ``pooled``, or the mean of the last layer's patch ``tokens``.
         linear: training pictures of the linear probe at the end of the run; None for all, 0 for no probe.
@@ -39,6 +43,7 @@ class FrozenFeatures(Callback):
     """
 
     metrics: ClassVar[frozenset[str]] = frozenset({"val/knn"})
+    metrics_where: ClassVar[Mapping[str, str]] = {"val/linear": "linear_every"}  # logged unless this argument is None
 
     def __init__(
         self,
@@ -49,8 +54,10 @@ class FrozenFeatures(Callback):
         temperature: float = 0.07,
         features: Read = "pooled",
         linear: int | None = 20_000,
+        linear_every: int | None = 5,
     ) -> None:
-        for key, value in (("every", every), ("pictures", pictures), ("bank", bank), ("k", k)):
+        counts = {"every": every, "linear_every": linear_every, "pictures": pictures, "bank": bank, "k": k}
+        for key, value in counts.items():
             if value is not None and value < 1:
                 raise ValueError(f"{key}: must be at least 1, got {value}")
         if linear is not None and linear < 0:
@@ -58,11 +65,12 @@ class FrozenFeatures(Callback):
         if temperature <= 0:
             raise ValueError(f"temperature: must be above 0, got {temperature}")
         check_read(features)
-        self.every, self.pictures, self.bank, self.k, self.temperature = every, pictures, bank, k, temperature
+        self.periods = {"knn": every} | ({} if linear_every is None else {"linear": linear_every})
+        self.pictures, self.bank, self.k, self.temperature = pictures, bank, k, temperature
         self.features: Read = features
         self.linear = linear
-        self.initial: float | None = None
-        self.latest: float | None = None
+        self.initial: dict[str, float] = {}
+        self.latest: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """Give the values that a resumed run has still to know."""
@@ -75,21 +83,21 @@ class FrozenFeatures(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the untrained student."""
         if trainer.global_step == 0:
-            self.initial = self._measure(trainer, pl_module)
-            self._show(trainer, self.initial)
+            self.initial = self._measure(trainer, pl_module, self.periods)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure where it is time to; averaged weights are still in place here."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         epoch = trainer.current_epoch + 1
-        due = epoch % self.every == 0 or epoch == trainer.max_epochs or self.latest is None or trainer.should_stop
+        always = epoch == trainer.max_epochs or trainer.should_stop
+        due = [name for name, n in self.periods.items() if always or epoch % n == 0 or name not in self.latest]
         if due:
-            self.latest = self._measure(trainer, pl_module)
-            self._show(trainer, self.latest)
+            self.latest |= self._measure(trainer, pl_module, due)
         # checkpoints ask for the last value in every epoch, those of a resumed run too; loggers have it once
-        pl_module.log("val/knn", self._known(self.latest), prog_bar=True, logger=False)
-        pl_module.log("val/knn_initial", self._known(self.initial), logger=False)
+        for name in self.periods:
+            pl_module.log(f"val/{name}", self.latest[name], prog_bar=True, logger=False)
+            pl_module.log(f"val/{name}_initial", self.initial.get(name, float("nan")), logger=False)
 
     def final(self, data: PictureData, epoch: int, prefix: str = "") -> list[Probe]:
         """Give the probes that judge the run at its end, ``<prefix>knn`` and ``<prefix>linear``; ``epoch`` as below."""
@@ -103,23 +111,31 @@ class FrozenFeatures(Callback):
         """Give the probe that measures ``val/knn``; ``epoch`` is how many pictures an epoch trains on."""
         return KNNProbe(data, _most(data, epoch, self.bank), self.k, self.temperature, self.features)
 
-    def _show(self, trainer: Trainer, value: float) -> None:
-        for logger in trainer.loggers:
-            logger.log_metrics({"val/knn": value, "epoch": trainer.current_epoch}, step=trainer.global_step)
+    def linear_probe(self, data: PictureData, epoch: int) -> LinearProbe:
+        """Give the probe that measures ``val/linear``; ``epoch`` as above."""
+        return LinearProbe(data, _most(data, epoch, self.bank), features=self.features)
 
-    def _known(self, value: float | None) -> float:
-        return float("nan") if value is None else value
-
-    def _measure(self, trainer: Trainer, pl_module: LightningModule) -> float:
-        value = 0.0
+    def _measure(self, trainer: Trainer, pl_module: LightningModule, names: Iterable[str]) -> dict[str, float]:
+        """Give the values of probes by name, and log them."""
+        data, device = trainer.datamodule, pl_module.device  # type: ignore[attr-defined]
+        found: dict[str, float] = {}
         if trainer.is_global_zero:
-            data, device = trainer.datamodule, pl_module.device  # type: ignore[attr-defined]
+            epoch = epoch_pictures(trainer)
+            made: dict[str, KNNProbe | LinearProbe] = {
+                "knn": self.probe(data, epoch),
+                "linear": self.linear_probe(data, epoch),
+            }
             devices = [device] if device.type == "cuda" else []
-            with torch.random.fork_rng(devices), torch.inference_mode(False):
+            with torch.random.fork_rng(devices), torch.inference_mode(False), full_fp32():
                 batches: Iterator[Batch] = data.batches("val", device, limit=self.pictures)
-                result = self.probe(data, epoch_pictures(trainer))(pl_module.student, batches)  # type: ignore[arg-type]
-            value = result.scalars["knn"]
-        return float(trainer.strategy.broadcast(value))
+                bank, student = _most(data, epoch, self.bank), pl_module.student
+                frozen = read_frozen(student, data, bank, batches, self.features, "fp32")  # type: ignore[arg-type]
+                found = {name: made[name].judge(frozen).scalars[name] for name in names}
+        found = trainer.strategy.broadcast(found)
+        values = {f"val/{name}": value for name, value in found.items()}
+        for logger in trainer.loggers:
+            logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=trainer.global_step)
+        return found
 
 
 def _most(data: PictureData, epoch: int, wanted: int | None) -> int:

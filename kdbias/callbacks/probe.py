@@ -70,7 +70,8 @@ class ProbeCallback(Callback):
         """Give the probe what it takes of the run, and let the processes know each other.
 
         Raises:
-            ValueError: the probe takes a teacher, and there is none.
+            ValueError: the probe takes a teacher, and there is none; or there are validation pictures, but fewer than
+                processes, so that some would never come to the probe that the others wait for.
         """
         if self._node is not None and self._takes:
             data, teacher = trainer.datamodule, getattr(pl_module, "teacher", None)  # type: ignore[attr-defined]
@@ -80,7 +81,13 @@ class ProbeCallback(Callback):
                 )
             run = {"source": data.source, "data": data, "teacher": teacher}
             self.probe = build(self._node, **{key: run[key] for key in self._takes - self._node.keys()})
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        if dist.is_available() and dist.is_initialized() and (world := dist.get_world_size()) > 1:
+            count: int = trainer.datamodule.count("val")  # type: ignore[attr-defined]
+            if 0 < count < world:
+                raise ValueError(
+                    f"callback.probe_{self.name}: {count} validation pictures for {world} processes: raise data.val or "
+                    "lower trainer.devices"
+                )
             self._group = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=PATIENCE))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -102,7 +102,7 @@ class Lines(ProgressBar):
 def line(epoch: int, epochs: int | None, metrics: Mapping[str, Tensor], validated: bool, seconds: float) -> str:
     """Give the text of one epoch (counted from 1): loss, its parts, accuracies, images/s, seconds.
 
-    ``train/<name>`` are means over the epoch; ``val/accuracy`` and ``val/knn`` are shown where
+    ``train/<name>`` are means over the epoch; ``val/accuracy``, ``val/knn`` and ``val/linear`` are shown where
     ``validated``.
     """
     apart = ("train/loss", "train/accuracy", "train/images_per_second", "train/seconds", "train/peak_memory")
@@ -119,8 +119,9 @@ def line(epoch: int, epochs: int | None, metrics: Mapping[str, Tensor], validate
         texts.append(f"train accuracy {means['train/accuracy']:.3f}")
     if validated and "val/accuracy" in metrics:
         texts.append(f"val accuracy {float(metrics['val/accuracy']):.4f}")
-    if validated and "val/knn" in metrics:  # the last value, where not every epoch has one
-        texts.append(f"val k-NN {float(metrics['val/knn']):.4f}")
+    for name, label in (("val/knn", "val k-NN"), ("val/linear", "val linear probe")):
+        if validated and name in metrics:  # the last value, where not every epoch has one
+            texts.append(f"{label} {float(metrics[name]):.4f}")
     if "train/images_per_second" in means:
         texts.append(f"{means['train/images_per_second']:.0f} images/s")
     return "  ".join([*texts, f"{seconds:.0f} s"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -116,6 +117,23 @@ class FolderSource:
         """
         pictures, labels = self.pictures(name)
         return pictures.decoded(), labels
+
+    def fingerprint(self, name: Split) -> str:
+        """Tell the files of a split from others in their place, by paths, sizes and times of change, and the classes.
+
+        They are looked at once: ask another source for what has changed since.
+        """
+        if name not in self._fingerprints:
+            digest = hashlib.sha256(repr(self._names).encode())
+            for file in sorted(self._files(name)[0].tolist()):
+                found = os.stat(os.path.join(os.fsencode(self.root), file))
+                digest.update(b"%s\0%d %d\0" % (file, found.st_size, found.st_mtime_ns))
+            self._fingerprints[name] = digest.hexdigest()[:32]
+        return self._fingerprints[name]
+
+    @cached_property
+    def _fingerprints(self) -> dict[Split, str]:
+        return {}
 
     def _files(self, name: Split) -> Files:
         found = self._found

@@ -8,9 +8,10 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from kdbias.functional.cka import check_structure, rbf_gram
+from kdbias.functional.cka import rbf_gram
 from kdbias.functional.cka_batched import Kernel
 from kdbias.functional.cka_stream import check_layers
+from kdbias.functional.cka_structure import NoStructure, check_layer_structure, name_of
 from kdbias.functional.hsic import centre_gram
 from kdbias.functional.precision import full_precision, without_autocast
 
@@ -51,7 +52,8 @@ class MinibatchCKA:
 
         Raises:
             ValueError: no layers, a layer that is not ``(B, D)``, batch sizes that differ, or more or fewer layers than
-                before; under ``rbf``, more than half of the pairs of samples of a minibatch coincide.
+                before.
+            NoStructure: under ``rbf``, more than half of the pairs of samples of a minibatch coincide.
         """
         sides = [[x.detach() for x in side] for side in ([xs] if ys is None else [xs, ys])]
         check_layers(sides)
@@ -70,7 +72,8 @@ class MinibatchCKA:
         """Give CKA of each layer with each, ``(L, L')`` fp64 (``(L, L)`` where one network was given).
 
         Raises:
-            ValueError: fewer than 4 samples, or a layer without structure, for which CKA is 0/0.
+            ValueError: fewer than 4 samples.
+            NoStructure: layers that answer all samples alike, for which CKA is 0/0.
         """
         sums = self._sums
         if self._rest() >= 4:
@@ -78,10 +81,9 @@ class MinibatchCKA:
             sums = found if sums is None else sums.plus(found)
         if sums is None:
             raise ValueError(f"debiased CKA needs at least 4 samples, got {self._rest()}")
-        for side, own, size in zip("xy", sums.own, sums.size):
-            for i, (value, whole) in enumerate(zip(own, size)):
-                # fp32 is the precision of the Gram matrices; both sides are sums of squares, as in ``cka_of_grams``.
-                check_structure(value.float(), whole.float(), power=2, name=f"{side}[{i}]")
+        for side, (own, size) in enumerate(zip(sums.own, sums.size)):
+            # fp32 is the precision of the Gram matrices; both are sums of squares, as in ``cka_of_grams``.
+            check_layer_structure(own.float(), size.float(), power=2, side=side)
         return sums.cross / (sums.own[0].sqrt()[:, None] * sums.own[-1].sqrt())
 
     def _rest(self) -> int:
@@ -90,7 +92,10 @@ class MinibatchCKA:
     def _minibatch(self, sides: list[list[Tensor]]) -> _Sums:
         n = len(sides[0][0])
         with torch.no_grad(), without_autocast(sides[0][0]):
-            grams = [torch.stack([self._gram(x).double() for x in side]) for side in sides]
+            grams = [
+                torch.stack([self._gram(x, place, i).double() for i, x in enumerate(side)])
+                for place, side in enumerate(sides)
+            ]
             centred = [centre_gram(gram, "debiased").flatten(1) for gram in grams]
             # n times HSIC: the average over minibatches is weighted by their sizes.
             cross = centred[0] @ centred[-1].T / (n - 3)
@@ -98,10 +103,15 @@ class MinibatchCKA:
             size = [gram.square().sum((1, 2)) / (n - 3) for gram in grams]
         return _Sums(cross, own, size)
 
-    def _gram(self, x: Tensor) -> Tensor:
+    def _gram(self, x: Tensor, side: int, layer: int) -> Tensor:
         (x,) = full_precision(x)
         x = x - x.mean(dim=0)
-        return x @ x.T if self.kernel == "linear" else rbf_gram(x, self.scale, "a layer")
+        if self.kernel == "linear":
+            return x @ x.T
+        try:
+            return rbf_gram(x, self.scale, name_of(side, layer))
+        except ValueError as error:
+            raise NoStructure(side, [layer], str(error)) from error
 
 
 class _Sums(NamedTuple):

@@ -34,22 +34,41 @@ class ClassTokenDropout(nn.Module):
         return torch.cat((torch.where(dropped, mean, tokens[:, :1]), tokens[:, 1:]), dim=1)
 
 
-def convolutional_stem(channels: int, width: int, patch: int) -> nn.Sequential:
-    """Build 3×3 convolutions of stride 2 from ``channels`` to ``width``, each half as wide as the next.
-
-    Source: Xiao et al., "Early Convolutions Help Transformers See Better", NeurIPS 2021 (arXiv:2106.14881).
-    """
-    steps = patch.bit_length() - 1
-    if steps < 1 or 2**steps != patch or width % 2 ** (steps - 1):
-        raise ValueError(
-            f"conv_stem: patch must be a power of 2 and width divide by half of it, got {patch} and {width}"
-        )
+def thin_stem(channels: int, width: int, patch: int) -> nn.Sequential:
+    """Build 3×3 convolutions of stride 2 from ``channels`` to ``width``, each half as wide as the next."""
+    steps = _halvings(width, patch, 2)
     widths = [channels, *(width // 2 ** (steps - 1 - i) for i in range(steps))]
     layers: list[nn.Module] = []
     for i in range(steps):
         layers += [nn.Conv2d(widths[i], widths[i + 1], 3, 2, 1, bias=False), nn.BatchNorm2d(widths[i + 1])]
         layers += [nn.GELU()] if i + 1 < steps else []
     return nn.Sequential(*layers)
+
+
+def deep_stem(channels: int, width: int, patch: int) -> nn.Sequential:
+    """Build 3×3 convolutions of stride 1 and 2 in turn, each of stride 2 twice as wide, then a 1×1 one to ``width``.
+
+    Source: Xiao et al., "Early Convolutions Help Transformers See Better", NeurIPS 2021 (arXiv:2106.14881).
+    """
+    steps = _halvings(width, patch, 1)
+    widths = [width // 2 ** (steps - i) for i in range(steps + 1)]
+    plan = [(channels, widths[0], 1)]
+    for i in range(steps):
+        plan += [(widths[i], widths[i + 1], 2)]
+        plan += [(widths[i + 1], widths[i + 1], 1)] if i + 1 < steps else []
+    layers: list[nn.Module] = []
+    for before, after, stride in plan:
+        layers += [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(width, width, 1))
+
+
+def _halvings(width: int, patch: int, spare: int) -> int:
+    steps = patch.bit_length() - 1
+    if steps < 1 or 2**steps != patch or width % (patch // spare):
+        raise ValueError(
+            f"conv_stem: patch must be a power of 2 and {patch // spare} divide width, got {patch} and {width}"
+        )
+    return steps
 
 
 def vit(
@@ -62,7 +81,7 @@ def vit(
     mlp_ratio: float = 4.0,
     distilled: bool = False,
     drop_path: float = 0.0,
-    conv_stem: bool = False,
+    conv_stem: bool | Literal["deep"] = False,
     class_token_dropout: float = 0.0,
     size: int | None = None,
     inference: Inference = "mean",
@@ -82,7 +101,8 @@ def vit(
         mlp_ratio: Width of the MLP relative to ``width``.
         distilled: Whether there is a DIST token. Source: Touvron et al., ICML 2021 (arXiv:2012.12877).
         drop_path: Stochastic depth of the last block; it grows linearly from 0 at the first.
-        conv_stem: Whether 3×3 convolutions of stride 2 embed the patches.
+        conv_stem: Whether 3×3 convolutions of stride 2 embed the patches; ``"deep"`` for others of stride 1 between
+            them and a 1×1 one at the end, of Xiao et al., which learns much sooner without labels.
         class_token_dropout: Probability of ``ClassTokenDropout``.
         size: Side of the pictures it reads, which are resized to it; the data's where None.
         inference: What the logits are where there is a DIST token: the mean of both heads, or one of them.
@@ -104,8 +124,11 @@ def vit(
         drop_path_rate=drop_path,
         dynamic_img_size=True,
     )
+    if conv_stem not in (False, True, "deep"):
+        raise ValueError(f"conv_stem must be true, false or deep, got {conv_stem!r}")
     if conv_stem:
-        network.patch_embed.proj = convolutional_stem(data.channels, width, patch)
+        stem = deep_stem if conv_stem == "deep" else thin_stem
+        network.patch_embed.proj = stem(data.channels, width, patch)
     if class_token_dropout:
         network.pos_drop = ClassTokenDropout(class_token_dropout, network.num_prefix_tokens)
     return Extractor(

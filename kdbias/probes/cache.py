@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +20,7 @@ import timm
 import torch
 
 from kdbias.build import target
+from kdbias.data.base import Source
 from kdbias.probes.base import Result
 
 FORMAT = 1  # of what is kept here; another one is not read
@@ -121,6 +122,16 @@ def describe(
         "timm": timm.__version__,
     }
     return {"probe": probe, "weights": weights, "pictures": dict(pictures), "given": dict(given), "made by": code}
+
+
+def files_of(source: Source, splits: Iterable[str]) -> dict[str, str]:
+    """Give what tells the files of each split from others in their place; nothing where they do not change.
+
+    Folders of pictures are edited in place, and their sources have a ``fingerprint``. The published sets are archives
+    that are read as they came, and made-up pictures have no files.
+    """
+    fingerprint = getattr(source, "fingerprint", None)
+    return {split: fingerprint(split) for split in dict.fromkeys(splits)} if fingerprint is not None else {}
 
 
 def key_of(description: Mapping[str, Any]) -> str:

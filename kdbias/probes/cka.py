@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
@@ -17,6 +17,7 @@ from kdbias.features import Extractor, Features, Layer
 from kdbias.functional import StreamingCKA
 from kdbias.functional.cka_batched import Kernel
 from kdbias.functional.cka_minibatch import MinibatchCKA
+from kdbias.functional.cka_structure import NoStructure
 from kdbias.probes.base import Reader, Result
 from kdbias.probes.evaluation import Precision, evaluation
 from kdbias.probes.observe import observe
@@ -27,7 +28,7 @@ Tokens = Literal["mean", "cls", "flat"]
 
 @dataclass(frozen=True)
 class CKAProbe:
-    """Debiased CKA between all layers of a network, or between its layers and those of ``other``.
+    """Debiased CKA between the ``layers`` of a network, or between these and those of ``other``.
 
     A sample is a picture's mean patch token, its CLS token (``tokens="cls"``) or all its patch tokens in a row
     (``"flat"``, which also asks where in the picture something is). ``other``, an ``Extractor`` or a ``Teacher``, reads
@@ -36,6 +37,10 @@ class CKAProbe:
     The linear kernel of mean and CLS tokens is exact over all ``n`` pictures in one pass, in sums over batches. The
     Gaussian kernel ``rbf``, with ``scale`` times the median distance as its width, and flat tokens take the average
     over minibatches of ``batch`` pictures (``MinibatchCKA``), which stands as ``batch`` in ``meta``.
+
+    A call takes all pictures in one process. Where each of several processes has a share, let an ``observer`` see it in
+    each and sum what they hold, as exactly, before its ``result``: ``observer.sums = observer.sums.reduced()``
+    (``StreamingCKA``; an average over minibatches is not summed).
 
     Arrays: ``cka``, ``(L, L)`` or ``(L, L')``; ``depth`` and ``other_depth``, of each layer in 0..1; ``nearest``, the
     other network's layer of nearest depth for each. Scalars within a network: ``first_last``, ``middle_last``,
@@ -54,6 +59,7 @@ class CKAProbe:
     precision: Precision = "fp32"
     name: str = "cka"
     other_name: str = "other network"
+    layers: Sequence[int] | Literal["all"] = "all"
 
     def __post_init__(self) -> None:
         for key, value, known in (("tokens", self.tokens, get_args(Tokens)), ("kernel", self.kernel, get_args(Kernel))):
@@ -89,7 +95,8 @@ class CKAProbe:
         """
         if reason := self.refuses(reader):
             raise ValueError(reason)
-        return CKASums(self, reader.info.layers)
+        chosen = reader.survey.select(self.layers)
+        return CKASums(self, chosen, tuple(reader.info.layers[layer] for layer in chosen))
 
     def samples(self, features: Features) -> list[Tensor]:
         """Give what a picture is to CKA in each layer, ``(B, D)``."""
@@ -107,9 +114,10 @@ def teacher_cka(
     scale: float = 1.0,
     batch: int = 256,
     precision: Precision = "fp32",
+    layers: Sequence[int] | Literal["all"] = "all",
 ) -> CKAProbe:
     """Make the probe of a network's layers against those of its teacher, that it was made to read."""
-    return CKAProbe(teacher, tokens, kernel, scale, batch, precision, "cka_teacher", teacher.name)
+    return CKAProbe(teacher, tokens, kernel, scale, batch, precision, "cka_teacher", teacher.name, layers)
 
 
 @dataclass
@@ -119,6 +127,7 @@ class CKASums:
     maps: ClassVar[bool] = False
 
     probe: CKAProbe
+    chosen: tuple[int, ...]
     layers: tuple[Layer, ...]
     sums: StreamingCKA | MinibatchCKA = field(init=False)
 
@@ -129,14 +138,18 @@ class CKASums:
     def see(self, batch: Batch, features: Features) -> None:
         """Add a batch, which the other network reads here."""
         theirs = None if self.probe.other is None else self._theirs(self.probe.other, batch)
-        self.sums.update(self.probe.samples(features), theirs)
+        own = self.probe.samples(features)
+        with self._named():
+            self.sums.update([own[layer] for layer in self.chosen], theirs)
 
     def attention(self, layer: int, maps: Tensor) -> None:
         """Want no maps."""
 
     def result(self) -> Result:
         """Give what was measured."""
-        probe, cka = self.probe, self.sums.compute().cpu().numpy()
+        probe = self.probe
+        with self._named():
+            cka = self.sums.compute().cpu().numpy()
         meta: dict[str, Any] = {"n": self.sums.n, "tokens": probe.tokens, "kernel": probe.kernel}
         meta |= {"precision": probe.precision, "estimator": "debiased", "batch": None if probe.exact else probe.batch}
         if probe.kernel == "rbf":
@@ -147,6 +160,25 @@ class CKASums:
         other_depth = _depths(probe.other.info.layers)
         arrays = {"cka": cka, "depth": depth, "other_depth": other_depth, "nearest": nearest(depth, other_depth)}
         return Result(probe.name, between(cka, depth, other_depth), arrays, meta | {"other": probe.other_name})
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Call layers for which CKA is undefined by their names, and say how to go on without them."""
+        try:
+            yield
+        except NoStructure as error:
+            other = self.probe.other
+            if error.side and other is not None:
+                names = ", ".join(other.info.layers[place].name for place in error.layers)
+                raise ValueError(
+                    f"{self.probe.other_name} answers every picture alike in {names}: {error.why}"
+                ) from error
+            names = ", ".join(f"layer {self.chosen[place]} ({self.layers[place].name})" for place in error.layers)
+            left = ",".join(str(layer) for place, layer in enumerate(self.chosen) if place not in error.layers)
+            remedy = f"leave it out by probe.{self.probe.name}.layers=[{left}]" if left else "there is no other layer"
+            raise ValueError(
+                f"{names} answers every picture alike, so it has no CKA; {remedy} ({error.why})"
+            ) from error
 
     def _theirs(self, other: Reader, batch: Batch) -> list[Tensor]:
         image, precision = batch.teacher_image, self.probe.precision

@@ -52,7 +52,7 @@ class FeatureMapsProbe:
         """
         tokens: list[list[Tensor]] = []
         seen: list[Batch] = []
-        with evaluation(network, self.precision), torch.compiler.set_stance("force_eager"):
+        with evaluation(network, self.precision):
             reader = network.reading(layers="all")
             for batch in take(batches, self.pictures, self.batch_size):
                 features = reader(batch.image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 import torch
@@ -34,10 +35,33 @@ class Splits(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Frozen:
+    """Features ``known`` ``(m, D)`` with ``labels`` ``(m,)`` of a bank, and of the pictures that are asked about.
+
+    Of these: ``queries`` ``(n, D)``, ``target`` and ``index`` ``(n,)``.
+    """
+
+    known: Tensor
+    labels: Tensor
+    queries: Tensor
+    target: Tensor
+    index: Tensor
+
+
 def check_read(read: str) -> None:
     """Pass a known choice of features."""
     if read not in get_args(Read):
         raise ValueError(f"features must be one of {', '.join(get_args(Read))}, got {read!r}")
+
+
+def read_frozen(
+    network: Extractor, data: Splits, bank: int | None, batches: Iterable[Batch], read: Read, precision: Precision
+) -> Frozen:
+    """Read the features of the first ``bank`` training pictures of ``data``, None for all, and of ``batches``."""
+    pictures = data.batches("train", network.mean.device, limit=bank)
+    known, labels, _ = read_features(network, pictures, read, precision)
+    return Frozen(known, labels, *read_features(network, batches, read, precision))
 
 
 def read_features(

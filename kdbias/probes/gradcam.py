@@ -75,10 +75,7 @@ class GradCAMProbe:
         """
         if reason := self.refuses(network):
             raise ValueError(reason)
-        parts: list[tuple[Tensor, ...]] = []
-        with torch.compiler.set_stance("force_eager"):
-            for batch in take(batches, self.pictures, self.batch_size):
-                parts.append(self._look(network, batch))
+        parts = [self._look(network, batch) for batch in take(batches, self.pictures, self.batch_size)]
         picture, maps, centres, entropies, answer, target, index = (torch.cat(part).cpu() for part in zip(*parts))
         arrays = {
             "picture": (picture[: self.shown].permute(0, 2, 3, 1) * 255).round().byte(),

@@ -18,11 +18,14 @@ from kdbias.batch import Batch
 from kdbias.features import Extractor
 from kdbias.functional.hessian_density import hessian_spectrum
 from kdbias.functional.hessian_eigenvalues import hessian_eigenpairs
-from kdbias.functional.hessian_product import HessianProduct, Method, gradient_of
+from kdbias.functional.hessian_product import CurvatureError, HessianProduct, Method, gradient_of
 from kdbias.functional.hessian_trace import Eigenpairs, random_signs, trace_samples
+from kdbias.functional.precision import without_autocast
 from kdbias.probes.base import Result
 from kdbias.probes.evaluation import evaluation
 
+CPU_ROOM = 1e9  # bytes for one graph
+GRAPH = 5  # what a product takes at its height, in what a forward pass holds: 50 MB to 10 MB for DeiT-Tiny's picture
 LOSS = "cross-entropy of the answer's logits against hard labels, nats, mean over pictures"
 
 
@@ -54,7 +57,9 @@ class HessianProbe:
         method: Of the trace's products; ``exact``, ``finite_difference``, half the time and wrong by some tenths of a
             percent, or ``central_difference``, ten times nearer but hardly faster than ``exact``. Eigenvalues and
             density are from exact products: with others Lanczos iterations do not settle.
-        chunk: Pictures in one graph, of which DeiT-Tiny's takes 50 MB each; 16 on a CPU and 128 on a GPU where None.
+        chunk: Pictures in one graph, 50 MB each for DeiT-Tiny at 32 pixels. Where None, as many as fit into 1 GB on a
+            CPU and a quarter of the memory of a GPU, by what one picture's forward pass holds: more and larger layers
+            and attention maps are fewer pictures.
         keep: Whether all chunks' graphs stay in memory, which makes eigenvalues a third cheaper.
         seed: Of the random vectors.
 
@@ -90,16 +95,23 @@ class HessianProbe:
 
         Raises:
             ValueError: it has no classifier, there are no pictures, or their labels are mixed.
-            CurvatureError: anything is not finite, or the eigenvalues did not converge.
+            CurvatureError: anything is not finite, the eigenvalues did not converge, or a GPU's memory is exceeded.
         """
         if reason := self.refuses(network):
             raise ValueError(f"the Hessian is not defined for this network: {reason}")
         with torch.inference_mode(False):
             images, targets = first_pictures(batches, self.pictures)
         with evaluation(network), unfused(network), differentiable(network) as parameters:
-            chunk = self.chunk or (16 if images.device.type == "cpu" else 128)
+            chunk = min(self.chunk or pictures_at_once(network, images[:1]), len(images))
             losses = loss_parts(network, images, targets, chunk)
-            return self._measure(losses, parameters, len(images))
+            try:
+                return self._measure(losses, parameters, len(images))
+            except torch.cuda.OutOfMemoryError as error:
+                kept = ", or probe.hessian.keep to false" if self.keep else ""
+                raise CurvatureError(
+                    f"out of memory with the graph of {chunk} pictures of {images.shape[-1]} px: set "
+                    f"probe.hessian.chunk to fewer{kept} ({error})"
+                ) from error
 
     def _measure(self, losses: list[Callable[[], Tensor]], parameters: list[nn.Parameter], n: int) -> Result:
         exact = HessianProduct(losses, parameters, keep=self.keep)
@@ -188,6 +200,31 @@ def first_pictures(batches: Iterable[Batch], count: int) -> tuple[Tensor, Tensor
     if not images:
         raise ValueError("the Hessian probe was shown no pictures")
     return torch.cat(images).clone(), torch.cat(targets).clone()
+
+
+def pictures_at_once(network: Extractor, image: Tensor) -> int:
+    """Give how many pictures such as ``image`` ``(1, C, H, W)`` may be in one graph on their device; at least 1."""
+    cpu = image.device.type == "cpu"
+    room = CPU_ROOM if cpu else torch.cuda.mem_get_info(image.device)[1] / 4
+    return max(1, int(room / (GRAPH * held_bytes(network, image))))
+
+
+def held_bytes(network: Extractor, image: Tensor) -> int:
+    """Give how much memory a forward pass holds for the backward one, beside parameters and buffers."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers())}
+    held: dict[int, int] = {}
+
+    def hold(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor)
+    with torch.inference_mode(False), torch.enable_grad(), without_autocast(image), hooks:
+        answer = network(image).logits  # as long as it is there, no storage takes another's place
+        del answer
+    return max(1, sum(held.values()))
 
 
 def loss_parts(network: Extractor, images: Tensor, targets: Tensor, chunk: int) -> list[Callable[[], Tensor]]:

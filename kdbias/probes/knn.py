@@ -11,7 +11,7 @@ from kdbias.features import Extractor
 from kdbias.functional.knn import weighted_knn
 from kdbias.probes.base import Result
 from kdbias.probes.evaluation import Precision
-from kdbias.probes.frozen import Read, Splits, check_read, read_features
+from kdbias.probes.frozen import Frozen, Read, Splits, check_read, read_frozen
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,16 @@ class KNNProbe:
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
         """Measure ``network``."""
-        device = network.mean.device
-        bank = self.data.batches("train", device, limit=self.bank)
-        known, labels, _ = read_features(network, bank, self.features, self.precision)
-        queries, target, index = read_features(network, batches, self.features, self.precision)
-        scores = weighted_knn(known, labels, queries, self.data.info.classes, self.k, self.temperature)
-        right = scores.argmax(1) == target
-        arrays = {"right": right, "target": target, "index": index}
-        meta: dict[str, Any] = {"n": len(target), "bank": len(labels), "k": self.k, "temperature": self.temperature}
+        return self.judge(read_frozen(network, self.data, self.bank, batches, self.features, self.precision))
+
+    def judge(self, frozen: Frozen) -> Result:
+        """Measure features that were read before, as the probe reads them."""
+        classes = self.data.info.classes
+        scores = weighted_knn(frozen.known, frozen.labels, frozen.queries, classes, self.k, self.temperature)
+        right = scores.argmax(1) == frozen.target
+        arrays = {"right": right, "target": frozen.target, "index": frozen.index}
+        meta: dict[str, Any] = {"n": len(right), "bank": len(frozen.labels)}
+        meta |= {"k": self.k, "temperature": self.temperature}
         meta |= {"features": self.features, "precision": self.precision}
         scalars = {"knn": float(right.double().mean())}
         return Result(self.name, scalars, {key: array.cpu().numpy() for key, array in arrays.items()}, meta)

@@ -13,7 +13,7 @@ from kdbias.features import Extractor
 from kdbias.functional.logistic import logistic_regression, standardised
 from kdbias.probes.base import Result
 from kdbias.probes.evaluation import Precision
-from kdbias.probes.frozen import Read, Splits, check_read, read_features
+from kdbias.probes.frozen import Frozen, Read, Splits, check_read, read_frozen
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,17 @@ class LinearProbe:
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
         """Measure ``network``."""
-        device = network.mean.device
-        bank = self.data.batches("train", device, limit=self.bank)
-        known, labels, _ = read_features(network, bank, self.features, self.precision)
-        queries, target, index = read_features(network, batches, self.features, self.precision)
-        known, queries = standardised(known, queries)
+        return self.judge(read_frozen(network, self.data, self.bank, batches, self.features, self.precision))
+
+    def judge(self, frozen: Frozen) -> Result:
+        """Measure features that were read before, as the probe reads them."""
+        labels, target = frozen.labels, frozen.target
+        known, queries = standardised(frozen.known, frozen.queries)
         weight, bias = logistic_regression(known, labels, self.data.info.classes, self.l2, self.iterations)
         right = F.linear(queries, weight, bias).argmax(1) == target
         trained = F.linear(known, weight, bias).argmax(1) == labels
         scalars = {"linear": float(right.double().mean()), "linear_train": float(trained.double().mean())}
-        arrays = {"right": right, "target": target, "index": index}
+        arrays = {"right": right, "target": target, "index": frozen.index}
         meta: dict[str, Any] = {"n": len(target), "bank": len(labels), "l2": self.l2}
         meta |= {"features": self.features, "precision": self.precision}
         return Result(self.name, scalars, {key: array.cpu().numpy() for key, array in arrays.items()}, meta)

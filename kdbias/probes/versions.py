@@ -50,7 +50,7 @@ def answers(
         ValueError: the network has no classifier, or there are no pictures.
     """
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    with evaluation(network, precision), torch.compiler.set_stance("force_eager"):
+    with evaluation(network, precision):
         for batch in batches:
             found = [class_scores(network, version(batch)).argmax(1) for version in versions]
             parts.append((torch.stack(found).cpu(), batch.target.cpu(), batch.index.cpu()))

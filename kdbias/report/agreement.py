@@ -12,7 +12,7 @@ from kdbias.probes.base import Result
 from kdbias.report.bands import Runs, sample
 from kdbias.report.dots import Panel, dot_panels
 from kdbias.report.style import REFERENCE, canvas, look, seeds, styled
-from kdbias.stats import Difference, Estimate, accuracy, bootstrap_mean, difference, ratio
+from kdbias.stats import Estimate, accuracy, bootstrap_mean, ratio
 
 RESAMPLES = 2_000
 
@@ -70,18 +70,6 @@ def kappa(run: Result, resamples: int = RESAMPLES) -> Estimate:
 def efficiency(run: Result) -> Estimate:
     """Give the network's accuracy over the teacher's with its interval over pictures."""
     return ratio(run.arrays["right"], run.arrays["teacher_right"], int(run.meta["classes"]), RESAMPLES)
-
-
-def against(run: Result, control: Result, key: str = "agree") -> Difference:
-    """Compare with the control on the same pictures, by an array ``(n,)``: ``agree``, ``right`` or ``kl``.
-
-    Raises:
-        ValueError: the two are of other pictures, or of other answers of a teacher.
-    """
-    for name in ("index", "target", "teacher_answer"):
-        if not np.array_equal(run.arrays[name], control.arrays[name]):
-            raise ValueError(f"the two Results differ in {name}: compare networks on the same pictures and teacher")
-    return difference(run.arrays[key], control.arrays[key], resamples=RESAMPLES)
 
 
 def _kappa(means: Floats) -> Floats:

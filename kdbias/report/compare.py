@@ -26,9 +26,9 @@ NOT_MEASURED = "-"
 class Method:
     """One row: the Results of a method, each a list with one entry a seed; a list is empty where nothing was measured.
 
-    ``seeds`` are those of the runs, None for a network without one. ``pictures`` is the same for networks that saw the
-    same ones. ``teacher`` names the teacher, ``taught_by`` is its accuracy Result, one for each seed (None where it was
-    not measured). ``published`` has what an earlier study gave for such a run.
+    ``seeds`` are those of the accuracy Results, None for a network without one. ``pictures`` is the same for networks
+    that saw the same ones. ``teacher`` names the teacher, ``taught_by`` is its accuracy Result, one for each seed (None
+    where it was not measured). ``published`` has what an earlier study gave for such a run.
     """
 
     label: str
@@ -77,26 +77,56 @@ class Method:
 
 
 def over_pictures(one: Method, other: Method) -> Difference | str:
-    """Give the difference of two methods' accuracies, means over the seeds that both have, over the same pictures."""
-    pairs = paired(one, other) or [(i, j) for i in range(len(one.accuracy)) for j in range(len(other.accuracy))]
+    """Give the difference of two methods' accuracies over the same pictures: means over the seeds that both have.
+
+    Where no run has a partner, means over all runs of each.
+    """
     if not _comparable(one, other):
         return NOT_MEASURED
+    pairs = paired(one, other) or [(i, j) for i in range(len(one.accuracy)) for j in range(len(other.accuracy))]
     first, second = (sorted({pair[side] for pair in pairs}) for side in (0, 1))
     return difference(one.right[first].mean(0), other.right[second].mean(0))
 
 
-def over_seeds(one: Method, other: Method) -> Difference | str:
-    """Give the same difference paired by seed, over the seeds that both have."""
-    pairs = paired(one, other)
-    if not pairs or not _comparable(one, other):
+def over_seeds(one: Method, other: Method) -> Difference | Estimate | str:
+    """Give the same difference paired by seed, over the seeds that both have; refused where no run has a partner."""
+    if not _comparable(one, other):
         return NOT_MEASURED
+    pairs = paired(one, other)
+    if not pairs:
+        return Estimate.refuse(f"runs are paired by their seeds, and {_unpaired(one, other)}")
     return difference([one.right[i].mean() for i, _ in pairs], [other.right[j].mean() for _, j in pairs])
 
 
 def paired(one: Method, other: Method) -> list[tuple[int, int]]:
-    """Give the places of the seeds that two methods have in common."""
+    """Give the places of the seeds that two methods have in common; none where a method has one of them twice."""
     places = {seed: place for place, seed in enumerate(other.seeds) if seed is not None}
+    if _twice(one) or _twice(other):
+        return []
     return [(place, places[seed]) for place, seed in enumerate(one.seeds) if seed in places]
+
+
+def pairing(one: Method, other: Method) -> str:
+    """Say over which runs two methods are compared, where these are not all runs of both; else nothing."""
+    pairs, runs = paired(one, other), max(len(one.accuracy), len(other.accuracy))
+    if not _comparable(one, other) or len(pairs) == runs:
+        return ""
+    if pairs:
+        common = ", ".join(str(one.seeds[place]) for place, _ in pairs)
+        return f"{one.label} is compared with {other.label} over seed {common} alone, which both have."
+    return f"{one.label} is compared with {other.label} by the means of all runs, unpaired: {_unpaired(one, other)}."
+
+
+def _unpaired(one: Method, other: Method) -> str:
+    for method in (one, other):
+        if _twice(method):
+            return f"two runs of {method.label} have the seed {_twice(method)[0]}"
+    return f"{one.label} and {other.label} have no seed in common"
+
+
+def _twice(method: Method) -> list[int]:
+    known = [seed for seed in method.seeds if seed is not None]
+    return sorted({seed for seed in known if known.count(seed) > 1})
 
 
 def _comparable(one: Method, other: Method) -> bool:
@@ -116,9 +146,11 @@ def matrix(methods: Sequence[Method], *, control: str | None = None, against: Se
     """
     by_label = {method.label: method for method in methods}
     rows: list[list[Cell]] = []
+    notes: list[str] = []
     for method in methods:
         others = [by_label[label] for label in against]
         base = by_label.get(control or "")
+        notes += [pairing(method, other) for other in (base, *others) if other is not None and other is not method]
         rows.append(
             [
                 method.label,
@@ -153,10 +185,10 @@ def matrix(methods: Sequence[Method], *, control: str | None = None, against: Se
         percent("published efficiency", 1),
         Column("published distance", digits=2, unit="patches"),
     ]
-    return Table("Comparison", columns, rows, _caption(methods))
+    return Table("Comparison", columns, rows, _caption(methods, notes))
 
 
-def _caption(methods: Sequence[Method]) -> str:
+def _caption(methods: Sequence[Method], notes: Sequence[str]) -> str:
     parts = []
     for name in ("accuracy", "attention", "hessian"):
         found = {method.label: getattr(method, name) for method in methods if getattr(method, name)}
@@ -165,6 +197,7 @@ def _caption(methods: Sequence[Method]) -> str:
         f"{'; '.join(parts)}. Intervals: 95 %; over pictures they say what these networks are, over seeds what the "
         "recipe gives. ± of a distance: standard deviation over seeds; of a trace: standard error of the estimate. "
     )
+    text += "".join(f"{note} " for note in dict.fromkeys(notes) if note)
     if any(method.published for method in methods):
         text += (
             "Published: as an earlier study gave it for DeiT-Tiny on CIFAR-10, one seed each, with another recipe and "

@@ -14,6 +14,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from kdbias.batch import Batch
 from kdbias.build import build
 from kdbias.callbacks.averaging import EMA
 from kdbias.callbacks.probe import ProbeCallback, history
@@ -22,6 +23,7 @@ from kdbias.data.base import PictureData
 from kdbias.models.deit import vit
 from kdbias.models.resnet_cifar import small_cnn
 from kdbias.probes.attention import AttentionProbe
+from kdbias.probes.cka import CKAProbe
 from kdbias.teachers import Teacher
 
 CONF = Path(__file__).parents[2] / "conf" / "callback"
@@ -51,6 +53,7 @@ class Small(L.LightningModule):
         self.student = vit(info, width=16, depth=2, heads=2, patch=8, drop_path=0.5)
 
     def training_step(self, batch, batch_idx):
+        batch = Batch(*(part[self.global_rank % 2 :] for part in batch))  # unlike numbers in the processes
         return torch.nn.functional.cross_entropy(self.student(batch.image).logits, batch.target)
 
     def validation_step(self, batch, batch_idx):
@@ -151,6 +154,37 @@ def test_two_processes_wait_for_a_long_probe_and_find_what_one_finds(tiny_info, 
     (first, last), (alone, _) = (history(tmp_path / name / "probes", "attention") for name in ("two", "one"))
     assert (first.meta["n"], last.meta["n"], last.meta["epoch"]) == (32, 32, 1)
     np.testing.assert_array_equal(first.arrays["distance"], alone.arrays["distance"])
+
+
+def test_two_and_four_processes_write_what_one_writes(tiny_info, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # Lightning would choose another number for each number of processes
+    monkeypatch.setattr("kdbias.callbacks.probe.PATIENCE", timedelta(seconds=60))
+    probes = {"attention": AttentionProbe(), "cka": CKAProbe()}
+    found = []
+    for processes in (1, 2, 4):
+        callbacks = [ProbeCallback(name, probe, every=1, pictures=30) for name, probe in probes.items()]
+        strategy = "auto" if processes == 1 else DDPStrategy(start_method="fork", timeout=timedelta(seconds=60))
+        folder = tmp_path / str(processes)
+        train(tiny_info, folder, callbacks, epochs=1, devices=processes, strategy=strategy)
+        found.append({name: history(folder / "probes", name) for name in probes})
+    alone, *others = found
+    for several in others:
+        for name in probes:
+            (one, after_one), (first, last) = alone[name], several[name]
+            assert (first.scalars, first.meta) == (one.scalars, one.meta)
+            assert first.arrays.keys() == one.arrays.keys()
+            for key, array in one.arrays.items():
+                np.testing.assert_array_equal(first.arrays[key], array, strict=True)
+            assert last.meta == after_one.meta
+            assert last.scalars != first.scalars
+
+
+def test_fewer_validation_pictures_than_processes_are_refused(monkeypatch):
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 4)
+    trainer = SimpleNamespace(datamodule=SimpleNamespace(count={"val": 3}.get))
+    with pytest.raises(ValueError, match=r"probe_attention: 3 validation pictures for 4 processes: raise data\.val"):
+        ProbeCallback("attention", AttentionProbe()).on_fit_start(trainer, None)
 
 
 def test_a_probe_is_given_the_teacher_and_the_data_of_the_run(tiny_info, tmp_path):

@@ -206,3 +206,21 @@ def test_pictures_of_more_than_8_bits_are_refused_by_name(tmp_path):
     Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000).save(path)
     with pytest.raises(ValueError, match=r"deep.png has more than 8 bits a channel \(I;16\)"):
         read_picture(path, 3, 8)
+
+
+def test_the_fingerprint_of_a_split_tells_changed_files(root):
+    first = {split: source(root).fingerprint(split) for split in ("train", "test")}
+    assert first == {split: source(root).fingerprint(split) for split in ("train", "test")}
+    assert first["train"] != first["test"]
+    seen = {first["test"]}
+    changed = root / "test" / "cat" / "0.png"
+    for change in (
+        lambda: os.utime(changed, ns=(0, 1_000_000_001)),  # rewritten in its length
+        lambda: changed.write_bytes(changed.read_bytes() + b"0"),
+        lambda: os.rename(changed, changed.with_name("9.png")),
+        lambda: [save(root / split / "ant" / "0.png", 0) for split in ("train", "test")],
+    ):
+        change()
+        assert source(root).fingerprint("test") not in seen
+        seen.add(source(root).fingerprint("test"))
+    assert source(root).fingerprint("train") != first["train"]

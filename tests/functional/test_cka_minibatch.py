@@ -7,6 +7,7 @@ import torch
 
 from kdbias.functional import linear_cka, rbf_cka
 from kdbias.functional.cka_minibatch import MinibatchCKA
+from kdbias.functional.cka_structure import NoStructure
 
 
 def gaussian(seed, *shape):
@@ -98,3 +99,13 @@ def test_errors_say_what_came():
         cka.compute()
     with pytest.raises(ValueError, match=r"HSIC\(y\[1\], y\[1\]\) is 0"):
         stream([gaussian(0, 12, 3)], [gaussian(1, 12, 3), torch.ones(12, 2)], 6, batch=6).compute()
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_all_layers_without_structure_are_told(kernel):
+    x, flat = gaussian(0, 12, 3), torch.full((12, 4), 0.1)
+    with pytest.raises(NoStructure) as found:
+        stream([x, x], [flat, x, flat], 6, kernel=kernel, batch=6).compute()
+    assert found.value.side == 1
+    assert found.value.layers == ((0, 2) if kernel == "linear" else (0,))
+    assert "CKA with y[0]" in str(found.value)

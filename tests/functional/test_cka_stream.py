@@ -1,5 +1,7 @@
 """Streaming CKA: exactly what all samples at once give."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -97,3 +99,55 @@ def test_too_few_samples():
         StreamingCKA().compute()
     with pytest.raises(ValueError, match="at least 4 samples, got 3"):
         stream(layers(6, 3, [2]), None, [3]).compute()
+
+
+def drifting(n: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Give layers of two networks whose mean moves from the first samples to the last, far from 0."""
+    drift = 100.0 + 0.1 * torch.arange(n, dtype=torch.float64)[:, None]
+    return tuple([x + drift for x in layers(7, n, widths)] for widths in ([5, 30, 3], [7, 4]))
+
+
+def in_parts(xs, ys, bounds):
+    parts = []
+    for start, stop in pairwise(bounds):
+        part = StreamingCKA()
+        for i in range(start, stop, 9):
+            rows = slice(i, min(i + 9, stop))
+            part.update([x[rows] for x in xs], None if ys is None else [y[rows] for y in ys])
+        parts.append(part)
+    return parts
+
+
+@pytest.mark.parametrize("two", [True, False])
+@pytest.mark.parametrize("bounds", [[0, 25, 50], [0, 1, 3, 3, 44, 50], [0, 0, 50, 50]])
+def test_merged_parts_equal_all_at_once(two, bounds):
+    xs, ys = drifting(50)
+    whole = StreamingCKA()
+    for part in in_parts(xs, ys if two else None, bounds):
+        whole.merge(part)
+    expected = torch.stack([torch.stack([linear_cka(x, y) for y in (ys if two else xs)]) for x in xs])
+    assert whole.n == 50
+    torch.testing.assert_close(whole.compute(), expected, rtol=1e-9, atol=0)
+
+
+def test_it_can_go_on_after_a_merge_and_the_other_stays_as_it_is():
+    xs, _ = drifting(60)
+    first, second = in_parts(xs, None, [0, 20, 40])
+    before = second.compute()
+    first.merge(second)
+    first.update([x[40:50] for x in xs])
+    last = in_parts(xs, None, [50, 60])[0]
+    last.merge(first)
+    assert (last.n, second.n) == (60, 20)
+    assert torch.equal(second.compute(), before)
+    torch.testing.assert_close(last.compute(), stream(xs, None, [60]).compute(), rtol=1e-9, atol=0)
+
+
+def test_parts_of_other_layers_do_not_merge():
+    one, two = StreamingCKA(), StreamingCKA()
+    one.update([torch.randn(8, 3)])
+    two.update([torch.randn(8, 3)], [torch.randn(8, 3)])
+    before = one.compute()
+    with pytest.raises(ValueError, match=r"got \[\[3\]\] \(here\), \[\[3\], \[3\]\] \(there\)"):
+        one.merge(two)
+    assert torch.equal(one.compute(), before)

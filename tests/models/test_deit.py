@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from kdbias.batch import DataInfo
-from kdbias.models.deit import ClassTokenDropout, convolutional_stem, deit_tiny, deit_tiny_hybrid, vit, vit_tiny
+from kdbias.models.deit import ClassTokenDropout, deep_stem, deit_tiny, deit_tiny_hybrid, thin_stem, vit, vit_tiny
 from kdbias.weights import load_state
 
 
@@ -61,15 +61,31 @@ def test_class_token_dropout():
     assert layer.eval()(tokens) is tokens
 
 
-def test_convolutional_stem_halves_down():
-    stem = convolutional_stem(3, 192, 4)
-    assert [m.out_channels for m in stem if isinstance(m, torch.nn.Conv2d)] == [96, 192]
-    assert stem(torch.rand(2, 3, 32, 32)).shape == (2, 192, 8, 8)
-    with pytest.raises(ValueError, match="power of 2"):
-        convolutional_stem(3, 192, 6)
+def convolutions(stem):
+    return [(m.out_channels, m.kernel_size[0], m.stride[0]) for m in stem if isinstance(m, torch.nn.Conv2d)]
 
 
-@pytest.mark.parametrize("stem", [True, False])
+def test_stems_halve_down():
+    assert convolutions(thin_stem(3, 192, 4)) == [(96, 3, 2), (192, 3, 2)]
+    assert convolutions(deep_stem(3, 192, 4)) == [(48, 3, 1), (96, 3, 2), (96, 3, 1), (192, 3, 2), (192, 1, 1)]
+    for stem in (thin_stem, deep_stem):
+        assert stem(3, 192, 4)(torch.rand(2, 3, 32, 32)).shape == (2, 192, 8, 8)
+        with pytest.raises(ValueError, match="power of 2"):
+            stem(3, 192, 6)
+
+
+def test_a_width_that_a_stem_cannot_halve():
+    assert convolutions(thin_stem(3, 6, 4)) == [(3, 3, 2), (6, 3, 2)]
+    with pytest.raises(ValueError, match="4 divide width, got 4 and 6"):
+        deep_stem(3, 6, 4)
+
+
+def test_an_unknown_stem(tiny_info):
+    with pytest.raises(ValueError, match="conv_stem must be true, false or deep, got 'wide'"):
+        vit(tiny_info, width=24, depth=1, heads=3, conv_stem="wide")
+
+
+@pytest.mark.parametrize("stem", [True, False, "deep"])
 def test_called_at_another_size(tiny_info, stem):
     extractor = vit(tiny_info, width=24, depth=2, heads=3, distilled=True, conv_stem=stem).eval()
     features = extractor(torch.rand(2, 3, 48, 48))

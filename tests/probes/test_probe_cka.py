@@ -124,3 +124,31 @@ def test_scalars_of_known_matrices():
     assert (found["first_last"], found["last_last"]) == (0.1, 0.8)
     thirds = np.array([1 / 3, 2 / 3, 1.0])
     np.testing.assert_array_equal(nearest(np.arange(1, 7) / 6, thirds), [0, 0, 0, 1, 1, 2])
+
+
+class Dead(CKAProbe):
+    """Sees a layer that answers every picture alike."""
+
+    def samples(self, features):
+        found = super().samples(features)
+        return [found[0], torch.ones_like(found[1]), *found[2:]]
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_a_layer_that_answers_every_picture_alike_is_named_and_can_be_left_out(tiny_vit, pictures, kernel):
+    message = r"layer 1 \(.*1\) answers every picture alike, so it has no CKA; leave it out by probe.cka.layers=\[0,2\]"
+    with pytest.raises(ValueError, match=message):
+        Dead(kernel=kernel)(tiny_vit, pictures())
+    result = Dead(kernel=kernel, layers=[0, 2])(tiny_vit, pictures())
+    whole = CKAProbe(kernel=kernel)(tiny_vit, pictures())
+    np.testing.assert_allclose(result.arrays["cka"], whole.arrays["cka"][::2, ::2], atol=1e-9)
+    np.testing.assert_array_equal(result.arrays["depth"], whole.arrays["depth"][::2])
+
+
+def test_a_layer_of_the_other_network_that_answers_every_picture_alike_is_named(tiny_vit, tiny_cnn, pictures):
+    dead = deepcopy(tiny_cnn)
+    for module in dead.network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.zeros_(module.weight)
+    with pytest.raises(ValueError, match="cnn answers every picture alike in "):
+        CKAProbe(other=Teacher(dead, "cnn"), other_name="cnn")(tiny_vit, pictures())

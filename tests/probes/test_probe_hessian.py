@@ -1,13 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 from kdbias.attention_path import attention_modules, choose, unfused
-from kdbias.functional.hessian_product import HessianProduct
+from kdbias.functional.hessian_product import CurvatureError, HessianProduct
 from kdbias.functional.hessian_trace import random_signs
 from kdbias.models.deit import vit
-from kdbias.probes.hessian import HessianProbe
+from kdbias.probes import hessian
+from kdbias.probes.evaluation import evaluation
+from kdbias.probes.hessian import CPU_ROOM, GRAPH, HessianProbe, held_bytes, pictures_at_once
 
 SMALL = {"vectors": 4, "k": 2, "density_steps": 5, "chunk": 8, "tolerance": 1e-2}
 TRACE = {"vectors": 2, "k": 0, "density_steps": 0}
@@ -148,3 +152,37 @@ def test_a_self_supervised_network_is_refused(tiny_info, pictures):
     assert "no classifier" in HessianProbe().refuses(network)
     with pytest.raises(ValueError, match="it has no classifier"):
         HessianProbe()(network, pictures())
+
+
+@pytest.mark.parametrize("kind", ["tiny_vit", "tiny_cnn"])
+def test_what_a_forward_pass_holds_grows_with_the_pictures_alone(kind, request, pictures):
+    network = request.getfixturevalue(kind)
+    image = next(iter(pictures(n=8))).image[:4]
+    with evaluation(network), unfused(network):
+        one, four = (held_bytes(network, image[:n]) for n in (1, 4))
+    assert four == pytest.approx(4 * one, rel=0.05)
+
+
+def test_larger_pictures_and_their_attention_maps_mean_smaller_chunks(tiny_info):
+    chunks, held = [], []
+    for size in (32, 64):
+        network = vit(replace(tiny_info, size=size), width=16, depth=2, heads=2, patch=4)
+        image = torch.rand(1, 3, size, size)
+        with evaluation(network), unfused(network):
+            held.append(held_bytes(network, image))
+            chunks.append(pictures_at_once(network, image))
+    maps = [2 * 2 * (size**2 / 16 + 1) ** 2 * 4 for size in (32, 64)]  # bytes: depth, heads, tokens, fp32
+    assert held[1] - held[0] > maps[1] - maps[0]
+    assert chunks[0] > 4 * chunks[1] > 4  # more than in proportion to the pixels
+    assert chunks[0] == int(CPU_ROOM / (GRAPH * held[0]))
+
+
+def test_too_many_pictures_for_the_memory_is_an_error_that_names_the_setting(tiny_vit, pictures, monkeypatch):
+    def exceeded(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(hessian, "loss_and_gradient_norm", exceeded)
+    with pytest.raises(CurvatureError, match=r"graph of 8 pictures of 32 px: set probe\.hessian\.chunk to fewer \("):
+        HessianProbe(**TRACE, chunk=8)(tiny_vit, pictures())
+    with pytest.raises(CurvatureError, match=r"fewer, or probe\.hessian\.keep to false"):
+        HessianProbe(**TRACE, keep=True)(tiny_vit, pictures())

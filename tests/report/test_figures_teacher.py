@@ -123,15 +123,6 @@ def test_kappa_is_the_functions_and_its_interval_holds_it():
     assert "no error" in agreement.same_error(result).reason
 
 
-def test_a_difference_to_the_control_is_paired_and_of_the_same_pictures():
-    found = agreement.against(agreement_result(0, 0.9), agreement_result(1, 0.5))
-    assert found.verdict == "higher"
-    other = agreement_result(1)
-    other.arrays["index"] = other.arrays["index"] + 1
-    with pytest.raises(ValueError, match="differ in index"):
-        agreement.against(agreement_result(0), other)
-
-
 def test_efficiency_is_the_quotient_of_the_accuracies():
     result = agreement_result()
     right, theirs = result.arrays["right"].mean(), result.arrays["teacher_right"].mean()
