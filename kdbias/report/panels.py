@@ -126,9 +126,9 @@ def mean(runs: Sequence[Result], key: str, digits: int | None = None) -> str:
     values = [run.scalars[key] for run in runs if key in run.scalars]
     if not values:
         return "-"
-    form = ".3g" if digits is None else f".{digits}f"
-    shown = f"{np.mean(values):{form}}"
-    return shown if len(values) == 1 else f"{shown} ± {np.std(values, ddof=1):{'.2g' if digits is None else form}}"
+    found = [float(np.mean(values)), *([float(np.std(values, ddof=1))] if len(values) > 1 else [])]
+    shown = [f"{x:.{digits}f}" if digits is not None else _significant(x, 3 - i) for i, x in enumerate(found)]
+    return " ± ".join(shown)
 
 
 def trace(runs: Sequence[Result]) -> str:
@@ -136,7 +136,13 @@ def trace(runs: Sequence[Result]) -> str:
     if not runs:
         return "-"
     values, errors = ([run.scalars[key] for run in runs] for key in ("trace", "trace_se"))
-    return f"{np.mean(values):.3g} ± {np.sqrt(np.square(errors).sum()) / len(runs):.2g}"
+    error = float(np.sqrt(np.square(errors).sum())) / len(runs)
+    return f"{_significant(float(np.mean(values)), 3)} ± {_significant(error, 2)}"
+
+
+def _significant(value: float, digits: int) -> str:
+    """Write ``value`` to so many significant digits, without an exponent."""
+    return np.format_float_positional(value, precision=digits, fractional=False, trim="-")
 
 
 def upright(table: Table) -> Table:
