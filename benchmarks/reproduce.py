@@ -174,7 +174,7 @@ def seen(done: list[Run]) -> Seen:
     last = [history(run.folder / "probes", "attention") for run in done]
     return Seen(
         right,
-        [probes[-1].scalars["distance"] for probes in last if probes],
+        [probes[-1].scalars["distance"] for probes in last if probes and probes[-1].meta["epoch"] > 0],
         float(np.mean([result["images_per_second"] or np.nan for result in found])),
         float(np.mean([result["seconds"] for result in found])),
         str(found[0]["teacher"] or "-"),

@@ -89,8 +89,10 @@ def methods_of(networks: Sequence[Measured]) -> list[Method]:
 
 
 def published_of(one: Measured, published: dict[str, Any]) -> dict[str, Any]:
-    """Give what was published of a run's experiment; nothing of it on other data, of another student or teacher."""
+    """Give what was published of a run's experiment; nothing under a control, on other data, of others than its two."""
     about = one.about
+    if about.get("control"):
+        return {}
     for row in published.values():
         if isinstance(row, dict) and about["experiment"] in row["experiments"]:
             same = (row["taught_by"], row.get("student", PUBLISHED_OF), PUBLISHED_ON)
@@ -101,6 +103,7 @@ def published_of(one: Measured, published: dict[str, Any]) -> dict[str, Any]:
 def against(networks: Sequence[Measured]) -> list[str]:
     """Give the labels of the runs of EXP-1 and EXP-2, which the others are compared with where there are others."""
     own = [one for one in networks if one.role == "network"]
-    found = [one.label for one in own if str(one.about["experiment"]).startswith(OTHERS)]
+    plain = [one for one in own if not one.about.get("control")]
+    found = [one.label for one in plain if str(one.about["experiment"]).startswith(OTHERS)]
     others = {one.label for one in own}
     return [label for label in dict.fromkeys(found) if others - {label}]

@@ -22,9 +22,9 @@ MOST = 1_000_000  # bytes of a network's Results that are small enough to keep b
 class Measured:
     """The Results of one network by probe, and what tables say of it.
 
-    ``name``, ``label`` and ``role`` as of a ``Subject``. ``about``, plain types: ``seed``, ``experiment``, ``student``
-    and ``teacher`` of its run (null where there is none), ``source`` of its pictures and the ``split`` that was shown;
-    ``teacher_key`` tells that teacher, or the teacher that it is itself, from others of its name.
+    ``name``, ``label`` and ``role`` as of a ``Subject``. ``about``, plain types: ``seed``, ``experiment``, ``student``,
+    ``teacher`` and ``control`` of its run (null where there is none), ``source`` of its pictures and the ``split``
+    that was shown; ``teacher_key`` tells that teacher, or the teacher that it is itself, from others of its name.
     """
 
     name: str
@@ -50,6 +50,7 @@ def measured_of(subject: Subject, split: str) -> Measured:
         "student": (spec.get("model") or {}).get("_target_"),
         "teacher": (spec.get("teacher") or {}).get("name"),
         "teacher_key": key,
+        "control": spec.get("control"),
         "source": subject.source,
         "split": split,
     }

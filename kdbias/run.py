@@ -89,7 +89,7 @@ def train(cfg: DictConfig) -> float:
     L.seed_everything(
         cfg.seed, workers=True, verbose=False
     )  # the student's first weights are the seed's, not the teacher's
-    described = {**module_spec(used, data), "hash": spec_hash(cfg)}
+    described = {**module_spec(used, data), "hash": spec_hash(cfg), "control": control.kind if control else None}
     module: StudentModule = build(described["module"], described, teacher)
     last = run / "checkpoints" / "last.ckpt"
     resume = str(last) if cfg.resume and last.is_file() else None

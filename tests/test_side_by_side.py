@@ -1,7 +1,9 @@
 """task=forensics and task=compare from made-up Results, and the teacher of a run."""
 
 import csv
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from omegaconf import OmegaConf
 
 from kdbias import analysis, cli, measured
 from kdbias.beside import _architecture
-from kdbias.compare import methods_of, published_of
+from kdbias.compare import against, methods_of, published_of
 from kdbias.config import ConfigError
 from kdbias.measured import Measured
 from kdbias.probes.base import Result
@@ -176,13 +178,38 @@ def test_a_run_without_an_accuracy_stands_for_no_seed():
 
 
 @pytest.mark.parametrize(
-    "other", [{"student": "kdbias.models.deit.vit"}, {"teacher": "resnet56"}, {"experiment": "exp1_kl"}]
+    "other",
+    [
+        {"student": "kdbias.models.deit.vit"},
+        {"teacher": "resnet56"},
+        {"experiment": "exp1_kl"},
+        {"control": "shuffled"},
+    ],
 )
 def test_what_was_published_stands_beside_the_same_student_and_teacher_only(other):
     one = networks()[0]
     rows = {"EXP-1": {"experiments": ["exp1_resnet_kl"], "taught_by": "resnet18", "accuracy": 0.9}}
     assert published_of(one, rows) == rows["EXP-1"]
     assert published_of(replace(one, about=one.about | other), rows) == {}
+
+
+PUBLISHED = json.loads((Path(measured.__file__).parent / "published.json").read_text())["structural"]
+EXPERIMENTS = [name for row in PUBLISHED.values() if isinstance(row, dict) for name in row["experiments"]]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_what_was_published_stands_beside_the_experiments_that_are_shipped(experiment):
+    cfg = composed([f"experiment={experiment}", "data=cifar10"])
+    said = {"experiment": experiment, "teacher": cfg.teacher.name, "student": cfg.model._target_}
+    assert published_of(replace(networks()[0], about=networks()[0].about | said), PUBLISHED)["accuracy"] > 0.8
+
+
+def test_a_run_under_a_control_is_not_what_others_are_compared_with():
+    found = networks()
+    found.append(replace(found[0], label="EXP-3", about=found[0].about | {"experiment": "exp3_dino"}))
+    assert against(found) == ["EXP-1"]
+    shuffled = [replace(one, about=one.about | {"control": "shuffled"}) for one in found]
+    assert against(shuffled) == []
 
 
 def test_all_untrained_networks_come_last():

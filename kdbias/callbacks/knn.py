@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from kdbias.batch import Batch
+from kdbias.callbacks.due import due
 from kdbias.data.base import PictureData
 from kdbias.probes.base import Probe
 from kdbias.probes.evaluation import full_fp32
@@ -78,7 +79,8 @@ class FrozenFeatures(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Undo ``state_dict``."""
-        self.initial, self.latest = state_dict["initial"], state_dict["latest"]
+        known = {key: value if isinstance(value, dict) else {"knn": value} for key, value in state_dict.items()}
+        self.initial, self.latest = known["initial"], known["latest"]  # a number, of k-NN, in older checkpoints
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the untrained student."""
@@ -89,11 +91,12 @@ class FrozenFeatures(Callback):
         """Measure where it is time to; averaged weights are still in place here."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
-        epoch = trainer.current_epoch + 1
-        always = epoch == trainer.max_epochs or trainer.should_stop
-        due = [name for name, n in self.periods.items() if always or epoch % n == 0 or name not in self.latest]
-        if due:
-            self.latest |= self._measure(trainer, pl_module, due)
+        now = [
+            name for name, every in self.periods.items()
+            if trainer.should_stop or name not in self.latest or due(trainer, every)
+        ]  # fmt: skip
+        if now:
+            self.latest |= self._measure(trainer, pl_module, now)
         # checkpoints ask for the last value in every epoch, those of a resumed run too; loggers have it once
         for name in self.periods:
             pl_module.log(f"val/{name}", self.latest[name], prog_bar=True, logger=False)

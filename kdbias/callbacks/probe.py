@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from kdbias.build import build, target
 from kdbias.callbacks.averaging import Averaging
+from kdbias.callbacks.due import due
 from kdbias.probes.base import Probe, Result
 
 Drawing = Callable[[Sequence[Result]], Figure]
@@ -114,7 +115,7 @@ class ProbeCallback(Callback):
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not last:
             return
         epoch = trainer.current_epoch + 1
-        if epoch % self.every == 0 or epoch == trainer.max_epochs:
+        if due(trainer, self.every):
             callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
             averaged = any(isinstance(other, Averaging) and other.begun for other in callbacks)
             self._run(trainer, pl_module, epoch=epoch, weights="averaged" if averaged else "current")

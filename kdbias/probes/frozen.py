@@ -71,6 +71,9 @@ def read_features(
 
     ``pooled`` are the penultimate features (a ViT's CLS token), ``tokens`` the mean of the last layer's patch tokens,
     among the layers that ``network`` reads.
+
+    Raises:
+        ValueError: there are no pictures, or features are not finite.
     """
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     with evaluation(network, precision):
@@ -81,4 +84,6 @@ def read_features(
     if not parts:
         raise ValueError("there are no pictures to read features of")
     features, target, index = (torch.cat(part) for part in zip(*parts, strict=True))
+    if not torch.isfinite(features).all():
+        raise ValueError("the network's features are not finite: its training diverged; lower optim.optimizer.lr")
     return features, target, index

@@ -204,9 +204,15 @@ def first_pictures(batches: Iterable[Batch], count: int) -> tuple[Tensor, Tensor
 
 def pictures_at_once(network: Extractor, image: Tensor) -> int:
     """Give how many pictures such as ``image`` ``(1, C, H, W)`` may be in one graph on their device; at least 1."""
-    cpu = image.device.type == "cpu"
-    room = CPU_ROOM if cpu else torch.cuda.mem_get_info(image.device)[1] / 4
+    room = CPU_ROOM if image.device.type == "cpu" else _gpu_room(image.device)
     return max(1, int(room / (GRAPH * held_bytes(network, image))))
+
+
+def _gpu_room(device: torch.device) -> float:
+    """Give a quarter of the memory, or what training leaves of it."""
+    free, total = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return min(total / 4, 0.9 * (free + kept))
 
 
 def held_bytes(network: Extractor, image: Tensor) -> int:

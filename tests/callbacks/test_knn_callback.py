@@ -93,6 +93,15 @@ def test_measured_before_in_the_first_epoch_every_so_many_and_at_the_end(tiny_in
     assert {name for name in trainer.callback_metrics if name.endswith(("knn", "linear"))} == promised
 
 
+def test_state_of_an_older_checkpoint_is_that_of_nearest_neighbours():
+    callback = FrozenFeatures()
+    callback.load_state_dict({"initial": 0.125, "latest": 0.25})
+    assert callback.state_dict() == {"initial": {"knn": 0.125}, "latest": {"knn": 0.25}}
+    again = FrozenFeatures()
+    again.load_state_dict(callback.state_dict())
+    assert again.state_dict() == callback.state_dict()
+
+
 def test_training_is_the_same_with_and_without(tiny_info, tmp_path):
     with_it, _, trainer = train(tiny_info, tmp_path / "a", [FrozenFeatures(every=1, linear_every=1)], epochs=2)
     without, _, _ = train(tiny_info, tmp_path / "b", [], epochs=2)

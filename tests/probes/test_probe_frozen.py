@@ -99,6 +99,13 @@ def test_the_linear_probe_learns_what_neighbours_do_not_see(tiny_info, means):
     assert KNNProbe(data, k=5)(means, data.batches("test")).scalars["knn"] < 0.95
 
 
+def test_features_of_a_network_that_diverged_are_refused(tiny_vit, pictures):
+    with torch.no_grad():
+        next(tiny_vit.parameters()).fill_(float("nan"))
+    with pytest.raises(ValueError, match="not finite: its training diverged"):
+        read_features(tiny_vit, pictures(), "pooled", "fp32")
+
+
 def test_features_are_the_penultimate_ones_or_the_mean_token(tiny_vit, pictures):
     batches = pictures(n=6, size=4)
     tiny_vit.eval()
