@@ -30,7 +30,9 @@ def check_classes(found: Sequence[Subject], nodes: Mapping[str, Mapping[str, Any
     """
     bound = [name for name, node in nodes.items() if node["_target_"] not in FREE.values()]
     for subject in found if bound else ():
-        unlike = difference(DataInfo.from_dict(subject.spec["data"]), subject.data.info) if subject.spec else ""
+        if not subject.spec or (subject.spec.get("model") or {}).get("classes", "data") is None:
+            continue  # no run, or one without a classifier, of which such probes are left out anyway
+        unlike = difference(DataInfo.from_dict(subject.spec["data"]), subject.data.info)
         if unlike:
             raise ConfigError(
                 f"data: {subject.name} {unlike}; {', '.join(bound)} would hold its answers against labels that mean "

@@ -52,6 +52,16 @@ def test_the_error_names_the_run_both_classes_and_the_remedy(tiny_info, cifar10)
         check_classes([run(cifar10, many)], nodes)
 
 
+def test_a_run_without_a_classifier_has_no_answers_to_hold_against_labels(cifar10, tiny_info):
+    digits = replace(tiny_info, names=tuple("0123456789"))
+    subject = run(cifar10, digits)
+    subject.spec["model"] = {"classes": None}
+    check_classes([subject], {"hessian": node_of("hessian")})
+    subject.spec["model"] = {"classes": "data"}
+    with pytest.raises(ConfigError, match="hessian would hold"):
+        check_classes([subject], {"hessian": node_of("hessian")})
+
+
 def test_what_needs_no_classes_may_be_asked_of_any_data(cifar10, tiny_info):
     nodes = {name: node_of(name) for name in FREE}
     assert {name: node["_target_"] for name, node in nodes.items()} == FREE
