@@ -79,8 +79,7 @@ class FrozenFeatures(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Undo ``state_dict``."""
-        known = {key: value if isinstance(value, dict) else {"knn": value} for key, value in state_dict.items()}
-        self.initial, self.latest = known["initial"], known["latest"]  # a number, of k-NN, in older checkpoints
+        self.initial, self.latest = _by_name(state_dict["initial"]), _by_name(state_dict["latest"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the untrained student."""
@@ -100,7 +99,8 @@ class FrozenFeatures(Callback):
         # checkpoints ask for the last value in every epoch, those of a resumed run too; loggers have it once
         for name in self.periods:
             pl_module.log(f"val/{name}", self.latest[name], prog_bar=True, logger=False)
-            pl_module.log(f"val/{name}_initial", self.initial.get(name, float("nan")), logger=False)
+            if name in self.initial:
+                pl_module.log(f"val/{name}_initial", self.initial[name], logger=False)
 
     def final(self, data: PictureData, epoch: int, prefix: str = "") -> list[Probe]:
         """Give the probes that judge the run at its end, ``<prefix>knn`` and ``<prefix>linear``; ``epoch`` as below."""
@@ -139,6 +139,13 @@ class FrozenFeatures(Callback):
         for logger in trainer.loggers:
             logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=trainer.global_step)
         return found
+
+
+def _by_name(state: dict[str, float] | float | None) -> dict[str, float]:
+    """Read a state; older checkpoints have that of k-NN alone, None before it was measured."""
+    if isinstance(state, dict):
+        return state
+    return {} if state is None else {"knn": state}
 
 
 def _most(data: PictureData, epoch: int, wanted: int | None) -> int:
