@@ -66,7 +66,10 @@ METHODS: dict[str, list[str]] = {
 
 STUDENTS: dict[str, list[str]] = {
     "cnn": ["model=small_cnn", "optim.optimizer.lr=5e-3"],
-    "vit": ["model=vit", "model.layers=[1,3,5]", "optim.optimizer.lr=1.5e-3", "optim.optimizer.betas=[0.9,0.98]"],
+    "vit": [
+        *("model=vit", "model.conv_stem=deep", "model.layers=[1,3,5]"),
+        *("optim.optimizer.lr=1.5e-3", "optim.optimizer.betas=[0.9,0.98]"),
+    ],
 }
 
 # Gram matrices of the CNN's first stage, of 1,024 places, take ten times the rest of a step: its two deeper stages.
