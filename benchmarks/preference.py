@@ -6,8 +6,9 @@
 A teacher that goes by shape (a CNN trained where only shape tells the class) teaches a student on pictures in which
 shape and texture are right equally often, by each loss of the package and under each control. The index is
 (student - control) / (teacher - control) of the cue-conflict shape share, over seeds: 0 is the student without teacher,
-1 the teacher. Every run is a ``train.py`` of its own under ``FOLDER/runs``; what is done is not done again, so that the
-command can be killed and repeated. Writes ``FOLDER/preference-<student>.{md,csv}`` and prints one JSON line.
+1 the teacher; beside it the index of the shares without what guesses explain. Every run is a ``train.py`` of its own
+under ``FOLDER/runs``; what is done is not done again, so that the command can be killed and repeated. Writes
+``FOLDER/preference-<student>.{md,csv}`` and prints one JSON line; ``preference_figure.py`` draws the tables.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from hydra import initialize_config_dir
+from scipy.stats import binomtest
 
 from kdbias import cli, lanes, runs
 from kdbias.build import build
 from kdbias.callbacks.result import environment
 from kdbias.checkpoint import load_student
 from kdbias.data.cues import CLASSES
+from kdbias.functional.cue import share_without_guesses
 from kdbias.lanes import Run, planned
 from kdbias.launch import quoted
 from kdbias.places import conf_dir
@@ -121,22 +124,42 @@ class Planner:
 
 
 def measured(run: Run, pictures: int) -> dict[str, float]:
-    """Give test accuracy and the cue probe's scalars of a run, probed once on so many pictures."""
+    """Give test accuracy and the cue probe's scalars of a run, probed once on so many pictures.
+
+    ``chance_p`` and ``decided_p`` are the probabilities that guesses alone give such an accuracy, and so many decisions
+    for either cue.
+    """
     folder = run.folder / "probes"
     if not (folder / "cues.json").is_file() or Result.load(folder, "cues").meta["n"] != pictures:
         source = build({"_target_": "kdbias.data.cues.cues", "preset": "demo", "seed": 99})
         CueProbe(source, pictures=pictures)(load_student(run.folder / runs.BEST)).save(folder)
-    tested, result = Result.load(folder, "test"), runs.result(run.folder, run.key)
+    tested, cues, result = Result.load(folder, "test"), Result.load(folder, "cues"), runs.result(run.folder, run.key)
     assert result is not None
-    scores = {"accuracy": tested.scalars["accuracy"], "chance_p": above_chance(tested.arrays["right"], CLASSES)}
-    return {**Result.load(folder, "cues").scalars, **scores, "seconds": result["seconds"]}
+    decided_p = binomtest(int(cues.arrays["decided"].sum()), pictures, 2 / CLASSES, "greater").pvalue
+    chance_p = above_chance(tested.arrays["right"], CLASSES)
+    scores = {"accuracy": tested.scalars["accuracy"], "chance_p": chance_p, "decided_p": float(decided_p)}
+    return {**cues.scalars, **scores, "seconds": result["seconds"]}
 
 
-def index(found: list[dict[str, float]], control: list[dict[str, float]], teacher: float) -> Estimate:
-    """Give the transfer index of the shape share over seeds; refused where a student only guesses."""
+def index(found: list[dict[str, float]], control: list[dict[str, float]], teacher: dict[str, float]) -> list[Estimate]:
+    """Give the transfer index of the shape share over seeds, and that of the share without guesses.
+
+    Refused where a student only guesses.
+    """
     if any(run["chance_p"] >= CHANCE_P for run in found):
-        return Estimate.refuse("accuracy of a seed is not above chance: its decisions are guesses, and no preference")
-    return transfer_index([run["shape_share"] for run in found], [run["shape_share"] for run in control], teacher)
+        reason = "accuracy of a seed is not above chance: its decisions are guesses, and no preference"
+        return [Estimate.refuse(reason)] * 2
+    plain = transfer_index(
+        [run["shape_share"] for run in found], [run["shape_share"] for run in control], teacher["shape_share"]
+    )
+    if any(run["decided_p"] >= CHANCE_P for run in [*found, *control]):
+        return [plain, Estimate.refuse("a seed decides for either cue no more often than by guesses")]
+    return [plain, transfer_index([certain(run) for run in found], [certain(run) for run in control], certain(teacher))]
+
+
+def certain(run: dict[str, float]) -> float:
+    """Give the shape share without what guesses explain."""
+    return share_without_guesses(run["shape_share"], run["decided"], CLASSES)
 
 
 def table(student: str, scores: dict[str, list[dict[str, float]]], teacher: dict[str, float]) -> Table:
@@ -145,24 +168,20 @@ def table(student: str, scores: dict[str, list[dict[str, float]]], teacher: dict
     def of(method: str, key: str) -> list[float]:
         return [run[key] for run in scores[method]]
 
+    def mean(values: list[float]) -> Estimate:
+        return bootstrap_mean(values, within=(0, 1))
+
     control = of("control", "accuracy"), of("control", "shape_share")
     rows: list[list[Any]] = []
     for method in scores:
         accuracy, share = of(method, "accuracy"), of(method, "shape_share")
-        row = [
-            method,
-            bootstrap_mean(accuracy),
-            judged(accuracy, control[0]),
-            bootstrap_mean(share),
-            judged(share, control[1]),
-        ]
-        decided = bootstrap_mean(of(method, "decided"))
-        row += [decided, index(scores[method], scores["control"], teacher["shape_share"])]
-        rows.append(row)
-    rows[0] = ["no teacher", rows[0][1], "-", rows[0][3], "-", rows[0][5], "0"]
-    rows.append(["the teacher", teacher["accuracy"], "-", teacher["shape_share"], "-", teacher["decided"], "1"])
+        row = [method, mean(accuracy), judged(accuracy, control[0]), mean(share), judged(share, control[1])]
+        rows.append([*row, mean(of(method, "decided")), *index(scores[method], scores["control"], teacher)])
+    rows[0] = ["no teacher", rows[0][1], "-", rows[0][3], "-", rows[0][5], "0", "0"]
+    rows.append(["the teacher", teacher["accuracy"], "-", teacher["shape_share"], "-", teacher["decided"], "1", "1"])
     columns = [Column("method"), percent("accuracy"), percent("accuracy − control"), Column("shape share")]
     columns += [Column("share − control"), percent("decided"), Column("index", digits=2)]
+    columns += [Column("index without guesses", digits=2)]
     note = (
         f"Intervals: 95 %, bootstrap over the {len(control[0])} seeds, paired by seed; not corrected for the number of "
         "rows. All seeds have the same training pictures and the same teacher: what others would change is not in them."

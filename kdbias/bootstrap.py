@@ -13,6 +13,7 @@ Floats = NDArray[np.float64]
 
 LEVEL = 0.95
 RESAMPLES = 10_000
+ANYWHERE = (-math.inf, math.inf)
 PATTERNS = 256  # with more distinct rows than this, drawing indices is faster than drawing counts
 CHUNK = 4_000_000  # indices drawn at once; 16 MB
 
@@ -100,32 +101,40 @@ def resampled_means(rows: Floats, resamples: int = RESAMPLES, generator: np.rand
     return means
 
 
-def interval(value: float, draws: Floats, n: int) -> Estimate:
+def interval(value: float, draws: Floats, n: int, within: tuple[float, float] = ANYWHERE) -> Estimate:
     """Give the 95 % bootstrap interval of ``value`` from its resampled ``draws``, resampled from ``n`` units.
 
     The percentile interval, with its two arms widened by ``sqrt(n / (n - 1)) * t / z``: resampling n units
     underestimates their spread, and by enough that the plain interval over three seeds covers 75 % (it cannot reach
     beyond the smallest and the largest). With thousands of pictures the factor is 1. Hesterberg 2015, "What teachers
-    should know about the bootstrap", arXiv:1411.5279. No interval, and the reason, for a single unit.
+    should know about the bootstrap", arXiv:1411.5279. ``within`` are the values that are possible at all, where the
+    interval ends at the latest. No interval, and the reason, for a single unit.
     """
     if n < 2:
         return Estimate(value, math.nan, math.nan, "one seed or picture shows no noise, so there is no interval")
     tail = (1 - LEVEL) / 2
     widen = math.sqrt(n / (n - 1)) * float(scipy_stats.t.isf(tail, n - 1) / scipy_stats.norm.isf(tail))
     low, high = np.quantile(draws, [tail, 1 - tail], method="inverted_cdf")
-    return Estimate(value, value - (value - float(low)) * widen, value + (float(high) - value) * widen)
+    low, high = value - (value - float(low)) * widen, value + (float(high) - value) * widen
+    return Estimate(value, max(low, within[0]), min(high, within[1]))
 
 
 def bootstrap_mean(
-    values: ArrayLike, resamples: int = RESAMPLES, generator: np.random.Generator | None = None
+    values: ArrayLike,
+    resamples: int = RESAMPLES,
+    generator: np.random.Generator | None = None,
+    within: tuple[float, float] = ANYWHERE,
 ) -> Estimate:
     """Give the mean of ``values`` ``(n,)``, one a picture or one a seed, with its bootstrap interval.
 
-    One value gives an estimate without interval, and the reason.
+    One value gives an estimate without interval, and the reason. ``within`` are the values that are possible at all,
+    (0, 1) for an accuracy: an interval over few seeds can reach beyond them, and is cut there.
 
     Raises:
-        ValueError: no values, or a NaN among them.
+        ValueError: no values, a NaN among them, or one that is not ``within``.
     """
     rows = rows_of(values)
+    if not ((rows >= within[0]) & (rows <= within[1])).all():
+        raise ValueError(f"expected values within {within}, got {rows.min():.4g} to {rows.max():.4g}")
     draws = resampled_means(rows, resamples, generator)[:, 0]
-    return interval(float(rows.mean()), draws, len(rows))
+    return interval(float(rows.mean()), draws, len(rows), within)

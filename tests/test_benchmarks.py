@@ -24,7 +24,7 @@ def script(name):
     return module
 
 
-reproduce, preference = script("reproduce"), script("preference")
+reproduce, preference, drawing = script("reproduce"), script("preference"), script("preference_figure")
 SMALL = ["model=vit", "model.layers=[1,3,5]", "data.limit=1000", "trainer=cpu"]
 
 
@@ -192,7 +192,8 @@ def test_a_run_is_probed_again_on_another_number_of_pictures(tmp_path, monkeypat
 
         def __call__(self, network):
             probed.append(self.pictures)
-            return preference.Result("cues", {"shape_share": 0.5, "decided": 1.0}, {}, {"n": self.pictures})
+            decided = {"decided": np.arange(self.pictures) % 5 == 0}
+            return preference.Result("cues", {"shape_share": 0.5, "decided": 0.2}, decided, {"n": self.pictures})
 
     right = np.arange(100) < 70
     preference.Result("test", {"accuracy": 0.7}, {"right": right}, {"n": 100}).save(tmp_path / "probes")
@@ -201,20 +202,47 @@ def test_a_run_is_probed_again_on_another_number_of_pictures(tmp_path, monkeypat
     monkeypatch.setattr(preference, "load_student", lambda path: None)
     monkeypatch.setattr(preference.runs, "result", lambda folder, key: result)
     run = preference.Run("kl-0", (), tmp_path, "key", 1)
-    assert [preference.measured(run, n)["accuracy"] for n in (100, 100, 200, 200)] == [0.7] * 4
+    found = [preference.measured(run, n) for n in (100, 100, 200, 200)]
+    assert [one["accuracy"] for one in found] == [0.7] * 4
+    assert all(one["chance_p"] < 0.01 < one["decided_p"] for one in found)
     assert probed == [100, 200]
 
 
 def test_the_preference_table_has_the_index_over_seeds():
-    def one(share, accuracy, chance_p=0.0):
-        return {"shape_share": share, "accuracy": accuracy, "decided": 0.9, "chance_p": chance_p}
+    def one(share, accuracy, decided=0.9, chance_p=0.0, decided_p=0.0):
+        run = {"shape_share": share, "accuracy": accuracy, "decided": decided}
+        return run | {"chance_p": chance_p, "decided_p": decided_p}
 
-    scores = {"control": [one(0.2, 0.7), one(0.22, 0.71)], "kl": [one(0.6, 0.65), one(0.62, 0.66)]}
-    scores["random"] = [one(0.5, 0.1, 0.4), one(0.5, 0.12)]
+    scores = {"control": [one(0.2, 0.7), one(0.22, 0.71)], "kl": [one(0.6, 0.65, 0.5), one(0.62, 0.66, 0.5)]}
+    scores["random"] = [one(0.5, 0.1, chance_p=0.4), one(0.5, 0.12)]
+    scores["dkd"] = [one(0.5, 0.2, 0.21, decided_p=0.1), one(0.5, 0.2, 0.3)]
     made = preference.table("cnn", scores, one(1.0, 0.9))
-    control, student, guessing, teacher = made.rows
-    assert guessing[-1].refused
+    control, student, guessing, unsure, teacher = made.rows
+    assert [cell.refused for cell in guessing[-2:]] == [True, True]
     assert "its decisions are guesses" in guessing[-1].reason
-    assert (control[-1], teacher[-1]) == ("0", "1")
-    assert student[-1].value == pytest.approx(0.4 / 0.79)
+    assert [cell.refused for cell in unsure[-2:]] == [False, True]
+    assert (control[-2:], teacher[-2:]) == (["0", "0"], ["1", "1"])
+    assert student[-2].value == pytest.approx(0.4 / 0.79)
+    # of ten classes: (8 decided share - (1 - decided)) / (10 decided - 2)
+    shares = [(8 * 0.5 * 0.61 - 0.5) / 3, (8 * 0.9 * 0.21 - 0.1) / 7, (8 * 0.9 - 0.1) / 7]
+    assert student[-1].value == pytest.approx((shares[0] - shares[1]) / (shares[2] - shares[1]))
     assert student[2].estimate.value == pytest.approx(-0.05)
+
+
+def test_the_figure_reads_what_the_table_writes_and_sorts_losses_by_index(tmp_path):
+    def one(share, decided=0.9, chance_p=0.0):
+        run = {"shape_share": share, "accuracy": 0.7, "decided": decided}
+        return run | {"chance_p": chance_p, "decided_p": 0.0}
+
+    scores = {"control": [one(0.2), one(0.25)], "gram": [one(0.2), one(0.24)], "kl": [one(0.6), one(0.5)]}
+    scores |= {"shuffled": [one(0.3), one(0.3)], "random": [one(0.5, chance_p=0.3), one(0.5)]}
+    made = preference.table("cnn", scores, one(1.0))
+    (tmp_path / "cnn.csv").write_text(made.csv())
+    found = drawing.read(tmp_path / "cnn.csv")
+    assert drawing.ordered({"CNN": found}) == (
+        ["no teacher", "kl", "gram", "shuffled", "random", "the teacher"],
+        [1, 3, 5],
+    )
+    assert found["kl"] == [made.rows[2][-2], made.rows[2][-1], made.rows[2][1]]
+    assert found["the teacher"][0].value == 1
+    assert "guesses" in found["random"][0].reason

@@ -75,3 +75,12 @@ def test_the_widening_vanishes_with_many_pictures() -> None:
     assert interval(0.0, draws, 1_000_000).high == pytest.approx(0.95, abs=1e-3)
     # t(.975, 2) / z * sqrt(3 / 2)
     assert interval(0.0, draws, 3).high == pytest.approx(0.95 * 4.3027 / 1.95996 * math.sqrt(1.5), abs=1e-2)
+
+
+def test_an_interval_of_few_seeds_ends_at_what_is_possible() -> None:
+    free = bootstrap_mean([0.85, 0.95, 0.99])
+    assert free.high > 1
+    cut = bootstrap_mean([0.85, 0.95, 0.99], within=(0, 1))
+    assert (cut.value, cut.low, cut.high) == (free.value, free.low, 1.0)
+    with pytest.raises(ValueError, match="within"):
+        bootstrap_mean([0.5, 1.1], within=(0, 1))

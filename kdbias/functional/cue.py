@@ -30,3 +30,27 @@ def shape_share(logits: Tensor, shape: Tensor, texture: Tensor) -> tuple[Tensor,
     by_shape = answer == shape
     decided = by_shape | (answer == texture)
     return by_shape.sum(dtype=torch.float64) / decided.sum(), decided, by_shape
+
+
+def share_without_guesses(share: float, decided: float, classes: int) -> float:
+    """Give the shape share that is left when decisions that a guess explains are taken away.
+
+    ``share`` is that of ``shape_share`` and ``decided`` the part of pictures decided for either cue, over pictures
+    whose pairs of classes are drawn evenly. A network that guesses on some of them, evenly among the ``classes``, hits
+    either cue as often as any third class there: (1 - decided) / (classes - 2) of all pictures. That part is taken from
+    the decisions for the shape and from those for the texture. Left in, a network that is often at a loss seems
+    balanced whatever it goes by: its share tends to 1/2. Errors that are no even guesses make the correction too large,
+    so read it beside the plain share. Noise can carry it below 0 or above 1.
+
+    Raises:
+        ValueError: fewer than 3 classes, or ``decided`` is not above 2 / classes, which guesses alone give.
+
+    Source: the correction for guessing of forced choices, Abbott 1925, doi 10.1093/jee/18.2.265a.
+    """
+    if classes < 3:
+        raise ValueError(f"with {classes} classes there is no third one that would show guesses")
+    if not decided > 2 / classes:
+        raise ValueError(
+            f"decided {decided:.3g} of the pictures for either cue, and guesses alone give {2 / classes:.3g}"
+        )
+    return (share * decided * (classes - 2) - (1 - decided)) / (decided * classes - 2)

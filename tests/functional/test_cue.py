@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kdbias.functional.cue import shape_share
+from kdbias.functional.cue import shape_share, share_without_guesses
 
 
 def decide(*classes: int) -> torch.Tensor:
@@ -43,3 +43,20 @@ def test_agreeing_cues_are_refused():
 def test_unlike_lengths_are_refused():
     with pytest.raises(ValueError, match=r"\(2, 4\), \(2,\), \(3,\)"):
         shape_share(decide(0, 1), torch.tensor([0, 1]), torch.tensor([1, 0, 1]))
+
+
+@pytest.mark.parametrize(("preference", "guesses"), [(0.8, 0.0), (0.8, 0.7), (0.3, 0.5), (1.0, 0.9)])
+def test_guesses_are_taken_away(preference, guesses):
+    """Of a network that guesses evenly on a part of the pictures and goes by its preference on the others."""
+    classes = 10
+    by_shape = (1 - guesses) * preference + guesses / classes
+    by_texture = (1 - guesses) * (1 - preference) + guesses / classes
+    decided = by_shape + by_texture
+    assert share_without_guesses(by_shape / decided, decided, classes) == pytest.approx(preference, abs=1e-12)
+
+
+def test_guesses_alone_leave_no_share():
+    with pytest.raises(ValueError, match=r"guesses alone give 0\.2"):
+        share_without_guesses(0.5, 0.2, 10)
+    with pytest.raises(ValueError, match="no third one"):
+        share_without_guesses(0.5, 0.9, 2)

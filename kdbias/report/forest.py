@@ -1,0 +1,107 @@
+"""Forest plot: methods in rows, each number a panel with its intervals, the groups (kinds of student) side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kdbias.report.style import QUIET, REFERENCE, canvas, look, styled
+from kdbias.stats import Estimate
+
+SPREAD = 0.2  # rows, from the first group to the last
+Groups = Mapping[str, Mapping[str, Sequence[Estimate]]]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One panel: what it is called (with its unit), its scale, where lines go through it, and from where to where it is
+    drawn; arms of intervals that reach farther run out of it.
+    """
+
+    label: str
+    scale: float = 1.0
+    references: Sequence[float] = ()
+    limits: tuple[float, float] | None = None
+
+
+def forest(
+    groups: Groups,
+    measures: Sequence[Measure],
+    *,
+    title: str = "",
+    rows: Sequence[str] = (),
+    sections: Sequence[int] = (),
+) -> Figure:
+    """Draw ``groups[group][row]``, an Estimate for each measure; a refused one is a dash at the left edge.
+
+    ``rows`` is their order; without it they come as in the groups. ``sections`` are numbers of rows over which a line
+    parts kinds of rows.
+
+    Raises:
+        ValueError: there is no row, one has not as many Estimates as there are measures, or is missing in ``rows``.
+    """
+    there = list(dict.fromkeys(row for group in groups.values() for row in group))
+    rows = rows or there
+    if not there or not measures:
+        raise ValueError("nothing to draw: no row, or no measure")
+    if missing := [row for row in there if row not in rows]:
+        raise ValueError(f"the order of rows lacks {', '.join(missing)}")
+    for group in groups.values():
+        for row, found in group.items():
+            if len(found) != len(measures):
+                raise ValueError(f"row {row!r} has {len(found)} estimates for {len(measures)} measures")
+    with styled():
+        figure, cells = canvas(1, len(measures), width=1.3 + 2.7 * len(measures), height=1.2 + 0.25 * len(rows))
+        panels: list[Axes] = list(np.atleast_1d(cells))
+        for place, (axes, measure) in enumerate(zip(panels, measures, strict=True)):
+            _frame(axes, measure, rows if place == 0 else [""] * len(rows), sections)
+            offsets = np.linspace(-SPREAD, SPREAD, len(groups)) if len(groups) > 1 else np.zeros(1)
+            for number, (group, offset) in enumerate(zip(groups.values(), offsets, strict=True)):
+                for row, found in group.items():
+                    _arm(axes, measure, found[place], rows.index(row) + offset, look(number))
+        for number, name in enumerate(groups):
+            panels[0].plot([], [], linestyle="none", label=name, markersize=4.5, **look(number))
+        figure.legend(loc="outside lower center", ncols=len(groups))
+        figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    return figure
+
+
+def _frame(axes: Axes, measure: Measure, labels: Sequence[str], sections: Sequence[int]) -> None:
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(measure.label)
+    axes.grid(axis="x")
+    axes.grid(visible=False, axis="y")
+    for value in measure.references:
+        axes.axvline(measure.scale * value, **REFERENCE)
+    for row in sections:
+        axes.axhline(row - 0.5, color=QUIET, linewidth=0.6, linestyle=(0, (1, 2)))
+    if measure.limits is not None:
+        axes.set_xlim(measure.scale * measure.limits[0], measure.scale * measure.limits[1])
+
+
+def _arm(axes: Axes, measure: Measure, found: Estimate, row: float, style: Mapping[str, Any]) -> None:
+    if found.refused:
+        across = axes.get_yaxis_transform()
+        axes.text(0.015, row, "–", transform=across, color=style["color"], fontsize=8, va="center")
+        return
+    arms = None
+    if not math.isnan(found.low):
+        arms = measure.scale * np.array([[found.value - found.low], [found.high - found.value]])
+    axes.errorbar(
+        measure.scale * found.value,
+        row,
+        xerr=arms,
+        fmt=style["marker"],
+        color=style["color"],
+        markersize=4.5,
+        linewidth=1.1,
+        capsize=1.5,
+    )
