@@ -144,11 +144,12 @@ def measured(run: Run, pictures: int) -> dict[str, float]:
 def index(found: list[dict[str, float]], control: list[dict[str, float]], teacher: dict[str, float]) -> list[Estimate]:
     """Give the transfer index of the shape share over seeds, and that of the share without guesses.
 
-    Refused where a student only guesses.
+    Refused where a student, with or without teacher, only guesses.
     """
-    if any(run["chance_p"] >= CHANCE_P for run in found):
-        reason = "accuracy of a seed is not above chance: its decisions are guesses, and no preference"
-        return [Estimate.refuse(reason)] * 2
+    for of, seeds in {"": found, "of the students without teacher ": control}.items():
+        if any(run["chance_p"] >= CHANCE_P for run in seeds):
+            reason = f"accuracy of a seed {of}is not above chance: its decisions are guesses, and no preference"
+            return [Estimate.refuse(reason)] * 2
     plain = transfer_index(
         [run["shape_share"] for run in found], [run["shape_share"] for run in control], teacher["shape_share"]
     )

@@ -212,12 +212,17 @@ def isolated(rows: dict[str, Seen]) -> Table | None:
     controls = [name for name in ROWS if name in rows and any("control=" in one for one in ROWS[name].overrides)]
     if "exp1" not in rows or not controls:
         return None
-    mean = rows["exp1"].right.mean(0)
-    found = [difference(mean, rows[name].right.mean(0)) for name in controls]
+    right = rows["exp1"].right
+    found = [difference(right.mean(0), rows[name].right.mean(0)) for name in controls]
     corrected = holm([one.p for one in found])
-    lines = [[name, *pair] for name, *pair in zip(controls, found, map(float, corrected), strict=True)]
-    columns = [Column("control"), percent("EXP-1 − control", 2), Column("p, after Holm", digits=4)]
-    note = "Over pictures, of the mean of the seeds: of these networks, not of other seeds."
+    lines: list[list[Any]] = []
+    for name, pictures, p in zip(controls, found, map(float, corrected), strict=True):
+        ahead = right.mean(1) - rows[name].right.mean(1)
+        seeds = difference(right.mean(1), rows[name].right.mean(1)) if len(ahead) > 1 else "-"
+        lines.append([name, ", ".join(f"{100 * one:+.2f}" for one in ahead), pictures, p, seeds])
+    columns = [Column("control"), Column("EXP-1 − control, by seed", unit="%"), percent("pictures", 2)]
+    columns += [Column("p (pictures), after Holm", digits=4), percent("seeds", 2)]
+    note = "Over pictures, of the mean of the seeds: of these networks, not of other seeds. Over seeds: of the recipe."
     return Table("What the teacher of EXP-1 brings beyond its controls", columns, lines, note)
 
 

@@ -111,9 +111,28 @@ def test_exp1_is_compared_with_each_control_of_its_teacher():
     }
     made = reproduce.isolated(rows)
     assert [line[0] for line in made.rows] == ["self"]
-    assert made.rows[0][1].shown
-    assert 0 < made.rows[0][2] < 0.01
+    _, by_seed, pictures, p, seeds = made.rows[0]
+    assert pictures.shown
+    assert 0 < p < 0.01
+    ahead = rows["exp1"].right.mean(1) - base.mean(1)
+    assert by_seed == f"{100 * ahead[0]:+.2f}, {100 * ahead[1]:+.2f}"
+    assert seeds.estimate.value == pytest.approx(ahead.mean())
+    assert seeds.estimate.high - seeds.estimate.low > 5 * abs(ahead[0] - ahead[1])  # t of one degree of freedom
     assert reproduce.isolated({"exp1": rows["exp1"], "control": rows["control"]}) is None
+
+
+def test_differences_of_opposite_sign_in_two_seeds_are_no_equality():
+    """The mean over seeds is 0 over pictures to half a point, and says nothing of the recipe."""
+    right = np.arange(3000)
+    rows = {
+        "exp1": reproduce.Seen(np.stack([right < 1500, right < 1300]), [], 300.0, 60.0, "resnet56"),
+        "label_smoothing": reproduce.Seen(np.stack([right < 1460, right < 1340]), [], 300.0, 60.0, "resnet56"),
+    }
+    _, by_seed, pictures, _, seeds = reproduce.isolated(rows).rows[0]
+    assert by_seed == "+1.33, -1.33"
+    assert not pictures.shown
+    assert not seeds.shown
+    assert seeds.estimate.high - seeds.estimate.low > 0.1
 
 
 def test_wrong_rows_are_named(capsys, monkeypatch, tmp_path):
@@ -227,6 +246,9 @@ def test_the_preference_table_has_the_index_over_seeds():
     shares = [(8 * 0.5 * 0.61 - 0.5) / 3, (8 * 0.9 * 0.21 - 0.1) / 7, (8 * 0.9 - 0.1) / 7]
     assert student[-1].value == pytest.approx((shares[0] - shares[1]) / (shares[2] - shares[1]))
     assert student[2].estimate.value == pytest.approx(-0.05)
+    scores["control"][1]["chance_p"] = 0.012
+    beside_a_guesser = preference.table("cnn", scores, one(1.0, 0.9)).rows[1]
+    assert "of the students without teacher is not above chance" in beside_a_guesser[-2].reason
 
 
 def test_the_figure_reads_what_the_table_writes_and_sorts_losses_by_index(tmp_path):

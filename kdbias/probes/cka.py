@@ -39,8 +39,9 @@ class CKAProbe:
     over minibatches of ``batch`` pictures (``MinibatchCKA``), which stands as ``batch`` in ``meta``.
 
     A call takes all pictures in one process. Where each of several processes has a share, let an ``observer`` see it in
-    each and sum what they hold, as exactly, before its ``result``: ``observer.sums = observer.sums.reduced()``
-    (``StreamingCKA``; an average over minibatches is not summed).
+    each and sum what they hold before its ``result``: ``observer.sums = observer.sums.reduced()``. All then have the
+    same Result, or the same error. What is exact in one process is as exact so; an average over minibatches is that
+    over the minibatches of all, each process leaving out a rest of its own of fewer than 4 pictures.
 
     Arrays: ``cka``, ``(L, L)`` or ``(L, L')``; ``depth`` and ``other_depth``, of each layer in 0..1; ``nearest``, the
     other network's layer of nearest depth for each. Scalars within a network: ``first_last``, ``middle_last``,
@@ -139,8 +140,7 @@ class CKASums:
         """Add a batch, which the other network reads here."""
         theirs = None if self.probe.other is None else self._theirs(self.probe.other, batch)
         own = self.probe.samples(features)
-        with self._named():
-            self.sums.update([own[layer] for layer in self.chosen], theirs)
+        self.sums.update([own[layer] for layer in self.chosen], theirs)
 
     def attention(self, layer: int, maps: Tensor) -> None:
         """Want no maps."""

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
 from kdbias.report.bands import Runs, band, counted, sample
-from kdbias.report.style import CONTROL, INITIAL, QUIET, REFERENCE, canvas, legend_beside, look, seeds, styled
+from kdbias.report.named_level import named_level
+from kdbias.report.style import CONTROL, INITIAL, REFERENCE, canvas, legend_beside, look, seeds, styled
 
 Lines = list[tuple[str, list[Result], Mapping[str, Any]]]
 """Label, seeds and style of each network that is drawn."""
@@ -131,8 +132,7 @@ def cls_by_layer(networks: Mapping[str, Runs], *, control: Runs | None = None, i
         left.set(ylabel="dispersion of the CLS row (patches²)", title=_sample(lines))
         left.set_ylim(bottom=0)
         _by_layer(right, "cls_self", lines)
-        right.axhline(COLLAPSE, **REFERENCE)
-        _note(right, COLLAPSE, f"collapsed above {COLLAPSE}")
+        named_level(right, COLLAPSE, f"collapsed above {COLLAPSE}")
         right.set(ylabel="weight that CLS gives to itself", ylim=(0, 1.02))
         legend_beside(right)
     return figure
@@ -196,23 +196,9 @@ def _reference(axes: Axes, lines: Lines, key: str) -> None:
     """Draw the value of uniform attention, one for each size of grid."""
     values = sorted({round(float(runs[0].arrays[f"uniform_{key}"]), 6) for _, runs, _ in lines})
     for value in values:
-        axes.axhline(value, **REFERENCE)
-        _note(axes, value, f"uniform attention, {value:.2f}")
+        named_level(axes, value, f"uniform attention, {value:.2f}")
     axes.update_datalim([(0.0, values[-1] * 1.08)], updatex=False)
     axes.autoscale_view()
-
-
-def _note(axes: Axes, value: float, text: str) -> None:
-    axes.annotate(
-        text,
-        (0.45, value),  # the first and the last layers often lie at the line
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="center",
-        color=QUIET,
-        fontsize=7.5,
-    )
 
 
 def _layers(result: Result) -> npt.NDArray[Any]:

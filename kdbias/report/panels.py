@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
 from kdbias.report.bands import band, counted
-from kdbias.report.style import CONTROL, INITIAL, QUIET, REFERENCE, look
+from kdbias.report.named_level import named_level
+from kdbias.report.style import CONTROL, INITIAL, REFERENCE, look
 from kdbias.report.table import Column, Table
 
 Groups = Mapping[str, Sequence[Result]]
@@ -39,7 +40,7 @@ def heads(axes: Axes, attention: Groups, looks: Styles) -> None:
         y = np.stack([np.sort(run.arrays["distance"].ravel()) for run in runs])
         x = np.arange(1, y.shape[1] + 1) if len(counts) == 1 else (np.arange(y.shape[1]) + 0.5) / y.shape[1] * 100
         band(axes, x, y, counted(label, len(runs)), {**looks[label], "marker": ""})
-    uniform(axes, attention, "distance", 0.2)  # the farthest heads, on the right, lie above it
+    uniform(axes, attention, "distance")
     head = "head, sorted by distance" if len(counts) == 1 else "heads, sorted by distance (%)"
     axes.set(xlabel=head, ylabel="attention distance (patches)")
 
@@ -92,14 +93,10 @@ def curvature(axes: Axes, hessian: Groups, looks: Styles, key: str = "trace") ->
     axes.set_xlabel("Hessian trace ± s.e.")
 
 
-def uniform(axes: Axes, attention: Groups, key: str, where: float = 0.45) -> None:
-    """Draw the value of uniform attention, on each grid that there is, named at ``where``; the axis begins at 0."""
-    values = {round(float(run.arrays[f"uniform_{key}"]), 6) for runs in attention.values() for run in runs}
-    for value in values:
-        axes.axhline(value, **REFERENCE)
-        place = {"xycoords": ("axes fraction", "data"), "xytext": (0, 3), "textcoords": "offset points"}
-        text = f"uniform attention, {value:.2f}"
-        axes.annotate(text, (where, value), **place, ha="center", color=QUIET, fontsize=7.5)  # type: ignore[arg-type]
+def uniform(axes: Axes, attention: Groups, key: str) -> None:
+    """Draw the value of uniform attention, on each grid that there is, by name; the axis begins at 0."""
+    for value in sorted({round(float(run.arrays[f"uniform_{key}"]), 6) for runs in attention.values() for run in runs}):
+        named_level(axes, value, f"uniform attention, {value:.2f}")
         axes.update_datalim([(0.0, value * 1.1)], updatex=False)
     axes.autoscale_view()
     axes.set_ylim(bottom=0)

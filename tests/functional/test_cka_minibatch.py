@@ -109,3 +109,30 @@ def test_all_layers_without_structure_are_told(kernel):
     assert found.value.side == 1
     assert found.value.layers == ((0, 2) if kernel == "linear" else (0,))
     assert "CKA with y[0]" in str(found.value)
+
+
+def test_merging_adds_minibatches_and_leaves_the_other_as_it_is():
+    xs = related(44)
+    one, two = (stream([x[part] for x in xs], None, 7, kernel="rbf", batch=12) for part in (slice(24), slice(24, 44)))
+    one.merge(two)  # 2 minibatches, with 1 and a rest of 8
+    assert (one.n, two.n) == (44, 20)
+    expected = stream(xs, None, 44, kernel="rbf", batch=12).compute()
+    torch.testing.assert_close(one.compute(), expected, rtol=1e-12, atol=0)
+    empty = MinibatchCKA("rbf", batch=12)
+    empty.merge(one)
+    empty.merge(MinibatchCKA("rbf", batch=12))
+    torch.testing.assert_close(empty.compute(), expected, rtol=1e-12, atol=0)
+    one.update([x[:4] for x in xs])  # a rest of its own again
+    two.update([x[:4] for x in xs])  # fills the minibatch of 12
+    assert (one.n, two.n, empty.n) == (48, 24, 44)
+
+
+def test_other_layers_or_settings_cannot_be_added():
+    xs = related(12)
+    cka = stream(xs, None, 12, batch=8)
+    with pytest.raises(ValueError, match=r"widths \[\[6, 30, 3\]\] as in the first batch, got \[\[6, 30\]\]"):
+        cka.update(xs[:2])
+    for other in (MinibatchCKA("rbf", 8), MinibatchCKA(batch=16), stream(xs, xs, 12, batch=8)):
+        with pytest.raises(ValueError, match=r"expected the same kernel, batch, scale and widths .*\(there\)"):
+            cka.merge(other)
+    assert cka.n == 12

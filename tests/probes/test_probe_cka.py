@@ -152,3 +152,22 @@ def test_a_layer_of_the_other_network_that_answers_every_picture_alike_is_named(
             torch.nn.init.zeros_(module.weight)
     with pytest.raises(ValueError, match="cnn answers every picture alike in "):
         CKAProbe(other=Teacher(dead, "cnn"), other_name="cnn")(tiny_vit, pictures())
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_shares_are_summed_before_the_result(tiny_vit, pictures, kernel):
+    """As several processes do by ``reduced``; a layer that answers every picture alike is named after the sum."""
+    whole, kind = CKAProbe(kernel=kernel, batch=12)(tiny_vit, pictures(n=24)), {}
+    for probe in (CKAProbe(kernel=kernel, batch=12), Dead(kernel=kernel, batch=12)):
+        shares = []
+        with torch.no_grad():
+            for batch in pictures(n=24, size=12):
+                shares.append(probe.observer(tiny_vit.eval()))
+                shares[-1].see(batch, tiny_vit(batch.image))
+        shares[0].sums.merge(shares[1].sums)
+        kind[type(probe)] = shares[0]
+    found = kind[CKAProbe].result()
+    np.testing.assert_allclose(found.arrays["cka"], whole.arrays["cka"], rtol=1e-4)
+    assert found.meta == whole.meta
+    with pytest.raises(ValueError, match=r"layer 1 \(.*1\) answers every picture alike"):
+        kind[Dead].result()

@@ -1,5 +1,8 @@
+import numpy as np
+
 from kdbias.probes.base import Result
-from kdbias.report.panels import mean, trace
+from kdbias.report.panels import layers, mean, styles, trace
+from kdbias.report.style import canvas
 
 
 def found(value: float, error: float) -> Result:
@@ -18,3 +21,15 @@ def test_a_mean_over_seeds_has_their_deviation():
     assert mean(runs, "trace", digits=1) == "1150.0 ± 212.1"
     assert mean(runs[:1], "trace_se") == "1"
     assert mean(runs, "distance") == "-"
+
+
+def test_uniform_attention_is_drawn_by_name_for_each_grid_and_the_axis_begins_at_zero():
+    def attention(uniform):
+        return Result("attention", {}, {"distance": np.full((3, 2), 5.0), "uniform_distance": np.array(uniform)}, {})
+
+    groups = {"small": [attention(4.136), attention(4.136)], "large": [attention(7.281)]}
+    _, axes = canvas()
+    layers(axes, groups, styles(groups, None, None))
+    assert [text.get_text() for text in axes.texts] == ["uniform attention, 4.14", "uniform attention, 7.28"]
+    assert axes.get_ylim()[0] == 0
+    assert axes.get_ylim()[1] > 7.281 * 1.1
