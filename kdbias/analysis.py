@@ -173,6 +173,13 @@ def compare(cfg: DictConfig) -> None:
     run_compare(cfg)
 
 
+def factorial(cfg: DictConfig) -> None:
+    """Say what each of two factors of a sweep does, such as family and accuracy of the teacher."""
+    from kdbias.factorial import factorial as run_factorial
+
+    run_factorial(cfg)
+
+
 def predict(cfg: DictConfig) -> None:
     """Say what a network sees in a picture from outside."""
     from kdbias.predict import predict as run_predict
@@ -185,6 +192,7 @@ TASKS: dict[str, Callable[[DictConfig], None]] = {
     "probe": probe,
     "forensics": forensics,
     "compare": compare,
+    "factorial": factorial,
     "predict": predict,
     "demo": demo,
     "show_data": show_data,
