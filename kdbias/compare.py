@@ -15,7 +15,7 @@ from kdbias.config import ConfigError
 from kdbias.measure import wanted
 from kdbias.measured import Measured, by_label, marked
 from kdbias.report import compare as report
-from kdbias.report.compare import Method
+from kdbias.report.method import Method
 from kdbias.report.panels import upright
 from kdbias.subjects import CONTROL, pictures_key
 
@@ -83,6 +83,7 @@ def methods_of(networks: Sequence[Measured]) -> list[Method]:
                 teacher=None if label in initial else ", ".join(names) or None,
                 taught_by=() if label in initial else taught,
                 published={} if label in initial else published_of(first, published),
+                untrained=label in initial,
             )
         )
     return found
