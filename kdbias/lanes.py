@@ -17,6 +17,7 @@ from hydra import compose
 from omegaconf import DictConfig, open_dict
 
 from kdbias import process, runs
+from kdbias.auto import settled
 from kdbias.launch import LOG, quoted
 from kdbias.report.board import Board
 from kdbias.spec import spec_hash
@@ -75,8 +76,11 @@ def planned(label: str, overrides: Sequence[str], parent: Path) -> tuple[Run, Di
     cfg = compose("train", list(overrides), return_hydra_config=True)
     choices = {group: cfg.hydra.runtime.choices[group] for group in ("data", "trainer")}
     with open_dict(cfg):
-        cfg.chosen = {**choices, "overrides": list(overrides)}
         del cfg["hydra"]
+    cfg, decided = settled(cfg)
+    overrides = [*overrides, *decided]
+    with open_dict(cfg):
+        cfg.chosen = {**choices, "overrides": overrides}
     key = spec_hash(cfg)
     folder = parent / f"{label.replace(', ', '-').replace(' ', '')}-{key[:8]}"
     return Run(label, tuple(overrides), folder, key, int(cfg.epochs)), cfg

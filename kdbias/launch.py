@@ -20,17 +20,23 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdbias import process, runs
-from kdbias.spec import spec_hash
+from kdbias.auto import settled
+from kdbias.spec import spec_hash, teacher_unused
 
 LOG = "job.log"
 _RECORD = "KDBIAS_SWEEP"
 _PROGRAM = "KDBIAS_PROGRAM"
+# An override of the teacher among others; its value may be a list, a mapping or quoted.
+_TEACHER = re.compile(
+    r"(?:^|(?<=,))[+~]*teacher(?:\.[\w.]+)?(?:=(?:\[[^]]*\]|\{[^}]*\}|'(?:\\.|[^'])*'|[^,]*))?(?:,|$)"
+)
 # Hydra's own settings that decide how the config of a single run is composed; the others are the sweep's.
 _HYDRA_KEPT = ("hydra.searchpath", "hydra.job.env_set", "hydra.verbose")
 
@@ -55,10 +61,13 @@ def job_name(overrides: str, *, _root_: Container) -> str:
     """Give the folder name of a job: at most 80 safe characters of its overrides, and 8 of a hash.
 
     The hash is of the overrides and of the spec: a repeated sweep finds its folders, and a folder never holds the run
-    of another config of the same name.
+    of another config of the same name. Overrides of a teacher that the control makes no use of do not count, so that a
+    sweep over teachers runs such a job once.
     """
+    if isinstance(_root_, DictConfig) and teacher_unused(_root_):
+        overrides = _TEACHER.sub("", overrides).rstrip(",")
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", overrides.replace("=", "-"))[:80].strip("._-")
-    digest = hashlib.sha256(f"{overrides}\n{_spec_hash(_root_)}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{overrides}\n{_settled(_root_)[0]}".encode()).hexdigest()
     return f"{name or 'job'}-{digest[:8]}"
 
 
@@ -75,13 +84,14 @@ def run_job(cfg: DictConfig) -> float | None:
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    key = _spec_hash(cfg)
+    key, decided = _settled(cfg)
     start = time.monotonic()
     with runs.alone(folder):
         found, state = runs.result(folder, key), "done already"
         if found is None:
             print(f"running, log in {folder / LOG}", flush=True)
-            found, state = single_run(hydra.overrides.task, folder, key, log=folder / LOG), "done"
+            overrides = [*hydra.overrides.task, *decided]
+            found, state = single_run(overrides, folder, key, log=folder / LOG), "done"
     objective = found.get("objective") if found is not None else math.nan
     job = Job(state if found is not None else "failed", objective, time.monotonic() - start, str(folder))
     print(_line(job), flush=True)
@@ -148,11 +158,13 @@ def _record(job: Job) -> None:
             file.write(json.dumps(asdict(job)) + "\n")
 
 
-def _spec_hash(cfg: Any) -> str:
+def _settled(cfg: Any) -> tuple[str, list[str]]:
+    """The spec hash of a job, and the overrides with which its process comes to the same one."""
     try:
-        return spec_hash(cfg)
-    except OmegaConfBaseException:  # the job itself names the mistake, in its log, and the others go on
-        return "unresolved"
+        cfg, decided = settled(cfg)
+        return spec_hash(cfg), decided
+    except (OmegaConfBaseException, HydraException, ImportError, ValueError):
+        return "unresolved", []  # the job itself names the mistake, in its log, and the others go on
 
 
 def _command(overrides: Sequence[str], folder: Path) -> list[str]:

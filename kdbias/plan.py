@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from kdbias.batch import DataInfo
-from kdbias.build import build, target
+from kdbias.build import build
 from kdbias.data.augment import Augment
 from kdbias.data.cues import CLASSES, CueSource
 from kdbias.features import Extractor
@@ -144,11 +144,9 @@ def describe_network(spec: Mapping[str, Any], data: DataInfo) -> Extractor:
     """
     if spec.get("patch_drop_rate"):
         raise ValueError("patch_drop_rate: it leaves fewer tokens than the patch grid has positions: set it to 0")
-    arguments = {key: value for key, value in spec.items() if key != "_target_"}
-    arguments |= {key: nothing for key, nothing in (("pretrained", False), ("weights", None)) if key in arguments}
     try:
         with torch.device("meta"):
-            network: Extractor = target(spec)(data, **arguments)
+            network: Extractor = build(weightless(spec), data)
     except AssertionError as error:  # timm's, where a network adapts to its input's size
         sides = re.search(r"\((\d+)\) should be divisible by patch size \((\d+)\)", str(error))
         if sides is None:
@@ -158,6 +156,12 @@ def describe_network(spec: Mapping[str, Any], data: DataInfo) -> Extractor:
     if patch is not None and network.size % patch[0]:
         raise ValueError(_untiled(network.size, patch[0]))
     return network
+
+
+def weightless(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the spec of a network without the weights that it would be given."""
+    nothing = {"pretrained": False, "weights": None}
+    return {key: nothing.get(key, value) for key, value in spec.items()}
 
 
 def _untiled(size: int, patch: int) -> str:

@@ -69,8 +69,8 @@ def teacher_of(
     """Give the teacher that a run's saved config names, or in words why there is none.
 
     It is the weights file that the config names, or what its recipe left under the run's own folder of teachers or
-    under ``teachers``. Of a run under a control it is the one that taught in the end, which the checkpoint's spec
-    (``used``) has.
+    under ``teachers``. Of a run under a control it is the one that taught in the end, with its own recipe, which the
+    checkpoint's spec (``used``) has.
     """
     node = cfg.get("teacher")
     if cfg.get("control") is not None:
@@ -90,7 +90,14 @@ def teacher_of(
         return RunTeacher(node.name, spec, info, None)
     places = [Path(str(cfg.paths.teachers)), teachers] if cfg.get("paths") else [teachers]
     found = [place for place in dict.fromkeys(place.absolute() for place in places) if place.is_dir()]
-    return _trained(cfg, spec, info, found or [places[0].absolute()])
+    return _trained(_with_teacher(cfg, plain(node)), spec, info, found or [places[0].absolute()])
+
+
+def _with_teacher(cfg: DictConfig, teacher: Mapping[str, Any]) -> DictConfig:
+    changed = cfg.copy()
+    OmegaConf.set_struct(changed, False)
+    changed.teacher = dict(teacher)
+    return changed
 
 
 def _trained(cfg: DictConfig, spec: Mapping[str, Any], info: DataInfo, places: list[Path]) -> RunTeacher | str:

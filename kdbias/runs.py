@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from kdbias.auto import as_saved
 from kdbias.problem import ConfigError
 from kdbias.spec import differences, spec_hash
 
@@ -38,7 +39,7 @@ def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """Give the config with which ``resume=RUN_DIR`` goes on; ``overrides`` are those of the command line.
 
     With no other override it is the config that the run saved. With others, the composed config has to decide the same
-    result as the saved one, and may differ in paths, logging and hardware.
+    result as the saved one, and may differ in paths, logging and hardware; ``pretrained: auto`` is what it was then.
 
     Raises:
         ConfigError: the folder has no saved config or no checkpoint, or was moved since; or the configs decide another
@@ -57,6 +58,7 @@ def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     if all(override.lstrip("+").split("=")[0] == "resume" for override in overrides):
         saved.resume = str(folder)
         return saved
+    cfg = as_saved(cfg, saved)
     different = differences(saved, cfg)
     if different:
         lines = "\n  ".join(different)

@@ -50,6 +50,11 @@ NEUTRAL = (
     "teacher.data.download",
 )
 
+# Controls that bring teachers by name, and those that make no use of the config's teacher (same_family: of its data).
+SAME_FAMILY = "kdbias.controls.same_family.SameFamily"
+ACCURACY_MATCHED = "kdbias.controls.accuracy_matched.AccuracyMatched"
+INSTEAD = ("kdbias.controls.none.NoTeacher", "kdbias.controls.self.Self", SAME_FAMILY)
+
 
 def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Give the resolved config as str, int, float, bool, None, list and dict only, as a checkpoint stores it.
@@ -65,18 +70,28 @@ def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Give ``plain(cfg)`` without the keys of ``NEUTRAL``, and with the content of files instead of their names.
 
     These are the weights of the networks and the recipe of a teacher without weights; what is not there, or a recipe
-    that is not this package's, keeps its name. Whole floats become ints, so that 1 and 1.0 are the same.
+    that is not this package's, keeps its name. A teacher that the control makes no use of is left out, and one that it
+    names is put in, as ``control.teachers``. Whole floats become ints, so that 1 and 1.0 are the same.
     """
     found: dict[str, Any] = _whole(_plain_dict(_config(cfg), "", NEUTRAL))
-    teacher = _node(found, "teacher")
-    for node in (teacher, _node(teacher, "model"), _node(found, "model"), *_nodes(_node(found, "control"))):
+    teacher, control = _node(found, "teacher"), _node(found, "control")
+    for node in (teacher, _node(teacher, "model"), _node(found, "model"), *_nodes(control)):
         weights = node.get("weights")
         if isinstance(weights, str) and Path(weights).is_file():
             node["weights"] = "sha256:" + _digest(Path(weights))
-    recipe = Path(conf_dir(), "experiment", f"{teacher.get('recipe')}.yaml")
-    if teacher.get("weights") is None and recipe.is_file():
-        teacher["recipe"] = f"{teacher['recipe']}@{_digest(recipe)[:12]}"
+    _put_recipe(teacher)
+    if teacher_unused(found):
+        used = {key: teacher[key] for key in ("data",) if key in teacher and control["_target_"] == SAME_FAMILY}
+        found["teacher"] = used
+    teachers = {name: _named_teacher(name, weights) for name, weights in _teachers_named(control)}
+    if teachers:
+        control["teachers"] = teachers
     return found
+
+
+def teacher_unused(tree: Mapping[str, Any]) -> bool:
+    """Whether the control of a config makes no use of the network that its teacher names."""
+    return (tree.get("control") or {}).get("_target_") in INSTEAD
 
 
 def spec_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
@@ -119,6 +134,30 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for value in node.values():
         if isinstance(value, dict):
             yield from _nodes(value)
+
+
+def _put_recipe(teacher: dict[str, Any]) -> None:
+    """Add its content to the name of the recipe that trains a teacher."""
+    recipe = Path(conf_dir(), "experiment", f"{teacher.get('recipe')}.yaml")
+    if teacher.get("weights") is None and recipe.is_file():
+        teacher["recipe"] = f"{teacher['recipe']}@{_digest(recipe)[:12]}"
+
+
+def _teachers_named(control: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The teachers that a control names, each with its weights."""
+    if control.get("_target_") == SAME_FAMILY:
+        yield from ((str(control.get(family)), control.get("weights")) for family in ("vit", "cnn"))
+    elif control.get("_target_") == ACCURACY_MATCHED and control.get("among") == "graded":
+        yield from ((name, (given or {}).get("weights")) for name, given in (control.get("graded") or {}).items())
+
+
+def _named_teacher(name: str, weights: Any) -> dict[str, Any]:
+    """What the config of a teacher says, unresolved, with the recipe that trains it without weights."""
+    path = Path(conf_dir(), "teacher", f"{name}.yaml")
+    content: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
+    teacher = {**_whole(content), "weights": weights or content.get("weights")}
+    _put_recipe(teacher)
+    return teacher
 
 
 def _digest(path: Path) -> str:

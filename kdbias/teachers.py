@@ -76,21 +76,32 @@ def teacher_from_weights(spec: Mapping[str, Any], data: DataInfo, path: str | Pa
         FileNotFoundError: there is no such file.
         ValueError: the weights are another network's, or for another number of classes.
     """
-    if Path(path).suffix == ".ckpt" and Path(path).is_file():
+    if own_checkpoint(spec, path) is not None:
         return Teacher(_from_checkpoint(spec, data, path), name)
     extractor: Extractor = build(architecture(spec), data)
     state = read_weights(path, "teacher.weights")
     return Teacher(load_state(extractor, state, "teacher.weights", fresh_head=extractor.info.classes is None), name)
 
 
-def _from_checkpoint(spec: Mapping[str, Any], data: DataInfo, path: str | Path) -> Extractor:
-    saved = read_spec(path)["model"]
+def own_checkpoint(spec: Mapping[str, Any], path: str | Path) -> dict[str, Any] | None:
+    """Give what a checkpoint of this package says of its ``model`` and ``data``; None for another or a missing file.
+
+    Raises:
+        ValueError: it is another network than ``spec`` names, or no checkpoint of this package.
+    """
+    if Path(path).suffix != ".ckpt" or not Path(path).is_file():
+        return None
+    saved = read_spec(path)
     for key in ("_target_", "name"):
-        if key in spec and saved.get(key) != spec[key]:
+        if key in spec and saved["model"].get(key) != spec[key]:
             raise ValueError(
-                f"teacher.weights: {path} holds a {saved.get(key)}, but the teacher is a {spec[key]}; "
+                f"teacher.weights: {path} holds a {saved['model'].get(key)}, but the teacher is a {spec[key]}; "
                 "choose the teacher=... of that network, or other weights"
             )
+    return saved
+
+
+def _from_checkpoint(spec: Mapping[str, Any], data: DataInfo, path: str | Path) -> Extractor:
     extractor = load_teacher(path)
     if extractor.info.classes not in (None, data.classes):
         raise ValueError(

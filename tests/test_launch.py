@@ -118,6 +118,17 @@ def test_job_names_are_safe_short_and_follow_overrides_and_spec():
     assert re.fullmatch(r"job-[0-9a-f]{8}", job_name("", _root_=OmegaConf.create({"a": "${no.such.key}"})))
 
 
+def test_jobs_that_differ_in_a_teacher_that_the_control_does_not_use_share_a_folder():
+    one = "control=none,experiment=exp1_kl,seed=0,teacher=resnet20"
+    other = "control=none,experiment=exp1_kl,seed=0,teacher.layers=[0,1],teacher=resnet56,~teacher.data"
+    root = {"control": {"_target_": "kdbias.controls.none.NoTeacher"}, "teacher": {"name": "x"}}
+    unused, used = OmegaConf.create(root), OmegaConf.create(root | {"control": None})
+    assert job_name(one, _root_=unused) == job_name(other, _root_=unused)
+    assert job_name(one, _root_=used) != job_name(other, _root_=used)
+    assert job_name(one.replace("seed=0", "seed=1"), _root_=unused) != job_name(one, _root_=unused)
+    assert job_name(one, _root_=unused).startswith("control-none_experiment-exp1_kl_seed-0-")
+
+
 @pytest.fixture
 def stopped(tmp_path) -> Path:
     (tmp_path / "checkpoints").mkdir()

@@ -123,6 +123,64 @@ def test_a_recipe_counts_by_its_content_where_it_trains_the_teacher(tmp_path, mo
     assert spec(cfg)["teacher"]["recipe"] == "strong"
 
 
+NONE = {"_target_": "kdbias.controls.none.NoTeacher"}
+COPY = {"_target_": "kdbias.controls.self.Self", "weights": None}
+FAMILY = {"_target_": "kdbias.controls.same_family.SameFamily", "vit": "a", "cnn": "b", "weights": None}
+GRADED = {"a": {"weights": None}, "b": {"weights": None}}
+MATCHED = {"_target_": "kdbias.controls.accuracy_matched.AccuracyMatched", "graded": GRADED}
+
+
+def under(control, **teacher):
+    return CONFIG | {"control": control, "teacher": CONFIG["teacher"] | teacher}
+
+
+@pytest.mark.parametrize("control", [NONE, COPY, FAMILY])
+def test_a_teacher_that_the_control_makes_no_use_of_is_not_in_the_hash(control):
+    assert spec_hash(under(control)) == spec_hash(under(control, name="resnet56", epochs=3, weights="w"))
+    assert spec_hash(under(control)) != spec_hash(CONFIG)
+
+
+def test_of_a_teacher_that_is_replaced_by_one_of_the_family_its_pictures_count():
+    assert spec_hash(under(FAMILY, data={"x": 0})) != spec_hash(under(FAMILY, data={"x": 1}))
+    assert spec_hash(under(COPY, data={"x": 0})) == spec_hash(under(COPY, data={"x": 1}))
+
+
+def test_a_teacher_that_others_use_stays_in_the_hash():
+    for control in (MATCHED, {"_target_": "kdbias.controls.shuffled.Shuffled"}):
+        assert spec_hash(under(control)) != spec_hash(under(control, name="resnet56"))
+
+
+@pytest.fixture
+def named(tmp_path, monkeypatch):
+    """The teachers a and b, trained by the recipes of these names."""
+    monkeypatch.setattr("kdbias.spec.conf_dir", lambda: str(tmp_path))
+    for group in ("teacher", "experiment"):
+        (tmp_path / group).mkdir()
+    for name in "ab":
+        (tmp_path / "teacher" / f"{name}.yaml").write_text(f"name: {name}\nwidth: 8\nweights: null\nrecipe: {name}\n")
+        (tmp_path / "experiment" / f"{name}.yaml").write_text("epochs: 1\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("control", [FAMILY, {**MATCHED, "among": "graded"}])
+@pytest.mark.parametrize("file", ["experiment/b.yaml", "teacher/b.yaml"])
+def test_teachers_that_a_control_names_count_by_their_configs_and_recipes(named, control, file):
+    before = spec_hash(under(control))
+    digest = hashlib.sha256(b"epochs: 1\n").hexdigest()[:12]
+    assert spec(under(control))["control"]["teachers"]["b"]["recipe"] == f"b@{digest}"
+    (named / file).write_text("epochs: 2\n")
+    assert spec_hash(under(control)) != before
+
+
+def test_recipes_that_train_nothing_do_not_count(named):
+    given = {**FAMILY, "weights": "w"}
+    runs = [CONFIG, under(NONE), under(given), under(MATCHED | {"among": "training"})]
+    before = [spec_hash(run) for run in runs]
+    (named / "experiment" / "b.yaml").write_text("epochs: 2\n")
+    assert [spec_hash(run) for run in runs] == before
+    assert "teachers" not in spec(runs[-1])["control"]
+
+
 def test_plain_is_resolved_and_of_plain_types_only():
     found = plain(OmegaConf.create({"a": "${b.c}", "b": {"c": [1, {"d": Path("x/y")}]}, "m": "???"}))
     assert found == {"a": [1, {"d": "x/y"}], "b": {"c": [1, {"d": "x/y"}]}, "m": "???"}

@@ -10,9 +10,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kdbias.callbacks.history import accuracies
-from kdbias.controls.base import Control, Source, missing_file
+from kdbias.controls.base import Control, Source
+from kdbias.controls.graded import graded_problems, to_train
 from kdbias.controls.measure import accuracy
-from kdbias.controls.named import named_teacher
+from kdbias.controls.named import named_teacher, on_the_pictures_of
 from kdbias.data.base import PictureData
 from kdbias.features import NetworkInfo
 from kdbias.ondemand import recipe, trained
@@ -26,15 +27,16 @@ class AccuracyMatched(Control):
 
     Accuracies are those on the validation split, or given ones: weights that were trained on these pictures too would
     be measured too well. A teacher's training keeps checkpoints where ``callback.checkpoint_history`` says so; where it
-    has not been trained in that way it is, once.
+    has not been trained in that way it is, once. Of graded teachers those with weights are compared first; the others
+    are trained one by one, in their order, until one is near enough, for ``teacher.epochs`` and on ``teacher.data``.
 
     Args:
         accuracy: The wanted one, 0 to 1.
         among: ``training`` chooses among checkpoints of the teacher's own training, which for ``teacher.weights`` lie
             beside that file; ``graded`` among the teachers below.
         every: Epochs between two checkpoints.
-        graded: Teachers by the names of their configs, each with ``weights`` (trained once where None) and ``accuracy``
-            (measured where None).
+        graded: Teachers by the names of their configs, each with ``weights`` (trained once where None) and their
+            ``accuracy`` (measured where None).
         tolerance: A nearest candidate further away than this is refused.
     """
 
@@ -61,38 +63,36 @@ class AccuracyMatched(Control):
         self.wanted, self.among, self.every, self.tolerance = accuracy, among, every, tolerance
         self.graded = {name: dict(given or {}) for name, given in (graded or {}).items()}
         self.own_weights = among == "graded"
+        self._replaced: Mapping[str, Any] = {}  # the teacher of the experiment
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
-        """Refuse teachers without accuracy or without a training to choose from, and candidates that are not there."""
+        """Refuse teachers without accuracy or training to choose from, and candidates that are not there or near."""
         yield from super().refusals(run)
         teacher = run.tree.get("teacher") or {}
         if self.among == "graded":
-            yield from self._graded_problems()
+            problems = list(graded_problems(self.graded, run))
+            yield from problems
+            known = {} if problems else self._given()
+            if known.keys() == self.graded.keys() and not self._near(known):
+                yield Problem("control.accuracy", self._too_far(known))
         elif run.teacher is not None and run.teacher.info.classes is None:
             yield Problem("control", f"accuracy_matched: {teacher['name']} has no classifier, and so no accuracy")
         elif run.has_teacher and teacher.get("weights") is None and teacher.get("recipe") is None:
             yield Problem("control.among", f"no recipe trains {teacher['name']}: use control.among=graded")
-        elif teacher.get("weights") is not None and not accuracies(Path(str(teacher["weights"])).parent):
-            yield Problem(
-                "control.among",
-                f"beside {teacher['weights']} are no checkpoints of its training (callback=[...,history] keeps them): "
-                "leave teacher.weights out to have it trained, or use control.among=graded",
-            )
-
-    def _graded_problems(self) -> Iterator[Problem]:
-        for name, given in self.graded.items():
-            key = f"control.graded.{name}"
-            unknown = sorted(given.keys() - {"weights", "accuracy"})
-            if unknown:
-                yield Problem(f"{key}.{unknown[0]}", "nothing reads it: the settings are weights and accuracy")
-            yield from missing_file(f"{key}.weights", given.get("weights"))
-            try:
-                named_teacher(name)
-            except ValueError as error:
-                yield Problem(key, str(error))
+        elif teacher.get("weights") is not None:
+            known = accuracies(Path(str(teacher["weights"])).parent)
+            if not known:
+                yield Problem(
+                    "control.among",
+                    f"beside {teacher['weights']} are no checkpoints of its training (callback=[...,history] keeps "
+                    "them): leave teacher.weights out to have it trained, or use control.among=graded",
+                )
+            elif not self._near(known):
+                yield Problem("control.accuracy", self._too_far(known))
 
     def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
         """Give the config with the first of the graded teachers, until the nearest is known."""
+        self._replaced = tree["teacher"]
         return {**tree, "teacher": self._named(next(iter(self.graded)))} if self.among == "graded" else dict(tree)
 
     def teacher(self, cfg: DictConfig, data: PictureData, source: Source) -> Teacher | None:
@@ -107,14 +107,9 @@ class AccuracyMatched(Control):
                 f"control.every={self.every}: the training in {self._folder} kept no checkpoint, validated in none of "
                 "these epochs: take a multiple of trainer.val_every, and no more than the teacher's epochs"
             )
-        nearest = min(known, key=lambda name: abs(known[name] - self.wanted))
-        gap = known[nearest] - self.wanted
-        if abs(gap) > self.tolerance:
-            there = ", ".join(f"{name} {value:.4f}" for name, value in known.items())
-            raise ValueError(
-                f"control.accuracy={self.wanted}: the nearest of {there} is {abs(gap):.4f} away; want one of these, "
-                "give more candidates, or raise control.tolerance"
-            )
+        if not self._near(known):
+            raise ValueError(self._too_far(known))
+        nearest = self._nearest(known)
         if self.among == "graded":
             cfg.teacher = self._named(nearest)
         else:
@@ -123,7 +118,7 @@ class AccuracyMatched(Control):
             "matched": ["accuracy"],
             "wanted": self.wanted,
             "accuracy": known[nearest],
-            "gap": gap,
+            "gap": known[nearest] - self.wanted,
             "chosen": nearest,
             "candidates": known,  # on the validation split, but for those given
             "given": [name for name in known if self.graded.get(name, {}).get("accuracy") is not None],
@@ -140,23 +135,52 @@ class AccuracyMatched(Control):
         }
         return [f"++{node}.{key}={value}" for key, value in settings.items()]
 
+    def _nearest(self, known: Mapping[str, float]) -> str:
+        return min(known, key=lambda name: abs(known[name] - self.wanted))
+
+    def _near(self, known: Mapping[str, float]) -> bool:
+        """Whether one is within the tolerance."""
+        return any(abs(value - self.wanted) <= self.tolerance for value in known.values())
+
+    def _too_far(self, known: Mapping[str, float]) -> str:
+        there = ", ".join(f"{name} {value:.4f}" for name, value in known.items())
+        gap = abs(known[self._nearest(known)] - self.wanted)
+        return (
+            f"control.accuracy={self.wanted}: the nearest of {there} is {gap:.4f} away; want one of these, give more "
+            "candidates, or raise control.tolerance"
+        )
+
     def _named(self, name: str) -> dict[str, Any]:
+        """The settings of a graded teacher; where it is to be trained, as long and where the replaced one would be."""
         teacher = named_teacher(name)
-        return {**teacher, "weights": self.graded[name].get("weights") or teacher["weights"]}
+        weights = self.graded[name].get("weights") or teacher["weights"]
+        if weights is not None:
+            return {**teacher, "weights": weights}
+        epochs = self._replaced.get("epochs") or teacher["epochs"]
+        return {**on_the_pictures_of(self._replaced, teacher), "epochs": epochs}
+
+    def _given(self) -> dict[str, float]:
+        """The accuracies of graded teachers that are given."""
+        return {name: float(given["accuracy"]) for name, given in self.graded.items() if given.get("accuracy")}
 
     def _graded(self, cfg: DictConfig, data: PictureData, source: Source) -> dict[str, float]:
-        """The accuracies of the graded teachers, measured where they are not given."""
-        known: dict[str, float] = {}
-        for name, given in self.graded.items():
-            value = given.get("accuracy")
-            if value is None:
-                cfg.teacher = self._named(name)
-                candidate = source(cfg)
-                value = accuracy(candidate, data, cfg, None) if candidate is not None else None
+        """The accuracies of the graded teachers, measured where they are not given.
+
+        Those to be trained come last, and only until one is near enough: which ones have been trained before changes
+        nothing.
+        """
+        known = self._given()
+        rest = {name: self._named(name) for name in self.graded if name not in known}
+        for name in sorted(rest, key=lambda name: to_train(rest[name])):
+            if to_train(rest[name]) and self._near(known):
+                break
+            cfg.teacher = rest[name]
+            candidate = source(cfg)
+            value = accuracy(candidate, data, cfg, None) if candidate is not None else None
             if value is None:
                 raise ValueError(f"control.graded.{name} has no classifier for these pictures: name another teacher")
-            known[name] = float(value)
-        return known
+            known[name] = value
+        return {name: known[name] for name in self.graded if name in known}
 
     def _training(self, cfg: DictConfig) -> dict[str, float]:
         """The accuracies of the checkpoints of the teacher's training, made first where it is missing."""

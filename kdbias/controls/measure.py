@@ -27,10 +27,13 @@ class Confidence(NamedTuple):
 
 
 def device_of(cfg: DictConfig) -> torch.device:
-    """Give the device of this process: that of its local rank where GPUs train."""
+    """Give the device of this process: that of its local rank where GPUs train, among those that are chosen."""
     if cfg.trainer.accelerator == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    rank, devices = int(os.environ.get("LOCAL_RANK", 0)), cfg.trainer.get("devices", 1)
+    if isinstance(devices, str) and "," in devices:  # "2," is the third one, "2" any two
+        devices = [int(one) for one in devices.split(",") if one.strip()]
+    return torch.device("cuda", rank if isinstance(devices, int | str) else devices[rank])
 
 
 def accuracy(teacher: Teacher, data: PictureData, cfg: DictConfig, pictures: int | None) -> float | None:

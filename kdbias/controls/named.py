@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,7 +11,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException
 
 from kdbias import resolvers
+from kdbias.batch import DataInfo
+from kdbias.features import NetworkInfo
 from kdbias.places import conf_dir
+from kdbias.plan import describe_network
 from kdbias.spec import plain
 
 
@@ -27,3 +31,20 @@ def named_teacher(name: str) -> dict[str, Any]:
             return plain(compose("train", [f"teacher={name}"]).teacher)
         except MissingConfigException as error:
             raise ValueError(f"there is no conf/teacher/{name}.yaml: name a teacher that is there") from error
+
+
+def network_of(teacher: Mapping[str, Any], data: DataInfo) -> NetworkInfo:
+    """Describe the network of a teacher's settings for ``data``, without weights.
+
+    Raises:
+        ValueError: they name none; or any of ``kdbias.plan.REFUSALS``, where it cannot be built.
+    """
+    if teacher.get("model") is None:
+        raise ValueError("this is no teacher: name one that has a network")
+    return describe_network(teacher["model"], data).info
+
+
+def on_the_pictures_of(replaced: Mapping[str, Any], teacher: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a teacher's settings, trained where the ``replaced`` one is: on the run's pictures but for its ``data``."""
+    own = {key: value for key, value in teacher.items() if key != "data"}
+    return own | ({"data": replaced["data"]} if replaced.get("data") else {})

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
 from torch.optim.swa_utils import update_bn
 
+from kdbias.batch import DataInfo
 from kdbias.build import build
 from kdbias.checkpoint import architecture
-from kdbias.controls.base import Control, Source
+from kdbias.controls.base import Control, Source, missing_file
 from kdbias.controls.measure import accuracy, device_of, training_batches
 from kdbias.data.base import PictureData
 from kdbias.data.streams import Stream, stream
 from kdbias.features import Extractor, NetworkInfo
+from kdbias.plan import Plan
+from kdbias.problem import Problem
 from kdbias.spec import plain
-from kdbias.teachers import Teacher
+from kdbias.teachers import Teacher, own_checkpoint
 
 
 class Random(Control):
     """The teacher's network with fresh weights answers: its architecture, and nothing learnt.
+
+    Where ``teacher.weights`` is a checkpoint that describes itself, it is the network described there.
 
     BatchNorm's statistics are taken from training pictures, as any training would: with those of a fresh network, which
     normalise nothing, the answers of a deep ResNet grow to thousands.
@@ -38,19 +44,39 @@ class Random(Control):
         super().__init__()
         if pictures < 2:
             raise ValueError(f"pictures: BatchNorm's statistics need at least 2, got {pictures}")
+        if seed is not None and not (type(seed) is int and 0 <= seed < 2**32):
+            raise ValueError(f"seed: must be a whole number from 0 to 2**32 - 1, or null for the run's, got {seed!r}")
         self.seed, self.pictures = seed, pictures
+        self._size: int | None = (
+            None  # of the pictures that a checkpoint's network was built for; the data's where None
+        )
+
+    def refusals(self, run: Plan) -> Iterator[Problem]:
+        """Refuse weights that are not there, or that describe another network than the teacher's."""
+        yield from super().refusals(run)
+        teacher = run.tree.get("teacher") or {}
+        yield from missing_file("teacher.weights", teacher.get("weights"))
+        try:
+            _described(teacher)
+        except ValueError as error:
+            yield Problem("teacher.weights", str(error))
 
     def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
         """Give the config with a teacher without weights."""
         teacher = tree["teacher"]
-        fresh = {"model": architecture(teacher["model"]), "weights": None, "recipe": None}
+        described = _described(teacher)
+        if described is not None:
+            self._size = int(described["data"]["size"])
+        model = teacher["model"] if described is None else described["model"]
+        fresh = {"model": architecture(model), "weights": None, "recipe": None}
         return {**tree, "teacher": {**teacher, **fresh}}
 
     def teacher(self, cfg: DictConfig, data: PictureData, source: Source) -> Teacher | None:
         """Give the untrained teacher."""
         seed = int(cfg.seed if self.seed is None else self.seed)
         spec = {**plain(cfg.teacher.model), "layers": plain(cfg.teacher).get("layers", "all")}
-        extractor = untrained(spec, data, seed)
+        info = data.info if self._size is None else replace(data.info, size=self._size)
+        extractor = untrained(spec, info, seed)
         device = device_of(cfg)
         images = (batch.teacher_image for batch in training_batches(data, device, self.pictures))
         update_bn(images, extractor.to(device))
@@ -61,9 +87,16 @@ class Random(Control):
         return teacher
 
 
-def untrained(spec: Mapping[str, Any], data: PictureData, seed: int) -> Extractor:
+def untrained(spec: Mapping[str, Any], data: DataInfo, seed: int) -> Extractor:
     """Build a network with the fresh weights of ``seed``; other random numbers are left as found."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(stream(Stream.UNTRAINED, seed).integers(2**62)))
-        extractor: Extractor = build(spec, data.info)
+        extractor: Extractor = build(spec, data)
     return extractor
+
+
+def _described(teacher: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the teacher's checkpoint says of its network and pictures; None where it has none that does."""
+    if teacher.get("name") is None or teacher.get("weights") is None:
+        return None
+    return own_checkpoint(teacher["model"], teacher["weights"])

@@ -9,16 +9,18 @@ from omegaconf import DictConfig
 
 from kdbias.controls.base import Control, Source, missing_file
 from kdbias.controls.measure import accuracy
-from kdbias.controls.named import named_teacher
+from kdbias.controls.named import named_teacher, network_of, on_the_pictures_of
 from kdbias.data.base import PictureData
 from kdbias.features import NetworkInfo
-from kdbias.plan import Plan
+from kdbias.plan import REFUSALS, Plan
 from kdbias.problem import Problem
 from kdbias.teachers import Teacher
 
 
 class SameFamily(Control):
     """Another network of the student's family teaches; trained once by its own recipe where no weights are given.
+
+    It is trained on the pictures that the replaced teacher is trained on (``teacher.data``).
 
     Args:
         vit: The teacher of a vision transformer, by the name of its config.
@@ -34,32 +36,48 @@ class SameFamily(Control):
         self.names, self.weights, self.epochs = {"vit": vit, "cnn": cnn}, weights, epochs
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
-        """Refuse a teacher that is of the student's family already, and one that is not there."""
+        """Refuse where the teacher is of the student's family already, or the one that is named is not, or not there.
+
+        Refused are also weights in place of a teacher that is trained on pictures of its own.
+        """
         yield from super().refusals(run)
         yield from missing_file("control.weights", self.weights)
-        if run.student is None or run.teacher is None:
+        if run.student is None or run.teacher is None or run.data is None:
             return
-        family = run.student.info.family
+        family, replaced = run.student.info.family, run.tree["teacher"]
         if run.teacher.info.family == family:
-            name = run.tree["teacher"]["name"]
             yield Problem(
-                "control", f"same_family: {name} is of the student's family ({family}) already; leave control out"
+                "control",
+                f"same_family: {replaced['name']} is of the student's family ({family}) already; leave control out",
             )
+        if self.weights is not None and replaced.get("data"):
+            yield Problem(
+                "control.weights",
+                f"may be of other pictures than those that {replaced['name']} was trained on (teacher.data): leave it "
+                "out to have the teacher trained on the same, or drop teacher.data (~teacher.data) if it was",
+            )
+        name = self.names[family]
         try:
-            named_teacher(self.names[family])
-        except ValueError as error:
+            found = network_of(named_teacher(name), run.data).family
+        except REFUSALS as error:
             yield Problem(f"control.{family}", str(error))
+        else:
+            if found != family:
+                yield Problem(
+                    f"control.{family}",
+                    f"{name} is of the family {found}, and the student of {family}: name a teacher of that family",
+                )
 
     def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
         """Give the config with the other teacher."""
-        teacher = {**named_teacher(self.names[student.family])}
+        replaced = tree["teacher"]
+        teacher = on_the_pictures_of(replaced, named_teacher(self.names[student.family]))
         teacher |= {"weights": self.weights or teacher["weights"], "epochs": self.epochs or teacher["epochs"]}
-        replaced = tree["teacher"]["name"]
         self.found = {
             "matched": ["family"],
             "family": student.family,
             "teacher": teacher["name"],
-            "instead_of": replaced,
+            "instead_of": replaced["name"],
         }
         return {**tree, "teacher": teacher}
 

@@ -44,15 +44,24 @@ class Self(Control):
 
     def __init__(self, *, weights: str | None = None, offset: int = 1000, label_smoothing: float = 0.1) -> None:
         super().__init__()
+        if type(offset) is not int:
+            raise ValueError(f"offset: must be a whole number, got {offset!r}")
         if offset == 0:
             raise ValueError("offset: 0 would make the copy from the student's own seed: take another number")
         self.weights, self.offset, self.label_smoothing = weights, offset, label_smoothing
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
-        """Refuse runs without labels, which a copy could not learn, and weights that are not there."""
+        """Refuse runs without labels, which a copy could not learn, weights that are not there and impossible seeds."""
         yield from super().refusals(run)
         yield from unlabelled(run, self.kind)
         yield from missing_file("control.weights", self.weights)
+        seed = run.tree.get("seed")
+        if self.weights is None and type(seed) is int and not 0 <= seed + self.offset < 2**32:
+            yield Problem(
+                "control.offset",
+                f"{self.offset} makes the copy's seed {seed + self.offset}, which must be from 0 to 2**32 - 1: take "
+                f"another, or another seed than {seed}",
+            )
 
     def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
         """Give the config with the student's network as the teacher's; it reads the same layers."""
@@ -96,6 +105,8 @@ def copy_recipe(cfg: DictConfig, loss: Mapping[str, Any], seed: int, config_name
         present = plain(composed[group])
         overrides += [f"~{group}.{key}" for key in present if key not in wanted]
         overrides += override(group, wanted, present)
+    start = {key: value for key, value in plain(cfg.model).items() if key == "pretrained"}  # once decided, of both
+    overrides += override("model", start, composed.model)
     for name, spec in selected(plain(composed.get("callback") or {})):
         if "probe" in spec and "teacher" in signature(target(spec["probe"])).parameters:
             overrides.append(f"~callback.{name}")

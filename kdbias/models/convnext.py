@@ -20,7 +20,7 @@ STEM = ("stem.0.weight", "stem.0.bias")
 def convnextv2_tiny(
     data: DataInfo,
     *,
-    pretrained: Pretrained = "auto",
+    pretrained: Pretrained = False,
     weights: str | Path | None = None,
     drop_path: float = 0.1,
     layers: Layers = "all",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ssl
 import warnings
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import timm
+import torch
 from huggingface_hub import hf_hub_url, try_to_load_from_cache
 from torch import nn
 
@@ -29,8 +31,8 @@ def create(name: str, pretrained: Pretrained, classes: int, arguments: Mapping[s
 
     Args:
         name: A name that ``timm.list_models()`` has, with or without a tag of pretrained weights.
-        pretrained: Whether it gets timm's weights; with ``auto`` it gets them where they can be had, and starts from
-            scratch with a warning where not.
+        pretrained: Whether it gets timm's weights; ``auto`` is whether they are ``obtainable``. A run has decided that
+            before its config is hashed (``kdbias.auto``).
         classes: Of the classifier, which is fresh where the weights classify another number of classes.
         arguments: What else ``timm.create_model`` takes.
 
@@ -38,18 +40,37 @@ def create(name: str, pretrained: Pretrained, classes: int, arguments: Mapping[s
         ValueError: timm has no such network, or no weights for it.
         MissingWeights: the weights can be neither downloaded nor found in the cache.
     """
+    _require_known(name)
+    if obtainable(name) if pretrained == "auto" else pretrained:
+        return _download(name, classes, arguments)
+    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **arguments)
+    return network
+
+
+@cache
+def obtainable(name: str) -> bool:
+    """Tell whether timm's weights of a network can be had, by having them: they lie in timm's cache afterwards.
+
+    A process finds it out once for each network, within seconds where there is no connection, and warns where the
+    network has to start from scratch. Random numbers are left as found.
+
+    Raises:
+        ValueError: timm has no such network, or no weights for it.
+    """
+    _require_known(name)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            _download(name, 0, {})
+    except MissingWeights as error:
+        warnings.warn(f"{name} starts from scratch: {error}", stacklevel=2)
+        return False
+    return True
+
+
+def _require_known(name: str) -> None:
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name.split('.')[0][:8]}*")[:5]) or "none alike"
         raise ValueError(f"model.name: timm {timm.__version__} has no {name!r}; it has {near}")
-    if pretrained:
-        try:
-            return _download(name, classes, arguments)
-        except MissingWeights as error:
-            if pretrained != "auto":
-                raise
-            warnings.warn(f"{name} starts from scratch: {error}", stacklevel=2)
-    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **arguments)
-    return network
 
 
 def _download(name: str, classes: int, arguments: Mapping[str, Any]) -> nn.Module:

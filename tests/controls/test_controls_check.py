@@ -22,6 +22,10 @@ def control(name: str, builder: str, **settings: Any) -> dict[str, Any]:
     return {"control": {"_target_": f"{CONTROLS}.{name}.{builder}", **settings}}
 
 
+def graded(wanted: float, **teachers: Any) -> dict[str, Any]:
+    return control("accuracy_matched", "AccuracyMatched", accuracy=wanted, among="graded", graded=teachers)
+
+
 SMOOTH = control("label_smoothing", "LabelSmoothing")
 MATCHED = control("accuracy_matched", "AccuracyMatched", accuracy=0.9)
 FAMILY = control("same_family", "SameFamily", vit="vit_small_cifar", cnn="resnet56")
@@ -67,6 +71,22 @@ MESSAGES: dict[str, Mistake] = {
         "control",
         ("same_family: small is of the student's family (vit) already",),
     ),
+    "a family's teacher of the other family": (
+        control("same_family", "SameFamily", vit="resnet20", cnn="resnet56"),
+        "control.vit",
+        ("resnet20 is of the family cnn, and the student of vit: name a teacher of that family",),
+    ),
+    "a family's teacher that is none": (
+        control("same_family", "SameFamily", vit="none", cnn="resnet56"),
+        "control.vit",
+        ("this is no teacher: name one that has a network",),
+    ),
+    "weights in place of a teacher that is trained on pictures of its own": (
+        control("same_family", "SameFamily", vit="vit_small_cifar", cnn="resnet56", weights=__file__)
+        | {"teacher.data": {"texture_reliability": 0.0}},
+        "control.weights",
+        ("may be of other pictures than those that small was trained on", "leave it out", "drop teacher.data"),
+    ),
     "a family's teacher that is not there": (
         control("same_family", "SameFamily", vit="vit_smal_cifar", cnn="resnet56"),
         "control.vit",
@@ -97,6 +117,41 @@ MESSAGES: dict[str, Mistake] = {
         control("accuracy_matched", "AccuracyMatched", accuracy=0.9, among="graded", graded={"resnet21": {}}),
         "control.graded.resnet21",
         ("there is no conf/teacher/resnet21.yaml",),
+    ),
+    "a graded teacher without classifier": (
+        control("accuracy_matched", "AccuracyMatched", accuracy=0.9, among="graded", graded={"ssl_resnet": {}}),
+        "control.graded.ssl_resnet",
+        ("has no classifier for these pictures",),
+    ),
+    "an accuracy of weights that are not given": (
+        graded(0.9, resnet20={"accuracy": 0.9}),
+        "control.graded.resnet20.accuracy",
+        ("of weights that are not given", "add control.graded.resnet20.weights=PATH, or leave it out"),
+    ),
+    "a graded accuracy in percent": (
+        graded(0.9, resnet20={"weights": __file__, "accuracy": 91.7}),
+        "control.graded.resnet20.accuracy",
+        ("must be in (0, 1], got 91.7; .917 is 91.7 %",),
+    ),
+    "no graded accuracy near enough, where all are given": (
+        graded(0.9, **{name: {"weights": __file__, "accuracy": 0.85} for name in ("resnet20", "resnet32")}),
+        "control.accuracy",
+        ("control.accuracy=0.9: the nearest of resnet20 0.8500, resnet32 0.8500 is 0.0500 away", "raise control.tol"),
+    ),
+    "an untrained teacher from a seed that is none": (
+        control("random", "Random", seed=-1),
+        "control.seed",
+        ("must be a whole number from 0 to 2**32 - 1, or null for the run's, got -1",),
+    ),
+    "a copy from a seed that is none": (
+        control("self", "Self", offset=-5) | {"seed": 2},
+        "control.offset",
+        ("-5 makes the copy's seed -3, which must be from 0 to 2**32 - 1",),
+    ),
+    "an untrained teacher of a checkpoint that is not there": (
+        control("random", "Random") | {"teacher.weights": "no/such.ckpt"},
+        "teacher.weights",
+        ("there is no file no/such.ckpt",),
     ),
     "no graded teacher": (
         control("accuracy_matched", "AccuracyMatched", accuracy=0.9, among="graded"),
@@ -152,8 +207,12 @@ def test_message(case):
         | {"loss.dist": {"_target_": "kdbias.losses.dist.DIST", "temperature": 1.0}},
         SMOOTH | {"augment.view": "clean", "augment.mix_probability": 0.0},
         MATCHED,
+        graded(0.9, resnet20={"weights": __file__, "accuracy": 0.89}),
+        graded(0.9, resnet20={"weights": __file__, "accuracy": 0.5}, resnet32={}),  # known once it is trained
         FAMILY,
+        FAMILY | {"teacher.data": {"texture_reliability": 0.0}},
         control("self", "Self"),
+        control("self", "Self", offset=-2) | {"seed": 2},
     ],
 )
 def test_a_control_that_makes_sense_passes(changes):

@@ -92,7 +92,8 @@ def test_a_training_that_kept_no_checkpoint_says_why(cfg, data, tmp_path):
 
 def test_the_nearest_graded_teacher_by_given_and_measured_accuracies(cfg, data, tmp_path):
     small = saved(named_teacher("resnet20")["model"], data.info, tmp_path)
-    graded = {"resnet56": {"accuracy": 0.93}, "resnet20": {"weights": small}, "resnet32": {"accuracy": 0.3}}
+    far, low = ({"weights": "w", "accuracy": value} for value in (0.93, 0.3))
+    graded = {"resnet56": far, "resnet20": {"weights": small}, "resnet32": low}
     control = AccuracyMatched(accuracy=0.12, among="graded", graded=graded, tolerance=0.2)
     cfg.teacher = control.changed(plain(cfg), None)["teacher"]
     teacher = control.teacher(cfg, data, source(data))
@@ -102,6 +103,62 @@ def test_the_nearest_graded_teacher_by_given_and_measured_accuracies(cfg, data, 
     assert report["accuracy"] == pytest.approx(float(torch.cat(right).float().mean()))
     assert report["candidates"]["resnet56"] == 0.93
     assert report["given"] == ["resnet56", "resnet32"]
+
+
+def asked_for(cfg, data, monkeypatch, wanted, graded, measured=0.5):
+    """The teachers that a choice among graded ones asks for, as their configs; all have the accuracy ``measured``."""
+    asked = []
+    monkeypatch.setattr("kdbias.controls.accuracy_matched.accuracy", lambda *_: measured)
+    control = AccuracyMatched(accuracy=wanted, among="graded", graded=graded)
+    cfg.teacher = control.changed(plain(cfg), None)["teacher"]
+    control.teacher(cfg, data, lambda cfg: asked.append(plain(cfg.teacher)) or object())
+    return asked, control.report()
+
+
+def test_no_graded_teacher_is_trained_where_a_known_one_is_near(cfg, data, monkeypatch):
+    graded = {"resnet32": {}, "resnet20": {"weights": "w", "accuracy": 0.917}, "resnet44": {}}
+    asked, report = asked_for(cfg, data, monkeypatch, 0.917, graded)
+    assert [(teacher["name"], teacher["weights"]) for teacher in asked] == [("resnet20", "w")]
+    assert (report["chosen"], report["candidates"]) == ("resnet20", {"resnet20": 0.917})
+
+
+def test_graded_teachers_are_trained_in_their_order_until_one_is_near(cfg, data, monkeypatch):
+    with open_dict(cfg):
+        cfg.teacher.epochs, cfg.teacher.data = 7, {"texture_reliability": 0.0}
+    graded = {"resnet32": {}, "resnet20": {"weights": "w", "accuracy": 0.917}, "resnet44": {}}
+    asked, report = asked_for(cfg, data, monkeypatch, 0.51, graded)
+    assert [teacher["name"] for teacher in asked] == ["resnet32", "resnet32"]  # to be measured, and to teach
+    assert report["candidates"] == {"resnet32": 0.5, "resnet20": 0.917}
+    assert (asked[0]["epochs"], asked[0]["data"]) == (7, {"texture_reliability": 0})
+    with pytest.raises(ValueError, match=r"the nearest of resnet32 0.5000, .* resnet44 0.5000 is 0.1000 away"):
+        asked_for(cfg, data, monkeypatch, 0.6, graded)
+
+
+def test_an_accuracy_that_no_checkpoint_has_is_refused_before_the_run(cfg, data, tmp_path):
+    cfg.teacher.weights = history(plain(cfg.teacher.model), data.info, tmp_path)
+    with open_dict(cfg):
+        cfg.control = {"_target_": "kdbias.controls.accuracy_matched.AccuracyMatched", "accuracy": 0.9}
+    (problem,) = check(cfg)
+    assert problem.startswith("control.accuracy=0.9: the nearest of epoch_0001_0.3100 0.3100, ")
+    cfg.control.accuracy = 0.6
+    assert check(cfg) == []
+
+
+def test_the_other_family_is_trained_on_the_pictures_of_the_teacher_that_it_replaces(cfg, data, tmp_path):
+    own = {"shape_reliability": 1.0, "texture_reliability": 0.0}
+    with open_dict(cfg):
+        cfg.teacher.data = own
+        cfg.control = {**control_node("same_family"), "vit": "ssl_vit"}
+        cfg.chosen = {"data": "cues", "trainer": "cpu", "overrides": []}
+    _, used = applied(cfg, data.info)
+    assert (used.teacher.name, plain(used.teacher)["data"]) == ("ssl_vit", own)
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        child = compose("train", recipe(used, tmp_path, "train").overrides)
+    assert {key: child.data[key] for key in own} == own
+    with open_dict(cfg):
+        del cfg.teacher.data
+        cfg.control.vit = "demo_shape"  # which has pictures of its own
+    assert "data" not in applied(cfg, data.info)[1].teacher
 
 
 def test_the_training_that_keeps_checkpoints_is_another_one(cfg, tmp_path):
@@ -137,7 +194,7 @@ def test_named_teachers():
 def test_an_untrained_teacher_follows_its_seed_alone(cfg, data):
     spec = plain(cfg.teacher.model)
     before = torch.get_rng_state()
-    first, again, other = (untrained(spec, data, seed).network.linear.weight for seed in (0, 0, 1))
+    first, again, other = (untrained(spec, data.info, seed).network.linear.weight for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -147,7 +204,7 @@ def test_an_untrained_teacher_is_not_the_student_of_that_seed(data):
     spec = {"_target_": "kdbias.models.resnet_cifar.small_cnn"}
     torch.manual_seed(0)
     student = build(spec, data.info).network
-    assert not torch.equal(untrained(spec, data, 0).network.linear.weight, student.linear.weight)
+    assert not torch.equal(untrained(spec, data.info, 0).network.linear.weight, student.linear.weight)
 
 
 def test_a_deep_untrained_teacher_gives_answers_of_a_trained_ones_size(cfg, data):
@@ -160,7 +217,7 @@ def test_a_deep_untrained_teacher_gives_answers_of_a_trained_ones_size(cfg, data
     assert (used.teacher.weights, cfg.teacher.weights) == (None, "of-a-trained-one.safetensors")
     teacher = control.teacher(used, data, source(data))
     image = next(iter(data.batches("val"))).image
-    raw = untrained({**RESNET, "layers": "all"}, data, 0).eval()
+    raw = untrained({**RESNET, "layers": "all"}, data.info, 0).eval()
     with torch.no_grad():
         assert raw(image).logits.abs().mean() > 100 * teacher(image).logits.abs().mean()
     report = control.report()
@@ -169,13 +226,37 @@ def test_a_deep_untrained_teacher_gives_answers_of_a_trained_ones_size(cfg, data
     assert 0 <= report["teacher_accuracy"] < 0.4
 
 
+def test_an_untrained_teacher_is_the_network_that_the_checkpoint_describes(cfg, data, tmp_path):
+    """And not that of the config, where weights may be of another size."""
+    model = {**CNN, "widths": [4, 8, 12], "layers": "all", "classes": None}
+    with open_dict(cfg):
+        cfg.teacher.weights = history(model, data.info, tmp_path)
+        cfg.control = {"_target_": "kdbias.controls.random.Random", "pictures": 40}
+    control, used = applied(cfg, data.info)
+    teacher = control.teacher(used, data, source(data))
+    real = build_teacher(cfg, data)
+    shapes = [{k: v.shape for k, v in one.extractor.network.state_dict().items()} for one in (teacher, real)]
+    assert shapes[0] == shapes[1]
+    assert plain(used.teacher)["model"] == model
+    assert not torch.equal(*(next(one.extractor.network.parameters()) for one in (teacher, real)))
+
+
+def test_an_untrained_teacher_of_another_networks_checkpoint_is_refused(cfg, data, tmp_path):
+    with open_dict(cfg):
+        cfg.teacher.weights = history({**RESNET}, data.info, tmp_path)
+        cfg.control = {"_target_": "kdbias.controls.random.Random"}
+    (problem,) = check(cfg)
+    assert problem.startswith("teacher.weights: ")
+    assert "holds a kdbias.models.resnet_cifar.resnet56, but the teacher is a" in problem
+
+
 @pytest.mark.parametrize("seed", [None, 7])
 def test_an_untrained_teacher_has_the_runs_seed_unless_told(cfg, data, seed):
     cfg.seed = 5
     control = Random(seed=seed, pictures=40)
     cfg.teacher = control.changed(plain(cfg), None)["teacher"]
     teacher = control.teacher(cfg, data, source(data))
-    expected = untrained(plain(cfg.teacher.model), data, seed or 5).network.linear.weight
+    expected = untrained(plain(cfg.teacher.model), data.info, seed or 5).network.linear.weight
     assert torch.equal(teacher.extractor.network.linear.weight, expected)
 
 

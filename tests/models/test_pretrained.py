@@ -10,7 +10,7 @@ import timm
 import torch
 
 from kdbias.models import pretrained
-from kdbias.models.pretrained import MissingWeights, create
+from kdbias.models.pretrained import MissingWeights, create, obtainable
 from kdbias.models.timm_network import timm_network
 from kdbias.problem import ConfigError
 from kdbias.teachers import ready_teacher
@@ -28,6 +28,9 @@ DINO = {
 @pytest.fixture(autouse=True)
 def empty_cache(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    pretrained.obtainable.cache_clear()
+    yield
+    pretrained.obtainable.cache_clear()
 
 
 @pytest.fixture
@@ -78,8 +81,27 @@ def test_auto_starts_from_scratch_with_a_warning(tiny_info, offline):
 
 def test_auto_takes_weights_that_are_there(monkeypatch, hub):
     monkeypatch.setattr(pretrained, "urlopen", lambda request, timeout: io.BytesIO())
-    create("resnet18", "auto", 10, {})
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    assert obtainable("resnet18")
     assert hub == [("resnet18", True)]
+    assert torch.equal(torch.get_rng_state(), state)
+    create("resnet18", "auto", 10, {})
+    assert hub == [("resnet18", True)] * 2
+
+
+def test_auto_is_found_out_once_a_process(monkeypatch):
+    asked = []
+
+    def refuse(request, timeout):
+        asked.append(request.full_url)
+        raise URLError(socket.gaierror(-2, "Name or service not known"))
+
+    monkeypatch.setattr(pretrained, "urlopen", refuse)
+    with pytest.warns(UserWarning, match="starts from scratch") as caught:
+        assert [obtainable("resnet18"), obtainable("resnet18"), obtainable("resnet34")] == [False] * 3
+    create("resnet18", "auto", 10, {})
+    assert len(asked) == len(caught) == 2
 
 
 def test_a_hub_that_answers_with_an_error_is_left_to_its_client(monkeypatch, hub):
@@ -120,6 +142,8 @@ def test_random_weights_on_request(tiny_info, offline):
 def test_unknown_name(name, message):
     with pytest.raises(ValueError, match=message):
         create(name, False, 10, {})
+    with pytest.raises(ValueError, match=message):
+        obtainable(name)
 
 
 def test_a_network_without_weights():

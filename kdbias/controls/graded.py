@@ -1,0 +1,49 @@
+"""Teachers of graded accuracies: what is wrong with those that a config names, and which have to be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kdbias.controls.base import missing_file
+from kdbias.controls.named import named_teacher, network_of
+from kdbias.plan import REFUSALS, Plan
+from kdbias.problem import Problem
+
+
+def graded_problems(graded: Mapping[str, Mapping[str, Any]], run: Plan) -> Iterator[Problem]:
+    """Give what is wrong with ``control.graded``: teachers by the names of their configs, with weights and accuracy."""
+    for name, given in graded.items():
+        key = f"control.graded.{name}"
+        unknown = sorted(given.keys() - {"weights", "accuracy"})
+        if unknown:
+            yield Problem(f"{key}.{unknown[0]}", "nothing reads it: the settings are weights and accuracy")
+        yield from missing_file(f"{key}.weights", given.get("weights"))
+        yield from _accuracy_problems(key, given)
+        try:
+            teacher = named_teacher(name)
+            classes = network_of(teacher, run.data).classes if run.data is not None else None
+        except REFUSALS as error:
+            yield Problem(key, str(error))
+        else:
+            if run.data is not None and classes != run.data.classes:
+                yield Problem(key, "has no classifier for these pictures: name another teacher")
+
+
+def to_train(teacher: Mapping[str, Any]) -> bool:
+    """Whether a teacher with these settings is trained by its recipe, once."""
+    return teacher["weights"] is None and teacher["recipe"] is not None
+
+
+def _accuracy_problems(key: str, given: Mapping[str, Any]) -> Iterator[Problem]:
+    value = given.get("accuracy")
+    if value is None:
+        return
+    if type(value) not in (int, float) or not 0 < value <= 1:
+        yield Problem(f"{key}.accuracy", f"must be in (0, 1], got {value!r}; .917 is 91.7 %")
+    if given.get("weights") is None:
+        yield Problem(
+            f"{key}.accuracy",
+            f"is that of weights that are not given, and training would end at another: add {key}.weights=PATH, or "
+            "leave it out to have it measured",
+        )
