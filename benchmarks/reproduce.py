@@ -268,8 +268,7 @@ def main() -> None:
     parser.add_argument("--append", type=Path, default=None, help="a Markdown file that gets the table")
     parser.add_argument("--table-only", action="store_true", help="train nothing; leave out what is not done")
     args, common = parser.parse_known_args()
-    wrong = [one for one in common if "=" not in one]
-    if wrong:
+    if wrong := [one for one in common if "=" not in one]:
         parser.error(f"not an override of train.py (KEY=VALUE): {' '.join(wrong)}")
     folder: Path = args.out.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -287,8 +286,7 @@ def main() -> None:
     if not done:
         raise SystemExit("no row is done: leave out --table-only")
     made = table(done, plan, epochs, args.seeds)
-    further = isolated(done)
-    tables = "\n".join(one.markdown() for one in (made, further) if one is not None)
+    tables = "\n".join(one.markdown() for one in (made, isolated(done)) if one is not None)
     (folder / "table.md").write_text(tables)
     (folder / "table.csv").write_text(made.csv())
     print(tables, file=sys.stderr)

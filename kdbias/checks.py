@@ -14,7 +14,7 @@ from kdbias.build import build, target
 from kdbias.callbacks.averaging import Averaging
 from kdbias.features import Extractor
 from kdbias.losses.base import LossTerm
-from kdbias.module_rules import module_rules
+from kdbias.module_rules import module_arguments, module_rules
 from kdbias.plan import REFUSALS, Plan, plan, refusal, selected
 from kdbias.probes.attention import AttentionProbe
 from kdbias.problem import Problem, sound
@@ -30,6 +30,7 @@ def meaning(tree: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
         problems += rule(run)
     for rule in (module_rules, _mixing, _views, _dist_token, _schedules):
         problems += rule(run)
+    problems += module_arguments(run, [*known, *problems])
     problems += _optimizer(tree, [*known, *problems])
     problems += _callbacks(run, known)
     return problems
@@ -223,13 +224,14 @@ def _optimizer(tree: Mapping[str, Any], known: list[Problem]) -> Iterator[Proble
 
 
 def _callbacks(run: Plan, known: list[Problem]) -> Iterator[Problem]:
-    """Callbacks that exclude each other or the student."""
+    """Callbacks that exclude each other or the student, or refuse their arguments."""
     chosen = [(n, spec) for n, spec in selected(run.tree.get("callback") or {}) if sound(known, f"callback.{n}")]
     averaging = [name for name, spec in chosen if _is(spec, Averaging)]
     if len(averaging) > 1:
         yield Problem(f"callback.{averaging[1]}", f"averages weights as {averaging[0]} does: select one of them")
     attentive = run.student is None or run.student.info.family == "vit"
     for name, spec in chosen:
+        yield from _built(f"callback.{name}", spec)
         if not isinstance(spec.get("probe"), Mapping):
             continue
         drop = f"leave it out of callback=[...], or drop it with ~callback.{name}"
@@ -237,6 +239,20 @@ def _callbacks(run: Plan, known: list[Problem]) -> Iterator[Problem]:
             yield Problem(f"callback.{name}", f"the student has no attention to probe: {drop}")
         if not run.has_teacher and "teacher" in signature(target(spec["probe"])).parameters:
             yield Problem(f"callback.{name}", f"compares with a teacher, and the run has none: {drop}")
+
+
+def _built(key: str, spec: Mapping[str, Any]) -> Iterator[Problem]:
+    """What a callback, and before it the probe that it builds, says of its arguments."""
+    probe = spec.get("probe")
+    if isinstance(probe, Mapping) and not {"source", "data", "teacher"} & set(signature(target(probe)).parameters):
+        refused = list(_built(f"{key}.probe", probe))
+        yield from refused
+        if refused:
+            return
+    try:
+        build(spec)
+    except REFUSALS as error:
+        yield refusal(key, error)
 
 
 def _is(spec: Mapping[str, Any], kind: type) -> bool:

@@ -45,12 +45,15 @@ def register() -> None:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Let a mistake in the config end the program with its message alone: a traceback would not help to mend it."""
-    from kdbias.problem import ConfigError
+    """Let a mistake in the config, or a training that had failed, end the program with the message alone.
+
+    A traceback would not help to mend it.
+    """
+    from kdbias.problem import ConfigError, RunStopped
 
     try:
         yield
-    except ConfigError as error:
+    except (ConfigError, RunStopped) as error:
         raise SystemExit(f"\n{error}") from error
 
 

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from hydra.errors import HydraException
 
 from kdbias.build import build, target
@@ -13,7 +14,8 @@ from kdbias.callbacks.history import History
 from kdbias.data.ssl_views import TwoViews
 from kdbias.modules.base import StudentModule
 from kdbias.modules.distill import Distill
-from kdbias.plan import REFUSALS, Plan, refusal, selected
+from kdbias.modules.ssl import SelfSupervised
+from kdbias.plan import REFUSALS, Plan, refusal, selected, weightless
 from kdbias.problem import Problem, sound
 
 
@@ -28,6 +30,11 @@ def module_class(tree: Mapping[str, Any]) -> type[StudentModule]:
         if inspect.isclass(found) and issubclass(found, StudentModule):
             return found
     return Distill
+
+
+def without_labels(tree: Mapping[str, Any]) -> bool:
+    """Whether a run learns from views of the pictures, which it makes itself, and from no labels."""
+    return issubclass(module_class(tree), SelfSupervised)
 
 
 def logged(tree: Mapping[str, Any]) -> set[str]:
@@ -57,6 +64,18 @@ def module_rules(run: Plan) -> Iterator[Problem]:
         classes = "model.classes" if "classes" in run.tree["model"] else "model"
         remedy = "set it to null" if classes != "model" else "choose model=vit or small_cnn with model.classes=null"
         yield Problem(classes, f"{kind.__name__} trains no classifier: {remedy}")
+    if run.augment is not None and run.augment.mixes:
+        yield Problem(
+            "augment.mix_probability",
+            f"{kind.__name__} makes two views of a picture, and MixUp or CutMix would make them of two: set it to 0, "
+            "or choose augment=none",
+        )
+    size, processes = run.tree.get("batch_size"), run.processes or 1
+    if type(size) is int and 0 < size < 2 * processes:
+        yield Problem(
+            "batch_size",
+            f"{kind.__name__} compares pictures, of which each process needs 2: use at least {2 * processes}",
+        )
     for name, callback in selected(run.tree.get("callback") or {}):
         if callback["_target_"] == f"{History.__module__}.{History.__name__}":
             yield Problem(
@@ -73,6 +92,19 @@ def module_rules(run: Plan) -> Iterator[Problem]:
                 continue
             if isinstance(part, TwoViews):
                 yield from _size(run, part)
+
+
+def module_arguments(run: Plan, known: list[Problem]) -> Iterator[Problem]:
+    """Give what a module that makes its own views says of its arguments, tried on a network without weights."""
+    parts = ("module", "model", "data", "teacher")
+    if not without_labels(run.tree) or run.data is None or not all(sound(known, part) for part in parts):
+        return
+    spec = {"model": weightless(run.tree["model"]), "data": run.data.to_dict()}
+    try:
+        with torch.device("meta"):
+            build(run.tree["module"], spec, None)
+    except REFUSALS as error:
+        yield refusal("module", error)
 
 
 def _size(run: Plan, views: TwoViews) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kdbias import runs
+from kdbias.auto import settled
 from kdbias.launch import LOG, single_run
 from kdbias.spec import flat, plain, spec_hash
 
@@ -41,7 +42,8 @@ def ensure_teacher(cfg: DictConfig, teachers: Path) -> Path:
 
     The recipe is an experiment. It gets this run's data (``teacher.data`` changes it, say to a variant in which only
     shape is reliable), its trainer choice and overrides, the augmentation that its command line chose (digits are not
-    to be mirrored for the teacher either), and ``teacher.epochs``. Its run lies in
+    to be mirrored for the teacher either; of this alone a recipe without labels takes note, which makes views of its
+    own), and ``teacher.epochs``. Its run lies in
     ``<teachers>/<name>-<data>-<spec hash>``; where it is not done, it is trained in a process of its own, going on from
     its last checkpoint, while other processes that want it wait. Call it inside ``hydra.main``, after
     ``kdbias.runs.note_choices(cfg)``.
@@ -87,20 +89,23 @@ def recipe(cfg: DictConfig, teachers: Path, config_name: str, extra: Sequence[st
 
 def recipe_of(overrides: list[str], name: str, data: str, teachers: Path, config_name: str) -> Recipe:
     """Give the recipe of a command line; ``name`` and ``data`` name its folder under ``teachers``."""
-    composed = compose(config_name, overrides)
+    composed, decided = settled(compose(config_name, overrides))
     key = spec_hash(composed)
-    return Recipe(overrides, (teachers / f"{name}-{data}-{key}").absolute(), key, int(composed.epochs))
+    return Recipe([*overrides, *decided], (teachers / f"{name}-{data}-{key}").absolute(), key, int(composed.epochs))
 
 
 def recipe_overrides(cfg: DictConfig, config_name: str) -> list[str]:
     """Give the command line that trains the teacher: its recipe, with data, augmentation and trainer of this run.
 
+    A recipe that makes views of its own keeps its augmentation: else every one of a student would be another teacher.
     What ``teacher.model`` sets goes to the recipe's network, but for what is read of it.
     """
     chosen, teacher = cfg.chosen, cfg.teacher
     overrides = [f"experiment={teacher.recipe}", f"data={chosen.data}", f"trainer={child_trainer(cfg)}"]
     kept = r"[+~]*(trainer\.(?!num_nodes\b)|paths\.|augment[.=]|loader=|loader\.(?!repeats\b))"
-    overrides += [o for o in chosen.overrides if re.match(kept, o)]
+    words = [o for o in chosen.overrides if re.match(kept, o)]
+    own_views = (compose(config_name, overrides).get("module") or {}).get("views") is not None
+    overrides += _for_views(words, cfg) if own_views else words
     if teacher.get("epochs") is not None:
         overrides.append(f"epochs={teacher.epochs}")
     # An experiment may set the data as well as the command line: compare the data themselves, key by key.
@@ -108,6 +113,13 @@ def recipe_overrides(cfg: DictConfig, config_name: str) -> list[str]:
     wanted = flat(plain(cfg.data)) | flat(plain(teacher.get("data") or {}))
     network = {key: value for key, value in plain(teacher.get("model") or {}).items() if key not in READING}
     return overrides + override("data", wanted, present.data) + override("model", network, present.get("model") or {})
+
+
+def _for_views(words: list[str], cfg: DictConfig) -> list[str]:
+    """Leave the student's augmentation out, but for what it says of the pictures: that they are not mirror images."""
+    chosen = [word for word in words if re.match(r"[+~]*augment[.=]", word)]
+    unmirrored = not cfg.augment.flip and chosen not in ([], ["augment=none"])
+    return [word for word in words if word not in chosen] + ["module.views.flip=false"] * unmirrored
 
 
 def child_trainer(cfg: DictConfig) -> str:

@@ -1,4 +1,4 @@
-"""One mistake in a config, and the error that tells of all."""
+"""One mistake in a config, the error that tells of all, and that of a training that failed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import NamedTuple
 
 class ConfigError(ValueError):
     """A config that cannot run; the message has every problem on a line of its own."""
+
+
+class RunStopped(RuntimeError):
+    """Training ended before its time, because it had failed; the message says how."""
 
 
 class Problem(NamedTuple):

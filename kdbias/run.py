@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from kdbias.auto import settled
 from kdbias.build import build
+from kdbias.callbacks.checkpoint import LastState
 from kdbias.callbacks.knn import FrozenFeatures, epoch_pictures
 from kdbias.callbacks.result import environment, write_result
 from kdbias.callbacks.summary import closing_table
@@ -26,6 +29,7 @@ from kdbias.judge import judged
 from kdbias.modules.base import StudentModule
 from kdbias.modules.loggers import keep_until
 from kdbias.ondemand import ensure_teacher
+from kdbias.problem import RunStopped
 from kdbias.spec import plain, spec_hash
 from kdbias.teachers import Teacher, ready_teacher, teacher_from_weights
 
@@ -77,8 +81,10 @@ def build_many(group: DictConfig, **extra: Any) -> list[Any]:
 
 
 def train(cfg: DictConfig) -> float:
-    """Train, test once, write ``result.json`` last; give the objective (best value on the validation split)."""
+    """Train, test once, write ``result.json`` last; give the objective (best value on the validation split), or NaN."""
     quiet()
+    if not cfg.resume:  # a run that goes on keeps what it decided when it began
+        cfg, _ = settled(cfg)
     run = Path(cfg.paths.run)
     run.mkdir(parents=True, exist_ok=True)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -164,10 +170,6 @@ def finish(
     return objective
 
 
-class RunStopped(RuntimeError):
-    """Training ended before its time, because it had failed; the message says how."""
-
-
 def _require_whole(module: StudentModule) -> None:
     if module.stopped is not None:
         raise RunStopped(module.stopped)
@@ -182,14 +184,14 @@ def quiet() -> None:
 
 
 def best_checkpoint(callbacks: list[Callback]) -> ModelCheckpoint | None:
-    """Give the checkpoint callback that watches a metric, where there is one."""
-    found = [c for c in callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
+    """Give the checkpoint callback that watches a metric, or else keeps the end of training, where there is one."""
+    found = [c for c in callbacks if isinstance(c, ModelCheckpoint) and (c.monitor or isinstance(c, LastState))]
     return found[0] if found else None
 
 
 def best_epoch(checkpoint: ModelCheckpoint | None) -> int | None:
-    """The epoch, from 0, whose validation was best."""
-    if checkpoint is None or not checkpoint.best_model_path:
+    """The epoch, from 0, whose validation was best; None where none was chosen."""
+    if checkpoint is None or not checkpoint.monitor or not checkpoint.best_model_path:
         return None
     return int(torch.load(checkpoint.best_model_path, weights_only=True, map_location="cpu")["epoch"])
 
@@ -208,6 +210,6 @@ def log_hparams(trainer: L.Trainer, payload: dict[str, Any]) -> None:
     }
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            scores = {"hp/objective": payload["objective"]}
+            scores = {} if math.isnan(payload["objective"]) else {"hp/objective": payload["objective"]}
             scores |= {f"hp/test_{key}": payload["test"][key] for key in JUDGED if key in payload["test"]}
             logger.log_hyperparams(chosen, scores)

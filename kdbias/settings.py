@@ -93,7 +93,9 @@ def _validation(run: Plan) -> Iterator[Problem]:
 def _objective(run: Plan) -> Iterator[Problem]:
     """A metric that is not there, or of which the worst would be kept."""
     objective = run.tree.get("objective", "val/accuracy")
-    if objective not in OBJECTIVES:
+    if objective is None:  # no metric chooses: the end of training is kept
+        pass
+    elif objective not in OBJECTIVES:
         yield Problem("objective", f"there is no {objective!r}: choose {' or '.join(OBJECTIVES)}")
     elif objective not in (there := logged(run.tree)):
         remedy = REMEDIES.get(objective, f"set objective={min(there, default='val/knn')}")

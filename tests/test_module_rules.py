@@ -6,8 +6,9 @@ import pytest
 import torch
 from config_base import composed
 from hydra import compose, initialize_config_dir
-from omegaconf import open_dict
+from omegaconf import DictConfig, open_dict
 
+from kdbias.build import build
 from kdbias.config import check
 from kdbias.module_rules import logged, module_class
 from kdbias.modules.distill import Distill
@@ -15,6 +16,7 @@ from kdbias.modules.ssl_dino import DINO
 from kdbias.modules.ssl_simclr import SimCLR
 from kdbias.ondemand import recipe_overrides
 from kdbias.places import conf_dir
+from kdbias.spec import plain, spec_hash
 
 SSL = ["experiment=teacher_ssl_vit", "data=cues"]
 
@@ -52,11 +54,54 @@ def test_mistakes_are_all_named_with_their_remedy() -> None:
 
 
 def test_views_of_half_patches_and_an_objective_that_nobody_logs() -> None:
-    problems = check(composed([*SSL, "callback=[checkpoint]", "module.views.size=30"]))
+    problems = check(composed([*SSL, "callback=[checkpoint]", "objective=val/knn", "module.views.size=30"]))
     assert problems == [
         "objective: nothing in this run logs val/knn: add the callback knn",
         "module.views.size: 30 px are not divided by the patch of 4 px: use 28",
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "text"),
+    [
+        ("module.temperature=0", "module.temperature", "must be above 0, got 0"),
+        ("module.hidden=0", "module.hidden", "must be above 0, got 0"),
+        ("module.features=foo", "module.features", "must be pooled or tokens, got 'foo'"),
+        ("module.dim=many", "module", "'<=' not supported"),
+        ("ssl=dino module.teacher_temperature=-1", "module.teacher_temperature", "must be above 0, got -1"),
+        (
+            "ssl=dino module.teacher_temperature_until=2",
+            "module.teacher_temperature_until",
+            "must lie in [0, 1], got 2",
+        ),
+        ("ssl=dino module.momentum=1.5", "module.momentum", "must lie in [0, 1], got 1.5"),
+        ("ssl=dino module.prototypes=0", "module.prototypes", "must be at least 2, got 0"),
+        ("callback.knn.k=0", "callback.knn.k", "must be at least 1, got 0"),
+        ("callback=[checkpoint,knn,early_stopping]", "callback.early_stopping.monitor", "it stops by a metric"),
+        ("batch_size=1", "batch_size", "SimCLR compares pictures, of which each process needs 2: use at least 2"),
+        ("batch_size=2 trainer.devices=2", "batch_size", "SimCLR compares pictures, of which each process needs 2"),
+    ],
+)
+def test_an_argument_out_of_range_is_one_problem(change: str, key: str, text: str) -> None:
+    problems = check(composed([*SSL, *change.split()]))
+    assert [problem.startswith(f"{key}: {text}") for problem in problems] == [True], problems
+
+
+@pytest.mark.parametrize(
+    "chosen", ["augment=default", "augment=published", "augment.mix_probability=1 augment.cutmix=1"]
+)
+def test_views_are_of_one_picture(chosen: str) -> None:
+    problem = "augment.mix_probability: SimCLR makes two views of a picture, and MixUp or CutMix would make them of two"
+    assert [found.startswith(problem) for found in check(composed([*SSL, *chosen.split()]))] == [True]
+    assert check(composed([*SSL, "augment=light"])) == []
+
+
+def test_labels_choose_no_checkpoint_unless_they_are_asked_to() -> None:
+    for experiment in ("teacher_ssl_vit", "teacher_ssl_resnet"):
+        cfg = composed([f"experiment={experiment}", "data=cues"])
+        assert cfg.objective is None
+        assert cfg.callback.checkpoint_best.monitor is None
+    assert composed([*SSL, "objective=val/knn"]).callback.checkpoint_best.monitor == "val/knn"
 
 
 @pytest.mark.parametrize("changes", [["callback.knn.linear_every=null"], ["callback=[checkpoint]"]])
@@ -101,16 +146,44 @@ def test_the_smoke_trainer_has_the_views_of_its_data() -> None:
     assert composed(["experiment=teacher_ssl_resnet", "trainer=smoke"]).module.views.invert == 0.5
 
 
+def teacher_of(chosen: list[str], data: str) -> DictConfig:
+    """The config that the teacher of a command line is trained by."""
+    cfg = composed(chosen)
+    with open_dict(cfg):
+        cfg.chosen = {"data": data, "trainer": "auto", "overrides": chosen}
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        return compose("train", recipe_overrides(cfg, "train"))
+
+
+def test_every_augmentation_of_a_student_has_the_same_teacher_without_labels() -> None:
+    augmentations = ([], ["augment=published"], ["augment=none"], ["augment=light", "augment.cutmix=1"])
+    found = [teacher_of(["experiment=exp3_ssl", "data=cues", *words], "cues") for words in augmentations]
+    assert {spec_hash(cfg) for cfg in found} == {spec_hash(found[0])}
+    assert not build(plain(found[1].augment)).mixes
+    assert check(found[1]) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "words", "flip"),
+    [
+        ("cifar10", ["augment=published"], True),
+        ("cifar10", ["augment=none"], True),
+        ("cifar10", ["augment.flip=false"], False),  # the pictures have a left and a right
+        ("cifar10", ["augment=mnist"], False),
+        ("mnist", ["augment=mnist"], False),
+        ("mnist", ["augment.flip=false"], False),
+    ],
+)
+def test_what_is_no_mirror_image_is_none_for_its_teacher(data: str, words: list[str], flip: bool) -> None:
+    cfg = teacher_of(["experiment=exp3_ssl_resnet", f"data={data}", *words], data)
+    assert (cfg.module.views.flip, cfg.augment.rotate) == (flip, 0.0)
+
+
 @pytest.mark.parametrize("experiment", ["cst_ssl", "exp3_ssl_resnet"])
 def test_its_teacher_is_trained_on_demand_without_labels(experiment: str) -> None:
     chosen = [f"experiment={experiment}", "data=cues", "data.train=5000", "teacher.epochs=3", "seed=1"]
-    cfg = composed(chosen)
-    assert check(cfg) == []
-    with open_dict(cfg):
-        cfg.chosen = {"data": "cues", "trainer": "auto", "overrides": chosen}
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        teacher = compose("train", recipe_overrides(cfg, "train"))
-    assert check(teacher) == []
+    cfg, teacher = composed(chosen), teacher_of(chosen, "cues")
+    assert check(cfg) == check(teacher) == []
     assert module_class(teacher) is SimCLR
     assert (teacher.epochs, teacher.data.train, teacher.model.classes, teacher.teacher.name) == (3, 5000, None, None)
     assert {key: teacher.model[key] for key in cfg.teacher.model if key not in ("layers", "_target_")} == {

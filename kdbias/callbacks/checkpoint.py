@@ -4,11 +4,33 @@ from __future__ import annotations
 
 from typing import Literal
 
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 
-def best(*, folder: str, monitor: str = "val/accuracy", mode: Literal["min", "max"] = "max") -> ModelCheckpoint:
-    """Keep ``best.ckpt``, of the validation with the best ``monitor``."""
+class LastState(ModelCheckpoint):
+    """Keep ``best.ckpt`` of the end of training: nothing chooses, labels do not either.
+
+    Written after every epoch, and once more when training ends, after which averages of weights have their BatchNorm
+    statistics even where the last epoch had no validation.
+    """
+
+    def __init__(self, folder: str) -> None:
+        # the mode tells its state from that of ``last``: both watch nothing
+        super().__init__(
+            folder, "best", mode="max", save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
+        )
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the state that is left."""
+        if self.best_model_path:
+            trainer.save_checkpoint(self.best_model_path)
+
+
+def best(*, folder: str, monitor: str | None = "val/accuracy", mode: Literal["min", "max"] = "max") -> ModelCheckpoint:
+    """Keep ``best.ckpt``, of the validation with the best ``monitor``; None keeps the state at the end of training."""
+    if monitor is None:
+        return LastState(folder)
     return ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False)
 
 
@@ -24,10 +46,16 @@ def last(*, folder: str, every: int = 1) -> ModelCheckpoint:
 
 def early_stopping(
     *,
-    monitor: str = "val/accuracy",
+    monitor: str | None = "val/accuracy",
     mode: Literal["min", "max"] = "max",
     patience: int = 20,
     min_delta: float = 0.0,
 ) -> EarlyStopping:
-    """Stop when ``monitor`` has not got better by ``min_delta`` for ``patience`` validations."""
+    """Stop when ``monitor`` has not got better by ``min_delta`` for ``patience`` validations.
+
+    Raises:
+        ValueError: ``monitor`` is None.
+    """
+    if monitor is None:
+        raise ValueError("monitor: it stops by a metric: set one (val/knn), or leave early_stopping out")
     return EarlyStopping(monitor, mode=mode, patience=patience, min_delta=min_delta, check_finite=True)

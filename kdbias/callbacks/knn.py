@@ -21,7 +21,9 @@ from kdbias.probes.linear_probe import LinearProbe
 
 
 class FrozenFeatures(Callback):
-    """Log how well the student's frozen features tell the classes: the objective of runs without CE.
+    """Log how well the student's frozen features tell the classes.
+
+    It reads labels. A run chooses its checkpoint by them only where it is told to (``objective=val/knn``).
 
     ``val/knn`` is the accuracy of nearest neighbours, ``val/linear`` that of a linear classifier fitted to the same
     ``bank`` and asked about the same pictures. Each is measured on the first ``pictures`` of the validation split in

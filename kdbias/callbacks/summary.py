@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +33,7 @@ def _rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
             rows.append((label, f"{100 * value:.2f} %"))
     if result.get("stopped"):
         rows.append(("stopped", str(result["stopped"])))
-    if (objective := result.get("objective")) is not None:
+    if (objective := result.get("objective")) is not None and not math.isnan(objective):
         rows.append((f"best {result.get('objective_name', 'objective')}", f"{objective:.4f}"))
     if (epoch := result.get("best_epoch")) is not None:
         rows.append(("best epoch", f"{epoch + 1} of {result['epochs']}" if "epochs" in result else str(epoch + 1)))

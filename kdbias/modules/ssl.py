@@ -43,12 +43,13 @@ class SelfSupervised(StudentModule):
     Args:
         spec: as for every module; the student has no classifier.
         teacher: None; this is how a teacher comes about.
-        views: of a ``TwoViews``, with its ``_target_``.
+        views: of a ``TwoViews``, with its ``_target_``; they are made of the pictures that ``augment`` leaves.
         collapse: of a ``CollapseWatch``, with its ``_target_``.
-        features: what is compared: ``pooled``, or the mean of the last layer's patch ``tokens``.
+        features: what is compared: ``pooled``, or the mean of the last layer's patch ``tokens``. With ``pooled`` a ViT
+            learns through its CLS token: the patch tokens that its last block gives have no part in the loss.
 
     Raises:
-        ValueError: the student has a classifier, or there is a teacher; names the config key.
+        ValueError: the student has a classifier, there is a teacher, or an argument is out of range, which is named.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class SelfSupervised(StudentModule):
         if self.student.info.classes is not None:
             raise ValueError(f"model.classes: {type(self).__name__} trains no classifier: set it to null")
         if features not in ("pooled", "tokens"):
-            raise ValueError(f"module.features must be pooled or tokens, got {features!r}")
+            raise ValueError(f"features: must be pooled or tokens, got {features!r}")
         self.views: TwoViews = build(views)
         self.watch: CollapseWatch = build(collapse)
         self.read: Read = features
@@ -130,6 +131,20 @@ class SelfSupervised(StudentModule):
             self.stopped = reason
             self.trainer.should_stop = True
             _say(reason)
+
+
+def check_above(**values: float) -> None:
+    """Pass numbers above 0."""
+    for key, value in values.items():
+        if value <= 0:
+            raise ValueError(f"{key}: must be above 0, got {value}")
+
+
+def check_part(**values: float) -> None:
+    """Pass numbers in [0, 1]."""
+    for key, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{key}: must lie in [0, 1], got {value}")
 
 
 @rank_zero_only

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -16,7 +15,8 @@ from kdbias.features import Extractor
 from kdbias.functional.collapse import entropy_ratios
 from kdbias.functional.dino_loss import dino_loss, dino_targets, moved_center
 from kdbias.losses.gather import gather
-from kdbias.modules.ssl import Comparison, Read, SelfSupervised
+from kdbias.losses.schedule import Schedule
+from kdbias.modules.ssl import Comparison, Read, SelfSupervised, check_above, check_part
 from kdbias.modules.ssl_heads import Prototypes
 from kdbias.teachers import Teacher
 
@@ -30,15 +30,21 @@ class DINO(SelfSupervised):
     Args:
         spec, teacher, views, collapse, features: as for ``SelfSupervised``.
         temperature: of the online network's scores.
-        teacher_temperature: of the average's.
+        teacher_temperature: of the average's, from the part ``teacher_temperature_until`` of training on.
+        teacher_temperature_start: of the average's at the beginning; it goes straight from there.
+        teacher_temperature_until: part of training.
         hidden: width of the head's hidden layers.
         bottleneck: width before its last layer.
-        prototypes: K, how many directions the last layer has.
+        prototypes: K >= 2, how many directions the last layer has.
         momentum: of the average at the beginning; it rises to 1 along a cosine.
         center_momentum: of the centre that targets are taken from.
         freeze_last: part of training in which the last layer stays as it is.
 
-    Source: Caron et al., ICCV 2021, arXiv:2104.14294, with two global views and no local ones.
+    Raises:
+        ValueError: as ``SelfSupervised``.
+
+    Source: Caron et al., ICCV 2021, arXiv:2104.14294, with two global views and no local ones; docs/methods.md lists
+    all that differs.
     """
 
     center: Tensor
@@ -52,23 +58,28 @@ class DINO(SelfSupervised):
         collapse: Mapping[str, Any],
         features: Read = "pooled",
         temperature: float = 0.1,
-        teacher_temperature: float = 0.04,
+        teacher_temperature: float = 0.07,
+        teacher_temperature_start: float = 0.04,
+        teacher_temperature_until: float = 0.3,
         hidden: int = 512,
         bottleneck: int = 128,
         prototypes: int = 1024,
-        momentum: float = 0.99,
+        momentum: float = 0.996,
         center_momentum: float = 0.9,
         freeze_last: float = 0.01,
     ) -> None:
         super().__init__(spec, teacher, views=views, collapse=collapse, features=features)
-        for key, value in (("temperature", temperature), ("teacher_temperature", teacher_temperature)):
-            if value <= 0:
-                raise ValueError(f"module.{key} must be above 0, got {value}")
-        for key, value in (("momentum", momentum), ("center_momentum", center_momentum), ("freeze_last", freeze_last)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"module.{key} must lie in [0, 1], got {value}")
-        self.temperature, self.teacher_temperature = temperature, teacher_temperature
-        self.momentum, self.center_momentum, self.freeze_last = momentum, center_momentum, freeze_last
+        start, until = teacher_temperature_start, teacher_temperature_until
+        check_above(temperature=temperature, teacher_temperature=teacher_temperature, teacher_temperature_start=start)
+        check_above(hidden=hidden, bottleneck=bottleneck)
+        if prototypes < 2:
+            raise ValueError(f"prototypes: must be at least 2, got {prototypes}")
+        check_part(teacher_temperature_until=until)
+        check_part(momentum=momentum, center_momentum=center_momentum, freeze_last=freeze_last)
+        self.temperature, self.center_momentum, self.freeze_last = temperature, center_momentum, freeze_last
+        self.sharpening = sharpening(start, teacher_temperature, until)
+        self.pace = Schedule((momentum, 1.0), (0.0, 1.0), "cosine")
+        self.teacher_temperature, self.momentum = self.sharpening(0.0), self.pace(0.0)
         self.online: Extractor = copy.deepcopy(self.student)
         self.online_head = Prototypes(self.width, hidden, bottleneck, prototypes)
         self.student_head = copy.deepcopy(self.online_head)
@@ -90,11 +101,12 @@ class DINO(SelfSupervised):
         self._averaged_at = self.global_step
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Put the average into its mode: BatchNorm on its own batches, all else as in evaluation."""
+        """Put the average into its mode (BatchNorm on its own batches, all else as in evaluation) and set its pace."""
         for module in (*self.student.modules(), *self.student_head.modules()):
             module.training = isinstance(module, _BatchNorm)
         super().on_train_batch_start(batch, batch_idx)
         self.online.choose_path()
+        self.teacher_temperature, self.momentum = self.sharpening(self.progress), self.pace(self.progress)
 
     def compare(self, one: Tensor, two: Tensor) -> Comparison:
         """Let each view be predicted from the other."""
@@ -117,9 +129,13 @@ class DINO(SelfSupervised):
         """Move the average, if the batch ended an optimiser step."""
         if self.global_step > self._averaged_at:
             self._averaged_at = self.global_step
-            momentum = 1 - (1 - self.momentum) * (math.cos(math.pi * self.progress) + 1) / 2
-            move(self.student, self.online, 1 - momentum)
-            move(self.student_head, self.online_head, 1 - momentum)
+            move(self.student, self.online, 1 - self.momentum)
+            move(self.student_head, self.online_head, 1 - self.momentum)
+
+
+def sharpening(start: float, end: float, until: float) -> Schedule:
+    """Give the average's temperature over progress: straight from ``start`` to ``end`` at the part ``until``."""
+    return Schedule((start, end), (0.0, until), "linear") if until else Schedule((end,), (0.0,))
 
 
 @torch.no_grad()

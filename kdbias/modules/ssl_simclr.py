@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdbias.functional.simclr import nt_xent, pair_accuracy
 from kdbias.losses.gather import gather
-from kdbias.modules.ssl import Comparison, Read, SelfSupervised
+from kdbias.modules.ssl import Comparison, Read, SelfSupervised, check_above
 from kdbias.modules.ssl_heads import projector
 from kdbias.teachers import Teacher
 
@@ -25,7 +25,11 @@ class SimCLR(SelfSupervised):
         temperature: of the cosines.
         hidden: width of the projector's hidden layer.
         dim: width of its result.
-        gather: whether the views of all processes are compared, which makes any number of them equal to one.
+        gather: whether the views of all processes are compared. With ``trainer.sync_batchnorm``, for the projector has
+            BatchNorm, any number of processes then equals one.
+
+    Raises:
+        ValueError: as ``SelfSupervised``.
 
     Source: Chen et al., ICML 2020, arXiv:2002.05709.
     """
@@ -44,8 +48,7 @@ class SimCLR(SelfSupervised):
         gather: bool = True,
     ) -> None:
         super().__init__(spec, teacher, views=views, collapse=collapse, features=features)
-        if temperature <= 0:
-            raise ValueError(f"module.temperature must be above 0, got {temperature}")
+        check_above(temperature=temperature, hidden=hidden, dim=dim)
         self.temperature, self.gather = temperature, gather
         self.projector = projector(self.width, hidden, dim)
 

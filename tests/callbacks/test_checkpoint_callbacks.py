@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from kdbias.callbacks.averaging import SWA
 from kdbias.callbacks.checkpoint import best, early_stopping, last
 
 ACCURACY = [0.1, 0.5, 0.3, 0.4, 0.2]
@@ -24,7 +25,13 @@ class Toy(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(folder, *callbacks, epochs=5, resume=None):
+class Normed(Toy):
+    def __init__(self):
+        super().__init__()
+        self.student = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+
+
+def fit(folder, *callbacks, epochs=5, resume=None, module=Toy, **settings):
     trainer = L.Trainer(
         default_root_dir=folder,
         max_epochs=epochs,
@@ -34,9 +41,10 @@ def fit(folder, *callbacks, epochs=5, resume=None):
         enable_model_summary=False,
         num_sanity_val_steps=0,
         callbacks=list(callbacks),
+        **settings,
     )
     loader = DataLoader(TensorDataset(torch.randn(4, 2)), batch_size=2)
-    trainer.fit(Toy(), loader, loader, ckpt_path=resume, weights_only=True)
+    trainer.fit(module(), loader, loader, ckpt_path=resume, weights_only=True)
     return trainer
 
 
@@ -61,6 +69,33 @@ def test_a_resumed_run_remembers_its_best_and_keeps_the_names(tmp_path):
     assert sorted(p.name for p in tmp_path.glob("*.ckpt")) == ["best.ckpt", "last.ckpt"]
     assert (epoch(tmp_path / "best.ckpt"), epoch(tmp_path / "last.ckpt")) == (1, 4)
     assert float(keep.best_model_score) == pytest.approx(0.5)
+
+
+def test_without_a_metric_the_end_of_training_is_kept(tmp_path):
+    keep = best(folder=str(tmp_path), monitor=None, mode="min")
+    fit(tmp_path, keep, last(folder=str(tmp_path)), epochs=3)
+    again = best(folder=str(tmp_path), monitor=None)
+    trainer = fit(tmp_path, again, last(folder=str(tmp_path)), resume=tmp_path / "last.ckpt")
+    assert sorted(p.name for p in tmp_path.glob("*.ckpt")) == ["best.ckpt", "last.ckpt"]
+    assert epoch(tmp_path / "last.ckpt") == 4
+    saved = torch.load(again.best_model_path, weights_only=True)
+    assert saved["global_step"] == 10
+    assert torch.equal(saved["state_dict"]["student.weight"], trainer.lightning_module.student.weight)
+    assert again.best_model_score is None
+
+
+def test_a_last_average_has_its_statistics_without_a_last_validation(tmp_path):
+    keep = best(folder=str(tmp_path), monitor=None)
+    trainer = fit(tmp_path, SWA(begin=0.0, bn_batches=2), keep, module=Normed, check_val_every_n_epoch=2)
+    saved = torch.load(keep.best_model_path, weights_only=True)["state_dict"]
+    own = {f"student.{name}": value for name, value in trainer.lightning_module.student.state_dict().items()}
+    assert all(torch.equal(saved[name], value) for name, value in own.items())
+    assert saved["student.1.num_batches_tracked"] == 2  # computed anew of two batches
+
+
+def test_early_stopping_needs_a_metric():
+    with pytest.raises(ValueError, match=r"^monitor: it stops by a metric"):
+        early_stopping(monitor=None)
 
 
 def test_early_stopping_waits_for_its_patience(tmp_path):

@@ -34,9 +34,10 @@ def test_table_shows_the_result():
 
 
 def test_table_leaves_out_what_is_not_there():
-    text = render({"name": "control", "teacher": None, "seconds": 3.0, "images_per_second": None})
+    nothing = {"objective": float("nan"), "objective_name": None, "best_epoch": None}
+    text = render({"name": "control", "teacher": None, "seconds": 3.0, "images_per_second": None, **nothing})
     assert "3.0 s" in text
-    for hidden in ("teacher", "images/s", "accuracy", "folder", "None"):
+    for hidden in ("teacher", "images/s", "accuracy", "folder", "None", "best", "nan"):
         assert hidden not in text
 
 

@@ -19,10 +19,11 @@ from kdbias.checkpoint import load_student, load_teacher
 from kdbias.data.augment import Augment
 from kdbias.data.base import PictureData
 from kdbias.data.cues import cues
-from kdbias.modules.ssl_dino import DINO, move
+from kdbias.modules.ssl_dino import DINO, move, sharpening
 from kdbias.modules.ssl_heads import Prototypes
 from kdbias.modules.ssl_watch import CollapseWatch
-from kdbias.run import RunStopped, train
+from kdbias.problem import RunStopped
+from kdbias.run import train
 from kdbias.teachers import teacher_from_weights
 
 VIT = {
@@ -68,14 +69,22 @@ def make_spec(data: PictureData, module: dict, model: dict = VIT) -> dict:
     }
 
 
-def fit(name: str, folder: Path, epochs: int = 3, stop: int | None = None, resume: Path | None = None, **changes):
+def fit(
+    name: str,
+    folder: Path,
+    epochs: int = 3,
+    stop: int | None = None,
+    resume: Path | None = None,
+    callbacks=(),
+    **changes,
+):
     L.seed_everything(0, verbose=False)
     data = make_data()
     spec = make_spec(data, {**METHODS[name], **changes})
     module = build(spec["module"], spec)
     trainer = L.Trainer(
         max_epochs=epochs,
-        callbacks=[StopAfter(stop, folder / "stop.ckpt")] if stop else [],
+        callbacks=[*callbacks, *([StopAfter(stop, folder / "stop.ckpt")] if stop else [])],
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -164,6 +173,44 @@ def test_the_last_layer_of_dino_waits(tmp_path):
     assert still == [True, True, False, False]  # steps begin at 0, 1/4, 1/2, 3/4; decay does not act either
 
 
+def test_temperature_and_momentum_are_those_of_the_official_schedules(tmp_path):
+    """main_dino.py: linspace over the warm-up's epochs, then the end; ``cosine_scheduler`` over all steps, from 0."""
+    epochs, warmup, batches = 5, 3, 4
+    seen = []
+
+    class Look(L.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            seen.append((pl_module.teacher_temperature, pl_module.momentum))
+
+    fit("dino", tmp_path, epochs=epochs, callbacks=[Look()], momentum=0.996, teacher_temperature_until=warmup / epochs)
+    steps = epochs * batches
+    assert [m for _, m in seen] == pytest.approx(
+        [1 + 0.5 * (0.996 - 1) * (1 + math.cos(math.pi * step / steps)) for step in range(steps)]
+    )
+    # the official staircase meets the straight line once an epoch, a part e / (W - 1) into epoch e
+    official = [0.04 + (0.07 - 0.04) * epoch / (warmup - 1) for epoch in range(warmup)]
+    line = sharpening(0.04, 0.07, warmup / epochs)
+    assert [line((e + e / (warmup - 1)) / epochs) for e in range(warmup)] == pytest.approx(official)
+    assert [t for t, _ in seen] == pytest.approx([line(step / steps) for step in range(steps)])
+    assert {t for t, _ in seen[warmup * batches :]} == {0.07}
+    assert sharpening(0.04, 0.07, 0.0)(0.0) == 0.07
+
+
+@pytest.mark.parametrize(("read", "learns"), [("pooled", False), ("tokens", True)])
+def test_which_of_the_last_block_s_tokens_the_objective_trains(read, learns):
+    """What a student distils of a ViT are patch tokens: through CLS alone their own values have no part in the loss."""
+    data = make_data()
+    spec = make_spec(data, {**METHODS["simclr"], "features": read})
+    torch.manual_seed(0)
+    module = build(spec["module"], spec)
+    found = {}
+    module.student.network.blocks[-1].register_forward_hook(lambda _, __, out: found.update(tokens=out))
+    loss = module.compare(torch.rand(4, 3, 16, 16), torch.rand(4, 3, 16, 16)).loss
+    (gradient,) = torch.autograd.grad(loss, found["tokens"])
+    assert bool(gradient[:, 1:].abs().max() > 0) is learns
+    assert gradient.abs().max() > 0
+
+
 def test_the_average_moves_by_its_share():
     one, two = nn.Linear(2, 2), nn.Linear(2, 2)
     expected = 0.75 * one.weight.detach() + 0.25 * two.weight.detach()
@@ -246,7 +293,13 @@ def test_a_whole_run_leaves_a_teacher_without_logits(tmp_path):
     train(cfg)
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["stopped"] is None
-    assert result["objective"] == result["metrics"]["val/knn"]
+    assert [result[key] for key in ("objective", "objective_name", "best_epoch")] == [None] * 3
+    assert "val/knn" in result["metrics"]  # logged, and chosen by nobody
+    last, taught = (
+        torch.load(tmp_path / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("last", "best")
+    )
+    assert taught["global_step"] == last["global_step"] == result["steps"]
+    assert all(torch.equal(taught["state_dict"][key], value) for key, value in last["state_dict"].items())
     assert set(result["test"]) == {"knn", "linear", "linear_train"}
     assert 0 <= result["metrics"]["val/knn_initial"] <= 1
     path = tmp_path / "checkpoints" / "best.ckpt"
@@ -287,8 +340,8 @@ def test_what_was_seen_is_resumed():
     ("model", "module", "message"),
     [
         ({"classes": "data"}, {}, "model.classes: SimCLR trains no classifier"),
-        ({}, {"temperature": 0.0}, "module.temperature"),
-        ({}, {"features": "cls"}, "module.features"),
+        ({}, {"temperature": 0.0}, "^temperature: must be above 0"),
+        ({}, {"features": "cls"}, "^features: must be pooled or tokens"),
     ],
 )
 def test_bad_input_is_named(model, module, message):
