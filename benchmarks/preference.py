@@ -18,11 +18,13 @@ import json
 import os
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra import initialize_config_dir
 from scipy.stats import binomtest
+from torch import Tensor
 
 from kdbias import cli, lanes, runs
 from kdbias.build import build
@@ -34,7 +36,7 @@ from kdbias.lanes import Run, planned
 from kdbias.launch import quoted
 from kdbias.places import conf_dir
 from kdbias.probes.base import Result
-from kdbias.probes.cues import CueProbe
+from kdbias.probes.cues import Cue, CueProbe, CueSource
 from kdbias.report.board import board
 from kdbias.report.table import Column, Table, percent
 from kdbias.stats import CHANCE_P, Estimate, above_chance, bootstrap_mean, difference, transfer_index
@@ -123,6 +125,17 @@ class Planner:
         return planned(f"{label}-{seed}", overrides, self.folder / "runs")[0]
 
 
+class Conflicts:
+    """Pictures whose cues are known, the same for all runs and drawn once."""
+
+    @staticmethod
+    @cache
+    def variant(name: Cue | Literal["conflict"], n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Give ``n`` pictures and the classes of shape and texture."""
+        source: CueSource = build({"_target_": "kdbias.data.cues.cues", "preset": "demo", "seed": 99})
+        return source.variant(name, n)
+
+
 def measured(run: Run, pictures: int) -> dict[str, float]:
     """Give test accuracy and the cue probe's scalars of a run, probed once on so many pictures.
 
@@ -131,8 +144,7 @@ def measured(run: Run, pictures: int) -> dict[str, float]:
     """
     folder = run.folder / "probes"
     if not (folder / "cues.json").is_file() or Result.load(folder, "cues").meta["n"] != pictures:
-        source = build({"_target_": "kdbias.data.cues.cues", "preset": "demo", "seed": 99})
-        CueProbe(source, pictures=pictures)(load_student(run.folder / runs.BEST)).save(folder)
+        CueProbe(Conflicts(), pictures=pictures)(load_student(run.folder / runs.BEST)).save(folder)
     tested, cues, result = Result.load(folder, "test"), Result.load(folder, "cues"), runs.result(run.folder, run.key)
     assert result is not None
     decided_p = binomtest(int(cues.arrays["decided"].sum()), pictures, 2 / CLASSES, "greater").pvalue
