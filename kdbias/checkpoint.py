@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -57,7 +58,12 @@ def _content(path: str | Path) -> dict[str, Any]:
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"there is no checkpoint {file.resolve()}")
-    content: Any = torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        content: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except (UnpicklingError, EOFError, IndexError, KeyError, RuntimeError) as error:  # whatever a broken file meets
+        raise ValueError(
+            f"{file} cannot be read as a checkpoint ({error}): it is another file, or cut short"
+        ) from error
     spec = content.get("hyper_parameters", {}).get("spec", {}) if isinstance(content, dict) else {}
     if not {"model", "data"} <= spec.keys():
         raise ValueError(

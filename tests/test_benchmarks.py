@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 
 from kdbias import cli
+from kdbias.batch import DataInfo
 from kdbias.config import check
+from kdbias.spec import plain
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -25,6 +28,7 @@ def script(name):
 
 
 reproduce, preference, drawing = script("reproduce"), script("preference"), script("preference_figure")
+INFO = DataInfo(3, 32, 10, tuple("abcdefghij"), 500, (0.5,) * 3, (0.2,) * 3)
 SMALL = ["model=vit", "model.layers=[1,3,5]", "data.limit=1000", "trainer=cpu"]
 
 
@@ -196,7 +200,9 @@ def test_every_method_of_the_preference_table_passes_the_check(student, method, 
     teacher, control = plan.teacher(1.0, 0.0, "teacher"), plan.control(student, 5)
     for run in (teacher, control):
         (run.folder / "checkpoints").mkdir(parents=True)
-        (run.folder / "checkpoints" / "best.ckpt").write_bytes(run.label.encode())
+        spec = {"model": plain(compose("train", list(run.overrides)).model), "data": INFO.to_dict()}
+        content = {"label": run.label, "hyper_parameters": {"spec": spec}}
+        torch.save(content, run.folder / "checkpoints" / "best.ckpt")
     run, found = problems(monkeypatch, preference, lambda: plan.student(student, method, 5, teacher, control))
     assert found == []
     assert run.folder.parent == tmp_path / "runs"

@@ -53,3 +53,10 @@ def test_importing_the_package_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     with pytest.raises(AttributeError, match="nothing"):
         kdbias.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("content", [b"", b"teacher-1", b"PK\x03\x04cut short"])
+def test_a_broken_checkpoint_is_named(content, tmp_path):
+    (tmp_path / "best.ckpt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"best\.ckpt cannot be read as a checkpoint"):
+        read_spec(tmp_path / "best.ckpt")

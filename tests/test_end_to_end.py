@@ -21,6 +21,12 @@ DATA = ["data.train=200", "data.val=40", "data.test=40", "callback=[checkpoint,t
 STUDENT = ["experiment=exp1_resnet_kl", *SMALL, *DATA, "model.distilled=true"]
 
 
+def logged_means(folder: Path) -> list[str]:
+    """Give the training losses of the epochs that are in a run's ``metrics.csv``."""
+    with (folder / "metrics.csv").open() as file:
+        return [row["train/loss"] for row in csv.DictReader(file) if row.get("train/loss")]
+
+
 def start(runs: Path, *arguments: str) -> subprocess.Popen:
     environment = os.environ | {"KDBIAS_RUNS": str(runs), "OMP_NUM_THREADS": "1", "KDBIAS_ALLOCATOR": "0"}
     command = [sys.executable, str(PROGRAM), *arguments]
@@ -64,6 +70,8 @@ def test_a_killed_run_that_is_resumed_ends_as_if_nothing_had_been(tmp_path):
 
     process = start(tmp_path, *command, f"hydra.run.dir={killed}")
     wait_for((killed / "checkpoints" / "last.ckpt").is_file, seconds=600)
+    # Lightning logs an epoch's means just after its checkpoint: a kill between the two would lose that row.
+    wait_for(lambda: len(logged_means(killed)) > 0, seconds=60)
     process.send_signal(signal.SIGKILL)
     output, _ = process.communicate()
     assert not (killed / "result.json").exists(), output

@@ -47,9 +47,7 @@ class Random(Control):
         if seed is not None and not (type(seed) is int and 0 <= seed < 2**32):
             raise ValueError(f"seed: must be a whole number from 0 to 2**32 - 1, or null for the run's, got {seed!r}")
         self.seed, self.pictures = seed, pictures
-        self._size: int | None = (
-            None  # of the pictures that a checkpoint's network was built for; the data's where None
-        )
+        self._size: int | None = None  # of the pictures that a checkpoint's network is for; None: the data's
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
         """Refuse weights that are not there, or that describe another network than the teacher's."""
