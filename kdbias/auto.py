@@ -7,13 +7,12 @@ from importlib import import_module
 from omegaconf import DictConfig, OmegaConf
 
 from kdbias.build import target
-from kdbias.spec import plain
+from kdbias.spec import plain, teacher_unused
 
 # The networks that may start from timm's weights, and the files that are taken instead.
 FILES = {"model": ("model.weights",), "teacher.model": ("teacher.model.weights", "teacher.weights")}
 KEYS = (*(f"{network}.pretrained" for network in FILES), "teacher.pretrained")
-# Controls under which the weights of cfg.teacher are unused.
-WITHOUT_TEACHER = ("none", "self", "same_family", "random")
+RANDOM = "kdbias.controls.random.Random"  # it uses the teacher's network, and none of its weights
 
 
 def settled(cfg: DictConfig) -> tuple[DictConfig, list[str]]:
@@ -56,8 +55,7 @@ def _decisions(cfg: DictConfig) -> dict[str, bool]:
 
 
 def _unused_teacher(cfg: DictConfig) -> bool:
-    control = cfg.get("control")
-    return control is not None and target(plain(control)).kind in WITHOUT_TEACHER
+    return teacher_unused(cfg) or OmegaConf.select(cfg, "control._target_") == RANDOM
 
 
 def _timm_name(network: DictConfig) -> str | None:

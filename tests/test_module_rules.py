@@ -67,7 +67,7 @@ def test_views_of_half_patches_and_an_objective_that_nobody_logs() -> None:
         ("module.temperature=0", "module.temperature", "must be above 0, got 0"),
         ("module.hidden=0", "module.hidden", "must be above 0, got 0"),
         ("module.features=foo", "module.features", "must be pooled or tokens, got 'foo'"),
-        ("module.dim=many", "module", "'<=' not supported"),
+        ("module.dim=many", "module.dim", "must be above 0, got 'many'"),
         ("ssl=dino module.teacher_temperature=-1", "module.teacher_temperature", "must be above 0, got -1"),
         (
             "ssl=dino module.teacher_temperature_until=2",

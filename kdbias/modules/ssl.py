@@ -136,15 +136,15 @@ class SelfSupervised(StudentModule):
 def check_above(**values: float) -> None:
     """Pass numbers above 0."""
     for key, value in values.items():
-        if value <= 0:
-            raise ValueError(f"{key}: must be above 0, got {value}")
+        if not isinstance(value, int | float) or value <= 0:
+            raise ValueError(f"{key}: must be above 0, got {value!r}")
 
 
 def check_part(**values: float) -> None:
     """Pass numbers in [0, 1]."""
     for key, value in values.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{key}: must lie in [0, 1], got {value}")
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ValueError(f"{key}: must lie in [0, 1], got {value!r}")
 
 
 @rank_zero_only

@@ -1,11 +1,9 @@
 """Minibatch CKA over processes: each has minibatches of its own, all have the CKA of one with the same minibatches."""
 
-from datetime import timedelta
-
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from processes import found_by
 from test_cka_minibatch import related, stream
 
 from kdbias.functional.cka_minibatch import MinibatchCKA
@@ -36,10 +34,7 @@ def flat(xs, begin, end):
     return [*xs[:2], torch.cat([xs[2][:begin], torch.ones(end - begin, 3), xs[2][end:]])]
 
 
-def work(rank, world, folder):
-    torch.set_num_threads(1)
-    store = f"file://{folder / 'store'}"
-    dist.init_process_group("gloo", store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
+def work(rank, world):
     xs, (begin, end) = related(48), SHARES[world][rank : rank + 2]
     found = {}
     for kernel in ("linear", "rbf"):
@@ -76,16 +71,12 @@ def work(rank, world, folder):
             one.reduced()
         errors.append(str(error.value))
     found["errors"] = errors
-    dist.barrier()
-    torch.save(found, folder / f"{rank}.pt")
-    dist.destroy_process_group()
+    return found
 
 
 @pytest.fixture(scope="module", params=[2, 3])
 def found(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("processes")
-    mp.start_processes(work, (request.param, folder), nprocs=request.param, start_method="fork")
-    return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
+    return found_by(work, request.param, tmp_path_factory.mktemp("processes"))
 
 
 @pytest.mark.parametrize("two", [False, True])

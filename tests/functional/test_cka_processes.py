@@ -1,11 +1,9 @@
 """Streaming CKA over processes: each has its share of the samples, all have the CKA of one with all of them."""
 
-from datetime import timedelta
-
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from processes import found_by
 from test_cka_stream import drifting, in_parts
 
 from kdbias.functional import StreamingCKA, linear_cka
@@ -14,10 +12,7 @@ SHARES = {2: [0, 37, 50], 4: [0, 20, 21, 21, 50]}
 """Where each process's samples begin and end; of four, the third has none."""
 
 
-def work(rank, world, folder):
-    torch.set_num_threads(1)
-    store = f"file://{folder / 'store'}"
-    dist.init_process_group("gloo", store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
+def work(rank, world):
     xs, ys = drifting(50)
     one, two = (in_parts(xs, other, SHARES[world])[rank] for other in (None, ys))
     reduced = one.reduced()
@@ -39,16 +34,12 @@ def work(rank, world, folder):
     with pytest.raises(ValueError, match="expected layers") as error:
         unlike.reduced()
     found["error"] = str(error.value)
-    dist.barrier()
-    torch.save(found, folder / f"{rank}.pt")
-    dist.destroy_process_group()
+    return found
 
 
 @pytest.fixture(scope="module", params=[2, 4])
 def found(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("processes")
-    mp.start_processes(work, (request.param, folder), nprocs=request.param, start_method="fork")
-    return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
+    return found_by(work, request.param, tmp_path_factory.mktemp("processes"))
 
 
 def matrix(xs, ys):
