@@ -18,10 +18,11 @@ demo: $(VENV)/.installed  ## teacher, control and student on the embedded data, 
 test: $(VENV)/.installed  ## every test; about fifteen minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(VENV)/.installed  ## style and types
+check: $(VENV)/.installed  ## style, types, and which room may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .

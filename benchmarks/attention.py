@@ -22,16 +22,16 @@ from typing import Any
 import torch
 from pictures import INFO, make_batches, timed
 
-from kdbias.attention_path import unfused
 from kdbias.batch import Batch
-from kdbias.callbacks.result import environment
-from kdbias.features import Extractor
+from kdbias.models.attention_path import unfused
 from kdbias.models.deit import vit_tiny
+from kdbias.models.evaluation import Precision, evaluation
+from kdbias.models.features import Extractor
 from kdbias.modules.trainer import choose_precision
 from kdbias.probes.attention import AttentionProbe
 from kdbias.probes.cka import CKAProbe
-from kdbias.probes.evaluation import Precision, evaluation
 from kdbias.probes.observe import observe
+from kdbias.runs.result import environment
 
 
 def forward(network: Extractor, batches: list[Batch], precision: Precision, fused: bool) -> None:

@@ -37,14 +37,14 @@ from pictures import INFO, make_batches, timed
 from torch import Tensor, nn
 
 from kdbias.batch import Batch
-from kdbias.callbacks.result import environment
-from kdbias.features import Extractor
 from kdbias.functional import StreamingCKA
-from kdbias.functional.cka_minibatch import MinibatchCKA
+from kdbias.functional.cka.minibatch import MinibatchCKA
 from kdbias.models.deit import vit_tiny
+from kdbias.models.evaluation import Precision, evaluation
+from kdbias.models.features import Extractor
 from kdbias.modules.trainer import choose_precision
 from kdbias.probes.cka import CKAProbe
-from kdbias.probes.evaluation import Precision, evaluation
+from kdbias.runs.result import environment
 
 PEER = "torch_cka"
 

@@ -27,10 +27,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
-from kdbias.callbacks.result import environment
 from kdbias.data.augment import Augment
 from kdbias.data.cifar import cifar10
 from kdbias.data.resident import ResidentLoader
+from kdbias.runs.result import environment
 
 CPU, CUTOUT = torch.device("cpu"), 16
 POLICIES: dict[str, Callable[[], Any]] = {

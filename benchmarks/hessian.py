@@ -33,13 +33,13 @@ import torch
 from pictures import INFO, now
 from torch import Tensor, nn
 
-from kdbias.attention_path import attention_modules
-from kdbias.build import build
-from kdbias.callbacks.result import environment
-from kdbias.features import Extractor
-from kdbias.functional.hessian_product import HessianProduct
-from kdbias.functional.hessian_trace import random_signs
+from kdbias.config.build import build
+from kdbias.functional.hessian.product import HessianProduct
+from kdbias.functional.hessian.trace import random_signs
+from kdbias.models.attention_path import attention_modules
+from kdbias.models.features import Extractor
 from kdbias.probes.hessian import loss_parts
+from kdbias.runs.result import environment
 
 try:
     from pyhessian import hessian as pyhessian

@@ -26,20 +26,22 @@ from hydra import initialize_config_dir
 from scipy.stats import binomtest
 from torch import Tensor
 
-from kdbias import cli, lanes, runs
-from kdbias.build import build
-from kdbias.callbacks.result import environment
-from kdbias.checkpoint import load_student
+from kdbias import cli
+from kdbias.config.build import build
+from kdbias.config.conf import conf_dir
 from kdbias.data.cues import CLASSES
 from kdbias.functional.cue import share_without_guesses
-from kdbias.lanes import Run, planned
-from kdbias.launch import quoted
-from kdbias.places import conf_dir
+from kdbias.models.checkpoint import load_student
 from kdbias.probes.base import Result
 from kdbias.probes.cues import Cue, CueProbe, CueSource
-from kdbias.report.board import board
 from kdbias.report.table import Column, Table, percent
-from kdbias.stats import CHANCE_P, Estimate, above_chance, bootstrap_mean, difference, transfer_index
+from kdbias.runs import parallel, run_folder
+from kdbias.runs.board import board
+from kdbias.runs.parallel import Run, planned
+from kdbias.runs.result import environment
+from kdbias.runs.sweep import quoted
+from kdbias.stats import Estimate, above_chance, bootstrap_mean, difference, transfer_index
+from kdbias.stats.scores import CHANCE_P
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = ["trainer=cpu", "trainer.precision=32-true", "callback=[checkpoint]", "logger=[csv]"]
@@ -111,10 +113,14 @@ class Planner:
 
     def student(self, student: str, method: str, seed: int, teacher: Run, copy: Run) -> Run:
         """Give the run of a student by a method; ``copy`` is the student without teacher that teaches in ``self``."""
-        extra = ["teacher=demo_shape", f"teacher.weights={quoted(str(teacher.folder / runs.BEST))}", *METHODS[method]]
+        extra = [
+            "teacher=demo_shape",
+            f"teacher.weights={quoted(str(teacher.folder / run_folder.BEST))}",
+            *METHODS[method],
+        ]
         extra += DEEPER.get((student, method), [])
         if "control=self" in extra:
-            extra.append(f"control.weights={quoted(str(copy.folder / runs.BEST))}")
+            extra.append(f"control.weights={quoted(str(copy.folder / run_folder.BEST))}")
         return self._student(f"{student}-{method}", student, seed, extra)
 
     def _student(self, label: str, student: str, seed: int, extra: list[str]) -> Run:
@@ -144,8 +150,12 @@ def measured(run: Run, pictures: int) -> dict[str, float]:
     """
     folder = run.folder / "probes"
     if not (folder / "cues.json").is_file() or Result.load(folder, "cues").meta["n"] != pictures:
-        CueProbe(Conflicts(), pictures=pictures)(load_student(run.folder / runs.BEST)).save(folder)
-    tested, cues, result = Result.load(folder, "test"), Result.load(folder, "cues"), runs.result(run.folder, run.key)
+        CueProbe(Conflicts(), pictures=pictures)(load_student(run.folder / run_folder.BEST)).save(folder)
+    tested, cues, result = (
+        Result.load(folder, "test"),
+        Result.load(folder, "cues"),
+        run_folder.result(run.folder, run.key),
+    )
     assert result is not None
     decided_p = binomtest(int(cues.arrays["decided"].sum()), pictures, 2 / CLASSES, "greater").pvalue
     chance_p = above_chance(tested.arrays["right"], CLASSES)
@@ -252,7 +262,7 @@ def main() -> None:
 
 def train(wanted: list[Run], side_by_side: int | None) -> None:
     with board("preference", sum(run.epochs for run in wanted)) as seen:
-        lanes.train(wanted, lanes=lanes.lanes(side_by_side), board=seen)
+        parallel.train(wanted, lanes=parallel.lanes(side_by_side), board=seen)
 
 
 if __name__ == "__main__":

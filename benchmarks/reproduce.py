@@ -28,15 +28,16 @@ import torch
 from hydra import initialize_config_dir
 from omegaconf import DictConfig
 
-from kdbias import cli, lanes, runs
+from kdbias import cli
 from kdbias.callbacks.probe import history
-from kdbias.callbacks.result import environment
-from kdbias.lanes import Run, planned
-from kdbias.launch import quoted
-from kdbias.places import conf_dir
+from kdbias.config.conf import conf_dir
 from kdbias.probes.base import Result
-from kdbias.report.board import board
 from kdbias.report.table import Column, Table, percent
+from kdbias.runs import parallel, run_folder
+from kdbias.runs.board import board
+from kdbias.runs.parallel import Run, planned
+from kdbias.runs.result import environment
+from kdbias.runs.sweep import quoted
 from kdbias.stats import bootstrap_mean, difference, holm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,7 +139,7 @@ def epochs_allowed(plan: Planner, args: argparse.Namespace, side_by_side: int) -
     train(list(trials.values()), side_by_side)
     seconds = {}
     for name, run in trials.items():
-        result = runs.result(run.folder, run.key)
+        result = run_folder.result(run.folder, run.key)
         assert result is not None
         seconds[name] = result["spec"]["data"]["train"] / result["images_per_second"]
     epochs = int(args.hours * 3600 * side_by_side / (len(args.seeds) * sum(seconds.values())))
@@ -152,7 +153,7 @@ def epochs_allowed(plan: Planner, args: argparse.Namespace, side_by_side: int) -
 def train(wanted: list[Run], side_by_side: int) -> None:
     """Train what is not done, several at a time, one thread each."""
     with board("reproduce", sum(run.epochs for run in wanted)) as seen:
-        lanes.train(wanted, lanes=side_by_side, board=seen)
+        parallel.train(wanted, lanes=side_by_side, board=seen)
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class Seen:
 
 def seen(done: list[Run]) -> Seen:
     """Read the runs of a row."""
-    results = [runs.result(run.folder, run.key) for run in done]
+    results = [run_folder.result(run.folder, run.key) for run in done]
     found = [result for result in results if result is not None]
     right = np.stack([Result.load(run.folder / "probes", "test").arrays["right"] for run in done])
     last = [history(run.folder / "probes", "attention") for run in done]
@@ -250,7 +251,7 @@ def seeds_of(text: str) -> list[int]:
 def lanes_of(wanted: int | None, common: list[str]) -> int:
     """Give how many runs to train at a time: as asked, else one where a GPU trains, and one a core elsewhere."""
     alone = torch.cuda.is_available() and "trainer=cpu" not in common
-    return lanes.lanes(wanted or (1 if alone else None))
+    return parallel.lanes(wanted or (1 if alone else None))
 
 
 def main() -> None:

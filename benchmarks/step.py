@@ -27,12 +27,12 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
 from kdbias.batch import Batch
-from kdbias.build import build
-from kdbias.callbacks.result import environment
+from kdbias.config.build import build
+from kdbias.models.teacher import Teacher
 from kdbias.modules.distill import Distill
 from kdbias.modules.schedules import warmup_cosine_factor
 from kdbias.modules.trainer import choose_precision
-from kdbias.teachers import Teacher
+from kdbias.runs.result import environment
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "vit_tiny": {"_target_": "kdbias.models.deit.vit_tiny", "drop_path": 0.0},

@@ -26,12 +26,12 @@ from pictures import INFO, now
 from torch.nn import functional as F
 
 from kdbias.batch import Batch
-from kdbias.build import build
-from kdbias.callbacks.result import environment
 from kdbias.cli import ALLOCATOR
+from kdbias.config.build import build
 from kdbias.data.augment import Augment
 from kdbias.data.resident import ResidentLoader
 from kdbias.modules.optim import adamw, param_groups
+from kdbias.runs.result import environment
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "vit_tiny": {"_target_": "kdbias.models.deit.vit_tiny"},

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kdbias import functional, stats
-    from kdbias.checkpoint import load_student, load_teacher
-    from kdbias.features import Features
+    from kdbias.models.checkpoint import load_student, load_teacher
+    from kdbias.models.features import Features
     from kdbias.probes.base import Result
 
 __all__ = ["Features", "Result", "functional", "load_student", "load_teacher", "stats"]
 
 _MODULES = ("functional", "stats")
 _HOMES = {
-    "Features": "kdbias.features",
+    "Features": "kdbias.models.features",
     "Result": "kdbias.probes.base",
-    "load_student": "kdbias.checkpoint",
-    "load_teacher": "kdbias.checkpoint",
+    "load_student": "kdbias.models.checkpoint",
+    "load_teacher": "kdbias.models.checkpoint",
 }
 
 

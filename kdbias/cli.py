@@ -12,8 +12,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from kdbias import launch, resolvers, runs
-from kdbias.places import conf_dir
+from kdbias.config import conf
+from kdbias.config.conf import conf_dir
+from kdbias.runs import run_folder, sweep
 
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
@@ -38,8 +39,8 @@ def tune_allocator() -> None:
 
 def register() -> None:
     """Register the resolvers that the configs use; call it before ``hydra.main``."""
-    resolvers.register()
-    launch.register()
+    conf.register()
+    sweep.register()
     OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
 
 
@@ -49,7 +50,7 @@ def plain_errors() -> Iterator[None]:
 
     A traceback would not help to mend it.
     """
-    from kdbias.problem import ConfigError, RunStopped
+    from kdbias.config.errors import ConfigError, RunStopped
 
     try:
         yield
@@ -64,15 +65,15 @@ def train() -> None:
 
     @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
     def main(cfg: DictConfig) -> float | None:
-        if launch.is_sweep_job():
-            return launch.run_job(cfg)
+        if sweep.is_sweep_job():
+            return sweep.run_job(cfg)
         if cfg.resume:
             with plain_errors():
-                cfg = runs.resumed(cfg, list(HydraConfig.get().overrides.task))
-        runs.note_choices(cfg)
+                cfg = run_folder.resumed(cfg, list(HydraConfig.get().overrides.task))
+        run_folder.note_choices(cfg)
         OmegaConf.update(cfg, "paths.run", HydraConfig.get().runtime.output_dir)
-        from kdbias.config import require_valid
-        from kdbias.run import train as run
+        from kdbias.checks.check import require_valid
+        from kdbias.train import train as run
 
         with plain_errors():
             require_valid(cfg)
@@ -88,7 +89,7 @@ def analyze() -> None:
 
     @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="analyze")
     def main(cfg: DictConfig) -> None:
-        from kdbias.analysis import run as analyse
+        from kdbias.analysis.tasks import run as analyse
 
         with plain_errors():
             analyse(cfg)

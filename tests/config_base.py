@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from timm.models.vision_transformer import VisionTransformer
 
 from kdbias import cli
-from kdbias.config import check
-from kdbias.features import Extractor
+from kdbias.checks.check import check
 from kdbias.losses.base import LossTerm
+from kdbias.models.features import Extractor
 
 Mistake = tuple[dict[str, Any], str, tuple[str, ...]]
 """Changes to the config, the full key that is named, what the message says."""

@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 
 from kdbias import cli
 from kdbias.batch import DataInfo
-from kdbias.config import check
-from kdbias.spec import plain
+from kdbias.checks.check import check
+from kdbias.config.spec import plain
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from kdbias.cli import plain_errors
-from kdbias.problem import ConfigError, RunStopped
+from kdbias.config.errors import ConfigError, RunStopped
 
 
 @pytest.mark.parametrize("error", [ConfigError("epochs: must be above 0"), RunStopped("collapsed: rank below 2")])

@@ -10,8 +10,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from kdbias import analysis, cli
-from kdbias.config import check
+from kdbias import cli
+from kdbias.analysis import tasks
+from kdbias.checks.check import check
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -64,7 +65,7 @@ def test_a_command_of_the_readme_composes_and_passes_the_check(program, argument
     for overrides in jobs(arguments):
         cfg = composed(program, overrides)
         if program == "analyze":
-            assert cfg.task in analysis.TASKS
+            assert cfg.task in tasks.TASKS
         elif {override.split("=")[0] for override in overrides} - UNCHECKED:
             assert [problem for problem in check(cfg) if "there is no file" not in problem] == []
 
@@ -83,7 +84,7 @@ def test_paths_that_a_page_names_exist(page):
 def test_the_map_names_only_what_is_there():
     (block,) = [block for block in BLOCK.findall(README) if block.startswith("train.py, ")]
     paths = [path.strip() for line in block.splitlines() for path in re.split(r" {2,}", line)[0].split(",")]
-    assert {"conf/", "kdbias/features.py", "tests/"} <= set(paths)
+    assert {"conf/", "kdbias/models/features.py", "tests/"} <= set(paths)
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
@@ -96,4 +97,4 @@ def test_the_readme_has_every_option_that_it_names():
     for group, option in re.findall(r"`(experiment|teacher|data|model|loss|optim|trainer)=(\w+)`", README):
         assert (ROOT / "conf" / group / f"{option}.yaml").exists(), f"{group}={option}"
     for task in re.findall(r"task=(\w+)", README):
-        assert task in analysis.TASKS
+        assert task in tasks.TASKS

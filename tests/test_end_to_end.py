@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from toy_run.start import wait_for
 
-from kdbias.build import build
+from kdbias.config.build import build
 from kdbias.data.cues import cues
 
 PROGRAM = Path(__file__).resolve().parent.parent / "train.py"

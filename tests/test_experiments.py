@@ -9,11 +9,11 @@ from config_base import composed
 from omegaconf import DictConfig
 from safetensors.torch import save_file
 
-from kdbias.build import build
-from kdbias.checkpoint import architecture, load_student
-from kdbias.config import check
-from kdbias.run import build_data, train
-from kdbias.spec import plain
+from kdbias.checks.check import check
+from kdbias.config.build import build
+from kdbias.config.spec import plain
+from kdbias.models.checkpoint import architecture, load_student
+from kdbias.train import build_data, train
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 SMALL = ["data.train=200", "data.val=40", "data.test=40"]

@@ -10,9 +10,9 @@ from kdbias.data.resident import ResidentLoader
 from kdbias.functional import hessian_trace
 from kdbias.models.deit import vit
 from kdbias.models.resnet_cifar import small_cnn
+from kdbias.models.teacher import Teacher
 from kdbias.probes.attention import AttentionProbe
 from kdbias.probes.cka import CKAProbe
-from kdbias.teachers import Teacher
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from config_base import composed
 
-from kdbias.config import check
-from kdbias.spec import flat, plain, spec_hash
+from kdbias.checks.check import check
+from kdbias.config.spec import flat, plain, spec_hash
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 PUBLISHED = sorted(path.stem for path in (CONF / "preset" / "as_published").glob("*.yaml"))

@@ -13,8 +13,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from kdbias.batch import Batch
 from kdbias.callbacks.due import due
 from kdbias.data.base import PictureData
+from kdbias.models.evaluation import full_fp32
 from kdbias.probes.base import Probe
-from kdbias.probes.evaluation import full_fp32
 from kdbias.probes.frozen import Read, check_read, read_frozen
 from kdbias.probes.knn import KNNProbe
 from kdbias.probes.linear_probe import LinearProbe

@@ -16,9 +16,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from matplotlib.figure import Figure
 
-from kdbias.build import build, target
 from kdbias.callbacks.averaging import Averaging
 from kdbias.callbacks.due import due
+from kdbias.config.build import build, target
 from kdbias.probes.base import Probe, Result
 
 Drawing = Callable[[Sequence[Result]], Figure]

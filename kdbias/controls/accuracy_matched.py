@@ -10,16 +10,16 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kdbias.callbacks.history import accuracies
+from kdbias.checks.plan import Plan
+from kdbias.config.errors import Problem
+from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source
 from kdbias.controls.graded import graded_problems, to_train
-from kdbias.controls.measure import accuracy
 from kdbias.controls.named import named_teacher, on_the_pictures_of
 from kdbias.data.base import PictureData
-from kdbias.features import NetworkInfo
-from kdbias.ondemand import recipe, trained
-from kdbias.plan import Plan
-from kdbias.problem import Problem
-from kdbias.teachers import Teacher
+from kdbias.models.features import NetworkInfo
+from kdbias.models.teacher import Teacher
+from kdbias.runs.teacher_recipe import recipe, trained
 
 
 class AccuracyMatched(Control):

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 from omegaconf import DictConfig, OmegaConf
 
 from kdbias.batch import DataInfo
-from kdbias.build import build
+from kdbias.checks.plan import Plan, describe_network
+from kdbias.config.build import build
+from kdbias.config.errors import Problem
+from kdbias.config.spec import plain
 from kdbias.data.base import PictureData
-from kdbias.features import NetworkInfo
-from kdbias.module_rules import module_class
-from kdbias.plan import Plan, describe_network
-from kdbias.problem import Problem
-from kdbias.spec import plain
-from kdbias.teachers import Teacher
+from kdbias.models.features import NetworkInfo
+from kdbias.models.teacher import Teacher
+from kdbias.modules.choice import module_class
 
 Source = Callable[[DictConfig], Teacher | None]
 """Gives the teacher that a config names, downloaded or trained first where it is missing."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kdbias.checks.plan import REFUSALS, Plan
+from kdbias.config.errors import Problem
 from kdbias.controls.base import missing_file
 from kdbias.controls.named import named_teacher, network_of
-from kdbias.plan import REFUSALS, Plan
-from kdbias.problem import Problem
 
 
 def graded_problems(graded: Mapping[str, Mapping[str, Any]], run: Plan) -> Iterator[Problem]:

@@ -10,14 +10,15 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from kdbias.batch import Batch
+from kdbias.checks.plan import Plan
+from kdbias.config.build import selected
+from kdbias.config.errors import Problem
+from kdbias.config.spec import plain
+from kdbias.controls.accuracy import Confidence, confidence, device_of, soft, training_batches
 from kdbias.controls.base import Control, Source
-from kdbias.controls.measure import Confidence, confidence, device_of, soft, training_batches
 from kdbias.data.base import PictureData
-from kdbias.features import Extractor, Features
-from kdbias.plan import Plan, selected
-from kdbias.problem import Problem
-from kdbias.spec import plain
-from kdbias.teachers import Teacher
+from kdbias.models.features import Extractor, Features
+from kdbias.models.teacher import Teacher
 
 EDGE = 1e-6  # no class gets a probability of 0, whose logit would be infinite
 

@@ -10,12 +10,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException
 
-from kdbias import resolvers
 from kdbias.batch import DataInfo
-from kdbias.features import NetworkInfo
-from kdbias.places import conf_dir
-from kdbias.plan import describe_network
-from kdbias.spec import plain
+from kdbias.checks.plan import describe_network
+from kdbias.config import conf
+from kdbias.config.conf import conf_dir
+from kdbias.config.spec import plain
+from kdbias.models.features import NetworkInfo
 
 
 def named_teacher(name: str) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def named_teacher(name: str) -> dict[str, Any]:
     Raises:
         ValueError: there is no such config.
     """
-    resolvers.register()
+    conf.register()
     running = GlobalHydra.instance().is_initialized()
     with nullcontext() if running else initialize_config_dir(conf_dir(), version_base="1.3"):
         try:
@@ -37,7 +37,7 @@ def network_of(teacher: Mapping[str, Any], data: DataInfo) -> NetworkInfo:
     """Describe the network of a teacher's settings for ``data``, without weights.
 
     Raises:
-        ValueError: they name none; or any of ``kdbias.plan.REFUSALS``, where it cannot be built.
+        ValueError: they name none; or any of ``kdbias.checks.plan.REFUSALS``, where it cannot be built.
     """
     if teacher.get("model") is None:
         raise ValueError("this is no teacher: name one that has a network")

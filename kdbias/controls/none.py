@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kdbias.build import build
+from kdbias.checks.plan import Plan
+from kdbias.config.build import build, selected
+from kdbias.config.errors import Problem
 from kdbias.controls.base import Control
-from kdbias.features import NetworkInfo
 from kdbias.losses.base import LossTerm
 from kdbias.losses.ce import CE
-from kdbias.plan import Plan, selected
-from kdbias.problem import Problem
+from kdbias.models.features import NetworkInfo
 
 NO_TEACHER = {"name": None, "model": None, "weights": None, "recipe": None, "epochs": None, "layers": "all"}
 

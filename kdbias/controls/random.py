@@ -11,17 +11,17 @@ from omegaconf import DictConfig
 from torch.optim.swa_utils import update_bn
 
 from kdbias.batch import DataInfo
-from kdbias.build import build
-from kdbias.checkpoint import architecture
+from kdbias.checks.plan import Plan
+from kdbias.config.build import build
+from kdbias.config.errors import Problem
+from kdbias.config.spec import plain
+from kdbias.controls.accuracy import accuracy, device_of, training_batches
 from kdbias.controls.base import Control, Source, missing_file
-from kdbias.controls.measure import accuracy, device_of, training_batches
 from kdbias.data.base import PictureData
 from kdbias.data.streams import Stream, stream
-from kdbias.features import Extractor, NetworkInfo
-from kdbias.plan import Plan
-from kdbias.problem import Problem
-from kdbias.spec import plain
-from kdbias.teachers import Teacher, own_checkpoint
+from kdbias.models.checkpoint import architecture
+from kdbias.models.features import Extractor, NetworkInfo
+from kdbias.models.teacher import Teacher, own_checkpoint
 
 
 class Random(Control):

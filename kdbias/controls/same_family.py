@@ -7,14 +7,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from kdbias.checks.plan import REFUSALS, Plan
+from kdbias.config.errors import Problem
+from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source, missing_file
-from kdbias.controls.measure import accuracy
 from kdbias.controls.named import named_teacher, network_of, on_the_pictures_of
 from kdbias.data.base import PictureData
-from kdbias.features import NetworkInfo
-from kdbias.plan import REFUSALS, Plan
-from kdbias.problem import Problem
-from kdbias.teachers import Teacher
+from kdbias.models.features import NetworkInfo
+from kdbias.models.teacher import Teacher
 
 
 class SameFamily(Control):

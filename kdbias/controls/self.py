@@ -12,17 +12,17 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from kdbias.build import target
+from kdbias.checks.plan import Plan, describe_network
+from kdbias.config.build import selected, target
+from kdbias.config.errors import Problem
+from kdbias.config.spec import plain
+from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source, missing_file
-from kdbias.controls.measure import accuracy
 from kdbias.controls.none import NO_TEACHER, label_terms, unlabelled
 from kdbias.data.base import PictureData
-from kdbias.features import NetworkInfo
-from kdbias.ondemand import Recipe, child_trainer, override, recipe_of, trained
-from kdbias.plan import Plan, describe_network, selected
-from kdbias.problem import Problem
-from kdbias.spec import plain
-from kdbias.teachers import Teacher
+from kdbias.models.features import NetworkInfo
+from kdbias.models.teacher import Teacher
+from kdbias.runs.teacher_recipe import Recipe, child_trainer, override, recipe_of, trained
 
 OWN = r"[+~]*(control|teacher|loss|seed|resume|hydra|trainer=|trainer\.num_nodes)\b"
 

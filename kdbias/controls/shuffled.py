@@ -11,14 +11,14 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from kdbias.batch import Batch
+from kdbias.checks.plan import Plan
+from kdbias.config.errors import Problem
 from kdbias.controls.base import Control, Source
 from kdbias.controls.label_smoothing import labels_problem
 from kdbias.data.base import PictureData
 from kdbias.data.streams import Stream, stream
-from kdbias.features import Extractor, Features
-from kdbias.plan import Plan
-from kdbias.problem import Problem
-from kdbias.teachers import Teacher
+from kdbias.models.features import Extractor, Features
+from kdbias.models.teacher import Teacher
 
 KEPT = 0.05  # share of pictures that may keep their own answers
 

@@ -10,16 +10,16 @@ from kdbias.functional.attention import (
     cls_dispersion,
     uniform_attention_distance,
 )
-from kdbias.functional.cka import linear_cka, rbf_cka
-from kdbias.functional.cka_batched import batched_cka
-from kdbias.functional.cka_stream import StreamingCKA
-from kdbias.functional.dkd import dkd
-from kdbias.functional.error_consistency import error_consistency
+from kdbias.functional.cka.batched import batched_cka
+from kdbias.functional.cka.exact import linear_cka, rbf_cka
+from kdbias.functional.cka.stream import StreamingCKA
+from kdbias.functional.consistency import error_consistency
 from kdbias.functional.gram import gram_distance
 from kdbias.functional.grid import resample_tokens
-from kdbias.functional.hessian_eigenvalues import hessian_eigenvalues
-from kdbias.functional.hessian_trace import hessian_trace
-from kdbias.functional.kl import soft_kl, standardize_logits
+from kdbias.functional.hessian.eigenvalues import hessian_eigenvalues
+from kdbias.functional.hessian.trace import hessian_trace
+from kdbias.functional.logits.decoupled import dkd
+from kdbias.functional.logits.kl import soft_kl, standardize_logits
 from kdbias.functional.relation import relation_kl
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdbias.functional.kl import check_temperature
+from kdbias.functional.logits.kl import check_temperature
 from kdbias.functional.precision import full_precision, without_autocast
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdbias.functional.kl import check_temperature
+from kdbias.functional.logits.kl import check_temperature
 from kdbias.functional.precision import full_precision, without_autocast
 from kdbias.functional.unit import cosine_gram
 

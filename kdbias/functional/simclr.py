@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdbias.functional.kl import check_temperature
+from kdbias.functional.logits.kl import check_temperature
 from kdbias.functional.precision import full_precision, without_autocast
 
 

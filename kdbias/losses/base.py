@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from kdbias.batch import Batch, DataInfo
-from kdbias.features import Features, NetworkInfo
 from kdbias.losses.schedule import Schedule
+from kdbias.models.features import Features, NetworkInfo
 
 T = TypeVar("T")
 

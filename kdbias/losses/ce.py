@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdbias.batch import Batch, DataInfo
-from kdbias.features import Features, NetworkInfo
 from kdbias.losses.base import LossTerm, needed
+from kdbias.models.features import Features, NetworkInfo
 
 
 class CE(LossTerm):

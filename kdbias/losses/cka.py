@@ -8,12 +8,11 @@ from typing import Any, Literal
 from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
-from kdbias.features import Features, NetworkInfo
-from kdbias.functional.cka_batched import LEAST, Kernel, batched_cka
-from kdbias.functional.hsic import Estimator
+from kdbias.functional.cka.batched import LEAST, Kernel, batched_cka
+from kdbias.functional.cka.hsic import Estimator
 from kdbias.functional.unit import unit
-from kdbias.losses.paired import PairedTerm, require_pictures, require_tokens
-from kdbias.losses.pairing import By, Chosen
+from kdbias.losses.paired import By, Chosen, PairedTerm, require_pictures, require_tokens
+from kdbias.models.features import Features, NetworkInfo
 
 START = {"kind": "step", "values": [0.0, 0.5], "at": [0.025]}
 

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from kdbias.batch import Batch
-from kdbias.features import Features
-from kdbias.functional.dist import dist
-from kdbias.functional.kl import check_temperature
+from kdbias.functional.logits.dist import dist
+from kdbias.functional.logits.kl import check_temperature
 from kdbias.losses.base import LossTerm
 from kdbias.losses.gather import gather as gathered
 from kdbias.losses.logits import student_logits, teacher_logits
+from kdbias.models.features import Features
 
 
 class DIST(LossTerm):

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from kdbias.batch import Batch
-from kdbias.features import Features
-from kdbias.functional.dkd import dkd
-from kdbias.functional.kl import check_temperature
+from kdbias.functional.logits.decoupled import dkd
+from kdbias.functional.logits.kl import check_temperature
 from kdbias.losses.base import LossTerm
 from kdbias.losses.logits import student_logits, teacher_logits
+from kdbias.models.features import Features
 
 WARMUP = {"kind": "warmup", "value": 1.0, "until": 0.08}  # 20 of 240 epochs, as published
 

@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
-from kdbias.features import Features, NetworkInfo
 from kdbias.functional.gram import gram_distance
-from kdbias.losses.paired import PairedTerm, require_tokens
-from kdbias.losses.pairing import By, Chosen
+from kdbias.losses.paired import By, Chosen, PairedTerm, require_tokens
+from kdbias.models.features import Features, NetworkInfo
 
 
 class Gram(PairedTerm):

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdbias.batch import Batch
-from kdbias.features import Features
 from kdbias.losses.base import LossTerm
 from kdbias.losses.logits import student_logits, teacher_logits
+from kdbias.models.features import Features
 
 
 class HardKL(LossTerm):

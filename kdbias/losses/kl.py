@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from kdbias.batch import Batch
-from kdbias.features import Features
-from kdbias.functional.kl import check_temperature, soft_kl, standardize_logits
+from kdbias.functional.logits.kl import check_temperature, soft_kl, standardize_logits
 from kdbias.losses.base import LossTerm
 from kdbias.losses.logits import student_logits, teacher_logits
+from kdbias.models.features import Features
 
 
 class KL(LossTerm):

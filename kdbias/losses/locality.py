@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdbias.batch import Batch, DataInfo
-from kdbias.features import Features, NetworkInfo
 from kdbias.functional.grid import resample_tokens
 from kdbias.losses.base import needed
-from kdbias.losses.paired import PairedTerm
-from kdbias.losses.pairing import By, Chosen
+from kdbias.losses.paired import By, Chosen, PairedTerm
+from kdbias.models.features import Features, NetworkInfo
 
 
 class Locality(PairedTerm):

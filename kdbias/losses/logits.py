@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kdbias.features import Features
 from kdbias.losses.base import needed
+from kdbias.models.features import Features
 
 
 def student_logits(student: Features) -> Tensor:

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from kdbias.batch import Batch, DataInfo
-from kdbias.features import Features, NetworkInfo
-from kdbias.functional.kl import check_temperature
-from kdbias.functional.ofa import ofa
+from kdbias.functional.logits.kl import check_temperature
+from kdbias.functional.logits.ofa import ofa
 from kdbias.losses.base import LossTerm, needed
 from kdbias.losses.logits import student_logits, teacher_logits
 from kdbias.losses.ofa_heads import make_head
-from kdbias.losses.pairing import Chosen, pair_layers
+from kdbias.losses.paired import Chosen, pair_layers
+from kdbias.models.features import Features, NetworkInfo
 
 
 class OFA(LossTerm):

@@ -10,7 +10,7 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from kdbias.features import NetworkInfo
+from kdbias.models.features import NetworkInfo
 
 FINAL_SIDE = 7  # patch grids are merged down to about this side
 

@@ -8,11 +8,10 @@ from typing import Any, Literal
 from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
-from kdbias.features import Features, NetworkInfo
-from kdbias.functional.kl import check_temperature
+from kdbias.functional.logits.kl import check_temperature
 from kdbias.functional.relation import relation_kl
-from kdbias.losses.paired import PairedTerm, require_pictures, require_tokens
-from kdbias.losses.pairing import By, Chosen
+from kdbias.losses.paired import By, Chosen, PairedTerm, require_pictures, require_tokens
+from kdbias.models.features import Features, NetworkInfo
 
 START = {"kind": "step", "values": [0.0, 0.05], "at": [0.05]}
 

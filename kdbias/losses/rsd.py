@@ -8,10 +8,10 @@ from typing import Any, ClassVar, cast
 from torch import Tensor, nn
 
 from kdbias.batch import Batch, DataInfo
-from kdbias.features import Features, NetworkInfo
 from kdbias.functional.rsd import rsd
 from kdbias.losses.base import LossTerm, needed
 from kdbias.losses.gather import gather as gathered
+from kdbias.models.features import Features, NetworkInfo
 
 
 class RSD(LossTerm):

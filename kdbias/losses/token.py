@@ -9,13 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdbias.batch import Batch, DataInfo
-from kdbias.features import Features, NetworkInfo
 from kdbias.functional.unit import unit
 from kdbias.losses.base import needed
 from kdbias.losses.monitor import CollapseMonitor
-from kdbias.losses.paired import PairedTerm
-from kdbias.losses.pairing import By, Chosen
+from kdbias.losses.paired import By, Chosen, PairedTerm
 from kdbias.losses.project import Projection, project
+from kdbias.models.features import Features, NetworkInfo
 
 
 class Token(PairedTerm):

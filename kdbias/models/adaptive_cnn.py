@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdbias.batch import DataInfo
-from kdbias.features import Extractor, Layers
+from kdbias.models.features import Extractor, Layers
 
 
 class SqueezeExcitation(nn.Module):

@@ -9,9 +9,9 @@ from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from kdbias.batch import DataInfo
-from kdbias.features import Extractor, Layers
+from kdbias.models.features import Extractor, Layers
 from kdbias.models.pretrained import Pretrained, create
-from kdbias.weights import load_state, read_weights
+from kdbias.models.weights import load_state, read_weights
 
 NAME = "convnextv2_tiny.fcmae_ft_in1k"
 STEM = ("stem.0.weight", "stem.0.bias")

@@ -10,7 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from kdbias.batch import DataInfo
-from kdbias.features import Extractor, Inference, Layers
+from kdbias.models.features import Extractor, Inference, Layers
 
 
 class ClassTokenDropout(nn.Module):

@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import hf_hub_url, try_to_load_from_cache
 from torch import nn
 
-from kdbias.problem import ConfigError
+from kdbias.config.errors import ConfigError
 
 Pretrained = bool | Literal["auto"]
 FILES = ("model.safetensors", "pytorch_model.bin")  # where timm looks for weights in a repository of the hub
@@ -32,7 +32,7 @@ def create(name: str, pretrained: Pretrained, classes: int, arguments: Mapping[s
     Args:
         name: A name that ``timm.list_models()`` has, with or without a tag of pretrained weights.
         pretrained: Whether it gets timm's weights; ``auto`` is whether they are ``obtainable``. A run has decided that
-            before its config is hashed (``kdbias.auto``).
+            before its config is hashed (``kdbias.runs.pretrained``).
         classes: Of the classifier, which is fresh where the weights classify another number of classes.
         arguments: What else ``timm.create_model`` takes.
 

@@ -10,9 +10,9 @@ from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from kdbias.batch import DataInfo
-from kdbias.features import Extractor, Layers
+from kdbias.models.features import Extractor, Layers
 from kdbias.models.pretrained import Pretrained, create
-from kdbias.weights import classifier_names, load_state, read_weights
+from kdbias.models.weights import classifier_names, load_state, read_weights
 
 
 def timm_network(

@@ -11,10 +11,10 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
-from kdbias.build import build
-from kdbias.features import Extractor
+from kdbias.config.build import build
+from kdbias.models.features import Extractor
+from kdbias.models.teacher import Teacher
 from kdbias.modules.optim import clip_gradients, configure
-from kdbias.teachers import Teacher
 
 
 def step_seed(seed: int, rank: int, step: int) -> int:

@@ -9,11 +9,11 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
 from kdbias.batch import Batch, DataInfo
-from kdbias.build import build
-from kdbias.features import NetworkInfo
+from kdbias.config.build import build
 from kdbias.losses.base import Total
+from kdbias.models.features import NetworkInfo
+from kdbias.models.teacher import Teacher
 from kdbias.modules.base import StudentModule
-from kdbias.teachers import Teacher
 
 
 def build_total(terms: dict[str, Any], student: NetworkInfo, teacher: NetworkInfo | None, info: DataInfo) -> Total:

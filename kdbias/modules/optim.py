@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from kdbias.build import build
+from kdbias.config.build import build
 
 UNDECAYED = ("token", "pos_embed", "rel_pos", "relative_position")
 FUSED_DEVICES = frozenset({"cpu", "cuda"})

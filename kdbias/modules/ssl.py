@@ -10,13 +10,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from kdbias.batch import Batch
-from kdbias.build import build
+from kdbias.config.build import build
 from kdbias.data.ssl_views import TwoViews
-from kdbias.features import Features
 from kdbias.functional.collapse import effective_rank, feature_std
+from kdbias.models.features import Features
+from kdbias.models.teacher import Teacher
 from kdbias.modules.base import StudentModule
 from kdbias.modules.ssl_watch import CollapseWatch
-from kdbias.teachers import Teacher
 
 Read = Literal["pooled", "tokens"]
 

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from kdbias.batch import Batch
-from kdbias.features import Extractor
 from kdbias.functional.collapse import entropy_ratios
 from kdbias.functional.dino_loss import dino_loss, dino_targets, moved_center
 from kdbias.losses.gather import gather
 from kdbias.losses.schedule import Schedule
+from kdbias.models.features import Extractor
+from kdbias.models.teacher import Teacher
 from kdbias.modules.ssl import Comparison, Read, SelfSupervised, check_above, check_part
 from kdbias.modules.ssl_heads import Prototypes
-from kdbias.teachers import Teacher
 
 
 class DINO(SelfSupervised):

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from kdbias.functional.simclr import nt_xent, pair_accuracy
 from kdbias.losses.gather import gather
+from kdbias.models.teacher import Teacher
 from kdbias.modules.ssl import Comparison, Read, SelfSupervised, check_above
 from kdbias.modules.ssl_heads import projector
-from kdbias.teachers import Teacher
 
 
 class SimCLR(SelfSupervised):

@@ -20,11 +20,11 @@ from torchmetrics.functional.classification import (
 
 from kdbias.batch import Batch
 from kdbias.data.base import PictureData
-from kdbias.features import Extractor, Features
+from kdbias.models.evaluation import Precision
+from kdbias.models.features import Extractor, Features
 from kdbias.probes.base import Result
-from kdbias.probes.evaluation import Precision
 from kdbias.probes.observe import observe
-from kdbias.test_time import View, averaged, views
+from kdbias.probes.tta import View, averaged, views
 
 BINS = 15
 CURVE = 101  # points kept of each class's ROC

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
-from kdbias.features import Extractor
 from kdbias.functional.adversarial import pgd
+from kdbias.models.evaluation import evaluation
+from kdbias.models.features import Extractor
+from kdbias.models.teacher import Teacher
 from kdbias.probes.accuracy import class_scores
 from kdbias.probes.agreement import unlike_classes
 from kdbias.probes.base import Result
-from kdbias.probes.evaluation import evaluation
 from kdbias.probes.versions import take
-from kdbias.teachers import Teacher
 
 ATTACKS = ("pgd", "fgsm")
 

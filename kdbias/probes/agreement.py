@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
-from kdbias.features import Extractor, Features
-from kdbias.functional.error_consistency import error_consistency
+from kdbias.functional.consistency import error_consistency
+from kdbias.models.evaluation import Precision
+from kdbias.models.features import Extractor, Features
+from kdbias.models.teacher import Teacher
 from kdbias.probes.accuracy import logits_of
 from kdbias.probes.base import Result
-from kdbias.probes.evaluation import Precision
 from kdbias.probes.observe import observe
-from kdbias.teachers import Teacher
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
-from kdbias.features import Extractor, Features
 from kdbias.functional import uniform_attention_distance
 from kdbias.functional.attention import attention_statistics
+from kdbias.models.evaluation import Precision
+from kdbias.models.features import Extractor, Features
 from kdbias.probes.attention_maps import attention_layers
 from kdbias.probes.base import Result
-from kdbias.probes.evaluation import Precision
 from kdbias.probes.observe import observe
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdbias.attention_path import attention_modules, unfused
+from kdbias.models.attention_path import attention_modules, unfused
 
 
 def attention_layers(network: nn.Module) -> list[nn.Module]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # a figure is drawn from a Result without loading any network
     from torch import Tensor
 
     from kdbias.batch import Batch
-    from kdbias.features import Extractor, Features, NetworkInfo
+    from kdbias.models.features import Extractor, Features, NetworkInfo
 
 
 @dataclass(frozen=True)

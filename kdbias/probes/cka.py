@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from kdbias.batch import Batch
-from kdbias.features import Extractor, Features, Layer
 from kdbias.functional import StreamingCKA
-from kdbias.functional.cka_batched import Kernel
-from kdbias.functional.cka_minibatch import MinibatchCKA
-from kdbias.functional.cka_structure import NoStructure
+from kdbias.functional.cka.batched import Kernel
+from kdbias.functional.cka.minibatch import MinibatchCKA
+from kdbias.functional.cka.structure import NoStructure
+from kdbias.models.evaluation import Precision, evaluation
+from kdbias.models.features import Extractor, Features, Layer
+from kdbias.models.teacher import Teacher
 from kdbias.probes.base import Reader, Result
-from kdbias.probes.evaluation import Precision, evaluation
 from kdbias.probes.observe import observe
-from kdbias.teachers import Teacher
 
 Tokens = Literal["mean", "cls", "flat"]
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
-from kdbias.features import Extractor
 from kdbias.functional.cue import shape_share
+from kdbias.models.evaluation import Precision, evaluation
+from kdbias.models.features import Extractor
 from kdbias.probes.accuracy import class_scores
 from kdbias.probes.base import Result
-from kdbias.probes.evaluation import Precision, evaluation
 
 Cue = Literal["shape", "texture"]
 CUES: tuple[Cue, ...] = ("shape", "texture")

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
-from kdbias.features import Extractor
 from kdbias.functional.principal import principal_components
+from kdbias.models.evaluation import Precision, evaluation
+from kdbias.models.features import Extractor
 from kdbias.probes.base import Result
-from kdbias.probes.evaluation import Precision, evaluation
 from kdbias.probes.versions import take
 
 

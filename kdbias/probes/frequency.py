@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
-from kdbias.features import Extractor
 from kdbias.functional.frequency import Band, Window, filtered, mean_height, response
+from kdbias.models.evaluation import Precision
+from kdbias.models.features import Extractor
 from kdbias.probes.base import Result
-from kdbias.probes.evaluation import Precision
 from kdbias.probes.versions import answers, no_classifier, scores
 
 BANDS: tuple[Band, ...] = ("low", "high")

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
-from kdbias.features import Extractor
-from kdbias.probes.evaluation import Precision, evaluation
+from kdbias.models.evaluation import Precision, evaluation
+from kdbias.models.features import Extractor
 
 Read = Literal["pooled", "tokens"]
 

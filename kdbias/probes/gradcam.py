@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from kdbias.activation_map import activation_map
 from kdbias.batch import Batch, DataInfo
-from kdbias.features import Extractor
+from kdbias.models.evaluation import Precision, evaluation
+from kdbias.models.features import Extractor
 from kdbias.probes.accuracy import class_scores
 from kdbias.probes.base import Result
-from kdbias.probes.evaluation import Precision, evaluation
+from kdbias.probes.gradcam_map import activation_map
 from kdbias.probes.versions import no_classifier, take
 
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from kdbias.activation_map import activation_map
 from kdbias.batch import Batch
-from kdbias.features import Extractor
 from kdbias.functional import resample_tokens
+from kdbias.models.features import Extractor
+from kdbias.models.teacher import Teacher
 from kdbias.probes.agreement import unlike_classes
 from kdbias.probes.base import Result
+from kdbias.probes.gradcam_map import activation_map
 from kdbias.probes.versions import take
-from kdbias.teachers import Teacher
 
 
 @dataclass(frozen=True)

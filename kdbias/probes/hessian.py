@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from kdbias.attention_path import unfused
 from kdbias.batch import Batch
-from kdbias.features import Extractor
-from kdbias.functional.hessian_density import hessian_spectrum
-from kdbias.functional.hessian_eigenvalues import hessian_eigenpairs
-from kdbias.functional.hessian_product import CurvatureError, HessianProduct, Method, gradient_of
-from kdbias.functional.hessian_trace import Eigenpairs, random_signs, trace_samples
+from kdbias.functional.hessian.density import hessian_spectrum
+from kdbias.functional.hessian.eigenvalues import hessian_eigenpairs
+from kdbias.functional.hessian.product import CurvatureError, HessianProduct, Method, gradient_of
+from kdbias.functional.hessian.trace import Eigenpairs, random_signs, trace_samples
 from kdbias.functional.precision import without_autocast
+from kdbias.models.attention_path import unfused
+from kdbias.models.evaluation import evaluation
+from kdbias.models.features import Extractor
 from kdbias.probes.base import Result
-from kdbias.probes.evaluation import evaluation
 
 CPU_ROOM = 1e9  # bytes for one graph
 GRAPH = 5  # what a product takes at its height, in what a forward pass holds: 50 MB to 10 MB for DeiT-Tiny's picture

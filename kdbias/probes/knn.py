@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdbias.batch import Batch
-from kdbias.features import Extractor
 from kdbias.functional.knn import weighted_knn
+from kdbias.models.evaluation import Precision
+from kdbias.models.features import Extractor
 from kdbias.probes.base import Result
-from kdbias.probes.evaluation import Precision
 from kdbias.probes.frozen import Frozen, Read, Splits, check_read, read_frozen
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from torch.nn import functional as F
 
 from kdbias.batch import Batch
-from kdbias.features import Extractor
 from kdbias.functional.logistic import logistic_regression, standardised
+from kdbias.models.evaluation import Precision
+from kdbias.models.features import Extractor
 from kdbias.probes.base import Result
-from kdbias.probes.evaluation import Precision
 from kdbias.probes.frozen import Frozen, Read, Splits, check_read, read_frozen
 
 

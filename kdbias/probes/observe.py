@@ -9,11 +9,11 @@ from typing import Protocol
 from torch import Tensor
 
 from kdbias.batch import Batch
-from kdbias.features import Extractor, Features
 from kdbias.functional.precision import without_autocast
+from kdbias.models.evaluation import Precision, evaluation
+from kdbias.models.features import Extractor, Features
 from kdbias.probes.attention_maps import attention_maps
 from kdbias.probes.base import Result
-from kdbias.probes.evaluation import Precision, evaluation
 
 
 class Observer(Protocol):

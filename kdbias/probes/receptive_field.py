@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdbias.attention_path import choose
 from kdbias.batch import Batch
-from kdbias.features import Extractor, Features
 from kdbias.functional.receptive_field import energy_radius, radial_energy
+from kdbias.models.attention_path import choose
+from kdbias.models.evaluation import Precision, evaluation
+from kdbias.models.features import Extractor, Features
 from kdbias.probes.base import Result
-from kdbias.probes.evaluation import Precision, evaluation
 from kdbias.probes.versions import take
 
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
-from kdbias.features import Extractor
 from kdbias.functional.shift import Padding, shift_pictures
+from kdbias.models.evaluation import Precision
+from kdbias.models.features import Extractor
 from kdbias.probes.base import Result
-from kdbias.probes.evaluation import Precision
 from kdbias.probes.versions import answers, no_classifier
 
 Direction = Literal["horizontal", "vertical", "diagonal"]

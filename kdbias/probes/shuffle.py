@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
-from kdbias.features import Extractor
 from kdbias.functional.shuffle import shuffle_patches
+from kdbias.models.evaluation import Precision
+from kdbias.models.features import Extractor
 from kdbias.probes.base import Result
-from kdbias.probes.evaluation import Precision
 from kdbias.probes.versions import answers, no_classifier, scores
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,12 @@ from torch import Tensor
 
 from kdbias import stats
 from kdbias.batch import Batch
-from kdbias.features import Extractor
+from kdbias.models.evaluation import Precision, evaluation
+from kdbias.models.features import Extractor
 from kdbias.probes.accuracy import class_scores
-from kdbias.probes.evaluation import Precision, evaluation
+from kdbias.stress.base import Version
 
 NO_PICTURES = "there are no pictures to probe with: pictures must be at least 1, the split not empty"
-Version = Callable[[Batch], Tensor]
-"""From a batch to its pictures in another version, ``(B, C, H, W)`` in [0, 1]."""
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from kdbias.bootstrap import Floats, interval, resampled_means
 from kdbias.probes.base import Result
 from kdbias.report.bands import Runs, sample
 from kdbias.report.dots import Panel, dot_panels
 from kdbias.report.style import REFERENCE, canvas, look, seeds, styled
 from kdbias.stats import Estimate, accuracy, bootstrap_mean, ratio
+from kdbias.stats.bootstrap import Floats, interval, resampled_means
 
 RESAMPLES = 2_000
 

@@ -9,16 +9,16 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import OmegaConf
 
-from kdbias.build import build
 from kdbias.callbacks.averaging import EMA
 from kdbias.callbacks.checkpoint import best
 from kdbias.callbacks.knn import FrozenFeatures
 from kdbias.callbacks.progress import line
 from kdbias.callbacks.summary import closing_table
+from kdbias.config.build import build
+from kdbias.config.conf import conf_dir
 from kdbias.data.augment import Augment
 from kdbias.data.base import PictureData
 from kdbias.models.deit import vit
-from kdbias.places import conf_dir
 
 
 class Noise:

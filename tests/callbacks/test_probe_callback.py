@@ -15,16 +15,16 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kdbias.batch import Batch
-from kdbias.build import build
 from kdbias.callbacks.averaging import EMA
 from kdbias.callbacks.probe import ProbeCallback, history
+from kdbias.config.build import build
 from kdbias.data.augment import Augment
 from kdbias.data.base import PictureData
 from kdbias.models.deit import vit
 from kdbias.models.resnet_cifar import small_cnn
+from kdbias.models.teacher import Teacher
 from kdbias.probes.attention import AttentionProbe
 from kdbias.probes.cka import CKAProbe
-from kdbias.teachers import Teacher
 
 CONF = Path(__file__).parents[2] / "conf" / "callback"
 

@@ -12,11 +12,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from safetensors.torch import save_file
 
 from kdbias.batch import DataInfo
-from kdbias.build import build
-from kdbias.features import NetworkInfo
-from kdbias.plan import describe_network, selected
-from kdbias.run import build_data
-from kdbias.spec import plain
+from kdbias.checks.plan import describe_network
+from kdbias.config.build import build, selected
+from kdbias.config.spec import plain
+from kdbias.models.features import NetworkInfo
+from kdbias.train import build_data
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 CONTROLS = sorted(path.stem for path in (CONF / "control").glob("*.yaml"))

@@ -6,8 +6,9 @@ import pytest
 from config_base import Attention, Mistake, assert_named_once, composed, config, headless
 from hydra import compose, initialize_config_dir
 
-from kdbias import cli, resolvers
-from kdbias.config import check
+from kdbias import cli
+from kdbias.checks.check import check
+from kdbias.config import conf
 
 CONTROLS = "kdbias.controls"
 DINO = {
@@ -173,7 +174,7 @@ MESSAGES: dict[str, Mistake] = {
 
 @pytest.fixture(autouse=True)
 def builders(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolvers.register()
+    conf.register()
     monkeypatch.setattr("kdbias.models.deit.headless", headless, raising=False)
     monkeypatch.setattr("kdbias.losses.kl.Attention", Attention, raising=False)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from small_run import CNN, CONTROLS, DISTILLING, EXPERIMENTS, VIT, is_vit, kind, small_run, with_weights
 
-from kdbias.build import target
-from kdbias.config import check
+from kdbias.checks.check import check
+from kdbias.config.build import target
+from kdbias.config.spec import plain
 from kdbias.controls.none import NO_TEACHER
-from kdbias.run import train
-from kdbias.spec import plain
+from kdbias.train import train
 
 LOGIT_TERMS = {"alpha", "kl", "hard_kl", "dkd", "dist", "ofa"}
 DONE: dict[str, tuple[list[str], dict]] = {}

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from kdbias.batch import Batch
+from kdbias.controls.accuracy import Confidence, confidence
 from kdbias.controls.label_smoothing import SmoothedTeacher, smoothed_logits
-from kdbias.controls.measure import Confidence, confidence
 from kdbias.controls.shuffled import ShuffledTeacher, partners, rows
-from kdbias.features import Features
 from kdbias.models.deit import vit
+from kdbias.models.features import Features
 from kdbias.models.resnet_cifar import small_cnn
-from kdbias.teachers import Teacher
+from kdbias.models.teacher import Teacher
 
 CLASSES = 10
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kdbias.controls.measure import device_of
+from kdbias.controls.accuracy import device_of
 
 
 @pytest.mark.parametrize(

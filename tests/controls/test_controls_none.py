@@ -5,13 +5,14 @@ from config_base import composed
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kdbias.config import check
+from kdbias.checks.check import check
+from kdbias.checks.plan import describe_data, describe_network
+from kdbias.config.build import selected
+from kdbias.config.conf import conf_dir
+from kdbias.config.spec import plain, spec_hash
 from kdbias.controls.base import applied
 from kdbias.controls.none import NO_TEACHER, label_terms
 from kdbias.controls.self import Self, copy_recipe
-from kdbias.places import conf_dir
-from kdbias.plan import describe_data, describe_network, selected
-from kdbias.spec import plain, spec_hash
 
 CUES = ["data=cues"]
 

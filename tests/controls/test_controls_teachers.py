@@ -10,16 +10,16 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 from small_run import CNN, control_node, history, saved
 
-from kdbias.build import build
-from kdbias.config import check
+from kdbias.checks.check import check
+from kdbias.config.build import build
+from kdbias.config.conf import conf_dir
+from kdbias.config.spec import plain, spec_hash
 from kdbias.controls.accuracy_matched import AccuracyMatched
 from kdbias.controls.base import applied
 from kdbias.controls.named import named_teacher
 from kdbias.controls.random import Random, untrained
-from kdbias.ondemand import recipe
-from kdbias.places import conf_dir
-from kdbias.run import build_data, build_teacher
-from kdbias.spec import plain, spec_hash
+from kdbias.runs.teacher_recipe import recipe
+from kdbias.train import build_data, build_teacher
 
 SMALL = ["experiment=exp1_kl", "data=cues", "data.train=200", "data.val=60", "data.test=10", "batch_size=40"]
 RESNET = {"_target_": "kdbias.models.resnet_cifar.resnet56"}

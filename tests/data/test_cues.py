@@ -7,7 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kdbias.build import build
+from kdbias.config.build import build
 from kdbias.data import cues_ground, cues_shapes, cues_textures
 from kdbias.data.cues import PRESETS, cues
 from kdbias.data.cues_render import draw, render

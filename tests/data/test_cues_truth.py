@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from kdbias.data.augment import Augment
 from kdbias.data.cues import cues
 from kdbias.data.resident import ResidentLoader
-from kdbias.features import Extractor
 from kdbias.functional import soft_kl
 from kdbias.functional.cue import shape_share
+from kdbias.models.features import Extractor
 from kdbias.models.resnet_cifar import small_cnn
 from kdbias.stats import transfer_index_pictures
 

@@ -7,7 +7,7 @@ import torch
 from omegaconf import OmegaConf
 from torchvision.transforms.v2 import functional as reference
 
-from kdbias.build import build
+from kdbias.config.build import build
 from kdbias.data.augment import Augment, to_float
 from kdbias.data.autoaugment import perform
 from kdbias.data.geometry import crop_flip

@@ -4,12 +4,13 @@ import pytest
 import torch
 from config_base import assert_named_once, composed, config
 
-from kdbias import resolvers, settings
-from kdbias.config import check
+from kdbias.checks import values
+from kdbias.checks.check import check
+from kdbias.config import conf
+from kdbias.config.spec import spec_hash
 from kdbias.data.resident import Resident
 from kdbias.data.workers import Workers
-from kdbias.run import build_data
-from kdbias.spec import spec_hash
+from kdbias.train import build_data
 
 RESIDENT = {"_target_": "kdbias.data.resident.Resident", "repeats": 1, "prefetch": True}
 WORKERS = {"_target_": "kdbias.data.workers.Workers", "num_workers": 2, "prefetch_factor": 2}
@@ -26,7 +27,7 @@ MISTAKES = {
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch):
-    resolvers.register()
+    conf.register()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
@@ -37,17 +38,17 @@ def test_a_mistake_is_named_once(changes, key, parts):
 
 def test_pictures_that_do_not_fit_into_memory_are_sent_to_workers(monkeypatch):
     needed = 600 * 3 * 32 * 32  # 500 to train on and 100 to validate
-    monkeypatch.setattr(settings, "_memory", lambda cpu: 2 * needed - 1)
+    monkeypatch.setattr(values, "_memory", lambda cpu: 2 * needed - 1)
     assert_named_once({"loader": RESIDENT}, "loader", ("more than half of main memory: use loader=workers",))
     assert check(config({"loader": WORKERS})) == []
-    monkeypatch.setattr(settings, "_memory", lambda cpu: 2 * needed)
+    monkeypatch.setattr(values, "_memory", lambda cpu: 2 * needed)
     assert check(config({"loader": RESIDENT})) == []
     changes = {"loader": RESIDENT, "trainer.devices": 2}  # each process holds its own
     assert_named_once(changes, "loader", ("in 2 processes, more than half of main memory",))
 
 
 def test_memory_is_counted_in_bytes():
-    assert 2**28 < settings._memory(cpu=True) < 2**50
+    assert 2**28 < values._memory(cpu=True) < 2**50
 
 
 @pytest.mark.parametrize("name", ["resident", "workers"])

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from kdbias.functional import linear_cka, rbf_cka
-from kdbias.functional.cka import cka_of_grams
-from kdbias.functional.hsic import centre_gram, hsic_from_features, hsic_from_grams
+from kdbias.functional.cka.exact import cka_of_grams
+from kdbias.functional.cka.hsic import centre_gram, hsic_from_features, hsic_from_grams
 
 
 def gaussian(seed: int, *shape: int) -> torch.Tensor:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from kdbias.functional import linear_cka, rbf_cka
-from kdbias.functional.cka_minibatch import MinibatchCKA
-from kdbias.functional.cka_structure import NoStructure
+from kdbias.functional.cka.minibatch import MinibatchCKA
+from kdbias.functional.cka.structure import NoStructure
 
 
 def gaussian(seed, *shape):

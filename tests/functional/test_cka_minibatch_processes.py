@@ -6,8 +6,8 @@ import torch.distributed as dist
 from processes import found_by
 from test_cka_minibatch import related, stream
 
-from kdbias.functional.cka_minibatch import MinibatchCKA
-from kdbias.functional.cka_structure import NoStructure
+from kdbias.functional.cka.minibatch import MinibatchCKA
+from kdbias.functional.cka.structure import NoStructure
 
 SHARES = {2: [0, 16, 48], 3: [0, 16, 16, 48]}
 """Where each process's samples begin and end, in minibatches of 8; of three, the second has none."""

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from kdbias.functional.dist import dist, pearson
+from kdbias.functional.logits.dist import dist, pearson
 
 
 def wave(*shape: int, step: float = 0.7, scale: float = 3.0) -> torch.Tensor:

@@ -4,7 +4,7 @@ from importlib import import_module
 import pytest
 import torch
 
-from kdbias.functional.error_consistency import error_consistency
+from kdbias.functional.consistency import error_consistency
 
 
 def outcomes(both_right, first_only, second_only, both_wrong):
@@ -50,5 +50,5 @@ def test_what_is_refused():
 
 
 def test_the_example_is_right():
-    found = doctest.testmod(import_module("kdbias.functional.error_consistency"))
+    found = doctest.testmod(import_module("kdbias.functional.consistency"))
     assert (found.failed, found.attempted) == (0, 1)

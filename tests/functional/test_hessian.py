@@ -11,10 +11,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
 from kdbias.functional import hessian_eigenvalues, hessian_trace
-from kdbias.functional.hessian_density import hessian_spectrum
-from kdbias.functional.hessian_eigenvalues import hessian_eigenpairs
-from kdbias.functional.hessian_product import HessianProduct
-from kdbias.functional.hessian_trace import trace_samples
+from kdbias.functional.hessian.density import hessian_spectrum
+from kdbias.functional.hessian.eigenvalues import hessian_eigenpairs
+from kdbias.functional.hessian.product import HessianProduct
+from kdbias.functional.hessian.trace import trace_samples
 
 
 def seeded(seed=0):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kdbias.functional.kl import soft_kl
-from kdbias.functional.ofa import ofa
+from kdbias.functional.logits.kl import soft_kl
+from kdbias.functional.logits.ofa import ofa
 
 
 def wave(*shape: int, step: float = 0.7, scale: float = 3.0) -> torch.Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdbias.batch import Batch, DataInfo
-from kdbias.features import Features, Layer, NetworkInfo
+from kdbias.models.features import Features, Layer, NetworkInfo
 
 CLASSES = 10
 

@@ -9,11 +9,11 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from two_processes import gradients, in_two_processes
 
-from kdbias import resolvers
 from kdbias.batch import Batch
-from kdbias.build import build
-from kdbias.features import Features
+from kdbias.config import conf
+from kdbias.config.build import build
 from kdbias.losses.base import LossTerm, Total
+from kdbias.models.features import Features
 
 FOLDER = Path(__file__).parents[2] / "conf" / "loss"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -34,7 +34,7 @@ NAMES = [*(f.stem for f in FILES), *VARIANTS]
 
 def term_of(name: str) -> LossTerm:
     """Build the term of conf/loss/<name>.yaml as a run would, its interpolations resolved; or a variant of it."""
-    resolvers.register()
+    conf.register()
     key = name.split()[0]
     root = OmegaConf.create({"loss": OmegaConf.load(FOLDER / f"{key}.yaml")})
     plain = OmegaConf.to_container(root, resolve=True)

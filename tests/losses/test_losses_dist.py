@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kdbias.functional.dist import dist
+from kdbias.functional.logits.dist import dist
 from kdbias.losses.dist import DIST
 
 

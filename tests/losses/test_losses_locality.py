@@ -8,8 +8,8 @@ import torch
 from stand_ins import make_pair
 from torch.nn import functional as F
 
-from kdbias.features import Layer
 from kdbias.losses.locality import Locality
+from kdbias.models.features import Layer
 
 
 def wave(*shape: int, step: float = 0.7, scale: float = 1.0, offset: float = 0.0) -> torch.Tensor:

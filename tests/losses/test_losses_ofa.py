@@ -8,11 +8,11 @@ import torch
 from stand_ins import make_pair
 from torch import nn
 
-from kdbias.features import Layer, NetworkInfo
-from kdbias.functional.ofa import ofa
+from kdbias.functional.logits.ofa import ofa
 from kdbias.losses.base import Total
 from kdbias.losses.ofa import OFA
 from kdbias.losses.ofa_heads import BlockHead, ConvHead, make_head
+from kdbias.models.features import Layer, NetworkInfo
 
 
 def wave(*shape: int, step: float = 0.7, scale: float = 1.0, offset: float = 0.0) -> torch.Tensor:

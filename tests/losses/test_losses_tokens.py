@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kdbias.features import Features, Layer, NetworkInfo
 from kdbias.functional import batched_cka, gram_distance, relation_kl, resample_tokens
 from kdbias.losses.base import Total
 from kdbias.losses.cka import CKA
 from kdbias.losses.gram import Gram
 from kdbias.losses.relation import Relation
 from kdbias.losses.token import Token
+from kdbias.models.features import Features, Layer, NetworkInfo
 
 
 def features(tokens: list[torch.Tensor], grids: list[tuple[int, int]], prefix: int = 0) -> Features:

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from kdbias.features import Layer, NetworkInfo
-from kdbias.losses.pairing import pair_layers, pair_names
+from kdbias.losses.paired import pair_layers, pair_names
 from kdbias.losses.project import project
+from kdbias.models.features import Layer, NetworkInfo
 
 
 def network(names: str, count: int, only: tuple[int, ...] = ()) -> NetworkInfo:

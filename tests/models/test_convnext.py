@@ -5,8 +5,8 @@ from safetensors.torch import load_file, save_file
 
 from kdbias.models import convnext
 from kdbias.models.convnext import convnextv2_tiny
-from kdbias.teachers import teacher_from_weights
-from kdbias.weights import classifier_names
+from kdbias.models.teacher import teacher_from_weights
+from kdbias.models.weights import classifier_names
 
 SPEC = {"_target_": "kdbias.models.convnext.convnextv2_tiny", "pretrained": "auto", "drop_path": 0.1}
 

@@ -3,7 +3,7 @@ import torch
 
 from kdbias.batch import DataInfo
 from kdbias.models.deit import ClassTokenDropout, deep_stem, deit_tiny, deit_tiny_hybrid, thin_stem, vit, vit_tiny
-from kdbias.weights import load_state
+from kdbias.models.weights import load_state
 
 
 @pytest.fixture

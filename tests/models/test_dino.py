@@ -8,9 +8,9 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from kdbias.build import build
-from kdbias.plan import describe_network
-from kdbias.teachers import teacher_from_weights
+from kdbias.checks.plan import describe_network
+from kdbias.config.build import build
+from kdbias.models.teacher import teacher_from_weights
 
 CONF = Path(__file__).parents[2] / "conf" / "teacher"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -13,12 +13,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from kdbias.callbacks.averaging import EMA
 from kdbias.callbacks.batchnorm import has_batchnorm
-from kdbias.features import Extractor
 from kdbias.models.deit import vit
+from kdbias.models.features import Extractor
 from kdbias.models.resnet_cifar import small_cnn
+from kdbias.models.teacher import Teacher
 from kdbias.models.timm_network import timm_network
 from kdbias.modules.optim import adamw, param_groups
-from kdbias.teachers import Teacher
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kdbias.build import build, target
-from kdbias.checkpoint import architecture
-from kdbias.plan import describe_network
+from kdbias.checks.plan import describe_network
+from kdbias.config.build import build, target
+from kdbias.models.checkpoint import architecture
 
 CONF = Path(__file__).parents[2] / "conf"
 TEACHER_KEYS = {"name", "model", "weights", "recipe", "epochs", "layers"}

@@ -9,11 +9,11 @@ import pytest
 import timm
 import torch
 
+from kdbias.config.errors import ConfigError
 from kdbias.models import pretrained
 from kdbias.models.pretrained import MissingWeights, create, obtainable
+from kdbias.models.teacher import ready_teacher
 from kdbias.models.timm_network import timm_network
-from kdbias.problem import ConfigError
-from kdbias.teachers import ready_teacher
 
 DINO = {
     "_target_": "kdbias.models.timm_network.timm_network",

@@ -4,7 +4,7 @@ from torchvision.datasets import CIFAR10
 
 from kdbias.batch import DataInfo
 from kdbias.models.resnet_cifar import resnet18, resnet20, resnet32, resnet44, resnet56, small_cnn
-from kdbias.teachers import teacher_from_weights
+from kdbias.models.teacher import teacher_from_weights
 
 
 @pytest.mark.parametrize(

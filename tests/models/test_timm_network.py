@@ -4,7 +4,7 @@ import torch
 
 from kdbias.batch import DataInfo
 from kdbias.models.timm_network import timm_network
-from kdbias.weights import classifier_names
+from kdbias.models.weights import classifier_names
 
 
 @pytest.mark.parametrize(

@@ -14,18 +14,18 @@ from config_base import composed
 from safetensors.torch import save_file
 
 from kdbias.batch import Batch
-from kdbias.build import build
 from kdbias.callbacks.averaging import EMA
-from kdbias.checkpoint import load_student
+from kdbias.config.build import build
 from kdbias.data.augment import Augment
 from kdbias.data.base import PictureData
 from kdbias.data.cues import cues
+from kdbias.models.checkpoint import load_student
+from kdbias.models.teacher import Teacher
 from kdbias.modules.distill import Distill
 from kdbias.modules.loggers import csv
 from kdbias.modules.schedules import warmup_cosine_factor
 from kdbias.report.curves import read_metrics
-from kdbias.run import train
-from kdbias.teachers import Teacher
+from kdbias.train import train
 
 STUDENT = {"_target_": "kdbias.models.deit.vit", "width": 32, "depth": 2, "heads": 2, "patch": 8, "distilled": True}
 CNN = {"_target_": "kdbias.models.resnet_cifar.small_cnn"}

@@ -14,17 +14,17 @@ import torch.multiprocessing as mp
 from config_base import composed
 from torch import nn
 
-from kdbias.build import build
-from kdbias.checkpoint import load_student, load_teacher
+from kdbias.config.build import build
+from kdbias.config.errors import RunStopped
 from kdbias.data.augment import Augment
 from kdbias.data.base import PictureData
 from kdbias.data.cues import cues
+from kdbias.models.checkpoint import load_student, load_teacher
+from kdbias.models.teacher import teacher_from_weights
 from kdbias.modules.ssl_dino import DINO, move, sharpening
 from kdbias.modules.ssl_heads import Prototypes
 from kdbias.modules.ssl_watch import CollapseWatch
-from kdbias.problem import RunStopped
-from kdbias.run import train
-from kdbias.teachers import teacher_from_weights
+from kdbias.train import train
 
 VIT = {
     "_target_": "kdbias.models.deit.vit", "width": 16, "depth": 2, "heads": 2, "patch": 8, "classes": None,

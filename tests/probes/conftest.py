@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from kdbias.batch import Batch, DataInfo
-from kdbias.features import Extractor
 from kdbias.models.deit import vit
+from kdbias.models.features import Extractor
 from kdbias.models.resnet_cifar import small_cnn
 
 

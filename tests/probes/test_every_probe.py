@@ -11,15 +11,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kdbias.build import build, target
-from kdbias.config import check
+from kdbias.checks.check import check
+from kdbias.config.build import build, target
 from kdbias.data.augment import Augment
 from kdbias.data.base import PictureData
 from kdbias.data.cues import cues
 from kdbias.models.deit import vit
 from kdbias.models.resnet_cifar import small_cnn
+from kdbias.models.teacher import Teacher
 from kdbias.report.style import styled
-from kdbias.teachers import Teacher
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "probe").glob("*.yaml"))

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
-from kdbias.features import Features
+from kdbias.models.features import Features
 from kdbias.probes.accuracy import AccuracyProbe, thin
-from kdbias.test_time import averaged, views
+from kdbias.probes.tta import averaged, views
 
 EMPTY = torch.zeros(0)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from kdbias.attention_path import attention_modules
+from kdbias.models.attention_path import attention_modules
+from kdbias.models.teacher import Teacher
 from kdbias.probes.adversarial import AdversarialProbe
 from kdbias.probes.gradcam_agreement import GradcamAgreementProbe, correlations, to_one_grid
-from kdbias.teachers import Teacher
 
 EPSILON = 0.1
 

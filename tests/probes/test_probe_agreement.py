@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
+from kdbias.models.teacher import Teacher
 from kdbias.probes.agreement import AgreementProbe
-from kdbias.teachers import Teacher
 
 
 def saying(logits):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from kdbias.attention_path import attention_modules
 from kdbias.functional import attention_distance
+from kdbias.models.attention_path import attention_modules
 from kdbias.probes.attention import AttentionProbe
 from kdbias.probes.attention_maps import attention_maps
 

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from kdbias.attention_path import attention_modules
+from kdbias.models.attention_path import attention_modules
+from kdbias.models.evaluation import evaluation
 from kdbias.probes.accuracy import AccuracyProbe
 from kdbias.probes.attention import AttentionProbe
 from kdbias.probes.base import Result
 from kdbias.probes.cka import CKAProbe
-from kdbias.probes.evaluation import evaluation
 
 PROBES = [AccuracyProbe(), AttentionProbe(), CKAProbe(), CKAProbe(tokens="cls")]
 

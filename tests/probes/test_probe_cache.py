@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from kdbias import measure
-from kdbias.config import ConfigError
-from kdbias.functional.hessian_product import CurvatureError
+from kdbias.analysis import measure
+from kdbias.checks.check import ConfigError
+from kdbias.functional.hessian.product import CurvatureError
 from kdbias.probes import cache
 from kdbias.probes.cache import CODE
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kdbias.build import build
+from kdbias.config.build import build
 from kdbias.functional import linear_cka
-from kdbias.functional.cka_minibatch import MinibatchCKA
+from kdbias.functional.cka.minibatch import MinibatchCKA
+from kdbias.models.teacher import Teacher
 from kdbias.probes.cka import CKAProbe, between, nearest, within
-from kdbias.teachers import Teacher
 
 CONF = Path(__file__).parents[2] / "conf" / "probe"
 

@@ -7,9 +7,9 @@ import torch
 from omegaconf import OmegaConf
 
 from kdbias.batch import Batch
-from kdbias.build import build
-from kdbias.features import Extractor
-from kdbias.places import conf_dir
+from kdbias.config.build import build
+from kdbias.config.conf import conf_dir
+from kdbias.models.features import Extractor
 from kdbias.probes.frozen import read_features
 from kdbias.probes.knn import KNNProbe
 from kdbias.probes.linear_probe import LinearProbe

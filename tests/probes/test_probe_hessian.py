@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from kdbias.attention_path import attention_modules, choose, unfused
-from kdbias.functional.hessian_product import CurvatureError, HessianProduct
-from kdbias.functional.hessian_trace import random_signs
+from kdbias.functional.hessian.product import CurvatureError, HessianProduct
+from kdbias.functional.hessian.trace import random_signs
+from kdbias.models.attention_path import attention_modules, choose, unfused
 from kdbias.models.deit import vit
+from kdbias.models.evaluation import evaluation
 from kdbias.probes import hessian
-from kdbias.probes.evaluation import evaluation
 from kdbias.probes.hessian import CPU_ROOM, GRAPH, HessianProbe, held_bytes, pictures_at_once
 
 SMALL = {"vectors": 4, "k": 2, "density_steps": 5, "chunk": 8, "tolerance": 1e-2}

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from kdbias.activation_map import activation_map
 from kdbias.data.cues import cues
 from kdbias.probes.feature_maps import FeatureMapsProbe
 from kdbias.probes.gradcam import GradCAMProbe, spread
+from kdbias.probes.gradcam_map import activation_map
 
 
 def test_spread_of_known_maps():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdbias.attention_path import attention_modules
+from kdbias.models.attention_path import attention_modules
 from kdbias.probes.attention import AttentionProbe
 from kdbias.probes.base import Result
 from kdbias.probes.cka import CKAProbe

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from kdbias.features import Extractor
+from kdbias.models.features import Extractor
 
 
 class OneConvolution(nn.Module):

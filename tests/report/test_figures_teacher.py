@@ -9,7 +9,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from kdbias.functional.error_consistency import error_consistency
+from kdbias.functional.consistency import error_consistency
 from kdbias.probes.base import Result
 from kdbias.report import accuracy, adversarial, agreement, gradcam_agreement, style
 from kdbias.stats import accuracy as accuracy_estimate

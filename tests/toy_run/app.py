@@ -11,24 +11,24 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from kdbias import launch, ondemand, runs
-from kdbias.spec import spec_hash
+from kdbias.config.spec import spec_hash
+from kdbias.runs import run_folder, sweep, teacher_recipe
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float | None:
-    if launch.is_sweep_job():
-        return launch.run_job(cfg)
+    if sweep.is_sweep_job():
+        return sweep.run_job(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
     if cfg.resume is not None:
-        cfg = runs.resumed(cfg, HydraConfig.get().overrides.task)
+        cfg = run_folder.resumed(cfg, HydraConfig.get().overrides.task)
         folder = Path(cfg.resume)
-    runs.note_choices(cfg)
+    run_folder.note_choices(cfg)
     (folder / "checkpoints").mkdir(exist_ok=True)
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     if cfg.teacher.recipe is not None:
-        print("teacher at", ondemand.ensure_teacher(cfg, Path(cfg.paths.teachers)))
-    value, first = json.loads((folder / runs.LAST).read_text()) if cfg.resume is not None else (0.0, 0)
+        print("teacher at", teacher_recipe.ensure_teacher(cfg, Path(cfg.paths.teachers)))
+    value, first = json.loads((folder / run_folder.LAST).read_text()) if cfg.resume is not None else (0.0, 0)
     with (folder / "starts.txt").open("a") as file:
         file.write(f"{first}\n")
     if cfg.child:  # as a rank of a distributed run: in the same process group, deaf to an interrupt
@@ -40,10 +40,10 @@ def main(cfg: DictConfig) -> float | None:
         time.sleep(cfg.pause)
         value = 0.5 * value + cfg.x + cfg.data.level
         (folder / "last.new").write_text(json.dumps([value, epoch + 1]))
-        (folder / "last.new").rename(folder / runs.LAST)
+        (folder / "last.new").rename(folder / run_folder.LAST)
     if cfg.fail:
         raise ValueError("this run was asked to fail")
-    (folder / runs.BEST).write_text(json.dumps(value))
+    (folder / run_folder.BEST).write_text(json.dumps(value))
     (folder / "result.json").write_text(
         json.dumps({"spec_hash": spec_hash(cfg), "objective": value, "text": cfg.text, "data": dict(cfg.data)})
     )
@@ -51,5 +51,5 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    launch.register()
+    sweep.register()
     main()

@@ -1,0 +1,169 @@
+"""``make demo``: teacher, controls and students on the embedded pictures, then a page of what came along."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose
+from omegaconf import DictConfig
+from rich.console import Console
+
+from kdbias.callbacks.summary import duration
+from kdbias.config.build import build
+from kdbias.config.spec import plain
+from kdbias.data.augment import Augment
+from kdbias.data.base import PictureData
+from kdbias.models.checkpoint import load_student
+from kdbias.probes.attention import AttentionProbe
+from kdbias.probes.base import Result
+from kdbias.probes.cues import CueProbe
+from kdbias.report.curves import read_metrics
+from kdbias.report.demo import Measured, Network, demo_figures, demo_page, gain_table, index_table, lead, networks_table
+from kdbias.report.page import Code
+from kdbias.report.style import save
+from kdbias.runs import parallel, run_folder
+from kdbias.runs.board import Board, board
+from kdbias.runs.parallel import Run, RunFailed, planned
+from kdbias.runs.result import write_result
+from kdbias.runs.sweep import quoted
+from kdbias.runs.teacher_recipe import recipe
+
+# The networks are small: one CPU thread each is the fastest way, and fp32 gives the same result on every CPU.
+TRAINER = ("trainer=cpu", "trainer.precision=32-true", "trainer.log_every=10")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of the demo, and the config of its first student."""
+
+    teacher: Run
+    control: list[Run]
+    student: list[Run]
+    cfg: DictConfig
+
+    @property
+    def order(self) -> list[Run]:
+        """All runs that are started, students and controls in turn; the first student has the teacher trained."""
+        return [run for pair in zip(self.student, self.control, strict=True) for run in pair]
+
+    @property
+    def all(self) -> list[Run]:
+        """All runs."""
+        return [self.teacher, *self.order]
+
+
+def demo(cfg: DictConfig) -> None:
+    """Train what is not trained yet, measure it, write the page; its path is printed last.
+
+    Everything lies under ``<paths.runs>/demo``, the teacher where every run looks for it.
+    """
+    study = plain(cfg.study if cfg.get("study") else compose("analyze", ["study=demo"]).study)
+    folder = Path(cfg.paths.runs).absolute() / "demo"
+    plan = plan_runs(study, Path(cfg.paths.runs).absolute(), folder)
+    began = time.monotonic()
+    measuring = 2 * len(plan.all)  # cues of each network; attention of all but the teacher, and of the untrained one
+    with run_folder.alone(folder), board("demo", sum(run.epochs for run in plan.all) + measuring) as shown:
+        try:
+            parallel.train(plan.order, lanes=parallel.lanes(study["lanes"]), board=shown, watched=[plan.teacher])
+        except RunFailed as error:
+            raise SystemExit(f"the demo stopped: {error}\nThe same command goes on from here.") from None
+        measured = measure(plan, study, shown, folder)
+        path = write(measured, folder)
+    Console().print(f"\n{lead(measured)}\n", highlight=False, markup=False)
+    print(f"{duration(time.monotonic() - began)}; the page, with its figures and tables beside it:\n{path}")
+
+
+def plan_runs(study: dict[str, Any], root: Path, folder: Path) -> Plan:
+    """Compose all runs."""
+    common = [*TRAINER, f"paths.runs={quoted(str(root))}", *study["overrides"]]
+
+    def run(label: str, experiment: str, seed: int) -> tuple[Run, DictConfig]:
+        return planned(f"{label}, seed {seed}", [f"experiment={experiment}", f"seed={seed}", *common], folder / "runs")
+
+    student = [run("student", "demo_kl", seed) for seed in study["seeds"]]
+    control = [run("control", "demo_control", seed)[0] for seed in study["seeds"]]
+    cfg = student[0][1]
+    found = recipe(cfg, root / "teachers", "train")
+    teacher = Run("teacher", tuple(found.overrides), found.folder, found.key, found.epochs)
+    return Plan(teacher, control, [one for one, _ in student], cfg)
+
+
+def measure(plan: Plan, study: dict[str, Any], shown: Board, folder: Path) -> Measured:
+    """Probe all networks on the student's pictures; Results are saved under ``folder/results``."""
+    source = build(plain(plan.cfg.data))
+    data = PictureData(source, Augment(), batch_size=100, eval_batch_size=250)
+    cues, attention = CueProbe(source, pictures=study["conflict_pictures"]), AttentionProbe()
+    vits = len(plan.order) + 1
+
+    def attend(network: Any, done: int) -> Result:
+        result = attention(network, data.batches("test", limit=study["attention_pictures"]))
+        shown.show("attention", done, vits)
+        return result
+
+    torch.manual_seed(int(plan.cfg.seed))
+    untrained = attend(build(plain(plan.cfg.model), data.info), 1)
+    untrained.save(folder / "results" / "untrained")
+    networks: dict[str, Network] = {}
+    for place, run in enumerate(plan.all):
+        network = load_student(run.folder / run_folder.BEST)
+        conflict = cues(network)
+        shown.show("cue conflict", place + 1, len(plan.all))
+        looked = attend(network, place + 1) if place else None
+        tested = Result.load(run.folder / "probes", "test")  # made at the end of the run, the only time it is read
+        for result in (conflict, tested, *([looked] if looked else [])):
+            result.save(folder / "results" / run.label.replace(", ", "-").replace(" ", "-"))
+        networks[run.label] = Network(tested, conflict, read_metrics(run.folder / "metrics.csv"), looked)
+
+    def of(chosen: Sequence[Run]) -> list[Network]:
+        return [networks[run.label] for run in chosen]
+
+    return Measured(networks["teacher"], of(plan.control), of(plan.student), untrained, describe(plan, study))
+
+
+def describe(plan: Plan, study: dict[str, Any]) -> list[str | Code]:
+    """Say how the networks were made, and on what."""
+    results = {run.label: json.loads((run.folder / run_folder.RESULT).read_text()) for run in plan.all}
+    teacher, student = results["teacher"], results[plan.student[0].label]
+    data = plan.cfg.data
+    count = student["spec"]["data"]["train"]
+    reliable = build(plain(data))
+    machine = student["environment"]
+    seconds = sum(result["seconds"] for result in results.values())
+    return [
+        f"Pictures are made on the spot: ten classes, each a shape and a texture, {data.size} px, {count:,} to train "
+        f"on. In training, the shape is right in {100 * reliable.shape_reliability:.0f} % of the pictures and the "
+        f"texture in {100 * reliable.texture_reliability:.0f} %, otherwise drawn at random; the teacher alone is "
+        "trained where the shape is always right and the texture always random, so its preference is known.",
+        f"Teacher: a CNN of {teacher['parameters']:,} parameters, {teacher['epochs']} epochs. Student and control: a "
+        f"vision transformer of {student['parameters']:,} parameters, {student['epochs']} epochs, by the same recipe; "
+        "the control learns the labels, the student only the teacher's logits (KL divergence, temperature "
+        f"{plan.cfg.loss.kl.temperature:g}). Of each run the epoch that was best on its validation split is measured.",
+        f"The {len(results)} trainings took {duration(seconds)} together, several at a time, on {machine['cpu']}, "
+        f"{machine['cores']} cores, torch {machine['torch']}, fp32.",
+        Code("\n".join(["python analyze.py task=demo", *(f"# {run.label}: {run.folder}" for run in plan.all)])),
+    ]
+
+
+def write(measured: Measured, folder: Path) -> Path:
+    """Write the page, its figures and its tables; give the path of the page."""
+    for name, figure in demo_figures(measured).items():
+        save(figure, folder / "figures" / f"{name}.svg")
+        save(figure, folder / "figures" / f"{name}.png")
+    tables = {"networks": networks_table, "index": index_table, "gain": gain_table}
+    for name, table in tables.items():
+        (folder / f"{name}.csv").write_text(table(measured).csv())
+    markdown = "\n".join([lead(measured) + "\n", *(table(measured).markdown() for table in tables.values())])
+    (folder / "demo.md").write_text(markdown)
+    found = measured.index
+    summary = {"lead": lead(measured), "transfer_index": found.value, "shown": found.shown}
+    summary |= {"accuracy_difference": measured.gain("test").value}
+    write_result(folder / "demo.json", summary)
+    path = folder / "demo.html"
+    path.write_text(demo_page(measured), encoding="utf-8")
+    return path

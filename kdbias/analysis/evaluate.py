@@ -1,0 +1,64 @@
+"""``python analyze.py task=evaluate``: accuracy of each network, beside the first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+from rich.console import Console
+
+from kdbias.analysis import results
+from kdbias.analysis.labels import check_classes
+from kdbias.analysis.measure import measure
+from kdbias.analysis.networks import same_pictures, subjects
+from kdbias.analysis.results import Measured
+from kdbias.config.errors import ConfigError
+from kdbias.modules.trainer import choose_precision
+from kdbias.report.table import Cell, Column, Table, percent
+from kdbias.stats import Difference, accuracy, difference
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Print accuracy with its interval, each network against the first on the same pictures; save what was right."""
+    folder = Path(cfg.out)
+    node = {"_target_": "kdbias.probes.accuracy.AccuracyProbe", "precision": probe_precision(cfg)}
+    found = subjects(cfg)
+    check_classes(found, {"accuracy": node})
+    networks = measure(cfg, {"accuracy": node}, found, folder)
+    if not networks:
+        raise ConfigError("runs: none of the networks has a classifier to evaluate; look at it by probe=[knn,linear]")
+    results.save(networks, folder)
+    rows: list[list[Cell]] = []
+    for network in networks:
+        result = network.results["accuracy"]
+        right, scalars = result.arrays["right"], result.scalars
+        against = "-" if network is networks[0] else compared(network, networks[0])
+        rows.append([network.name, accuracy(right), scalars["loss"], scalars["ece"], len(right), against])
+    columns = [
+        Column("network"),
+        percent("accuracy", 2),
+        Column("loss", unit="nats"),
+        Column("calibration error"),
+        Column("pictures"),
+        percent("difference to the first", 2),
+    ]
+    table = Table(f"Accuracy on {cfg.split}", columns, rows, "Intervals: 95 %, over pictures; seeds are not in them.")
+    (folder / "evaluate.md").write_text(table.markdown())
+    Console().print(table.rich())
+    print(folder / "evaluate.md")
+
+
+def compared(network: Measured, first: Measured) -> Difference | str:
+    """Give the difference of two networks' accuracies; ``-`` where they have not seen the same pictures."""
+    one, other = network.results["accuracy"].arrays, first.results["accuracy"].arrays
+    same = same_pictures(network.about["source"], first.about["source"], network.about["split"])
+    same = same and all(np.array_equal(one[key], other[key]) for key in ("index", "target"))
+    return difference(one["right"], other["right"]) if same else "-"
+
+
+def probe_precision(cfg: DictConfig) -> Any:
+    """Give fp32 unless the config asks for bf16: a reported accuracy is an fp32 one."""
+    asked = cfg.trainer.precision
+    return "bf16" if asked != "auto" and "bf16" in choose_precision(asked, cfg.trainer.accelerator) else "fp32"

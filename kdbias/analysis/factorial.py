@@ -1,0 +1,200 @@
+"""``python analyze.py task=factorial``: runs that cross two factors, such as family and accuracy of the teacher."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from kdbias.analysis.networks import paths
+from kdbias.callbacks.probe import history
+from kdbias.checks.check import ConfigError
+from kdbias.config.spec import flat, spec
+from kdbias.probes.base import Result
+from kdbias.report.table import Cell, Column, Table, percent
+from kdbias.runs import run_folder
+from kdbias.stats import bootstrap_mean
+from kdbias.stats.factorial import effects
+
+VARIED = ("seed", "teacher", "control", "name")  # what the runs of a design may differ in beside its factors
+Levels = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class DesignRun:
+    """A finished run: its levels of the two factors, its seed, its scores, the accuracy that its teacher was found at,
+    and what else decides its result.
+    """
+
+    folder: Path
+    levels: Levels
+    seed: int
+    scores: Mapping[str, float]
+    matched: float | None
+    rest: Mapping[str, Any]
+
+
+def factorial(cfg: DictConfig) -> None:
+    """Write what each factor does to each score, and their interaction, over seeds; nothing is computed anew.
+
+    Raises:
+        ConfigError: the runs are no two-by-two design with the same seeds in every cell, differ in more than the
+            factors, or lack a score.
+    """
+    factors, keys = [str(key) for key in cfg.factors], [str(key) for key in cfg.scores]
+    if len(factors) != 2:
+        raise ConfigError(f"factors: give two keys of the runs' configs, got {len(factors)}")
+    found = [design_run(folder, factors, keys) for folder in run_folders(cfg)]
+    cells = crossed(found, factors)
+    tables = [cell_table(cells, factors, keys), effect_table(cells, factors, keys)]
+    folder = Path(cfg.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "factorial.md").write_text("\n".join(table.markdown() for table in tables))
+    (folder / "factorial.csv").write_text(tables[1].csv())
+    for table in tables:
+        Console().print(table.rich())
+    print(folder / "factorial.md")
+
+
+def run_folders(cfg: DictConfig) -> list[Path]:
+    """Give the run folders that ``runs`` names; a folder of runs, such as a sweep's, stands for all in it.
+
+    Raises:
+        ConfigError: there is none, or one is not finished.
+    """
+    found: list[Path] = []
+    for path in paths(cfg.runs):
+        inside = sorted(config.parent for config in path.glob(f"*/{run_folder.CONFIG}"))
+        if not (path / run_folder.CONFIG).is_file() and not inside:
+            raise ConfigError(f"runs: {path} is neither a run folder nor a folder of them")
+        found += [path] if (path / run_folder.CONFIG).is_file() else inside
+    if not found:
+        raise ConfigError("runs: name the runs, or the folder of a sweep: runs=[runs/sweep]")
+    for folder in found:
+        if not (folder / run_folder.RESULT).is_file():
+            raise ConfigError(f"runs: {folder} is not finished; give the command that began it again")
+    return found
+
+
+def design_run(folder: Path, factors: Sequence[str], keys: Sequence[str]) -> DesignRun:
+    """Read a run's levels and scores.
+
+    Raises:
+        ConfigError: its config lacks a factor, or it left no such score.
+    """
+    saved = OmegaConf.load(folder / run_folder.CONFIG)
+    assert isinstance(saved, DictConfig)
+    levels = [OmegaConf.select(saved, key) for key in factors]
+    for key, level in zip(factors, levels, strict=True):
+        if level is None or OmegaConf.is_config(level):
+            raise ConfigError(f"factors: {folder} has no value of {key}; leave the run out or name another factor")
+    rest = {
+        key: value
+        for key, value in flat(spec(saved)).items()
+        if key.split(".")[0] not in VARIED and not any(f"{key}.".startswith(f"{factor}.") for factor in factors)
+    }
+    control = json.loads((folder / run_folder.RESULT).read_text()).get("control") or {}
+    one, two = map(str, levels)
+    scores = {key: score(folder, key) for key in keys}
+    return DesignRun(folder, (one, two), int(saved.seed), scores, control.get("accuracy"), rest)
+
+
+def score(folder: Path, key: str) -> float:
+    """Give a scalar that a run measured itself, ``probe/scalar``; of a probe during training the last epoch's.
+
+    Raises:
+        ConfigError: the run has no such probe, or the probe no such scalar.
+    """
+    probe, _, scalar = key.partition("/")
+    place = folder / "probes"
+    results = [Result.load(place, probe)] if (place / f"{probe}.json").is_file() else history(place, probe)
+    if not results:
+        raise ConfigError(
+            f"scores: {folder} has no result of a probe {probe!r}: leave {key} out, or train with "
+            f"callback=[...,probe_{probe}]"
+        )
+    if scalar not in results[-1].scalars:
+        raise ConfigError(f"scores: probe {probe!r} has no {scalar!r}; it has {', '.join(results[-1].scalars)}")
+    return results[-1].scalars[scalar]
+
+
+def crossed(found: Sequence[DesignRun], factors: Sequence[str]) -> dict[Levels, list[DesignRun]]:
+    """Give the four cells of the design, each with its runs by seed.
+
+    Raises:
+        ConfigError: as ``factorial``.
+    """
+    one, two = (sorted({run.levels[place] for run in found}, key=_size) for place in (0, 1))
+    for key, values in zip(factors, (one, two), strict=True):
+        if len(values) != 2:
+            raise ConfigError(f"factors: {key} takes {len(values)} values in these runs ({', '.join(values)}), not two")
+    cells = {(a, b): sorted((run for run in found if run.levels == (a, b)), key=_seed) for a in one for b in two}
+    seeds = sorted({run.seed for run in found})
+    for cell, of in cells.items():
+        if [run.seed for run in of] != seeds:
+            has = ", ".join(str(run.seed) for run in of) or "none"
+            raise ConfigError(
+                f"runs: {' × '.join(cell)} has seeds {has}, and all cells together {', '.join(map(str, seeds))}: each "
+                "cell needs each seed once"
+            )
+    for run in found:
+        if run.rest != found[0].rest:
+            keys = sorted({*run.rest, *found[0].rest})
+            other = next(key for key in keys if run.rest.get(key) != found[0].rest.get(key))
+            raise ConfigError(f"runs: {run.folder} and {found[0].folder} differ in {other} too: compare like with like")
+    return cells
+
+
+def cell_table(cells: Mapping[Levels, Sequence[DesignRun]], factors: Sequence[str], keys: Sequence[str]) -> Table:
+    """Give one row a cell: the mean of each score over seeds."""
+    rows: list[list[Cell]] = []
+    for cell, of in cells.items():
+        matched = [run.matched for run in of if run.matched is not None]
+        teacher: Cell = "-" if len(matched) < len(of) else sum(matched) / len(matched)
+        rows.append([*cell, *(bootstrap_mean([run.scores[key] for run in of]) for key in keys), teacher])
+    columns = [*(Column(factor) for factor in factors), *map(column, keys), percent("teacher's accuracy")]
+    count = len(next(iter(cells.values())))
+    note = (
+        f"Means over {count} seeds, with 95 % intervals over them. Where all seeds of a cell have one teacher, what "
+        "another one of its kind would do is not in them."
+    )
+    return Table("Cells", columns, rows, note)
+
+
+def effect_table(cells: Mapping[Levels, Sequence[DesignRun]], factors: Sequence[str], keys: Sequence[str]) -> Table:
+    """Give one row an effect, one column a score."""
+    found = [effects({cell: [run.scores[key] for run in of] for cell, of in cells.items()}) for key in keys]
+    one, two = (list(dict.fromkeys(cell[place] for cell in cells)) for place in (0, 1))
+    rows: list[list[Cell]] = [
+        [f"{factors[0]}: {one[1]} − {one[0]}", *(each.first for each in found)],
+        [f"{factors[1]}: {two[1]} − {two[0]}", *(each.second for each in found)],
+        [f"{factors[0]} × {factors[1]}", *(each.interaction for each in found)],
+    ]
+    note = (
+        "Main effects are means over the other factor; the last row is how much more the second does at the first "
+        "one's second level. 95 % intervals over seeds, paired; not corrected for the number of scores."
+    )
+    return Table("Effects", [Column("effect"), *map(column, keys)], rows, note)
+
+
+def column(key: str) -> Column:
+    """Give the column of a score: accuracies in percent."""
+    return percent(key, 2) if key.endswith("accuracy") else Column(key)
+
+
+def _seed(run: DesignRun) -> int:
+    return run.seed
+
+
+def _size(level: str) -> tuple[float, str]:
+    """Numbers by their size, before words."""
+    try:
+        return float(level), ""
+    except ValueError:
+        return math.inf, level

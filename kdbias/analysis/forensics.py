@@ -1,0 +1,38 @@
+"""``python analyze.py task=forensics``: several runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from kdbias.analysis.collect import gathered, save_figures
+from kdbias.analysis.measure import wanted
+from kdbias.analysis.results import by_label, marked
+from kdbias.checks.check import ConfigError
+from kdbias.report import forensics as report
+from kdbias.report.panels import upright
+
+PROBES = ("attention", "cka", "hessian")
+
+
+def forensics(cfg: DictConfig) -> None:
+    """Probe the runs, the control and the untrained network; draw them beside each other; write the table.
+
+    The Results lie under ``out``, from where ``from_results`` draws and writes the same again.
+
+    Raises:
+        ConfigError: nothing was measured of any of them.
+    """
+    networks = gathered(cfg, wanted(cfg, PROBES))
+    attention, cka, hessian = (by_label(networks, probe) for probe in PROBES)
+    if not (attention or cka or hessian):
+        raise ConfigError("runs: nothing was measured of any of them: see the reasons above")
+    folder = Path(cfg.out)
+    save_figures(report.figures(attention, cka, hessian, **marked({**attention, **cka, **hessian})), folder)
+    table = report.table(attention, cka, hessian)
+    (folder / "forensics.md").write_text(table.markdown())
+    (folder / "forensics.csv").write_text(table.csv())
+    Console().print(upright(table).rich())
+    print(folder / "forensics.md")

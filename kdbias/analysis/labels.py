@@ -1,0 +1,59 @@
+"""Whether the labels of the pictures are the classes that a run's answers stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kdbias.analysis.networks import Subject
+from kdbias.batch import DataInfo
+from kdbias.config.errors import ConfigError
+
+FREE = {
+    "attention": "kdbias.probes.attention.AttentionProbe",
+    "cka": "kdbias.probes.cka.CKAProbe",
+    "cka_teacher": "kdbias.probes.cka.teacher_cka",
+    "features": "kdbias.probes.feature_maps.FeatureMapsProbe",
+    "knn": "kdbias.probes.knn.KNNProbe",
+    "linear": "kdbias.probes.linear_probe.LinearProbe",
+    "receptive_field": "kdbias.probes.receptive_field.ReceptiveFieldProbe",
+}
+"""Probes that say as much on pictures of any classes: none holds the network's own answer against a label."""
+
+
+def check_classes(found: Sequence[Subject], nodes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse runs on data of other classes than they were trained on, where a probe holds answers against labels.
+
+    Raises:
+        ConfigError: a run and its pictures differ in their classes, or in the order of these, and a probe is not free
+            of them.
+    """
+    bound = [name for name, node in nodes.items() if node["_target_"] not in FREE.values()]
+    for subject in found if bound else ():
+        if not subject.spec or (subject.spec.get("model") or {}).get("classes", "data") is None:
+            continue  # no run, or one without a classifier, of which such probes are left out anyway
+        unlike = difference(DataInfo.from_dict(subject.spec["data"]), subject.data.info)
+        if unlike:
+            raise ConfigError(
+                f"data: {subject.name} {unlike}; {', '.join(bound)} would hold its answers against labels that mean "
+                "something else: leave data out (a run brings its own), choose data of its classes, or ask by "
+                f"task=probe only for what needs none, probe=[{','.join(FREE)}]"
+            )
+
+
+def difference(own: DataInfo, shown: DataInfo) -> str:
+    """Say how the classes of a run's data differ from those of the data shown; nothing where they do not.
+
+    Classes are compared by name and place; data without names, by their number alone.
+    """
+    if own.classes != shown.classes:
+        return f"was trained on {_listed(own)}, and the data has {_listed(shown)}"
+    for place, (name, other) in enumerate(zip(own.names, shown.names)):
+        if name != other:
+            return f"was trained on {_listed(own)}, and class {place} of the data is {other!r}, not {name!r}"
+    return ""
+
+
+def _listed(info: DataInfo) -> str:
+    names = ", ".join(info.names[:3]) + (", ..." if len(info.names) > 3 else "")
+    return f"{info.classes} classes" + (f" ({names})" if names else "")

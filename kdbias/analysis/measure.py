@@ -1,0 +1,267 @@
+"""Probes on networks: from the cache where a Result is known, in as few passes as possible where it is not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from kdbias.analysis.networks import Subject, device_of
+from kdbias.analysis.results import Measured, measured_of
+from kdbias.batch import Batch
+from kdbias.checks.check import ConfigError
+from kdbias.config.build import build, target
+from kdbias.config.conf import conf_dir
+from kdbias.config.spec import plain
+from kdbias.functional.hessian.product import CurvatureError
+from kdbias.models.features import Extractor
+from kdbias.probes.base import Probe, Result
+from kdbias.probes.cache import GIVEN, Cache, describe, files_of, key_of
+from kdbias.probes.observe import observe
+
+REFUSED = "refused"  # of a kept Result's meta: why there is none
+
+Nodes = Mapping[str, dict[str, Any]]
+"""Configs of probes by name."""
+
+
+def selected(cfg: DictConfig) -> Nodes:
+    """Give the probes of ``probe=[...]``.
+
+    Raises:
+        ConfigError: none, an unknown argument, or settings of one that is not selected.
+    """
+    nodes = plain(cfg.get("probe") or {})
+    if not nodes:
+        raise ConfigError("probe: nothing to measure: name at least one, as in probe=[attention,cka]")
+    for name, node in nodes.items():
+        if not isinstance(node, dict) or "_target_" not in node:
+            raise ConfigError(f"probe.{name}: has settings but is not selected: add it to probe=[...]")
+        takes = [key for key in signature(target(node)).parameters if key not in GIVEN]
+        for key in node.keys() - {"_target_", *takes, *GIVEN}:
+            near = get_close_matches(key, takes, 1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            raise ConfigError(f"probe.{name}.{key}: there is no such setting: {meant}it has {', '.join(takes)}")
+    return nodes
+
+
+def wanted(cfg: DictConfig, names: Sequence[str]) -> Nodes:
+    """Give the probes that a task needs, as ``probe=[...]`` has them or else as their own yaml does."""
+    nodes = dict(selected(cfg)) if cfg.get("probe") else {}
+    for name in names:
+        if name not in nodes:
+            path = Path(conf_dir(), "probe", f"{name}.yaml")
+            nodes[name] = plain(OmegaConf.load(path))[name]  # type: ignore[arg-type]
+    return {name: nodes[name] for name in names}
+
+
+def measure(cfg: DictConfig, nodes: Nodes, found: Sequence[Subject], folder: Path) -> list[Measured]:
+    """Run every probe on every network that it is defined for; save each Result under ``folder`` as soon as it is made.
+
+    A Result that the cache has is taken from there, and a network of which all are known is not even loaded. Probes
+    that read plain pictures alone share one pass. What is left out is said in a line, with the reason.
+
+    Raises:
+        ConfigError: a probe refuses its settings, or fails on a network.
+    """
+    cache = Cache(Path(cfg.paths.runs) / "cache") if cfg.get("cache", True) else None
+    done: list[Measured] = []
+    with Shown(len(found) * len(nodes)) as shown:
+        for subject in found:
+            work = Work(cfg, subject, cache, folder)
+            work.look_up(nodes)
+            shown.step(subject.name, list(work.measured.results), "cached")
+            for names in work.parts():
+                work.run(names, shown)
+                shown.step(subject.name, names)
+            shown.skip(len(work.left_out))
+            for line in work.left_out:
+                shown.say(line)
+            done.append(work.measured)
+    return [one for one in done if one.results]
+
+
+@dataclass
+class Work:
+    """The probes of one network: those that are known, those that are to be run, those that make no sense."""
+
+    cfg: DictConfig
+    subject: Subject
+    cache: Cache | None
+    folder: Path
+    left_out: list[str] = field(default_factory=list)
+    probes: dict[str, Probe] = field(default_factory=dict)
+    about: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.measured = measured_of(self.subject, self.cfg.split)
+        self.network: Extractor | None = None
+
+    def look_up(self, nodes: Nodes) -> None:
+        """Take what the cache has; prepare the rest."""
+        for name, node in nodes.items():
+            takes = signature(target(node)).parameters
+            needs = "teacher" in takes and takes["teacher"].default is Parameter.empty and "teacher" not in node
+            if needs and self.subject.teacher is None:
+                self.left_out.append(f"{name}: {self.subject.name} is left out, {self.subject.lack}")
+                continue
+            self.about[name] = self._describe(node)
+            known = self.cache.load(key_of(self.about[name]), name) if self.cache is not None else None
+            if known is not None and REFUSED in known.meta:
+                self._refuse(name, known.meta[REFUSED])
+            elif known is not None:
+                self._take(name, known)
+            else:
+                self._prepare(name, node)
+
+    def parts(self) -> Iterator[list[str]]:
+        """Give the probes to run, in groups that share a pass."""
+        passes: dict[str, list[str]] = {}
+        for name, probe in self.probes.items():
+            if hasattr(probe, "observer"):
+                passes.setdefault(str(getattr(probe, "precision", "")), []).append(name)
+        yield from passes.values()
+        yield from ([name] for name, probe in self.probes.items() if not hasattr(probe, "observer"))
+
+    def run(self, names: Sequence[str], shown: Shown) -> None:
+        """Measure the network by probes that share a pass."""
+        network, probes = self._network(), {name: self.probes[name] for name in names}
+        pictures = Pictures(self.cfg, self.subject, network, shown, f"{self.subject.name}: {', '.join(names)}")
+        try:
+            if hasattr(probes[names[0]], "observer"):
+                results = observe(network, pictures, probes)  # type: ignore[arg-type]
+            else:
+                results = {name: probe(network, pictures) for name, probe in probes.items()}
+        except (ValueError, CurvatureError) as error:
+            raise ConfigError(f"probe.{'+'.join(names)}: on {self.subject.name}: {error}") from error
+        for name, found in results.items():
+            # its figures go by its own name, whatever the config calls it
+            result = replace(found, name=name, meta=found.meta | {"probe": found.name})
+            self._keep(name, result)
+            self._take(name, result)
+
+    def _prepare(self, name: str, node: dict[str, Any]) -> None:
+        """Build a probe, unless it is not defined for the network: which is kept too."""
+        try:
+            probe = ready(node, self.subject)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"probe.{name}: {error}") from error
+        refuses = getattr(probe, "refuses", None)
+        reason = refuses(self._network()) if refuses is not None else ""
+        if reason:
+            self._keep(name, Result(name, {}, {}, {"n": 0, REFUSED: reason}))
+            self._refuse(name, reason)
+        else:
+            self.probes[name] = probe
+
+    def _network(self) -> Extractor:
+        if self.network is None:
+            self.network = self.subject.load().reading(layers="all")
+        return self.network
+
+    def _describe(self, node: dict[str, Any]) -> dict[str, Any]:
+        cfg, subject = self.cfg, self.subject
+        source = {key: value for key, value in subject.source.items() if key != "download"}
+        pictures = {"data": source, "split": cfg.split, "pictures": cfg.pictures, "batch": cfg.eval_batch_size}
+        takes = signature(target(node)).parameters
+        learns = "data" in takes and takes["data"].default is Parameter.empty  # not for the names of the classes alone
+        splits = (cfg.split, "train") if learns else (cfg.split,)
+        if files := files_of(subject.data.source, splits):
+            pictures["files"] = files
+        used = "teacher" in takes and subject.teacher is not None
+        given = {"teacher": subject.teacher.identity} if used and subject.teacher is not None else {}
+        return describe(node, subject.weights, pictures, given)
+
+    def _keep(self, name: str, result: Result) -> None:
+        if self.cache is not None:
+            about = {"network": self.subject.name, **self.about[name]}
+            self.cache.save(key_of(self.about[name]), result, about)
+
+    def _take(self, name: str, result: Result) -> None:
+        result.save(self.folder / self.measured.folder)
+        self.measured.results[name] = result
+
+    def _refuse(self, name: str, reason: str) -> None:
+        self.left_out.append(f"{name}: {self.subject.name} is left out, {reason}")
+
+
+def ready(node: dict[str, Any], subject: Subject) -> Probe:
+    """Build a probe with what it takes of ``subject``: the ``source`` of the pictures, the ``data`` with their splits,
+    the ``teacher``.
+    """
+    given: dict[str, Any] = {"source": subject.data.source, "data": subject.data}
+    takes = signature(target(node)).parameters
+    if "teacher" in takes and subject.teacher is not None:
+        given["teacher"] = subject.teacher.teacher
+    probe: Probe = build(node, **{key: value for key, value in given.items() if key in takes and key not in node})
+    return probe
+
+
+class Shown:
+    """How far the work has come: bars in a terminal, a line for each finished part elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        self._began, self._console = time.monotonic(), Console()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bars = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
+        self._all = self._bars.add_task("probes", total=total)
+        self._now = self._bars.add_task("", total=None, visible=False)
+
+    def __enter__(self) -> Shown:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def begin(self, what: str, total: int) -> None:
+        """Begin a pass of ``total`` batches."""
+        self._bars.reset(self._now, description=what, total=total, visible=True)
+
+    def batch(self) -> None:
+        """Count a batch of the pass."""
+        self._bars.advance(self._now)
+
+    def step(self, network: str, names: Sequence[str], how: str = "") -> None:
+        """Count probes that are done."""
+        self._bars.advance(self._all, len(names))
+        if names and not self._console.is_terminal:
+            self.say(f"{time.monotonic() - self._began:5.0f} s  {network}: {', '.join(names)} {how}".rstrip())
+
+    def skip(self, count: int) -> None:
+        """Count probes that are left out."""
+        self._bars.advance(self._all, count)
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bars."""
+        if self._console.is_terminal:
+            self._bars.console.print(line, markup=False, highlight=False)
+        else:
+            print(line, flush=True)
+
+
+@dataclass(frozen=True)
+class Pictures(Iterable[Batch]):
+    """The pictures of a subject, as often as they are asked for, with a bar for each pass."""
+
+    cfg: DictConfig
+    subject: Subject
+    network: Extractor
+    shown: Shown
+    what: str
+
+    def __iter__(self) -> Iterator[Batch]:
+        cfg, data = self.cfg, self.subject.data
+        count = min(data.count(cfg.split), cfg.pictures or data.count(cfg.split))
+        self.shown.begin(self.what, -(-count // cfg.eval_batch_size))
+        for batch in data.batches(cfg.split, device=device_of(self.network), limit=cfg.pictures):
+            yield batch
+            self.shown.batch()

@@ -1,0 +1,240 @@
+"""What ``analyze.py`` looks at: networks by run folder, checkpoint or name, each with its pictures."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from kdbias.analysis.run_teacher import NO_TEACHER, RunTeacher, file_digest, teacher_of
+from kdbias.batch import DataInfo
+from kdbias.checks.check import ConfigError
+from kdbias.config.build import build
+from kdbias.config.spec import plain
+from kdbias.data.augment import Augment
+from kdbias.data.base import PictureData
+from kdbias.models.checkpoint import load_student, read_spec
+from kdbias.models.features import Extractor
+from kdbias.models.teacher import teacher_from_weights
+
+Role = Literal["network", "control", "initial", "teacher"]
+
+CONTROL, INITIAL = "control", "untrained"  # what figures and tables call them
+
+# Data settings that do not change picture i of a split: where files lie, and how many pictures there are; of the test
+# split also what only decides the others. A setting that is not known here counts as one that changes the pictures.
+_ANYWHERE = {"root", "download", "test"}
+_TRAINING = {"train", "val", "limit", "split_seed", "shape_reliability", "texture_reliability"}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One network to look at, the data that it is looked at with, and the names that it goes by.
+
+    ``name`` is its own, ``label`` what figures call it: seeds of one method share it. ``load`` gives the network on the
+    device; ``weights`` tells its weights from all others. ``source`` is the config node of the data, ``spec`` what its
+    run was built from (empty for a network without one). ``teacher`` is the run's own, or of the first run that has one
+    for a network that had none; where it is missing, ``lack`` says why.
+    """
+
+    name: str
+    load: Callable[[], Extractor]
+    weights: str
+    data: PictureData
+    source: dict[str, Any]
+    role: Role = "network"
+    label: str = ""
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    teacher: RunTeacher | None = None
+    lack: str = ""
+
+    @property
+    def control(self) -> bool:
+        """Whether it is the control that the others are drawn against."""
+        return self.role == "control"
+
+
+def subjects(cfg: DictConfig) -> list[Subject]:
+    """Give the networks that ``runs``, ``teacher`` and, last, ``control_run`` name; no network is loaded yet.
+
+    Raises:
+        ConfigError: none is named, two have one name, or the data of one is not known.
+    """
+    device = device_name(cfg)
+    if cfg.split not in ("train", "val", "test"):
+        raise ConfigError(f"split: there is no split {cfg.split!r}; choose train, val or test")
+    if cfg.pictures is not None and cfg.pictures < 1:
+        raise ConfigError(f"pictures: must be at least 1, or null for the whole split, got {cfg.pictures}")
+    known: dict[str, PictureData] = {}
+    found = [run_subject(cfg, "runs", path, device, known) for path in paths(cfg.runs)]
+    found = [replace(one, label=label) for one, label in zip(found, labels(cfg, found), strict=True)]
+    found = [replace(one, role="control") if one.label == CONTROL else one for one in found]
+    if cfg.teacher.get("name") is not None:
+        found.append(named_subject(cfg, device, known))
+    controls = [run_subject(cfg, "control_run", path, device, known) for path in paths(cfg.control_run)]
+    found += [replace(one, role="control", label=CONTROL) for one in controls]
+    twice = [name for name, count in Counter(safe(subject.name) for subject in found).items() if count > 1]
+    if twice:
+        raise ConfigError(f"two networks would be saved as {twice[0]}: name each run once, in folders of unlike names")
+    if not found:
+        raise ConfigError("nothing to look at: give runs=[RUN_DIR,...], or teacher=NAME teacher.weights=PATH data=...")
+    return _taught(found)
+
+
+def paths(value: Any) -> list[Path]:
+    """Give the paths of a key that takes none, one or a list."""
+    if value is None:
+        return []
+    return [Path(str(path)) for path in (value if isinstance(value, ListConfig | list) else [value])]
+
+
+def labels(cfg: DictConfig, found: Sequence[Subject]) -> list[str]:
+    """Give what figures call the runs: ``names`` where it is given, else their own names.
+
+    Raises:
+        ConfigError: not one name for each run.
+    """
+    names = cfg.get("names")
+    if names is None:
+        return [subject.name for subject in found]
+    if len(names) != len(found):
+        raise ConfigError(
+            f"names: {len(names)} names for {len(found)} runs; give one for each of runs=[...], the same for the "
+            "seeds of one method"
+        )
+    return [str(name) for name in names]
+
+
+def run_subject(cfg: DictConfig, key: str, path: Path, device: str, known: dict[str, PictureData]) -> Subject:
+    """Describe a run folder (its best checkpoint) or a checkpoint file, with the data that it was trained on."""
+    path = path.absolute()
+    checkpoint = path if path.is_file() else path / "checkpoints" / "best.ckpt"
+    folder = checkpoint.parent.parent
+    if not checkpoint.is_file():
+        raise ConfigError(f"{key}: {checkpoint} is not there; name a run folder or a checkpoint file")
+    saved = OmegaConf.load(folder / "config.yaml") if (folder / "config.yaml").is_file() else None
+    node = cfg.get("data") or (saved.data if saved is not None else None)
+    if node is None:
+        raise ConfigError(f"{key}: no config.yaml in {folder} tells the data of {checkpoint.name}; add data=NAME")
+    try:
+        spec = read_spec(checkpoint)
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}") from error
+    data, info = picture_data(cfg, node, known), DataInfo.from_dict(spec["data"])
+    if data.info.size != info.size or data.info.channels not in (1, info.channels):
+        raise ConfigError(
+            f"data: {key} {path} reads pictures of {info.channels}x{info.size}x{info.size}, and the data has "
+            f"{data.info.channels}x{data.info.size}x{data.info.size}: choose data of its size, or leave data out"
+        )
+    name = f"{folder.parent.name}/{folder.name}"  # single runs are named by the time alone
+    if path.is_file():
+        name += f"/{checkpoint.stem}"
+    own = (
+        teacher_of(saved, info, Path(cfg.paths.teachers), spec.get("teacher"))
+        if isinstance(saved, DictConfig)
+        else "no config.yaml tells its teacher"
+    )
+    return Subject(
+        name,
+        partial(_student, checkpoint, device),
+        file_digest(checkpoint),
+        data,
+        plain(node),
+        label=name,
+        spec=spec,
+        teacher=own if isinstance(own, RunTeacher) else None,
+        lack=own if isinstance(own, str) else "",
+    )
+
+
+def named_subject(cfg: DictConfig, device: str, known: dict[str, PictureData]) -> Subject:
+    """Describe a network by the name of a teacher config with a weights file."""
+    if cfg.get("data") is None:
+        raise ConfigError(f"teacher={cfg.teacher.name} needs data=NAME: the pictures to evaluate it on")
+    if cfg.teacher.weights is None:
+        raise ConfigError(f"teacher={cfg.teacher.name} needs teacher.weights=PATH: a checkpoint or safetensors file")
+    path, name = Path(str(cfg.teacher.weights)), cfg.teacher.name
+    if not path.is_file():
+        raise ConfigError(f"teacher.weights: there is no file {path}: correct the path")
+    data, model = picture_data(cfg, cfg.data, known), plain(cfg.teacher.model)
+    weights = json.dumps({"model": model, "weights": file_digest(path)}, sort_keys=True)
+    load = partial(_named, model, data.info, path, name, device)
+    return Subject(name, load, weights, data, plain(cfg.data), label=name, lack=NO_TEACHER)
+
+
+def picture_data(cfg: DictConfig, node: Any, known: dict[str, PictureData] | None = None) -> PictureData:
+    """Build the data of a config node, without augmentation, downloaded where it is missing; once for equal nodes.
+
+    ``known`` has what was built before.
+
+    Raises:
+        ConfigError: it is missing and cannot be had.
+    """
+    key, size = json.dumps(plain(node), sort_keys=True), cfg.eval_batch_size
+    if known is not None and key in known:
+        return known[key]
+    data = PictureData(build(plain(node)), Augment(), batch_size=size, eval_batch_size=size, seed=cfg.seed)
+    try:
+        data.prepare_data()
+    except FileNotFoundError as error:
+        raise ConfigError(f"data: {error}") from error
+    if known is not None:
+        known[key] = data
+    return data
+
+
+def same_pictures(a: Mapping[str, Any], b: Mapping[str, Any], split: str) -> bool:
+    """Tell whether picture i of ``split`` is the same in the data of two config nodes."""
+    return pictures_key(a, split) == pictures_key(b, split)
+
+
+def pictures_key(node: Mapping[str, Any], split: str) -> str:
+    """Give what the data of a config node have in common with all of the same pictures in ``split``."""
+    neutral = _ANYWHERE | _TRAINING if split == "test" else _ANYWHERE
+    return json.dumps({key: value for key, value in node.items() if key not in neutral}, sort_keys=True)
+
+
+def device_name(cfg: DictConfig) -> str:
+    """Give the device that the config asks for."""
+    return "cuda" if cfg.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def device_of(network: torch.nn.Module) -> torch.device:
+    """The device of a network's parameters."""
+    return next(network.parameters()).device
+
+
+def safe(name: str) -> str:
+    """Give a name that is one folder."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+
+
+def _taught(found: list[Subject]) -> list[Subject]:
+    """Give networks that had no teacher the first one's among the runs, to be compared with it."""
+    own: dict[str, RunTeacher] = {}  # equal teachers are loaded once
+    for subject in found:
+        if subject.teacher is not None:
+            own.setdefault(subject.teacher.identity, subject.teacher)
+    first = next(iter(own.values()), None)
+    return [
+        replace(one, teacher=own[one.teacher.identity] if one.teacher else first if one.lack == NO_TEACHER else None)
+        for one in found
+    ]
+
+
+def _student(checkpoint: Path, device: str) -> Extractor:
+    return load_student(checkpoint).to(device)
+
+
+def _named(model: dict[str, Any], info: DataInfo, path: Path, name: str, device: str) -> Extractor:
+    try:
+        return teacher_from_weights(model, info, path, name).extractor.to(device)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

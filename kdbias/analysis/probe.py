@@ -1,0 +1,50 @@
+"""``python analyze.py task=probe``: any probes on any networks, with their tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from omegaconf import DictConfig
+from rich.console import Console
+
+from kdbias.analysis.collect import gathered, save_figures
+from kdbias.analysis.measure import selected
+from kdbias.analysis.results import Measured, by_label, marked
+from kdbias.probes.base import Result
+from kdbias.report.table import Column, Table
+
+
+def probe(cfg: DictConfig) -> None:
+    """Run every selected probe on every network that it is defined for; save Results, draw figures, print scalars."""
+    networks = gathered(cfg, selected(cfg))
+    for name in dict.fromkeys(name for network in networks for name in network.results):
+        Console().print(scalar_table(name, networks).rich())
+        save_figures(draw(name, by_label(networks, name)), Path(cfg.out))
+
+
+def scalar_table(name: str, networks: Sequence[Measured]) -> Table:
+    """Give the scalars of one probe, a row each, a column for each network."""
+    results = {network.name: network.results[name] for network in networks if name in network.results}
+    keys = list(dict.fromkeys(key for result in results.values() for key in result.scalars))
+    rows = [[key, *(result.scalars.get(key, "-") for result in results.values())] for key in keys]
+    return Table(name, [Column("measure"), *(Column(label) for label in results)], rows)
+
+
+def draw(name: str, results: Mapping[str, Sequence[Result]]) -> dict[str, Figure]:
+    """Give the figures of one probe by file name: those that ``figures`` of ``kdbias.report.<probe>`` draws.
+
+    The module has the probe's own name, also where the config gives it another; none is there for a probe that only
+    has scalars.
+    """
+    given = {label: found[0] if len(found) == 1 else found for label, found in results.items()}
+    if not given:
+        return {}
+    own = str(next(iter(results.values()))[0].meta.get("probe", name))
+    module = f"kdbias.report.{own}"
+    function = getattr(import_module(module), "figures", None) if find_spec(module) is not None else None
+    figures: dict[str, Figure] = function(given, **marked(given)) if function is not None else {}
+    return {name + label.removeprefix(own): figure for label, figure in figures.items()}

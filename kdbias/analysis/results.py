@@ -1,0 +1,108 @@
+"""What was measured of several networks, in a folder: figures and tables are drawn from it alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kdbias.analysis.networks import CONTROL, INITIAL, Role, Subject, safe
+from kdbias.checks.check import ConfigError
+from kdbias.probes.base import Result
+from kdbias.runs.result import write_result
+
+INDEX = "networks.json"
+MOST = 1_000_000  # bytes of a network's Results that are small enough to keep beside a figure
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The Results of one network by probe, and what tables say of it.
+
+    ``name``, ``label`` and ``role`` as of a ``Subject``. ``about``, plain types: ``seed``, ``experiment``, ``student``,
+    ``teacher`` and ``control`` of its run (null where there is none), ``source`` of its pictures and the ``split``
+    that was shown; ``teacher_key`` tells that teacher, or the teacher that it is itself, from others of its name.
+    """
+
+    name: str
+    label: str
+    role: Role
+    about: Mapping[str, Any]
+    results: dict[str, Result] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """The folder of its Results."""
+        return safe(self.name)
+
+
+def measured_of(subject: Subject, split: str) -> Measured:
+    """Describe a network that nothing is measured of yet."""
+    spec = subject.spec
+    taught = subject.teacher is not None and (subject.role == "teacher" or (spec.get("teacher") or {}).get("name"))
+    key = hashlib.sha256(subject.teacher.identity.encode()).hexdigest()[:16] if taught and subject.teacher else None
+    about = {
+        "seed": spec.get("seed"),
+        "experiment": spec.get("name"),
+        "student": (spec.get("model") or {}).get("_target_"),
+        "teacher": (spec.get("teacher") or {}).get("name"),
+        "teacher_key": key,
+        "control": spec.get("control"),
+        "source": subject.source,
+        "split": split,
+    }
+    return Measured(subject.name, subject.label, subject.role, about)
+
+
+def save(networks: Sequence[Measured], folder: Path) -> None:
+    """Write which networks there are, beside their Results; say which of these are too large to keep."""
+    entries = [
+        {"name": one.name, "label": one.label, "role": one.role, "probes": sorted(one.results), "about": one.about}
+        for one in networks
+    ]
+    write_result(folder / INDEX, {"networks": entries})
+    for one in networks:
+        size = sum(path.stat().st_size for path in (folder / one.folder).glob("*") if path.is_file())
+        if size > MOST:
+            print(f"{folder / one.folder}: {size / 1e6:.1f} MB of Results; a figure should need at most 1 MB")
+
+
+def load(folder: Path) -> list[Measured]:
+    """Read what ``save`` and the probes left in ``folder``.
+
+    Raises:
+        ConfigError: the folder, or a Result that it should hold, is not there or cannot be read.
+    """
+    index = folder / INDEX
+    if not index.is_file():
+        raise ConfigError(f"from_results: {index} is not there; name the folder (out) of an earlier analysis")
+    found = []
+    for entry in json.loads(index.read_text())["networks"]:
+        one = Measured(entry["name"], entry["label"], entry["role"], entry["about"])
+        for probe in entry["probes"]:
+            try:
+                one.results[probe] = Result.load(folder / one.folder, probe)
+            except (OSError, ValueError, KeyError) as error:
+                path = folder / one.folder / f"{probe}.json"
+                raise ConfigError(f"from_results: {path} cannot be read ({error}); measure it again") from error
+        found.append(one)
+    return found
+
+
+def by_label(networks: Sequence[Measured], probe: str) -> dict[str, list[Result]]:
+    """Give the Results of a probe by label: seeds of one method together, the control and the untrained one last."""
+    last = ("control", "initial")
+    order = [one for one in networks if one.role not in last] + [one for one in networks if one.role in last]
+    found: dict[str, list[Result]] = {}
+    for one in order:
+        if probe in one.results and one.role != "teacher":
+            found.setdefault(one.label, []).append(one.results[probe])
+    return found
+
+
+def marked(results: Mapping[str, Any]) -> dict[str, str | None]:
+    """Give which of the labels are the control and the untrained network, as figures take them."""
+    return {"control": CONTROL if CONTROL in results else None, "initial": INITIAL if INITIAL in results else None}

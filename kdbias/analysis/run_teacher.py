@@ -1,0 +1,133 @@
+"""The teacher of a finished run, found by what the run saved of itself; nothing is trained for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kdbias.batch import DataInfo
+from kdbias.config.build import target
+from kdbias.config.conf import conf_dir
+from kdbias.config.spec import plain
+from kdbias.models.teacher import Teacher, ready_teacher, teacher_from_weights
+from kdbias.runs import run_folder
+from kdbias.runs.teacher_recipe import recipe
+
+NO_TEACHER = "it had no teacher"
+UNKEPT = ("random", "label_smoothing")
+
+
+@dataclass(frozen=True)
+class RunTeacher:
+    """How the teacher of a run is made; nothing is read before it is wanted.
+
+    ``spec`` describes its network, ``info`` the data that it answers on, ``path`` its weights (None where its builder
+    brings them). ``note`` is what somebody who uses it should know.
+    """
+
+    name: str
+    spec: Mapping[str, Any]
+    info: DataInfo
+    path: Path | None
+    note: str = ""
+
+    @cached_property
+    def identity(self) -> str:
+        """Give what tells it from every other teacher: its network and the SHA-256 of its weights."""
+        content = "ready" if self.path is None else file_digest(self.path)
+        return json.dumps({"spec": dict(self.spec), "weights": content}, sort_keys=True)
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """Load it, once."""
+        if self.path is None:
+            return ready_teacher(self.spec, self.info, self.name)
+        return teacher_from_weights(self.spec, self.info, self.path, self.name)
+
+
+def file_digest(path: Path) -> str:
+    """Give the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def teacher_of(
+    cfg: DictConfig, info: DataInfo, teachers: Path, used: Mapping[str, Any] | None = None
+) -> RunTeacher | str:
+    """Give the teacher that a run's saved config names, or in words why there is none.
+
+    It is the weights file that the config names, or what its recipe left under the run's own folder of teachers or
+    under ``teachers``. Of a run under a control it is the one that taught in the end, with its own recipe, which the
+    checkpoint's spec (``used``) has.
+    """
+    node = cfg.get("teacher")
+    if cfg.get("control") is not None:
+        kind = target(plain(cfg.control)).kind
+        if kind in UNKEPT:
+            return f"under control={kind} no network taught it whose weights are kept"
+        node = OmegaConf.create(dict(used)) if used else None
+    if node is None or node.get("name") is None:
+        return NO_TEACHER
+    spec = {**plain(node.model), "layers": plain(node).get("layers", "all")}
+    if node.get("weights") is not None:
+        path = Path(str(node.weights))
+        if not path.is_file():
+            return f"the weights of its teacher {node.name} are no longer at {path}"
+        return RunTeacher(node.name, spec, info, path)
+    if node.get("recipe") is None:
+        return RunTeacher(node.name, spec, info, None)
+    places = [Path(str(cfg.paths.teachers)), teachers] if cfg.get("paths") else [teachers]
+    found = [place for place in dict.fromkeys(place.absolute() for place in places) if place.is_dir()]
+    return _trained(_with_teacher(cfg, plain(node)), spec, info, found or [places[0].absolute()])
+
+
+def _with_teacher(cfg: DictConfig, teacher: Mapping[str, Any]) -> DictConfig:
+    changed = cfg.copy()
+    OmegaConf.set_struct(changed, False)
+    changed.teacher = dict(teacher)
+    return changed
+
+
+def _trained(cfg: DictConfig, spec: Mapping[str, Any], info: DataInfo, places: list[Path]) -> RunTeacher | str:
+    """The teacher that a recipe left in one of ``places``: by its hash, or else the only one of its name and data."""
+    name, data, reason = cfg.teacher.name, cfg.chosen.data, "not trained yet"
+    for place in places:
+        try:
+            with composing():
+                known = recipe(cfg, place, "train")
+            if known.done:
+                return RunTeacher(name, spec, info, known.folder / run_folder.BEST)
+        except (HydraException, OmegaConfBaseException) as error:
+            reason = f"its recipe does not compose any more: {str(error).splitlines()[0]}"
+    others = [folder for place in places for folder in sorted(place.glob(f"{name}-{data}-*")) if _done(folder)]
+    if len(others) == 1:
+        note = f"the recipe of {name} has changed since; taking the only one there is, {others[0]}"
+        return RunTeacher(name, spec, info, others[0] / run_folder.BEST, note)
+    several = f"; there are {', '.join(folder.name for folder in others)}, of other recipes" if others else ""
+    return f"its teacher {name} on {data} is not under {places[0]} ({reason}{several})"
+
+
+def _done(folder: Path) -> bool:
+    return (folder / run_folder.RESULT).is_file() and (folder / run_folder.BEST).is_file()
+
+
+@contextmanager
+def composing() -> Iterator[None]:
+    """Let configs be composed inside the block, also where no command has begun to."""
+    if GlobalHydra.instance().is_initialized():
+        yield
+    else:
+        with initialize_config_dir(conf_dir(), version_base="1.3"):
+            yield

@@ -1,0 +1,158 @@
+"""``check(cfg)``: every mistake in a config, named at once with its key and its remedy, before anything is trained."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from kdbias.checks.consistency import meaning
+from kdbias.config.build import ALLOWED, target
+from kdbias.config.errors import ConfigError as ConfigError
+from kdbias.config.errors import Problem
+from kdbias.modules.choice import module_class
+
+MULTI = ("loss", "callback", "logger", "probe")
+
+# What the program hands to a builder beside what the config says: so many positional arguments, and keywords. The first
+# pattern that fits the builder's key counts.
+GIVEN: tuple[tuple[str, int, tuple[str, ...]], ...] = (
+    ("model", 1, ()),
+    ("teacher.model", 1, ()),
+    ("optim.optimizer", 1, ()),
+    ("optim.schedule", 2, ()),
+    ("module", 2, ()),
+    ("trainer", 0, ("run", "epochs", "callbacks", "loggers")),
+    ("logger.*", 0, ("run",)),
+    ("callback.*.probe", 0, ("source", "data", "teacher")),
+    ("*", 0, ()),
+)
+
+
+def require_valid(cfg: DictConfig) -> None:
+    """Pass a config that can run.
+
+    Raises:
+        ConfigError: it has problems; all of them are in the message.
+    """
+    problems = check(cfg)
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ConfigError("\n  ".join([f"the config has {count}:", *problems]))
+
+
+def check(cfg: DictConfig) -> list[str]:
+    """Give all problems of a composed config (that of ``train.py``), each as ``key: what is wrong and what to do``.
+
+    Networks are described without weights; nothing is downloaded, and no file is looked for but
+    named weights files and, for data=image_folder, the names of the pictures.
+    """
+    problems: list[Problem] = []
+    tree = _read_mapping(cfg, "", problems)
+    problems += _groups(tree)
+    problems += _targets(tree, "")
+    problems += meaning(tree, problems)
+    return [str(problem) for problem in dict.fromkeys(problems)]
+
+
+def _read_mapping(node: DictConfig, prefix: str, problems: list[Problem]) -> dict[str, Any]:
+    """Resolve a node key by key; what does not resolve becomes a problem and stays out."""
+    out: dict[str, Any] = {}
+    for key in node:
+        path = f"{prefix}{key!s}"
+        if path == "hydra":
+            continue
+        try:
+            value = node[key]
+        except MissingMandatoryValue:
+            problems.append(Problem(path, f"is missing (???): set {path}=VALUE"))
+        except OmegaConfBaseException as error:
+            raw = node._get_node(key)
+            first = str(error).splitlines()[0]
+            problems.append(Problem(path, f"the interpolation {raw} does not resolve ({first}): set {path} itself"))
+        else:
+            out[str(key)] = _read(value, path, problems)
+    return out
+
+
+def _read(value: Any, path: str, problems: list[Problem]) -> Any:
+    if isinstance(value, DictConfig):
+        return _read_mapping(value, f"{path}.", problems)
+    if isinstance(value, ListConfig):
+        return [_read(item, f"{path}[{i}]", problems) for i, item in enumerate(value)]
+    return value
+
+
+def _groups(tree: Mapping[str, Any]) -> Iterator[Problem]:
+    """Find entries of multi-select groups that have settings and are not selected."""
+    for group in MULTI:
+        entries = tree.get(group) or {}
+        chosen = [name for name, entry in entries.items() if isinstance(entry, Mapping) and "_target_" in entry]
+        if group == "loss" and not chosen and module_class(tree).sums_terms:
+            yield Problem(group, "no term is selected: name at least one, as in loss=[ce]")
+        for name, entry in entries.items():
+            if isinstance(entry, Mapping) and "_target_" not in entry and "kind" not in entry:  # with kind: a schedule
+                settings = ", ".join(entry)
+                remedy = f"select it ({group}=[{','.join([*chosen, name])}]) or drop the settings"
+                yield Problem(f"{group}.{name}", f"has settings ({settings}) but is not selected: {remedy}")
+
+
+def _targets(node: Any, path: str) -> Iterator[Problem]:
+    """Check every builder's name and arguments, and every other name under ``kdbias.``."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield from _target(node, path)
+        for key, value in node.items():
+            if key != "_target_":
+                yield from _targets(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for i, item in enumerate(node):
+            yield from _targets(item, f"{path}[{i}]")
+    elif isinstance(node, str) and re.fullmatch(r"kdbias(\.\w+)+", node):
+        yield from _resolve(node, path)[1]
+
+
+def _resolve(name: Any, path: str) -> tuple[Any, list[Problem]]:
+    if not isinstance(name, str) or not name.startswith(ALLOWED):
+        return None, [Problem(path, f"{name!r} is not a builder of this package: name one under 'kdbias.'")]
+    try:
+        return target({"_target_": name}), []
+    except (ImportError, ValueError, HydraException) as error:
+        reason = str(error).splitlines()[-1]
+        return None, [Problem(path, f"{name!r} does not resolve ({reason}): correct the name")]
+
+
+def _target(spec: Mapping[str, Any], path: str) -> Iterator[Problem]:
+    """Bind a spec to the signature of its builder."""
+    builder, problems = _resolve(spec["_target_"], f"{path}._target_")
+    yield from problems
+    if problems:
+        return
+    if not callable(builder):
+        yield Problem(f"{path}._target_", f"{spec['_target_']!r} is not a function or class: name a builder")
+        return
+    _, positional, keywords = next(given for given in GIVEN if fnmatchcase(path, given[0]))
+    parameters = list(inspect.signature(builder).parameters.values())
+    named = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    passed = {p.name for p in parameters[:positional]} | set(keywords)
+    takes = [p.name for p in named if p.name not in passed]
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    for key in spec:
+        if key in passed:
+            yield Problem(f"{path}.{key}", "is set by the program itself: drop it here")
+        elif key != "_target_" and key not in takes and not anything:
+            near = get_close_matches(key, takes, 1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            known = ", ".join(takes) or "no arguments"
+            yield Problem(f"{path}.{key}", f"{spec['_target_']} takes no {key!r}: {meant}it takes {known}")
+    for parameter in named:
+        if parameter.default is parameter.empty and parameter.name in takes and parameter.name not in spec:
+            key = f"{path}.{parameter.name}"
+            yield Problem(key, f"{spec['_target_']} needs it: set {key}=VALUE")

@@ -1,0 +1,260 @@
+"""The rules of a config that its signatures do not tell: what goes together and what does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.models import get_pretrained_cfg
+
+from kdbias.callbacks.averaging import Averaging
+from kdbias.checks.methods import module_arguments, module_rules
+from kdbias.checks.plan import REFUSALS, Plan, plan, refusal
+from kdbias.checks.values import settings
+from kdbias.config.build import build, selected, target
+from kdbias.config.errors import Problem, sound
+from kdbias.losses.base import LossTerm
+from kdbias.models.features import Extractor
+from kdbias.probes.attention import AttentionProbe
+
+SAMPLES = 10_000  # steps at which weights are looked at, in a longer run
+
+
+def meaning(tree: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
+    """Give the problems of a resolved config beyond the ``known`` ones of its values and builders."""
+    run, problems = _controlled(plan(tree, known), known)
+    for rule in (settings, _full_batch, _devices, _weights_files, _teacher, _terms):
+        problems += rule(run)
+    for rule in (module_rules, _mixing, _views, _dist_token, _schedules):
+        problems += rule(run)
+    problems += module_arguments(run, [*known, *problems])
+    problems += _optimizer(tree, [*known, *problems])
+    problems += _callbacks(run, known)
+    return problems
+
+
+def _controlled(run: Plan, known: list[Problem]) -> tuple[Plan, list[Problem]]:
+    """The run as its control changes it, with the problems of both; unchanged where the control is refused."""
+    if run.control is None or run.student is None:
+        return run, list(run.problems)
+    refused = list(run.control.refusals(run))
+    if refused:
+        return run, [*run.problems, *refused]
+    changed = plan(run.control.changed(run.tree, run.student.info), known)
+    return changed, [*run.problems, *changed.problems]
+
+
+def _full_batch(run: Plan) -> Iterator[Problem]:
+    if run.data is not None and run.batches == 0:
+        yield Problem("batch_size", f"no batch is full: set it to at most the {run.data.train} training pictures")
+
+
+def _devices(run: Plan) -> Iterator[Problem]:
+    size, processes = run.tree.get("batch_size"), run.processes
+    if type(size) is int and processes and size % processes:
+        near = size - size % processes or processes
+        yield Problem(
+            "batch_size",
+            f"{size} pictures (of all devices together) do not divide among {processes} processes "
+            f"(trainer.devices x trainer.num_nodes): use {near} or {near + processes}",
+        )
+
+
+def _weights_files(run: Plan) -> Iterator[Problem]:
+    teacher = run.tree.get("teacher") or {}
+    ready = "pretrained" in (teacher.get("model") or {})  # false is said on purpose: random weights
+    ready = ready or (run.control is not None and run.control.own_weights)
+    if run.has_teacher and not ready and teacher.get("weights") is None and teacher.get("recipe") is None:
+        yield Problem("teacher.weights", f"{teacher['name']} has no recipe to train it by: give teacher.weights=PATH")
+    places = {"model": run.tree.get("model"), "teacher": teacher, "teacher.model": teacher.get("model")}
+    for key, node in places.items():
+        weights = (node or {}).get("weights")
+        if weights is not None and not Path(str(weights)).is_file():
+            yield Problem(f"{key}.weights", f"there is no file {weights}: correct the path")
+
+
+def _teacher(run: Plan) -> Iterator[Problem]:
+    """Terms that need what the teacher lacks."""
+    for name, term in run.terms.items():
+        wanted = sorted(term.needs - {"hard_target"})
+        if wanted and not run.has_teacher:
+            needs = ", ".join(wanted)
+            yield Problem(
+                f"loss.{name}",
+                f"needs a teacher ({needs}) and there is none: set teacher=NAME, or leave {name} out of loss=[...]",
+            )
+        elif run.teacher is not None:
+            lacks = [(need, lack) for need in wanted if (lack := _lack(run, run.teacher, need))]
+            for need, lack in lacks:
+                yield Problem(f"loss.{name}", f"needs the teacher's {need}, but {lack}, or leave {name} out")
+
+
+def _lack(run: Plan, teacher: Extractor, need: str) -> str:
+    """Say what keeps the teacher from giving what a term needs, and the remedy; nothing where it gives it."""
+    info, name = teacher.info, run.tree["teacher"]["name"]
+    if need in ("logits", "dense") and info.classes is None:
+        return f"{name} has no classifier: choose one that has"
+    if need in ("logits", "dense") and _untrained_classifier(run):
+        return f"{name} has a fresh classifier that nothing trains: choose timm_trained, or give teacher.weights=PATH"
+    if need in ("logits", "dense") and run.data is not None and info.classes != run.data.classes:
+        return f"{name} has {info.classes} classes and the data {run.data.classes}: choose one for this data"
+    if need == "dense" and info.layers[-1].grid == (1, 1):
+        return f"{name} ends in a map of 1x1 at {teacher.size} px: choose one with a larger last map, or a larger input"
+    if need == "qkv" and info.family != "vit":
+        return f"{name} has no attention: choose a vision transformer"
+    return ""
+
+
+def _untrained_classifier(run: Plan) -> bool:
+    """Whether the teacher is used as timm gives it, but with a classifier for the data's classes."""
+    teacher = run.tree["teacher"]
+    model = teacher.get("model") or {}
+    used = teacher.get("weights") is None and teacher.get("recipe") is None and model.get("classes") == "data"
+    if not used or run.data is None or (run.control is not None and run.control.own_weights):
+        return False
+    known = get_pretrained_cfg(str(model.get("name"))) if model.get("pretrained") else None
+    own = known is not None and model.get("weights") is None and known.num_classes == run.data.classes
+    return not own and bool(model.get("pretrained") or model.get("weights"))
+
+
+def _terms(run: Plan) -> Iterator[Problem]:
+    """What a term itself says of these networks; a term that lacks its teacher is left to ``_teacher``."""
+    if run.student is None or run.data is None:
+        return
+    teacher = run.teacher.info if run.teacher is not None else None
+    for name, term in run.terms.items():
+        if teacher is None and term.needs - {"hard_target"}:
+            continue
+        try:
+            with torch.device("meta"):
+                term.build(run.student.info, teacher, run.data)
+        except REFUSALS as error:
+            yield refusal(f"loss.{name}", error)
+
+
+def _mixing(run: Plan) -> Iterator[Problem]:
+    if run.augment is None or not run.augment.mixes:
+        return
+    for name, term in run.terms.items():
+        if term.hard:
+            yield Problem(
+                f"loss.{name}",
+                "needs hard labels, and MixUp or CutMix makes them soft: set augment.mix_probability=0, "
+                f"choose augment=light, or leave {name} out",
+            )
+
+
+def _views(run: Plan) -> Iterator[Problem]:
+    """Terms that compare places of two pictures whose geometry differs."""
+    if run.augment is None or run.augment.view != "clean":
+        return
+    refused = [name for name, term in run.terms.items() if term.positional and not term.allow_misaligned]
+    if refused:
+        allowed = " ".join(f"loss.{name}.allow_misaligned=true" for name in refused)
+        yield Problem(
+            "augment.view",
+            f"clean shows the teacher another crop than the student, and loss=[{','.join(refused)}] compares them "
+            f"place by place: set same or photometric, or accept it with {allowed}",
+        )
+
+
+def _dist_token(run: Plan) -> Iterator[Problem]:
+    if run.student is None or not run.student.info.has_dist or not _all_terms(run):
+        return
+    if not any(_trains_dist(term) and _peak(term, run.steps) > 0 for term in run.terms.values()):
+        yield Problem(
+            "model.distilled",
+            "the student has a DIST token that no term trains: set model.distilled=false, add a term that reads the "
+            "teacher's logits (loss=[ce,kl]), or let the labels train it (loss.ce.dist=true)",
+        )
+
+
+def _trains_dist(term: LossTerm) -> bool:
+    """Logit terms train the DIST head where there is one; cross-entropy does on request."""
+    return "logits" in term.needs or bool(getattr(term, "dist", False))
+
+
+def _all_terms(run: Plan) -> bool:
+    """Whether there are terms, and every one is known."""
+    return 0 < len(run.terms) == len(list(selected(run.tree.get("loss") or {})))
+
+
+def _schedules(run: Plan) -> Iterator[Problem]:
+    """Terms whose schedule never leaves 0 in so short a run; a weight that is 0 by itself is a choice."""
+    for name, term in run.terms.items():
+        if run.steps and _peak(term, None) > 0 and _peak(term, run.steps) == 0:
+            yield Problem(
+                f"loss.{name}.weight",
+                f"never leaves 0 in the {run.steps} steps of this run: train longer (epochs), or start it earlier",
+            )
+    if run.steps and _all_terms(run):
+        resting = next((p for p in _places(run.steps) if not any(t.schedule(p) for t in run.terms.values())), None)
+        if resting is not None:
+            yield Problem("loss", f"every weight is 0 at {resting:.1%} of training: give one term a weight there")
+
+
+def _peak(term: LossTerm, steps: int | None) -> float:
+    """The largest weight of a term in a run of so many steps; None is a run as long as need be."""
+    return max(term.schedule(place) for place in _places(steps or SAMPLES))
+
+
+def _places(steps: int) -> list[float]:
+    """The progress at each step, or at evenly spread ones of a long run."""
+    count = min(steps, SAMPLES)
+    return [i * steps // count / steps for i in range(count)]
+
+
+def _optimizer(tree: Mapping[str, Any], known: list[Problem]) -> Iterator[Problem]:
+    """What optimiser and schedule say of their own arguments, tried on one parameter."""
+    optim = tree.get("optim") or {}
+    key = "optim.optimizer"
+    if "optimizer" not in optim or not sound(known, key):
+        return
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    try:
+        optimizer = build(optim["optimizer"], [{"params": [parameter], "weight_decay": 0.0}])
+        key = "optim.schedule"
+        if optim.get("schedule") is not None and sound(known, key):
+            build(optim["schedule"], optimizer, 100)
+    except REFUSALS as error:
+        yield refusal(key, error)
+
+
+def _callbacks(run: Plan, known: list[Problem]) -> Iterator[Problem]:
+    """Callbacks that exclude each other or the student, or refuse their arguments."""
+    chosen = [(n, spec) for n, spec in selected(run.tree.get("callback") or {}) if sound(known, f"callback.{n}")]
+    averaging = [name for name, spec in chosen if _is(spec, Averaging)]
+    if len(averaging) > 1:
+        yield Problem(f"callback.{averaging[1]}", f"averages weights as {averaging[0]} does: select one of them")
+    attentive = run.student is None or run.student.info.family == "vit"
+    for name, spec in chosen:
+        yield from _built(f"callback.{name}", spec)
+        if not isinstance(spec.get("probe"), Mapping):
+            continue
+        drop = f"leave it out of callback=[...], or drop it with ~callback.{name}"
+        if not attentive and _is(spec["probe"], AttentionProbe):
+            yield Problem(f"callback.{name}", f"the student has no attention to probe: {drop}")
+        if not run.has_teacher and "teacher" in signature(target(spec["probe"])).parameters:
+            yield Problem(f"callback.{name}", f"compares with a teacher, and the run has none: {drop}")
+
+
+def _built(key: str, spec: Mapping[str, Any]) -> Iterator[Problem]:
+    """What a callback, and before it the probe that it builds, says of its arguments."""
+    probe = spec.get("probe")
+    if isinstance(probe, Mapping) and not {"source", "data", "teacher"} & set(signature(target(probe)).parameters):
+        refused = list(_built(f"{key}.probe", probe))
+        yield from refused
+        if refused:
+            return
+    try:
+        build(spec)
+    except REFUSALS as error:
+        yield refusal(key, error)
+
+
+def _is(spec: Mapping[str, Any], kind: type) -> bool:
+    found = target(spec)
+    return isinstance(found, type) and issubclass(found, kind)

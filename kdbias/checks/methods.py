@@ -1,0 +1,81 @@
+"""The rules of how a run is trained: what its module does not read, or cannot train by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from kdbias.callbacks.history import History
+from kdbias.checks.plan import REFUSALS, Plan, refusal, weightless
+from kdbias.config.build import build, selected
+from kdbias.config.errors import Problem, sound
+from kdbias.data.ssl_views import TwoViews
+from kdbias.modules.choice import module_class, without_labels
+
+
+def module_rules(run: Plan) -> Iterator[Problem]:
+    """Give what a module does not read, or cannot train by."""
+    kind = module_class(run.tree)
+    if kind.sums_terms:
+        return
+    terms = [name for name, _ in selected(run.tree.get("loss") or {})]
+    if terms:
+        yield Problem("loss", f"{kind.__name__} has a loss of its own and reads no {', '.join(terms)}: set loss=[]")
+    if run.has_teacher:
+        yield Problem("teacher", f"{kind.__name__} learns without one: set teacher=none")
+    if run.student is not None and run.student.info.classes is not None:
+        classes = "model.classes" if "classes" in run.tree["model"] else "model"
+        remedy = "set it to null" if classes != "model" else "choose model=vit or small_cnn with model.classes=null"
+        yield Problem(classes, f"{kind.__name__} trains no classifier: {remedy}")
+    if run.augment is not None and run.augment.mixes:
+        yield Problem(
+            "augment.mix_probability",
+            f"{kind.__name__} makes two views of a picture, and MixUp or CutMix would make them of two: set it to 0, "
+            "or choose augment=none",
+        )
+    size, processes = run.tree.get("batch_size"), run.processes or 1
+    if type(size) is int and 0 < size < 2 * processes:
+        yield Problem(
+            "batch_size",
+            f"{kind.__name__} compares pictures, of which each process needs 2: use at least {2 * processes}",
+        )
+    for name, callback in selected(run.tree.get("callback") or {}):
+        if callback["_target_"] == f"{History.__module__}.{History.__name__}":
+            yield Problem(
+                f"callback.{name}",
+                f"names its files by val/accuracy, which {kind.__name__} has not: leave history out of callback=[...]",
+            )
+    for key in ("views", "collapse"):
+        spec, place = (run.tree.get("module") or {}).get(key), f"module.{key}"
+        if spec is not None and sound(run.problems, place):
+            try:
+                part = build(spec)
+            except REFUSALS as error:
+                yield refusal(place, error)
+                continue
+            if isinstance(part, TwoViews):
+                yield from _size(run, part)
+
+
+def module_arguments(run: Plan, known: list[Problem]) -> Iterator[Problem]:
+    """Give what a module that makes its own views says of its arguments, tried on a network without weights."""
+    parts = ("module", "model", "data", "teacher")
+    if not without_labels(run.tree) or run.data is None or not all(sound(known, part) for part in parts):
+        return
+    spec = {"model": weightless(run.tree["model"]), "data": run.data.to_dict()}
+    try:
+        with torch.device("meta"):
+            build(run.tree["module"], spec, None)
+    except REFUSALS as error:
+        yield refusal("module", error)
+
+
+def _size(run: Plan, views: TwoViews) -> Iterator[Problem]:
+    """Views that patches do not tile."""
+    if run.student is None or views.size is None:
+        return
+    patch = getattr(getattr(run.student.network, "patch_embed", None), "patch_size", (1,))[0]
+    if views.size % patch:
+        near = views.size - views.size % patch or patch
+        yield Problem("module.views.size", f"{views.size} px are not divided by the patch of {patch} px: use {near}")

@@ -1,0 +1,174 @@
+"""What a config asks for, found out without weights and pictures: networks by their shapes, data by its description."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from kdbias.batch import DataInfo
+from kdbias.config.build import build, selected
+from kdbias.config.errors import Problem, sound
+from kdbias.data.augment import Augment
+from kdbias.data.cues import CLASSES, CueSource
+from kdbias.losses.base import LossTerm
+from kdbias.models.features import Extractor, NetworkInfo
+
+T = TypeVar("T")
+
+# What builders raise for arguments that they cannot use: own ones ValueError, timm's and torch's the others.
+REFUSALS = (ValueError, TypeError, AssertionError, RuntimeError, ArithmeticError)
+
+
+class Refusing(Protocol):
+    """What a plan asks of a control (``kdbias.controls.base.Control``)."""
+
+    own_weights: bool
+
+    def refusals(self, run: Plan) -> Iterator[Problem]:
+        """Give the reasons why it makes no sense for a run."""
+        ...
+
+    def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
+        """Give the resolved config as it changes it."""
+        ...
+
+
+@dataclass
+class Plan:
+    """The parts of a run as far as they can be known; None where a part has problems, which are then listed."""
+
+    tree: Mapping[str, Any]
+    data: DataInfo | None = None
+    augment: Augment | None = None
+    student: Extractor | None = None
+    teacher: Extractor | None = None
+    control: Refusing | None = None
+    terms: dict[str, LossTerm] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether the config names a teacher, known or not."""
+        return (self.tree.get("teacher") or {}).get("name") is not None
+
+    @property
+    def processes(self) -> int | None:
+        """How many processes train; None where that cannot be told."""
+        trainer = self.tree.get("trainer") or {}
+        devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
+        if isinstance(devices, str) and devices.isdigit():
+            devices = int(devices)
+        if devices in (-1, "-1", "auto"):
+            devices = torch.cuda.device_count() if trainer.get("accelerator") != "cpu" else 1
+        count = len(devices) if isinstance(devices, list) else devices
+        return count * nodes if isinstance(count, int) and isinstance(nodes, int) else None
+
+    @property
+    def batches(self) -> int | None:
+        """Full training batches of an epoch, before any limit; None where that cannot be told."""
+        size = self.tree.get("batch_size")
+        return self.data.train // size if self.data and type(size) is int and size > 0 else None
+
+    @property
+    def steps(self) -> int | None:
+        """Optimiser steps of the whole training; None where that cannot be told."""
+        epochs, batches = self.tree.get("epochs"), self.batches
+        trainer = self.tree.get("trainer") or {}
+        limit, accumulate = trainer.get("limit_train_batches"), trainer.get("accumulate", 1)
+        if batches is None or type(epochs) is not int or type(accumulate) is not int or accumulate < 1:
+            return None
+        if isinstance(limit, float):
+            batches = int(batches * limit)
+        elif isinstance(limit, int):
+            batches = min(batches, limit)
+        return epochs * math.ceil(batches / accumulate)
+
+
+def plan(tree: Mapping[str, Any], known: list[Problem]) -> Plan:
+    """Describe a run by its resolved config; parts in which ``known`` problems lie are left alone."""
+    found = Plan(tree)
+
+    def attempt(key: str, make: Callable[[], T]) -> T | None:
+        if not sound(known, key):
+            return None
+        try:
+            return make()
+        except REFUSALS as error:
+            found.problems.append(refusal(key, error))
+            return None
+
+    found.data = attempt("data", lambda: describe_data(tree["data"]))
+    found.augment = attempt("augment", lambda: build(tree["augment"]))
+    data, teacher = found.data, tree.get("teacher") or {}
+    if data is not None:
+        found.student = attempt("model", lambda: describe_network(tree["model"], data))
+        if found.has_teacher:
+            reading = {**(teacher.get("model") or {}), "layers": teacher.get("layers", "all")}
+            found.teacher = attempt("teacher.model", lambda: describe_network(reading, data))
+    for name, spec in selected(tree.get("loss") or {}):
+        term = attempt(f"loss.{name}", lambda spec=spec: build(spec))  # type: ignore[misc]
+        if term is not None:
+            found.terms[name] = term
+    if tree.get("control") is not None:
+        found.control = attempt("control", lambda: build(tree["control"]))
+    return found
+
+
+def refusal(key: str, error: Exception) -> Problem:
+    """Make a problem at ``key`` of a builder's error; one that begins with ``argument:`` is that argument's."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    argument = re.match(r"(?:model\.)?(\w+): (.*)", text)
+    if argument is None:
+        return Problem(key, text)
+    # a teacher's layers are chosen beside its model
+    place = "teacher" if key == "teacher.model" and argument[1] == "layers" else key
+    return Problem(f"{place}.{argument[1]}", argument[2])
+
+
+def describe_data(spec: Mapping[str, Any]) -> DataInfo:
+    """Describe a data set without reading it; pictures made on the spot are not made, their statistics stand-ins."""
+    source = build(spec)
+    if isinstance(source, CueSource):
+        names = tuple(map(str, range(CLASSES)))
+        return DataInfo(3, source.size, CLASSES, names, source.train - source.val, mean=(0.5,) * 3, std=(0.25,) * 3)
+    info: DataInfo = source.info
+    return info
+
+
+def describe_network(spec: Mapping[str, Any], data: DataInfo) -> Extractor:
+    """Build a network on torch's meta device: every shape, no weights, no download.
+
+    Raises:
+        ValueError: ``patch_drop_rate`` is not 0, or patches do not tile the network's input.
+    """
+    if spec.get("patch_drop_rate"):
+        raise ValueError("patch_drop_rate: it leaves fewer tokens than the patch grid has positions: set it to 0")
+    try:
+        with torch.device("meta"):
+            network: Extractor = build(weightless(spec), data)
+    except AssertionError as error:  # timm's, where a network adapts to its input's size
+        sides = re.search(r"\((\d+)\) should be divisible by patch size \((\d+)\)", str(error))
+        if sides is None:
+            raise
+        raise ValueError(_untiled(int(sides[1]), int(sides[2]))) from error
+    patch = getattr(getattr(network.network, "patch_embed", None), "patch_size", None)
+    if patch is not None and network.size % patch[0]:
+        raise ValueError(_untiled(network.size, patch[0]))
+    return network
+
+
+def weightless(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the spec of a network without the weights that it would be given."""
+    nothing = {"pretrained": False, "weights": None}
+    return {key: nothing.get(key, value) for key, value in spec.items()}
+
+
+def _untiled(size: int, patch: int) -> str:
+    below = size - size % patch
+    sizes = " or ".join(str(side) for side in (below, below + patch) if side)
+    return f"its input of {size} px is not divided by its patch of {patch} px: use {sizes}"

@@ -1,0 +1,184 @@
+"""The rules of single settings: what a number may be, which names there are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from kdbias.checks.plan import Plan
+from kdbias.config.build import selected
+from kdbias.config.conf import conf_dir
+from kdbias.config.errors import Problem, sound
+from kdbias.config.spec import flat
+from kdbias.modules.choice import logged
+
+OBJECTIVES = {"val/accuracy": "max", "val/loss": "min", "val/knn": "max", "val/linear": "max"}
+REMEDIES = {
+    "val/knn": "add the callback knn",
+    "val/linear": "add the callback knn with callback.knn.linear_every=5",
+}
+GIB = 2**30
+STARTS = ("fork", "spawn", "forkserver")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "64-true")
+
+
+def _positive(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _above(value: Any) -> bool:
+    return type(value) in (int, float) and value > 0
+
+
+def _limit(value: Any) -> bool:
+    return value is None or _positive(value) or (type(value) is float and 0 < value <= 1)
+
+
+RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("epochs", _positive, "must be a whole number of at least 1"),
+    ("batch_size", _positive, "must be a whole number of at least 1"),
+    ("eval_batch_size", _positive, "must be a whole number of at least 1"),
+    ("trainer.accumulate", _positive, "must be a whole number of at least 1"),
+    ("seed", lambda value: type(value) is int and 0 <= value < 2**32, "must be a whole number from 0 to 2**32 - 1"),
+    ("trainer.val_every", _above, "must be above 0: it counts epochs, or below 1 is a part of one"),
+    ("trainer.limit_train_batches", _limit, "must be at least one batch, a part in (0, 1], or null for all of them"),
+    ("trainer.limit_val_batches", _limit, "must be at least one batch, a part in (0, 1], or null for all of them"),
+    ("optim.clip", lambda value: value is None or _above(value) or value == 0, "must be at least 0, or null for none"),
+    ("loader.repeats", _positive, "must be a whole number of at least 1, which is no repetition"),
+    ("loader.prefetch", lambda value: type(value) is bool, "must be true or false"),
+    ("loader.num_workers", lambda value: value == 0 or _positive(value), "must be a whole number, 0 for no process"),
+    ("loader.prefetch_factor", _positive, "must be a whole number of at least 1"),
+    ("loader.start", lambda value: value in (None, *STARTS), f"must be {', '.join(STARTS)} or null"),
+    ("data.val", _positive, "must be at least 1 picture: the best checkpoint is chosen by the validation split"),
+)
+
+
+def settings(run: Plan) -> Iterator[Problem]:
+    """Give the settings that no run can have, or that none is meant to have."""
+    for rule in (_known, _ranges, _validation, _objective, _device, _precision, _recipe, _preset, _mirrored, _fits):
+        yield from rule(run)
+
+
+def _known(run: Plan) -> Iterator[Problem]:
+    """Keys at the root that nothing reads."""
+    root = OmegaConf.load(Path(conf_dir(), "train.yaml"))
+    groups = {str(group) for entry in root.defaults if isinstance(entry, DictConfig) for group in entry}
+    known = sorted({*map(str, root), *groups, "chosen"} - {"defaults", "hydra"})
+    for key in run.tree:
+        if key not in known:
+            near = get_close_matches(key, known, 1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            yield Problem(key, f"nothing reads it: {meant}the settings are {', '.join(known)}")
+
+
+def _ranges(run: Plan) -> Iterator[Problem]:
+    values = flat(run.tree)
+    for key, holds, rule in RANGES:
+        if key in values and sound(run.problems, key) and not holds(values[key]):
+            yield Problem(key, f"{rule}, got {values[key]!r}")
+
+
+def _validation(run: Plan) -> Iterator[Problem]:
+    every, epochs = (run.tree.get("trainer") or {}).get("val_every", 1), run.tree.get("epochs")
+    if type(epochs) is int and _above(every) and every > epochs >= 1:
+        yield Problem("trainer.val_every", f"{every} epochs are more than the run has: use at most {epochs} (epochs)")
+
+
+def _objective(run: Plan) -> Iterator[Problem]:
+    """A metric that is not there, or of which the worst would be kept."""
+    objective = run.tree.get("objective", "val/accuracy")
+    if objective is None:  # no metric chooses: the end of training is kept
+        pass
+    elif objective not in OBJECTIVES:
+        yield Problem("objective", f"there is no {objective!r}: choose {' or '.join(OBJECTIVES)}")
+    elif objective not in (there := logged(run.tree)):
+        remedy = REMEDIES.get(objective, f"set objective={min(there, default='val/knn')}")
+        yield Problem("objective", f"nothing in this run logs {objective}: {remedy}")
+    for name, spec in selected(run.tree.get("callback") or {}):
+        monitor, mode = spec.get("monitor"), spec.get("mode", "max")
+        if monitor in OBJECTIVES and mode != OBJECTIVES[monitor]:
+            key = f"callback.{name}.mode"
+            yield Problem(key, f"{mode} takes the worst {monitor} for the best: set {key}={OBJECTIVES[monitor]}")
+
+
+def _device(run: Plan) -> Iterator[Problem]:
+    accelerator = (run.tree.get("trainer") or {}).get("accelerator")
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        yield Problem("trainer.accelerator", f"is {accelerator} and no GPU is there: use trainer=cpu or trainer=auto")
+
+
+def _precision(run: Plan) -> Iterator[Problem]:
+    precision = (run.tree.get("trainer") or {}).get("precision", "auto")
+    if precision in ("16-mixed", "16", 16):
+        reason = "scales the loss, and optim.clip would clip the scaled gradients: use bf16-mixed or 32-true"
+        yield Problem("trainer.precision", f"{precision} {reason}")
+    elif precision not in PRECISIONS:
+        yield Problem("trainer.precision", f"there is no {precision!r}: choose one of {', '.join(PRECISIONS)}")
+
+
+def _recipe(run: Plan) -> Iterator[Problem]:
+    """A teacher that would have to be trained by an experiment that is not there."""
+    teacher = run.tree.get("teacher") or {}
+    name = teacher.get("recipe")
+    if run.has_teacher and teacher.get("weights") is None and name is not None:
+        group = PurePosixPath("experiment", str(name))
+        known = _options(group.parent)
+        if group.name not in known:
+            near = get_close_matches(group.name, known, 1)
+            meant = f"did you mean {near[0]}? or " if near else ""
+            yield Problem("teacher.recipe", f"there is no conf/{group}.yaml: {meant}give teacher.weights=PATH")
+
+
+def _options(group: PurePosixPath) -> list[str]:
+    """The configs of a group: along Hydra's search path where a program of it runs, else this package's."""
+    hydra = GlobalHydra.instance()
+    if hydra.is_initialized():
+        return hydra.config_loader().get_group_options(str(group))
+    return [path.stem for path in Path(conf_dir(), group).glob("*.yaml")]
+
+
+def _preset(run: Plan) -> Iterator[Problem]:
+    """The published settings of an experiment that has none; where it has, they put its name into ``preset``."""
+    preset = run.tree.get("preset", "none")
+    if preset == "as_published":
+        known = sorted(path.stem for path in Path(conf_dir(), "preset", "as_published").glob("*.yaml"))
+        yield Problem("preset", f"this experiment has no as_published settings: they are there for {', '.join(known)}")
+
+
+def _mirrored(run: Plan) -> Iterator[Problem]:
+    digits = (run.tree.get("data") or {}).get("_target_") == "kdbias.data.mnist.mnist"
+    if digits and run.augment is not None and run.augment.flip:
+        yield Problem("augment.flip", "digits are not mirror images: choose augment=mnist or set augment.flip=false")
+
+
+def _fits(run: Plan) -> Iterator[Problem]:
+    """Pictures that the memory of the device that trains cannot hold; on a CPU, every process holds its own."""
+    if run.data is None or (run.tree.get("loader") or {}).get("_target_") != "kdbias.data.resident.Resident":
+        return
+    trainer, val = run.tree.get("trainer") or {}, (run.tree.get("data") or {}).get("val") or 0
+    count = run.data.train + (int(val) if _positive(val) else 0)
+    cpu = trainer.get("accelerator") == "cpu" or not torch.cuda.device_count()
+    processes = int(trainer["devices"]) if cpu and _positive(trainer.get("devices")) else 1
+    taken = count * run.data.channels * run.data.size**2 * processes
+    place = "main memory" if cpu else "the GPU's memory"
+    if taken > _memory(cpu) / 2:
+        times = f" in {processes} processes" if processes > 1 else ""
+        yield Problem(
+            "loader",
+            f"the training and validation pictures take {taken / GIB:.1f} GiB{times}, more than half of {place}: use "
+            "loader=workers, or keep fewer or smaller ones (data.limit, data.size)",
+        )
+
+
+def _memory(cpu: bool) -> int:
+    """Bytes of main memory, or of the first GPU's."""
+    if cpu:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(torch.cuda.get_device_properties(0).total_memory)

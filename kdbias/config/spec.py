@@ -1,0 +1,203 @@
+"""What decides the result of a run: the resolved config without paths, logging and hardware, and a hash of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from kdbias.config.conf import conf_dir
+
+# Keys that do not change the result: where files lie, what is shown and measured on the way, and what computes it. Two
+# runs that differ in these alone are the same run, so a sweep does not repeat it and a resumed run may change them.
+# Precision and the limits of a smoke run do change the result and stay in.
+NEUTRAL = (
+    "hydra",
+    "paths",
+    "logger",
+    "name",
+    "resume",
+    "chosen",
+    "preset",
+    "compile",
+    "eval_batch_size",
+    "probe_pictures",
+    "aim",
+    "data.root",
+    "data.download",
+    "loader._target_",
+    "loader.num_workers",
+    "loader.prefetch",
+    "loader.prefetch_factor",
+    "loader.start",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.log_every",
+    "callback.*.folder",
+    "callback.checkpoint_last",
+    "callback.progress",
+    "callback.throughput",
+    "callback.probe*",
+    "teacher.data.root",
+    "teacher.data.download",
+)
+
+# Controls that bring teachers by name, and those that make no use of the config's teacher (same_family: of its data).
+SAME_FAMILY = "kdbias.controls.same_family.SameFamily"
+ACCURACY_MATCHED = "kdbias.controls.accuracy_matched.AccuracyMatched"
+INSTEAD = ("kdbias.controls.none.NoTeacher", "kdbias.controls.self.Self", SAME_FAMILY)
+
+
+def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Give the resolved config as str, int, float, bool, None, list and dict only, as a checkpoint stores it.
+
+    Raises:
+        TypeError: a value is of another type; the error names its key.
+        omegaconf.errors.OmegaConfBaseException: an interpolation does not resolve.
+    """
+    return _plain_dict(_config(cfg), "", ())
+
+
+def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Give ``plain(cfg)`` without the keys of ``NEUTRAL``, and with the content of files instead of their names.
+
+    These are the weights of the networks and the recipe of a teacher without weights; what is not there, or a recipe
+    that is not this package's, keeps its name. A teacher that the control makes no use of is left out, and one that it
+    names is put in, as ``control.teachers``. Whole floats become ints, so that 1 and 1.0 are the same.
+    """
+    found: dict[str, Any] = _whole(_plain_dict(_config(cfg), "", NEUTRAL))
+    teacher, control = _node(found, "teacher"), _node(found, "control")
+    for node in (teacher, _node(teacher, "model"), _node(found, "model"), *_nodes(control)):
+        weights = node.get("weights")
+        if isinstance(weights, str) and Path(weights).is_file():
+            node["weights"] = "sha256:" + _digest(Path(weights))
+    _put_recipe(teacher)
+    if teacher_unused(found):
+        used = {key: teacher[key] for key in ("data",) if key in teacher and control["_target_"] == SAME_FAMILY}
+        found["teacher"] = used
+    teachers = {name: _named_teacher(name, weights) for name, weights in _teachers_named(control)}
+    if teachers:
+        control["teachers"] = teachers
+    return found
+
+
+def teacher_unused(tree: Mapping[str, Any]) -> bool:
+    """Whether the control of a config makes no use of the network that its teacher names."""
+    return (tree.get("control") or {}).get("_target_") in INSTEAD
+
+
+def spec_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
+    """Give 16 hex digits of the SHA-256 of ``spec(cfg)``; the same in every process and for every order of keys."""
+    return hashlib.sha256(json.dumps(spec(cfg), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differences(saved: DictConfig | Mapping[str, Any], now: DictConfig | Mapping[str, Any]) -> list[str]:
+    """Give one line ``key: saved value -> value now`` for each key in which two configs decide another result."""
+    before, after = flat(spec(saved)), flat(spec(now))
+    keys = sorted(before.keys() | after.keys())
+    absent = "(absent)"
+    return [
+        f"{key}: {before.get(key, absent)!r} -> {after.get(key, absent)!r}"
+        for key in keys
+        if before.get(key, absent) != after.get(key, absent)
+    ]
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give ``{"a.b": value}`` for nested dicts; lists and empty dicts are values."""
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = value
+    return out
+
+
+def _node(tree: dict[str, Any], key: str) -> dict[str, Any]:
+    """The mapping at a key, to change it in place; an empty one where there is none."""
+    node = tree.get(key)
+    return node if isinstance(node, dict) else {}
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A mapping and those in it, to change them in place."""
+    yield node
+    for value in node.values():
+        if isinstance(value, dict):
+            yield from _nodes(value)
+
+
+def _put_recipe(teacher: dict[str, Any]) -> None:
+    """Add its content to the name of the recipe that trains a teacher."""
+    recipe = Path(conf_dir(), "experiment", f"{teacher.get('recipe')}.yaml")
+    if teacher.get("weights") is None and recipe.is_file():
+        teacher["recipe"] = f"{teacher['recipe']}@{_digest(recipe)[:12]}"
+
+
+def _teachers_named(control: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The teachers that a control names, each with its weights."""
+    if control.get("_target_") == SAME_FAMILY:
+        yield from ((str(control.get(family)), control.get("weights")) for family in ("vit", "cnn"))
+    elif control.get("_target_") == ACCURACY_MATCHED and control.get("among") == "graded":
+        yield from ((name, (given or {}).get("weights")) for name, given in (control.get("graded") or {}).items())
+
+
+def _named_teacher(name: str, weights: Any) -> dict[str, Any]:
+    """What the config of a teacher says, unresolved, with the recipe that trains it without weights."""
+    path = Path(conf_dir(), "teacher", f"{name}.yaml")
+    content: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
+    teacher = {**_whole(content), "weights": weights or content.get("weights")}
+    _put_recipe(teacher)
+    return teacher
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _config(cfg: DictConfig | Mapping[str, Any]) -> DictConfig:
+    return cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
+
+
+def _plain_dict(node: DictConfig, prefix: str, skip: tuple[str, ...]) -> dict[str, Any]:
+    """Resolve a node key by key, so that a skipped key (say, one that only a running job can resolve) is not read."""
+    out: dict[str, Any] = {}
+    for key in node:
+        path = f"{prefix}{key!s}"
+        if not any(fnmatchcase(path, pattern) for pattern in skip):
+            out[str(key)] = "???" if OmegaConf.is_missing(node, key) else _plain(node[key], path, skip)
+    return out
+
+
+def _plain(value: Any, path: str, skip: tuple[str, ...]) -> Any:
+    if isinstance(value, DictConfig):
+        return _plain_dict(value, f"{path}.", skip)
+    if isinstance(value, dict):  # what a resolver gives
+        return {str(key): _plain(item, f"{path}.{key}", skip) for key, item in value.items()}
+    if isinstance(value, ListConfig):
+        return [_plain(item, path, skip) for item in value]
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, PurePath):
+        return str(value)
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise TypeError(f"{path} must be str, int, float, bool, None, a list or a dict, got {type(value).__name__}")
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,74 @@
+"""What controls measure of a teacher before training: how often it is right, and how sure of the label."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from itertools import islice
+from typing import NamedTuple, cast
+
+import torch
+from omegaconf import DictConfig
+
+from kdbias.batch import Batch
+from kdbias.data.base import PictureData
+from kdbias.models.teacher import Teacher
+from kdbias.probes.accuracy import AccuracyProbe
+
+
+class Confidence(NamedTuple):
+    """Means over ``pictures`` of a teacher's probability on the target, and of the target's own (1 unless mixed)."""
+
+    value: float
+    target: float
+    pictures: int
+
+
+def device_of(cfg: DictConfig) -> torch.device:
+    """Give the device of this process: that of its local rank where GPUs train, among those that are chosen."""
+    if cfg.trainer.accelerator == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    rank, devices = int(os.environ.get("LOCAL_RANK", 0)), cfg.trainer.get("devices", 1)
+    if isinstance(devices, str) and "," in devices:  # "2," is the third one, "2" any two
+        devices = [int(one) for one in devices.split(",") if one.strip()]
+    return torch.device("cuda", rank if isinstance(devices, int | str) else devices[rank])
+
+
+def accuracy(teacher: Teacher, data: PictureData, cfg: DictConfig, pictures: int | None) -> float | None:
+    """Give the accuracy on the first ``pictures`` of the validation split; None where it has no classifier of these."""
+    if teacher.info.classes != data.info.classes:
+        return None
+    device = device_of(cfg)
+    network = teacher.extractor.to(device)
+    return AccuracyProbe()(network, data.batches("val", device=device, limit=pictures)).scalars["accuracy"]
+
+
+def training_batches(data: PictureData, device: torch.device, pictures: int) -> Iterator[Batch]:
+    """Give the first augmented batches of training, at least ``pictures`` pictures where an epoch has as many."""
+    with closing(cast(Generator[Batch, None, None], iter(data.train_dataloader()))) as batches:
+        for batch in islice(batches, math.ceil(pictures / data.batch_size)):
+            yield Batch(*(part.to(device) for part in batch))
+
+
+def confidence(teacher: Teacher, batches: Iterator[Batch], temperature: float) -> Confidence:
+    """Measure how much of its softened answer a teacher gives to the target, soft where pictures are mixed."""
+    sums, pictures = torch.zeros(2, dtype=torch.float64), 0
+    for batch in batches:
+        logits = teacher.answer(batch, 0).logits
+        if logits is None:
+            raise ValueError(f"{teacher.name} has no classifier, so no confidence: choose another control")
+        probability = (logits.double() / temperature).softmax(1)
+        target = soft(batch.target, probability.shape[1]).double()
+        sums += torch.stack([(probability * target).sum(), target.square().sum()]).cpu()
+        pictures += len(target)
+    value, own = (sums / pictures).tolist()
+    return Confidence(value, own, pictures)
+
+
+def soft(target: torch.Tensor, classes: int) -> torch.Tensor:
+    """Give float targets ``(B, classes)`` of hard or soft ones."""
+    if target.ndim == 2:
+        return target.float()
+    return torch.nn.functional.one_hot(target, classes).float()

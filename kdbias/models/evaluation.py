@@ -1,0 +1,54 @@
+"""A network in the state that a probe wants, for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Literal
+
+import torch
+from torch import nn
+
+from kdbias.models.attention_path import attention_modules
+
+Precision = Literal["fp32", "bf16"]
+
+
+@contextmanager
+def evaluation(network: nn.Module, precision: Precision = "fp32") -> Iterator[None]:
+    """Evaluate ``network``: eval mode, no gradient, the given precision, eagerly; afterwards it is as before.
+
+    Each module has its own mode and attention path again. Autocast that is on outside is off inside, unless
+    ``precision`` is ``"bf16"``; ``"fp32"`` is fp32 proper, not TF32. What is compiled runs eagerly: graphs of other
+    shapes and modes would count against the limit of recompilations that training has.
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    paths = [(module, module.fused_attn) for module in attention_modules(network)]
+    device = next(network.parameters()).device.type
+    try:
+        network.eval()
+        with (
+            torch.no_grad(),
+            torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16"),
+            full_fp32() if precision == "fp32" else nullcontext(),
+            torch.compiler.set_stance("force_eager"),
+        ):
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for module, fused in paths:
+            module.fused_attn = fused
+
+
+@contextmanager
+def full_fp32() -> Iterator[None]:
+    """Multiply matrices and convolve in fp32 proper on a GPU, not in TF32, inside the block."""
+    matrices, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+        yield
+    finally:
+        torch.set_float32_matmul_precision(matrices)
+        torch.backends.cudnn.allow_tf32 = convolutions

@@ -1,0 +1,209 @@
+"""What any network gives: the same ``Features`` from a CNN as from a vision transformer, by one ``Extractor``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdbias.models import attention_path, frozen_trunk
+from kdbias.models.layout import Survey, survey
+from kdbias.models.reading import answer, answer_densely, dense_problem, qkv_problem, read
+
+Layers = Sequence[int] | Literal["all"]
+Inference = Literal["mean", "cls", "dist"]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What one forward pass gives.
+
+    Tokens are ``(B, N, D)`` with ``N = h*w`` row-major, from a CNN as from a ViT, raw (no final norm); CLS, DIST and
+    register tokens are apart, in ``prefix``.
+    """
+
+    logits: Tensor | None  # (B, C); what the network answers in eval mode; None for a self-supervised teacher
+    class_logits: Tensor | None  # (B, C); the CLS head, which ce reads; the same as logits without a DIST token
+    distill_logits: Tensor | None  # (B, C); the DIST head, where there is one
+    dense_logits: Tensor | None  # (B, C, h, w); the classifier at every position of the last map, on request
+    pooled: Tensor  # (B, D); penultimate; CLS for DeiT
+    tokens: tuple[Tensor, ...]  # (B, N, D) for each requested layer
+    prefix: tuple[Tensor, ...]  # (B, P, D) for each requested layer; P = 0 for a CNN
+    grids: tuple[tuple[int, int], ...]  # (h, w) for each requested layer, measured
+    qkv: tuple[Tensor, ...]  # (3, B, H, N, D/H) for each requested layer of a ViT, on request
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One place where tokens are read; ``depth`` in 0..1, ``width`` in channels, ``grid`` in patches."""
+
+    name: str
+    depth: float
+    width: int
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """What a loss may know of a network; ``layers`` are those that its ``Features`` hold, in the same order."""
+
+    layers: tuple[Layer, ...]
+    width: int
+    classes: int | None
+    prefix: int
+    has_dist: bool
+    family: str  # "cnn" or "vit"
+
+
+class Extractor(nn.Module):
+    """Reads ``Features`` of any timm-like network in one forward pass, from pictures in [0, 1].
+
+    The logits are the network's own, bit for bit. The network must have timm's ``forward_intermediates``,
+    ``forward_head`` and ``get_classifier``.
+
+    Args:
+        network: The network; it is registered as ``network``, and its parameters are all that the state dict holds.
+        mean: Mean of each channel that the network expects.
+        std: Standard deviation of each channel that the network expects.
+        channels: Channels of the network's input; pictures of one channel are repeated to fill them.
+        size: Side of the network's input in pixels.
+        resize: Whether to resize pictures to ``size`` (bicubic, antialiased).
+        layers: Numbers of the blocks (ViT) or stages (CNN) whose tokens are read, ascending, or ``"all"``.
+        inference: What ``logits`` are where there is a DIST token: the mean of both heads, or one of them.
+        dense: Whether to give ``dense_logits``.
+        qkv: Whether to give ``qkv``.
+        frozen: Whether all but the classifier stays as it is: no gradients, and eval mode in training too.
+        known: What is known of the network already; measured where it is missing.
+
+    Raises:
+        ValueError: layers that do not exist, a reading that this network cannot give, or nothing to train.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        channels: int = 3,
+        size: int,
+        resize: bool = False,
+        layers: Layers = "all",
+        inference: Inference = "mean",
+        dense: bool = False,
+        qkv: bool = False,
+        frozen: bool = False,
+        known: Survey | None = None,
+    ) -> None:
+        super().__init__()
+        if inference not in ("mean", "cls", "dist"):
+            raise ValueError(f"inference must be mean, cls or dist, got {inference!r}")
+        self.network = network
+        self.register_buffer("mean", torch.tensor(list(mean)).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1), persistent=False)
+        device = next(network.parameters()).device
+        self.mean, self.std = self.mean.to(device), self.std.to(device)
+        self.channels, self.size, self.resize = channels, size, resize
+        self.inference: Inference = inference
+        self.dense, self.qkv, self.frozen = dense, qkv, frozen
+        self.training = network.training
+        self.survey = known or survey(network, torch.zeros(1, channels, size, size, device=device))
+        self.layers = self.survey.select(layers)
+        self.info = _info(self.survey, self.layers)
+        self._check()
+        if frozen:
+            frozen_trunk.freeze(network)
+        self.choose_path()
+
+    def forward(self, image: Tensor) -> Features:
+        """Read ``image``, ``(B, C, H, W)`` in [0, 1]."""
+        network: Any = self.network
+        x = self.prepare(image)
+        attention = [network.blocks[self.survey.indices[i]].attn for i in self.layers] if self.qkv else []
+        with attention_path.recorded_qkv(attention) as qkv:
+            final, tokens, prefix, grids = read(network, x, self.survey, self.layers)
+        pooled, class_logits, distill_logits = answer(network, final, self.survey)
+        return Features(
+            logits=self._combine(class_logits, distill_logits),
+            class_logits=class_logits,
+            distill_logits=distill_logits,
+            dense_logits=answer_densely(network, final, self.survey, grids[-1]) if self.dense else None,
+            pooled=pooled,
+            tokens=tokens,
+            prefix=prefix,
+            grids=grids,
+            qkv=tuple(t[:, :, :, self.survey.prefix :] for t in qkv),
+        )
+
+    def prepare(self, image: Tensor) -> Tensor:
+        """Give what the network itself takes: ``image`` with its channels, at its size, normalised."""
+        if image.shape[1] == 1 and self.channels > 1:
+            image = image.expand(-1, self.channels, -1, -1)
+        if self.resize and tuple(image.shape[-2:]) != (self.size, self.size):
+            image = F.interpolate(
+                image, size=(self.size, self.size), mode="bicubic", antialias=True, align_corners=False
+            )
+        return (image - self.mean) / self.std
+
+    def reading(self, *, layers: Layers | None = None, dense: bool | None = None, qkv: bool | None = None) -> Extractor:
+        """Give another reader of the same network; what is not named here it reads as this one does."""
+        return Extractor(
+            self.network,
+            mean=self.mean.flatten().tolist(),
+            std=self.std.flatten().tolist(),
+            channels=self.channels,
+            size=self.size,
+            resize=self.resize,
+            layers=self.layers if layers is None else layers,
+            inference=self.inference,
+            dense=self.dense if dense is None else dense,
+            qkv=self.qkv if qkv is None else qkv,
+            frozen=self.frozen,
+            known=self.survey,
+        )
+
+    def train(self, mode: bool = True) -> Extractor:
+        """Set the mode, of the classifier alone where the rest is frozen, and with it the attention path."""
+        super().train(mode)
+        if self.frozen:
+            frozen_trunk.rest(self.network)
+        self.choose_path()
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Extractor:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.choose_path()
+        return self
+
+    def _combine(self, class_logits: Tensor | None, distill_logits: Tensor | None) -> Tensor | None:
+        if class_logits is None or distill_logits is None or self.inference == "cls":
+            return class_logits
+        return distill_logits if self.inference == "dist" else (class_logits + distill_logits) / 2
+
+    def _check(self) -> None:
+        if self.inference == "dist" and not self.survey.has_dist:
+            raise ValueError("inference: dist needs a network with a DIST token")
+        for asked, name, problem in (
+            (self.dense, "dense_logits", dense_problem),
+            (self.qkv, "qkv", qkv_problem),
+        ):
+            if asked and (reason := problem(self.network, self.survey)):
+                raise ValueError(f"{type(self.network).__name__} gives no {name}: {reason}")
+
+    def choose_path(self) -> None:
+        """Take the attention path of the present mode and device; for where ``training`` was set without ``train``."""
+        device = next(self.network.parameters()).device
+        attention_path.choose(self.network, training=self.training, device=device)
+
+
+def _info(known: Survey, layers: tuple[int, ...]) -> NetworkInfo:
+    count = len(known.names)
+    entries = tuple(Layer(known.names[i], (i + 1) / count, known.widths[i], known.grids[i]) for i in layers)
+    return NetworkInfo(entries, known.width, known.classes, known.prefix, known.has_dist, known.family)

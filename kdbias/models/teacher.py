@@ -1,0 +1,111 @@
+"""The teacher: a source of targets, not a part of the model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdbias.batch import Batch, DataInfo
+from kdbias.config.build import build
+from kdbias.models.checkpoint import architecture, load_teacher, read_spec
+from kdbias.models.features import Extractor, Features, NetworkInfo
+from kdbias.models.weights import load_state, read_weights
+
+
+class Teacher:
+    """A frozen network that gives targets: eval mode, no gradients, on whatever device its pictures are.
+
+    It is no ``nn.Module``, so that no checkpoint, optimiser, averaging or parameter count of the student's finds it; a
+    deep copy is the teacher itself. A CNN is channels-last, which is faster and changes its answers by rounding alone.
+    """
+
+    def __init__(self, extractor: Extractor, name: str) -> None:
+        self.extractor = extractor.eval().requires_grad_(False)
+        if extractor.info.family == "cnn":
+            extractor.to(memory_format=torch.channels_last)
+        self.name = name
+
+    @property
+    def info(self) -> NetworkInfo:
+        """What a loss may know of it."""
+        return self.extractor.info
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor) -> Features:
+        """Read ``image``, ``(B, C, H, W)`` in [0, 1], on its own device."""
+        if self.extractor.training:
+            self.extractor.eval()
+        if self.extractor.mean.device != image.device:
+            self.extractor.to(image.device)
+        return self.extractor(image)  # type: ignore[no-any-return]
+
+    def answer(self, batch: Batch, step: int) -> Features:
+        """Answer the pictures of a batch, as the teacher sees them, at optimiser step ``step``.
+
+        Training asks here, since what a control answers depends on targets and positions too.
+        """
+        return self(batch.teacher_image)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:
+        return self
+
+
+def ready_teacher(spec: Mapping[str, Any], data: DataInfo, name: str) -> Teacher:
+    """Build the network of ``spec`` as its builder makes it, with timm's weights: a teacher that no recipe trains.
+
+    Raises:
+        OSError: the weights cannot be downloaded; names the alternatives.
+    """
+    if not spec.get("pretrained") and spec.get("weights") is None:
+        warnings.warn(f"teacher {name} has random weights (teacher.pretrained=false): good for tests", stacklevel=2)
+    return Teacher(build(spec, data), name)
+
+
+def teacher_from_weights(spec: Mapping[str, Any], data: DataInfo, path: str | Path, name: str) -> Teacher:
+    """Build the network of ``spec`` for ``data`` with the weights at ``path``: a ``.safetensors`` file or a checkpoint.
+
+    A checkpoint of this package describes its own network and input, and is built by that; it must be the network that
+    ``spec`` names.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the weights are another network's, or for another number of classes.
+    """
+    if own_checkpoint(spec, path) is not None:
+        return Teacher(_from_checkpoint(spec, data, path), name)
+    extractor: Extractor = build(architecture(spec), data)
+    state = read_weights(path, "teacher.weights")
+    return Teacher(load_state(extractor, state, "teacher.weights", fresh_head=extractor.info.classes is None), name)
+
+
+def own_checkpoint(spec: Mapping[str, Any], path: str | Path) -> dict[str, Any] | None:
+    """Give what a checkpoint of this package says of its ``model`` and ``data``; None for another or a missing file.
+
+    Raises:
+        ValueError: it is another network than ``spec`` names, or no checkpoint of this package.
+    """
+    if Path(path).suffix != ".ckpt" or not Path(path).is_file():
+        return None
+    saved = read_spec(path)
+    for key in ("_target_", "name"):
+        if key in spec and saved["model"].get(key) != spec[key]:
+            raise ValueError(
+                f"teacher.weights: {path} holds a {saved['model'].get(key)}, but the teacher is a {spec[key]}; "
+                "choose the teacher=... of that network, or other weights"
+            )
+    return saved
+
+
+def _from_checkpoint(spec: Mapping[str, Any], data: DataInfo, path: str | Path) -> Extractor:
+    extractor = load_teacher(path)
+    if extractor.info.classes not in (None, data.classes):
+        raise ValueError(
+            f"teacher.weights: {path} classifies {extractor.info.classes} classes, the data has {data.classes}; "
+            "take weights trained on this data, or leave teacher.weights out to have the teacher trained"
+        )
+    return extractor.reading(layers=spec["layers"]) if "layers" in spec else extractor

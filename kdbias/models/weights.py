@@ -1,0 +1,114 @@
+"""Weights from a file into a network, with errors that say what does not fit and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from timm.layers.pos_embed import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from kdbias.models.features import Extractor
+
+PREFIXES = ("student.network.", "network.")  # of a checkpoint of this package, of an extractor
+HEADS = ("head", "head_dist", "fc", "classifier", "linear")  # where the families keep their classifiers
+PRETRAINING = ("mask_token",)  # what only the training of self-supervised networks reads
+
+
+def read_weights(path: str | Path, key: str) -> dict[str, Tensor]:
+    """Read the tensors of a ``.safetensors`` file or of a checkpoint that ``torch.save`` wrote, on the CPU.
+
+    From a checkpoint of this package the student's network is taken. ``key`` is the configuration key that named it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds no tensors by name.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"{key}: there is no file {file.resolve()}; give a .safetensors or .ckpt file")
+    if file.suffix == ".safetensors":
+        content: Any = load_file(file)
+    else:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        content = content.get("state_dict", content.get("model", content)) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ValueError(f"{key}: {file} holds no state dict; give a .safetensors or .ckpt file")
+    for prefix in PREFIXES:
+        if any(k.startswith(prefix) for k in content):
+            return {k.removeprefix(prefix): v for k, v in content.items() if k.startswith(prefix)}
+    return content
+
+
+def load_state(extractor: Extractor, state: Mapping[str, Tensor], key: str, fresh_head: bool = False) -> Extractor:
+    """Load ``state`` (by the names of the network's parameters) into ``extractor`` and give it back.
+
+    Position embeddings of another grid are interpolated, and what only self-supervised training reads is left out. With
+    ``fresh_head`` a classifier that ``state`` lacks, or has for another number of classes, stays as it is, and one that
+    the network lacks is left out. ``key`` is the configuration key that named the weights.
+
+    Raises:
+        ValueError: names or shapes do not fit; says which, and names ``key``.
+    """
+    network = extractor.network
+    own = network.state_dict()
+    heads = classifier_names(network)
+    state = {k: v for k, v in state.items() if k in own or k not in PRETRAINING}
+    state = {k: _interpolated(network, v) if k == "pos_embed" else v for k, v in state.items()}
+    if fresh_head:
+        stray = {k for k in state if k not in own and k.split(".")[0] in HEADS}
+        unfit = {k for k in heads if k in state and state[k].shape != own[k].shape}
+        state = {k: v for k, v in state.items() if k not in stray | unfit}
+        own = {k: v for k, v in own.items() if k not in heads - state.keys()}
+    _check_classes(own, state, heads, key)
+    if problem := _misfit(own, state):
+        raise ValueError(
+            f"{key}: the weights are not a {type(network).__name__}'s as it is configured: {problem}. Name the network "
+            "that they were trained as, with its size and its tokens, or other weights"
+        )
+    network.load_state_dict(dict(state), strict=False)
+    return extractor
+
+
+def classifier_names(network: nn.Module) -> set[str]:
+    """Give the names of the parameters of the last linear layers: two layers where there is a DIST token."""
+    net: Any = network
+    heads = net.get_classifier()
+    found = {id(p) for head in (heads if isinstance(heads, tuple) else (heads,)) for p in head.parameters()}
+    return {name for name, p in network.named_parameters() if id(p) in found}
+
+
+def _check_classes(own: Mapping[str, Tensor], state: Mapping[str, Tensor], heads: set[str], key: str) -> None:
+    for name in sorted(heads & state.keys()):
+        if own[name].shape[0] != state[name].shape[0]:
+            raise ValueError(
+                f"{key}: the weights classify {state[name].shape[0]} classes, the data has {own[name].shape[0]}; "
+                "take weights trained on this data, or train the network on it first (the experiments teacher_*)"
+            )
+
+
+def _misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """Say which names or shapes of ``state`` are not those of ``own``, or nothing where all fit."""
+    found = {
+        "missing": [k for k in own if k not in state and not k.endswith("num_batches_tracked")],
+        "unknown": [k for k in state if k not in own],
+        "of another shape": [k for k, v in state.items() if k in own and own[k].shape != v.shape],
+    }
+    return "; ".join(f"{len(v)} {what} ({', '.join(v[:3])}{', ...' * (len(v) > 3)})" for what, v in found.items() if v)
+
+
+def _interpolated(network: nn.Module, position: Tensor) -> Tensor:
+    """Bring position embeddings ``(1, tokens, D)`` to the grid of ``network``."""
+    net: Any = network
+    own = getattr(net, "pos_embed", None)
+    if own is None or position.ndim != 3 or own.shape[1] == position.shape[1] or own.shape[2] != position.shape[2]:
+        return position
+    prefix = 0 if getattr(net, "no_embed_class", False) else int(net.num_prefix_tokens)
+    side = round((position.shape[1] - prefix) ** 0.5)
+    if side**2 != position.shape[1] - prefix:
+        return position
+    resampled: Tensor = resample_abs_pos_embed(position, list(net.patch_embed.grid_size), num_prefix_tokens=prefix)
+    return resampled

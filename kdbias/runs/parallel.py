@@ -1,0 +1,150 @@
+"""Training runs side by side: each a process of its own on one thread, those that are done left out."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import sysconfig
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import Popen
+
+from hydra import compose
+from omegaconf import DictConfig, open_dict
+
+from kdbias.config.spec import spec_hash
+from kdbias.runs import process, run_folder
+from kdbias.runs.board import Board
+from kdbias.runs.pretrained import settled
+from kdbias.runs.sweep import LOG, quoted
+
+POLL = 0.3  # seconds
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_EPOCH = re.compile(r"^epoch (\d+)/\d+ .*$", re.MULTILINE)
+_ACCURACY = re.compile(r"val accuracy ([\d.]+)")
+_PROGRAMS = ("train.py", "kdbias-train", "kdbias-train.exe")
+
+
+class RunFailed(RuntimeError):
+    """A training run ended without a result; the message names its log."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run to come, or one that is done: its command line, its folder, its spec hash and its epochs."""
+
+    label: str
+    overrides: tuple[str, ...]
+    folder: Path
+    key: str
+    epochs: int
+
+    @property
+    def log(self) -> Path:
+        """The file that its output goes to."""
+        return self.folder / LOG
+
+    @property
+    def done(self) -> bool:
+        """Whether its result is there."""
+        return run_folder.result(self.folder, self.key) is not None
+
+    def command(self) -> list[str]:
+        """Give the command that trains it, from its last checkpoint where it has one."""
+        resume = [f"resume={quoted(str(self.folder))}"] if run_folder.resumable(self.folder, self.key) else []
+        return [*training_program(), *self.overrides, f"hydra.run.dir={quoted(str(self.folder))}", *resume]
+
+    def progress(self) -> tuple[int, str]:
+        """Give the epochs that are over, and the accuracy on the validation split after the last of them."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.is_file() else ""
+        lines = list(_EPOCH.finditer(text))
+        if not lines:
+            return (self.epochs if self.done else 0), ""
+        found = _ACCURACY.search(lines[-1][0])
+        return int(lines[-1][1]), f"val accuracy {100 * float(found[1]):.0f} %" if found else ""
+
+
+def planned(label: str, overrides: Sequence[str], parent: Path) -> tuple[Run, DictConfig]:
+    """Compose a training run, whose folder will be ``<parent>/<label>-<hash>``; give it with its config.
+
+    ``overrides`` are those of ``train.py``. Call it inside ``hydra.main``.
+    """
+    cfg = compose("train", list(overrides), return_hydra_config=True)
+    choices = {group: cfg.hydra.runtime.choices[group] for group in ("data", "trainer")}
+    with open_dict(cfg):
+        del cfg["hydra"]
+    cfg, decided = settled(cfg)
+    overrides = [*overrides, *decided]
+    with open_dict(cfg):
+        cfg.chosen = {**choices, "overrides": overrides}
+    key = spec_hash(cfg)
+    folder = parent / f"{label.replace(', ', '-').replace(' ', '')}-{key[:8]}"
+    return Run(label, tuple(overrides), folder, key, int(cfg.epochs)), cfg
+
+
+def train(waiting: Sequence[Run], *, lanes: int, board: Board, watched: Sequence[Run] = ()) -> None:
+    """Train what is not done, ``lanes`` runs at a time in the order given; ``board`` shows their epochs.
+
+    ``watched`` are runs that others of them start (a teacher on demand): they are shown too. However this is left, no
+    process is left behind, and what was trained so far is gone on with next time.
+
+    Raises:
+        RunFailed: one of them failed; the others are ended.
+    """
+    queue = [run for run in waiting if not run.done]
+    for run in (*watched, *waiting):
+        if run.done:
+            show(board, run)
+    active: dict[Run, Popen[bytes]] = {}
+    with ExitStack() as stack:
+        while queue or active:
+            while queue and len(active) < lanes:
+                run = queue.pop(0)
+                child = process.child(run.command(), log=run.log, variables=ONE_THREAD)
+                active[run] = stack.enter_context(child)
+            time.sleep(POLL)
+            for run in (*active, *(run for run in watched if run.log.is_file())):
+                show(board, run)
+            for run in [run for run, child in active.items() if child.poll() is not None]:
+                require_done(run, active.pop(run).returncode)
+
+
+def show(board: Board, run: Run) -> None:
+    """Show how far a run has come."""
+    done, note = run.progress()
+    board.show(run.label, done, run.epochs, note)
+
+
+def require_done(run: Run, status: int) -> None:
+    """Pass a run that ended with its result.
+
+    Raises:
+        RunFailed: it did not.
+    """
+    if status or not run.done:
+        lines = [line.strip() for line in process.last_lines(run.log, count=40).splitlines()] or ["no output"]
+        why = next((line for line in reversed(lines) if "Error" in line), lines[-1])
+        raise RunFailed(f"{run.label} failed (exit status {status}): {why}\nits log is {run.log}")
+
+
+def lanes(wanted: int | None) -> int:
+    """Give how many runs to train at a time: as asked, else one a core, at least two."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return wanted or max(2, cores)
+
+
+def training_program() -> list[str]:
+    """Give the command that starts ``train.py``, or ``kdbias-train`` where the package is installed.
+
+    Raises:
+        FileNotFoundError: there is neither beside this program, nor among the scripts of this Python.
+    """
+    places = (Path(sys.argv[0]).absolute().parent, Path(sysconfig.get_path("scripts")))
+    for path in (place / name for place in places for name in _PROGRAMS):
+        if path.is_file():
+            return [str(path)] if path.suffix == ".exe" else [sys.executable, str(path)]
+    raise FileNotFoundError(f"neither train.py nor kdbias-train is in {places[0]} or {places[1]}: install the package")

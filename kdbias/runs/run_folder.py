@@ -1,0 +1,104 @@
+"""What a run folder says of itself: whether it is done, whether it can go on, and with which config."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from kdbias.config.errors import ConfigError
+from kdbias.config.spec import differences, spec_hash
+from kdbias.runs.pretrained import as_saved
+
+CONFIG = "config.yaml"
+RESULT = "result.json"
+BEST = Path("checkpoints", "best.ckpt")
+LAST = Path("checkpoints", "last.ckpt")
+
+
+def result(folder: Path, key: str) -> dict[str, Any] | None:
+    """Give the content of a run's ``result.json`` where it has one of the spec hash ``key``."""
+    path = folder / RESULT
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return found if found.get("spec_hash") == key else None
+
+
+def resumable(folder: Path, key: str) -> bool:
+    """Tell whether a run of the spec hash ``key`` left a checkpoint to go on from."""
+    config = folder / CONFIG
+    return (folder / LAST).is_file() and config.is_file() and spec_hash(_load(config)) == key
+
+
+def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Give the config with which ``resume=RUN_DIR`` goes on; ``overrides`` are those of the command line.
+
+    With no other override it is the config that the run saved. With others, the composed config has to decide the same
+    result as the saved one, and may differ in paths, logging and hardware; ``pretrained: auto`` is what it was then.
+
+    Raises:
+        ConfigError: the folder has no saved config or no checkpoint, or was moved since; or the configs decide another
+            result, and the error lists the keys.
+    """
+    folder = Path(str(cfg.resume))
+    for path in (folder / CONFIG, folder / LAST):
+        if not path.is_file():
+            raise ConfigError(f"resume={folder}: {path} is not there, so there is no run to go on from")
+    saved = _load(folder / CONFIG)
+    made = OmegaConf.select(saved, "paths.run")
+    if made is not None and Path(made).resolve() != folder.resolve():
+        raise ConfigError(
+            f"resume={folder}: this run was made in {made}, and would write there: move it back, or start anew"
+        )
+    if all(override.lstrip("+").split("=")[0] == "resume" for override in overrides):
+        saved.resume = str(folder)
+        return saved
+    cfg = as_saved(cfg, saved)
+    different = differences(saved, cfg)
+    if different:
+        lines = "\n  ".join(different)
+        raise ConfigError(
+            f"resume={folder}: the run was of another config. Give resume={folder} alone to go on with the saved one, "
+            f"or leave resume out to start anew. Saved -> now:\n  {lines}"
+        )
+    return cfg
+
+
+def note_choices(cfg: DictConfig) -> None:
+    """Put under ``chosen`` what the config was composed from, unless it is there: a resumed run keeps the first one's.
+
+    The teacher of a run is found, or trained, by the same choices. Call it inside ``hydra.main``.
+    """
+    if "chosen" not in cfg:
+        hydra = HydraConfig.get()
+        choices = {group: hydra.runtime.choices[group] for group in ("data", "trainer")}
+        with open_dict(cfg):
+            cfg.chosen = {**choices, "overrides": list(hydra.overrides.task)}
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run folder, so that processes that would write it take turns; say so before waiting."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held = FileLock(folder / ".lock")
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        print(f"another process is at work in {folder}: waiting for it", flush=True)
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def _load(path: Path) -> DictConfig:
+    loaded = OmegaConf.load(path)
+    if not isinstance(loaded, DictConfig):
+        raise ValueError(f"{path} must hold a mapping")
+    return loaded

@@ -1,0 +1,188 @@
+"""Sweeps: Hydra plans the jobs, each job is a process of its own that runs as a single run would.
+
+So a job has its own devices, process group and crash, a sweep over several processes a job works, and all launchers run
+the same thing. A job that is done is not run again; a job that fails does not stop the sweep.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import Container, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kdbias.config.spec import spec_hash, teacher_unused
+from kdbias.runs import process, run_folder
+from kdbias.runs.pretrained import settled
+
+LOG = "job.log"
+_RECORD = "KDBIAS_SWEEP"
+_PROGRAM = "KDBIAS_PROGRAM"
+# An override of the teacher among others; its value may be a list, a mapping or quoted.
+_TEACHER = re.compile(
+    r"(?:^|(?<=,))[+~]*teacher(?:\.[\w.]+)?(?:=(?:\[[^]]*\]|\{[^}]*\}|'(?:\\.|[^'])*'|[^,]*))?(?:,|$)"
+)
+# Hydra's own settings that decide how the config of a single run is composed; the others are the sweep's.
+_HYDRA_KEPT = ("hydra.searchpath", "hydra.job.env_set", "hydra.verbose")
+
+
+@dataclass(frozen=True)
+class Job:
+    """How one job of a sweep ended: ``state`` is done, done already or failed; ``log`` is its output."""
+
+    state: str
+    objective: float | None
+    seconds: float
+    folder: str
+
+
+def register() -> None:
+    """Register the resolver ``job_name`` and tie this process to its sweep; call it before ``hydra.main``."""
+    OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+    process.end_with_parent()
+
+
+def job_name(overrides: str, *, _root_: Container) -> str:
+    """Give the folder name of a job: at most 80 safe characters of its overrides, and 8 of a hash.
+
+    The hash is of the overrides and of the spec: a repeated sweep finds its folders, and a folder never holds the run
+    of another config of the same name. Overrides of a teacher that the control makes no use of do not count, so that a
+    sweep over teachers runs such a job once.
+    """
+    if isinstance(_root_, DictConfig) and teacher_unused(_root_):
+        overrides = _TEACHER.sub("", overrides).rstrip(",")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", overrides.replace("=", "-"))[:80].strip("._-")
+    digest = hashlib.sha256(f"{overrides}\n{_settled(_root_)[0]}".encode()).hexdigest()
+    return f"{name or 'job'}-{digest[:8]}"
+
+
+def is_sweep_job() -> bool:
+    """Tell whether this is a job that a sweep of this process runs, to be handed to ``run_job``."""
+    return process.JOB not in os.environ and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def run_job(cfg: DictConfig) -> float | None:
+    """Run a sweep's job as a process of its own, unless its result is there already; give its objective.
+
+    NaN where the job failed (a sweeper that optimises tells that from a value), None where it has no objective. Of a
+    failed job the last lines are shown, and the sweep goes on; ``SweepSummary`` lists it at the end.
+    """
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    key, decided = _settled(cfg)
+    start = time.monotonic()
+    with run_folder.alone(folder):
+        found, state = run_folder.result(folder, key), "done already"
+        if found is None:
+            print(f"running, log in {folder / LOG}", flush=True)
+            overrides = [*hydra.overrides.task, *decided]
+            found, state = single_run(overrides, folder, key, log=folder / LOG), "done"
+    objective = found.get("objective") if found is not None else math.nan
+    job = Job(state if found is not None else "failed", objective, time.monotonic() - start, str(folder))
+    print(_line(job), flush=True)
+    _record(job)
+    return objective
+
+
+def single_run(overrides: Sequence[str], folder: Path, key: str, *, log: Path | None) -> dict[str, Any] | None:
+    """Run this program again as one run in ``folder`` and give its result; None where it failed.
+
+    It goes on from the last checkpoint of the same spec hash ``key``. ``log`` as for ``kdbias.runs.process.run``.
+    """
+    extra = [f"resume={quoted(str(folder))}"] if run_folder.resumable(folder, key) else []
+    begin = log.stat().st_size if log is not None and log.is_file() else 0
+    status = process.run(_command([*overrides, *extra], folder), log=log)
+    found = run_folder.result(folder, key) if status == 0 else None
+    if found is None:
+        reason = f"exit status {status}" if status else f"no {run_folder.RESULT} of spec {key} in {folder}"
+        print(f"{process.last_lines(log, begin) if log else ''}\nfailed: {folder.name} ({reason})", flush=True)
+    return found
+
+
+def quoted(value: str) -> str:
+    """Give a text as Hydra's override grammar takes it."""
+    if re.fullmatch(r"[A-Za-z0-9_./-]+", value):
+        return value
+    return "'" + value.replace("'", "\\'") + "'"
+
+
+class SweepSummary(Callback):
+    """Lists all jobs at the end of a sweep, and ends with status 1 when one failed.
+
+    It is a Hydra callback (``hydra.callbacks``). The jobs may be processes on other machines, so they report through a
+    file in the sweep's folder, named in the environment; the program to run is passed the same way.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Name the record of this sweep and the program in the environment that the jobs see."""
+        folder = Path(str(config.hydra.sweep.dir)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ[_RECORD] = str(folder / f".jobs-{uuid.uuid4().hex[:8]}.jsonl")
+        os.environ[_PROGRAM] = json.dumps(_program())
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Print the list."""
+        record = Path(os.environ.pop(_RECORD))
+        jobs = [Job(**json.loads(line)) for line in record.read_text().splitlines()] if record.is_file() else []
+        record.unlink(missing_ok=True)
+        failed = sum(job.state == "failed" for job in jobs)
+        print("\n".join([f"\nsweep: {len(jobs)} jobs, {failed} failed", *map(_line, jobs)]), flush=True)
+        if failed:
+            raise SystemExit(1)
+
+
+def _line(job: Job) -> str:
+    value = "-" if job.objective is None or math.isnan(job.objective) else f"{job.objective:.4f}"
+    where = str(Path(job.folder, LOG)) if job.state == "failed" else job.folder
+    return f"{job.state + ':':<14}{value:>8}  {job.seconds:7.1f} s  {where}"
+
+
+def _record(job: Job) -> None:
+    if _RECORD in os.environ:
+        with Path(os.environ[_RECORD]).open("a") as file:
+            file.write(json.dumps(asdict(job)) + "\n")
+
+
+def _settled(cfg: Any) -> tuple[str, list[str]]:
+    """The spec hash of a job, and the overrides with which its process comes to the same one."""
+    try:
+        cfg, decided = settled(cfg)
+        return spec_hash(cfg), decided
+    except (OmegaConfBaseException, HydraException, ImportError, ValueError):
+        return "unresolved", []  # the job itself names the mistake, in its log, and the others go on
+
+
+def _command(overrides: Sequence[str], folder: Path) -> list[str]:
+    """Give the command line of a single run; options come first, since launchers append overrides to it."""
+    hydra = HydraConfig.get()
+    program = json.loads(os.environ[_PROGRAM]) if _PROGRAM in os.environ else _program()
+    sources = {source.provider: source for source in hydra.runtime.config_sources}
+    options = ["--config-name", hydra.job.config_name]
+    if sources["main"].schema == "file":
+        options += ["--config-path", sources["main"].path]
+    if "command-line" in sources:
+        options += ["--config-dir", sources["command-line"].path]
+    kept = [o for o in hydra.overrides.hydra if o.lstrip("+~").startswith(_HYDRA_KEPT)]
+    own = [f"hydra.run.dir={quoted(str(folder))}", "hydra.mode=RUN"]
+    return [sys.executable, *program, *options, *overrides, *kept, *own]
+
+
+def _program() -> list[str]:
+    """Give how Python was told to run this program: a script (a console command is one) or ``-m module``."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return [str(Path(sys.argv[0]).absolute())] if spec is None else ["-m", spec.name]

@@ -1,0 +1,33 @@
+"""What a table may say: estimates with intervals over images or seeds, tests, and the correction over a family of them.
+
+What is refused is NaN with a reason.
+"""
+
+from kdbias.stats.bootstrap import Estimate, bootstrap_mean
+from kdbias.stats.scores import (
+    Difference,
+    accuracy,
+    difference,
+    mean_std,
+    ratio,
+    retention,
+    transfer_index,
+    transfer_index_pictures,
+)
+from kdbias.stats.significance import above_chance, holm, permutation_test
+
+__all__ = [
+    "Difference",
+    "Estimate",
+    "above_chance",
+    "accuracy",
+    "bootstrap_mean",
+    "difference",
+    "holm",
+    "mean_std",
+    "permutation_test",
+    "ratio",
+    "retention",
+    "transfer_index",
+    "transfer_index_pictures",
+]

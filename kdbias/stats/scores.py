@@ -1,0 +1,228 @@
+"""The scores of every table, each with its interval: accuracy, retention, differences, the transfer index.
+
+What is refused is NaN with a reason. Wherever randomness is needed, ``generator`` is seeded with 0 unless it is given,
+so that a table comes out the same twice.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats as scipy_stats
+
+from kdbias.stats.bootstrap import (
+    RESAMPLES,
+    Estimate,
+    Floats,
+    bootstrap_mean,
+    interval,
+    pairs_of,
+    resampled_means,
+    rows_of,
+)
+from kdbias.stats.significance import Alternative, above_chance, permutation_test, right_answers
+
+CHANCE_P = 0.01
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of a - b with its interval, and ``p`` of the paired permutation test."""
+
+    estimate: Estimate
+    p: float
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval leaves out zero; never for a single pair."""
+        return not self.estimate.holds(0.0)
+
+    @property
+    def verdict(self) -> str:
+        """Give ``higher``, ``lower`` or ``no difference shown``."""
+        if not self.shown:
+            return "no difference shown"
+        return "higher" if self.estimate.value > 0 else "lower"
+
+
+def accuracy(right: ArrayLike) -> Estimate:
+    """Give the share of right answers, ``right`` ``(n,)`` bool, with its Wilson score interval.
+
+    It agrees with the bootstrap (`bootstrap_mean`) on thousands of pictures, and unlike it does not shrink to nothing
+    where all answers are right or all are wrong (Wilson 1927, doi 10.1080/01621459.1927.10502953).
+    """
+    answers = right_answers(right)
+    count = int(answers.sum())
+    low, high = scipy_stats.binomtest(count, len(answers)).proportion_ci(0.95, method="wilson")
+    return Estimate(count / len(answers), float(low), float(high))
+
+
+def mean_std(values: ArrayLike) -> tuple[float, float]:
+    """Give mean and standard deviation (n - 1) of ``values`` ``(n,)`` over seeds; that of one value is NaN, not 0."""
+    rows = rows_of(values)
+    return float(rows.mean()), float(rows.std(ddof=1)) if len(rows) > 1 else math.nan
+
+
+def difference(
+    a: ArrayLike,
+    b: ArrayLike,
+    alternative: Alternative = "two-sided",
+    resamples: int = RESAMPLES,
+    generator: np.random.Generator | None = None,
+) -> Difference:
+    """Compare ``a`` with ``b``, both ``(n,)`` and paired: by seed, or by picture for two networks on the same pictures.
+
+    The verdict rests on the interval; ``p`` is for `holm`, over the metrics of a table. Several seeds on the same
+    pictures are compared by their means, over seeds for each picture or over pictures for each seed.
+
+    Raises:
+        ValueError: as ``pairs_of``.
+    """
+    rows = pairs_of(a, b)
+    generator = np.random.default_rng(0) if generator is None else generator
+    estimate = bootstrap_mean(rows[:, 0] - rows[:, 1], resamples, generator)
+    return Difference(estimate, permutation_test(rows[:, 0], rows[:, 1], alternative, resamples, generator))
+
+
+def retention(
+    stress: ArrayLike,
+    clean: ArrayLike,
+    classes: int,
+    resamples: int = RESAMPLES,
+    generator: np.random.Generator | None = None,
+) -> Estimate:
+    """Give what is left of the accuracy above chance under stress: (acc - 1/C) / (clean - 1/C).
+
+    ``stress`` and ``clean`` are ``(n,)`` bool, whether the answer was right on the stressed and on the clean version
+    of the same pictures, in the same order; pictures are resampled with both answers. 1 is all, 0 is chance, below 0
+    is worse than chance. Refused where clean accuracy is not significantly above chance (one-sided binomial, p < .01).
+    """
+    return _kept(stress, clean, classes, True, resamples, generator)
+
+
+def ratio(
+    stress: ArrayLike,
+    clean: ArrayLike,
+    classes: int,
+    resamples: int = RESAMPLES,
+    generator: np.random.Generator | None = None,
+) -> Estimate:
+    """Give acc / clean, not corrected for chance (a network that guesses under stress keeps 1 / (C clean)).
+
+    For comparison with older reports; arguments and refusal as for `retention`.
+    """
+    return _kept(stress, clean, classes, False, resamples, generator)
+
+
+def _kept(
+    stress: ArrayLike,
+    clean: ArrayLike,
+    classes: int,
+    corrected: bool,
+    resamples: int,
+    generator: np.random.Generator | None,
+) -> Estimate:
+    rows = right_answers(stress, clean)
+    p = above_chance(clean, classes)
+    if p >= CHANCE_P:
+        share = rows[:, 1].mean()
+        return Estimate.refuse(
+            f"clean accuracy {share:.1%} of {len(rows)} pictures is not above chance ({1 / classes:.1%}; p = {p:.2g}): "
+            "there is nothing to retain"
+        )
+    floor = 1 / classes if corrected else 0.0
+    return _quotient(rows.mean(axis=0) - floor, resampled_means(rows, resamples, generator) - floor, len(rows))
+
+
+def _quotient(value: Floats, draws: Floats, n: int) -> Estimate:
+    """Quotient of the first and the second of two means ``(2,)``, with draws ``(resamples, 2)``.
+
+    Where a draw's denominator is 0 or of the other sign the quotient is beyond all bounds, on the side of its
+    numerator.
+    """
+    sign = math.copysign(1.0, value[1])
+    above, below = draws[:, 0] * sign, draws[:, 1] * sign
+    inside = below > 0
+    quotients = np.where(inside, above / np.where(inside, below, 1.0), np.copysign(np.inf, above))
+    return interval(float(value[0] / value[1]), quotients, n)
+
+
+def transfer_index(
+    student: ArrayLike,
+    control: ArrayLike,
+    teacher: ArrayLike,
+    resamples: int = RESAMPLES,
+    generator: np.random.Generator | None = None,
+) -> Estimate:
+    """Give (student - control) / (teacher - control) of the mean scores: 0 is the control, 1 the teacher.
+
+    Each is ``(seeds,)``, paired by seed and resampled so; a single teacher for all seeds is ``(1,)`` or a number, and
+    then its own noise is not in the interval. The control is the same student by the same recipe without a teacher.
+    The teacher may lie above or below the control.
+
+    Refused where the interval of teacher - control holds 0 (there is nothing to transfer), where there are fewer than
+    two seeds (one shows no noise to compare that difference with; `transfer_index_pictures` can say how far the
+    pictures alone decide it), and where a score is NaN, as a refused one is.
+
+    Raises:
+        ValueError: student and control are not of one length, or the teacher's is neither that nor 1.
+    """
+    runs, control_runs = np.atleast_1d(np.asarray(student, float)), np.atleast_1d(np.asarray(control, float))
+    teachers = np.atleast_1d(np.asarray(teacher, float))
+    teachers = np.repeat(teachers, len(runs)) if teachers.shape == (1,) else teachers
+    named = {"student": runs, "control": control_runs, "teacher": teachers}
+    shapes = [array.shape for array in named.values()]
+    if runs.ndim != 1 or len(set(shapes)) != 1:
+        raise ValueError(f"expected one score for each seed, got shapes {shapes}")
+    missing = [name for name, array in named.items() if not np.isfinite(array).all()]
+    if missing:
+        return Estimate.refuse(f"no score for some seeds of: {', '.join(missing)}")
+    if len(runs) < 2:
+        return Estimate.refuse("one seed shows no noise to compare teacher - control with; at least 2 are needed")
+    rows = rows_of(runs - control_runs, teachers - control_runs)
+    return _index(rows.mean(axis=0), resampled_means(rows, resamples, generator), len(rows), "seeds")
+
+
+def transfer_index_pictures(
+    student: ArrayLike,
+    control: ArrayLike,
+    teacher: ArrayLike,
+    resamples: int = RESAMPLES,
+    generator: np.random.Generator | None = None,
+) -> Estimate:
+    """Give the transfer index of one network each, with an interval over **pictures**: seed noise is not in it.
+
+    So it says what these three networks are, not what the recipe gives; use `transfer_index` where there are seeds.
+    Each array is ``(n,)``, a score a picture whose mean is the network's, or ``(n, 2)``, numerator and denominator a
+    picture, whose sums' quotient is: for the shape share of cue-conflict pictures (decided for shape, decided for
+    shape or texture). All three are on the same pictures in the same order.
+
+    Refused where the interval of teacher - control holds 0, and where a network's denominator is, or in a resample
+    comes to, 0 (it decides for neither cue).
+    """
+    scores = {"student": np.asarray(student), "control": np.asarray(control), "teacher": np.asarray(teacher)}
+    for name, score in scores.items():
+        if score.shape[1:] not in ((), (2,)):
+            raise ValueError(f"expected scores (n,) or (n, 2), got {score.shape} for the {name}")
+    pairs = [s if s.ndim == 2 else np.column_stack([s, np.ones(len(s))]) for s in scores.values()]
+    rows = rows_of(*pairs)
+    means = np.vstack([rows.mean(axis=0), resampled_means(rows, resamples, generator)])
+    empty = [name for name, below in zip(scores, means[:, 1::2].T, strict=True) if (below == 0).any()]
+    if empty:
+        return Estimate.refuse(f"too few pictures count for: {', '.join(empty)} (its denominator is 0)")
+    student_, control_, teacher_ = (means[:, ::2] / means[:, 1::2]).T
+    both = np.column_stack([student_ - control_, teacher_ - control_])
+    return _index(both[0], both[1:], len(rows), "pictures")
+
+
+def _index(value: Floats, draws: Floats, n: int, unit: str) -> Estimate:
+    gap = interval(float(value[1]), draws[:, 1], n)
+    if gap.holds(0.0):
+        return Estimate.refuse(
+            f"teacher - control is {gap.value:.3g} [{gap.low:.3g}, {gap.high:.3g}] over {n} {unit}, "
+            "inside its own noise: there is nothing to transfer"
+        )
+    return _quotient(value, draws, n)

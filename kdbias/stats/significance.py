@@ -1,0 +1,105 @@
+"""Tests of significance: against chance, between paired runs, and over the many metrics of a table."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats as scipy_stats
+
+from kdbias.stats.bootstrap import PATTERNS, RESAMPLES, Floats, pairs_of, rows_of
+
+Alternative = Literal["two-sided", "greater", "less"]
+
+
+def right_answers(*answers: ArrayLike) -> Floats:
+    """Stack arrays ``(n,)`` of right (True, 1) and wrong (False, 0) answers on the same pictures to ``(n, k)`` float64.
+
+    Raises:
+        ValueError: the arrays are empty or of unlike length, or hold anything else.
+    """
+    rows = rows_of(*answers)
+    if rows.shape[1] != len(answers) or not np.isin(rows, (0.0, 1.0)).all():
+        raise ValueError("expected one bool (or 0/1) for each picture: whether the answer was right")
+    return rows
+
+
+def above_chance(right: ArrayLike, classes: int) -> float:
+    """Give the probability of at least so many right answers by guessing among ``classes``: one-sided binomial test.
+
+    ``right`` is ``(n,)`` bool.
+
+    Raises:
+        ValueError: fewer than two classes, or ``right`` is no array of right and wrong.
+    """
+    if classes < 2:
+        raise ValueError(f"expected at least 2 classes, got {classes}")
+    answers = right_answers(right)
+    return float(scipy_stats.binom.sf(answers.sum() - 1, len(answers), 1 / classes))
+
+
+def permutation_test(
+    a: ArrayLike,
+    b: ArrayLike,
+    alternative: Alternative = "two-sided",
+    resamples: int = RESAMPLES,
+    generator: np.random.Generator | None = None,
+) -> float:
+    """Give the p value of the paired permutation test that ``a`` and ``b`` ``(n,)`` have the same mean.
+
+    Under the null hypothesis the difference of each pair may as well have the other sign. All ``2**n`` signs are tried
+    where these are at most ``resamples`` (exact), else ``resamples`` of them are drawn with ``generator`` (seeded with
+    0 unless given) and the observed one is counted in (Phipson and Smyth 2010, doi 10.2202/1544-6115.1585).
+    ``greater`` is
+    for the alternative that ``a`` is. The least p of n pairs is ``2**-n`` (two-sided: twice that), .25 for three seeds.
+    """
+    rows = pairs_of(a, b)
+    difference = rows[:, 0] - rows[:, 1]
+    n = len(difference)
+    exact = 2**n <= resamples
+    sums = _all_signed_sums(difference) if exact else _drawn_signed_sums(np.abs(difference), resamples, generator)
+    observed = float(difference.sum())
+    if alternative == "two-sided":
+        sums, observed = np.abs(sums), abs(observed)
+    elif alternative == "less":
+        sums, observed = -sums, -observed
+    rounding = 1e-12 * float(np.abs(difference).sum())
+    extreme = int((sums >= observed - rounding).sum())
+    return extreme / 2**n if exact else (extreme + 1) / (resamples + 1)
+
+
+def _all_signed_sums(difference: Floats) -> Floats:
+    sums = np.zeros(1)
+    for each in difference:
+        sums = np.concatenate([sums + each, sums - each])
+    return sums
+
+
+def _drawn_signed_sums(sizes: Floats, resamples: int, generator: np.random.Generator | None) -> Floats:
+    """Sums of ``sizes`` with random signs; for few distinct sizes the number of plus signs of each is binomial."""
+    generator = np.random.default_rng(0) if generator is None else generator
+    distinct, counts = np.unique(sizes, return_counts=True)
+    if len(distinct) <= PATTERNS:
+        plus = generator.binomial(counts, 0.5, size=(resamples, len(counts)))
+        return np.asarray((2 * plus - counts) @ distinct, dtype=np.float64)
+    sums = np.empty(resamples)
+    for i in range(resamples):
+        bits = np.unpackbits(np.frombuffer(generator.bytes((len(sizes) + 7) // 8), np.uint8), count=len(sizes))
+        sums[i] = 2 * float(bits @ sizes)
+    return sums - float(sizes.sum())
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Give the p values ``(m,)`` corrected for being m tests, in the order given (Holm 1979, step-down).
+
+    Raises:
+        ValueError: a p value outside [0, 1], or NaN.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"expected p values (m,) in [0, 1], got {p}")
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted

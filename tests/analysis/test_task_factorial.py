@@ -1,0 +1,104 @@
+"""``task=factorial`` on run folders made by hand."""
+
+import json
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from kdbias.analysis.tasks import run
+from kdbias.checks.check import ConfigError
+from kdbias.probes.base import Result
+
+SEEDS = (0, 1, 2)
+
+
+def make(sweep, family, accuracy, seed, score, **other):
+    folder = sweep / f"{family}-{accuracy}-{seed}"
+    (folder / "probes").mkdir(parents=True)
+    config = {"seed": seed, "epochs": 8, "teacher": {"name": family}, "control": {"accuracy": accuracy}, **other}
+    OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+    (folder / "result.json").write_text(json.dumps({"control": {"accuracy": accuracy + 0.01}}))
+    Result("test", {"accuracy": score}, {}, {}).save(folder / "probes")
+    for epoch, distance in ((0, 9.0), (8, score)):
+        Result(f"attention-epoch{epoch}", {"distance": distance}, {}, {}).save(folder / "probes")
+    return folder
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Twelve runs: the family brings .1, the accuracy .02, no interaction; seeds differ by .05."""
+    for family, gain in (("resnet56", 0.0), ("vit", 0.1)):
+        for accuracy, more in ((0.9, 0.0), (0.92, 0.02)):
+            for seed in SEEDS:
+                noise = 0.0002 * np.sin(7 * seed + 100 * gain + 1000 * more)
+                make(tmp_path / "sweep", family, accuracy, seed, 0.5 + gain + more + 0.05 * seed + noise)
+    return tmp_path / "sweep"
+
+
+def analyse(sweep, **settings):
+    given = {
+        "task": "factorial",
+        "runs": [str(sweep)],
+        "factors": ["teacher.name", "control.accuracy"],
+        "scores": ["test/accuracy"],
+        "out": str(sweep.parent / "out"),
+    }
+    run(OmegaConf.create({**given, **settings}))
+    return (sweep.parent / "out" / "factorial.md").read_text()
+
+
+def test_effects_stand_with_their_intervals_over_seeds(sweep):
+    written = analyse(sweep, scores=["test/accuracy", "attention/distance"])
+    rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in written.splitlines() if line.startswith("| ")}
+    family, accuracy, interaction = (
+        rows[f"| {name}"]
+        for name in (
+            "teacher.name: vit − resnet56",
+            "control.accuracy: 0.92 − 0.9",
+            "teacher.name × control.accuracy",
+        )
+    )
+    assert float(family[0].split()[0]) == pytest.approx(10, abs=0.04)  # twice the noise's amplitude
+    assert float(family[1].split()[0]) == pytest.approx(0.1, abs=0.001)  # the last epoch's, not that before training
+    assert float(accuracy[0].split()[0]) == pytest.approx(2, abs=0.04)
+    assert interaction[0].startswith("no difference shown")
+    assert "| resnet56 | 0.9 | 55.0" in written
+    assert "| 91.0 |" in written  # at which its teacher was found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda sweep: make(sweep, "vit", 0.9, 5, 0.5),
+            "resnet56 × 0.9 has seeds 0, 1, 2, and all cells together 0, 1, 2, 5",
+        ),
+        (lambda sweep: make(sweep, "deit", 0.9, 0, 0.5), r"teacher\.name takes 3 values .*deit, resnet56, vit"),
+        (lambda sweep: (sweep / "vit-0.9-0" / "result.json").unlink(), "vit-0.9-0 is not finished"),
+    ],
+)
+def test_what_is_no_design_is_named(sweep, change, message):
+    change(sweep)
+    with pytest.raises(ConfigError, match=message):
+        analyse(sweep)
+
+
+def test_runs_that_differ_in_more_than_the_factors_are_not_compared(sweep):
+    config = sweep / "vit-0.9-1" / "config.yaml"
+    OmegaConf.save(OmegaConf.merge(OmegaConf.load(config), {"epochs": 9}), config)
+    with pytest.raises(ConfigError, match="differ in epochs too"):
+        analyse(sweep)
+
+
+def test_a_score_or_a_factor_that_is_not_there_is_named(sweep):
+    with pytest.raises(ConfigError, match=r"no result of a probe 'cka'.*probe_cka"):
+        analyse(sweep, scores=["cka/diversity"])
+    with pytest.raises(ConfigError, match="probe 'test' has no 'f1'; it has accuracy"):
+        analyse(sweep, scores=["test/f1"])
+    with pytest.raises(ConfigError, match="has no value of model"):
+        analyse(sweep, factors=["teacher.name", "model.width"])
+    with pytest.raises(ConfigError, match="give two keys"):
+        analyse(sweep, factors=["teacher.name"])
+    with pytest.raises(ConfigError, match="neither a run folder"):
+        analyse(sweep, runs=[str(sweep.parent / "nothing")])

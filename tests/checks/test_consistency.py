@@ -1,0 +1,248 @@
+"""What does not go together in a config is named with key and remedy; an unusual choice is no mistake."""
+
+from typing import Any
+
+import pytest
+import torch
+from config_base import Attention, Dense, Mistake, assert_named_once, config, headless, other_classes
+
+from kdbias.checks.check import check
+from kdbias.config import conf
+
+
+@pytest.fixture(autouse=True)
+def builders(monkeypatch: pytest.MonkeyPatch) -> None:
+    conf.register()
+    for builder in (headless, other_classes):
+        monkeypatch.setattr(f"kdbias.models.deit.{builder.__name__}", builder, raising=False)
+    for term in (Dense, Attention):
+        monkeypatch.setattr(f"kdbias.losses.kl.{term.__name__}", term, raising=False)
+
+
+DINO = {"_target_": "kdbias.models.timm_network.timm_network", "name": "vit_small_patch14_dinov2", "classes": None}
+FRESH = {"_target_": "kdbias.models.timm_network.timm_network", "name": "resnet10t", "pretrained": True, "size": 32}
+FRESH |= {"classes": "data"}
+LOGITLESS = {"_target_": "kdbias.models.deit.headless"}
+TINY_CNN = "kdbias.models.resnet_cifar.small_cnn"
+TOKEN, CKA = "kdbias.losses.token.Token", "kdbias.losses.cka.CKA"
+PROBE = {"_target_": "kdbias.callbacks.probe.ProbeCallback", "name": "a"}
+MESSAGES: dict[str, Mistake] = {
+    "a term without teacher": (
+        {"teacher.name": None},
+        "loss.kl",
+        ("needs a teacher (logits) and there is none", "set teacher=NAME, or leave kl out"),
+    ),
+    "a teacher without logits": (
+        {"teacher.model": LOGITLESS},
+        "loss.kl",
+        ("needs the teacher's logits, but small has no classifier", "leave kl out"),
+    ),
+    "DINOv2 has no logits": (
+        {"teacher.model": {**DINO, "size": 224, "pretrained": True}, "teacher.name": "dinov2"},
+        "loss.kl",
+        ("needs the teacher's logits, but dinov2 has no classifier: choose one that has, or leave kl out",),
+    ),
+    "an input that 14 does not divide": (
+        {"teacher.model": {**DINO, "size": 225}},
+        "teacher.model.size",
+        ("225 is no multiple of the patch size 14; take 224",),
+    ),
+    "a teacher of other classes": (
+        {"teacher.model": {"_target_": "kdbias.models.deit.other_classes"}},
+        "loss.kl",
+        ("small has 7 classes and the data 10",),
+    ),
+    "a dense teacher that ends in 1x1": (
+        {
+            "loss.d": {"_target_": "kdbias.losses.kl.Dense"},
+            "teacher.model": {"_target_": TINY_CNN, "widths": [4, 4, 4, 4, 4, 4]},
+        },
+        "loss.d",
+        ("needs the teacher's dense, but small ends in a map of 1x1 at 32 px", "a larger input"),
+    ),
+    "a teacher without attention": (
+        {"loss.a": {"_target_": "kdbias.losses.kl.Attention"}},
+        "loss.a",
+        ("needs the teacher's qkv, but small has no attention: choose a vision transformer",),
+    ),
+    "hard labels beside MixUp": (
+        {"loss.dkd": {"_target_": "kdbias.losses.dkd.DKD"}},
+        "loss.dkd",
+        ("needs hard labels", "set augment.mix_probability=0", "leave dkd out"),
+    ),
+    "places compared where the views differ": (
+        {
+            "augment.view": "clean",
+            "loss.token": {"_target_": TOKEN},
+            "loss.cka": {"_target_": CKA},
+            "loss.gram": {"_target_": "kdbias.losses.gram.Gram", "allow_misaligned": True},
+        },
+        "augment.view",
+        (
+            "clean shows the teacher another crop than the student, and loss=[token,cka] compares them place by place",
+            "set same or photometric, or accept it with loss.token.allow_misaligned=true",
+            "loss.cka.allow_misaligned=true",
+        ),
+    ),
+    "layers of a term that are not read": (
+        {"loss.token": {"_target_": TOKEN, "layers": [0, 9]}},
+        "loss.token.layers",
+        ("9 is not among the layers read, blocks.0, blocks.1: name one of these", "have it read by model.layers"),
+    ),
+    "too few places for CKA": (
+        {
+            "loss.cka": {"_target_": CKA, "layers": "last"},
+            "model": {"_target_": TINY_CNN, "widths": [4, 4, 4, 4, 4, 4]},
+            "loss.kl": {"_target_": "kdbias.losses.kl.KL"},
+        },
+        "loss.cka.axis",
+        ("needs at least 3, but layer6 of the student has 1: leave it out of layers",),
+    ),
+    "a DIST token that no term trains": (
+        {"loss.alpha": 0},
+        "model.distilled",
+        ("DIST token that no term trains", "model.distilled=false", "loss.ce.dist=true"),
+    ),
+    "a DIST loss without token": (
+        {"model.distilled": False, "loss.ce.dist": True},
+        "loss.ce.dist",
+        ("needs a student with a DIST token", "set it to false"),
+    ),
+    "a batch that the devices do not divide": (
+        {"trainer.devices": 4},
+        "batch_size",
+        ("50 pictures (of all devices together) do not divide among 4 processes", "use 48 or 52"),
+    ),
+    "a batch that the nodes do not divide": (
+        {"trainer.devices": [0, 1], "trainer.num_nodes": 2},
+        "batch_size",
+        ("among 4 processes",),
+    ),
+    "a batch larger than the data": ({"batch_size": 600}, "batch_size", ("at most the 500 training pictures",)),
+    "a teacher whose classifier nothing trained": (
+        {"teacher.model": FRESH, "teacher.recipe": None},
+        "loss.kl",
+        ("needs the teacher's logits", "a fresh classifier that nothing trains: choose timm_trained, or give"),
+    ),
+    "a layer of the student that does not exist": (
+        {"model.layers": [0, 9]},
+        "model.layers",
+        ("[0, 9] are not layers of this network; it has 0 (blocks.0), 1 (blocks.1)",),
+    ),
+    "a layer of the teacher that does not exist": (
+        {"teacher.layers": [5]},
+        "teacher.layers",
+        ("[5] are not layers of this network; it has 0 (layer1), 1 (layer2)",),
+    ),
+    "a negative weight": ({"loss.kl.weight": -1}, "loss.kl", ("a weight must be finite and >= 0, got -1",)),
+    "an alpha above 1": ({"loss.alpha": 1.5}, "loss.ce", ("a weight must be finite and >= 0, got -0.5",)),
+    "a schedule with a misspelt key": (
+        {"loss.kl.weight": {"kind": "warmup", "value": 1, "untill": 0.1}},
+        "loss.kl",
+        ("unknown untill; missing until",),
+    ),
+    "an input that patches do not tile": (
+        {"teacher.model": {**LOGITLESS, "size": 30}},
+        "teacher.model",
+        ("input of 30 px is not divided by its patch of 14 px: use 28 or 42",),
+    ),
+    "an input that patches do not tile, of a network for any size": (
+        {"teacher.model": {**LOGITLESS, "size": 30, "dynamic": True}},
+        "teacher.model",
+        ("input of 30 px is not divided by its patch of 14 px: use 28 or 42",),
+    ),
+    "a student that patches do not tile": ({"model.patch": 5}, "model", ("patch", "5")),
+    "dropped patches": ({"model.patch_drop_rate": 0.25}, "model.patch_drop_rate", ("takes no 'patch_drop_rate'",)),
+    "patches dropped by a network that can": (
+        {"teacher.model": {**LOGITLESS, "patch_drop_rate": 0.25}},
+        "teacher.model.patch_drop_rate",
+        ("fewer tokens than the patch grid has positions: set it to 0",),
+    ),
+    "a term that never switches on": (
+        {"loss.kl.weight": {"kind": "step", "values": [0, 1], "at": [0.99]}, "loss.ce.dist": True},
+        "loss.kl.weight",
+        ("never leaves 0 in the 20 steps of this run: train longer (epochs), or start it earlier",),
+    ),
+    "steps without a loss": (
+        {"loss.kl.weight": {"kind": "step", "values": [0, 1], "at": [0.5]}, "loss.ce.weight": 0},
+        "loss",
+        ("every weight is 0 at 0.0% of training",),
+    ),
+    "a teacher that cannot be had": ({"teacher.recipe": None}, "teacher.weights", ("give teacher.weights=PATH",)),
+    "weights that are not there": (
+        {"teacher.weights": "nowhere.safetensors"},
+        "teacher.weights",
+        ("there is no file nowhere.safetensors: correct the path",),
+    ),
+    "weights of a network that are not there": (
+        {"teacher.model": {**DINO, "classes": "data", "size": 224, "weights": "nowhere.pt"}},
+        "teacher.model.weights",
+        ("there is no file nowhere.pt",),
+    ),
+    "augmentation out of range": ({"augment.erasing": 2}, "augment.erasing", ("in [0, 1], got 2",)),
+    "data out of range": ({"data.val": 700}, "data", ("val=700, train=600",)),
+    "a negative learning rate": ({"optim.optimizer.lr": -1}, "optim.optimizer", ("Invalid learning rate: -1",)),
+    "a warm-up longer than training": ({"optim.schedule.warmup": 5}, "optim.schedule.warmup", ("in [0, 1], got 5",)),
+    "two averages": (
+        {
+            "callback.ema": {"_target_": "kdbias.callbacks.averaging.EMA"},
+            "callback.swa": {"_target_": "kdbias.callbacks.averaging.SWA"},
+        },
+        "callback.swa",
+        ("averages weights as ema does: select one of them",),
+    ),
+    "a comparison with no teacher": (
+        {
+            "teacher": {"name": None},
+            "loss": {"ce": {"_target_": "kdbias.losses.ce.CE", "dist": True}},
+            "callback.p": {**PROBE, "probe": {"_target_": "kdbias.probes.cka.teacher_cka"}},
+        },
+        "callback.p",
+        ("compares with a teacher, and the run has none",),
+    ),
+    "attention of a CNN": (
+        {
+            "model": {"_target_": TINY_CNN},
+            "callback.p": {**PROBE, "probe": {"_target_": "kdbias.probes.attention.AttentionProbe"}},
+        },
+        "callback.p",
+        ("the student has no attention to probe: leave it out of callback", "or drop it with ~callback.p"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "key", "parts"), MESSAGES.values(), ids=MESSAGES.keys())
+def test_a_mistake_is_named_once_with_its_key_and_remedy(changes, key: str, parts: tuple[str, ...]) -> None:
+    assert_named_once(changes, key, parts)
+
+
+CHOICES: dict[str, tuple[dict[str, Any], str]] = {
+    "the teacher alone teaches": ({"loss.alpha": 1}, ""),
+    "alpha is a schedule": ({"loss.alpha": {"kind": "cosine", "start": 0.0, "end": 0.6}}, ""),
+    "a control whose labels train the DIST token": ({"teacher.name": None, "loss.ce.dist": True}, "loss.kl"),
+    "hard labels where nothing mixes": (
+        {"loss.dkd": {"_target_": "kdbias.losses.dkd.DKD"}, "augment.mix_probability": 0},
+        "",
+    ),
+    "another set of layers": ({"model.layers": [0], "teacher.layers": [1]}, ""),
+    "places compared in one geometry": ({"augment.view": "photometric", "loss.token": {"_target_": TOKEN}}, ""),
+    "pictures compared in two": (
+        {"augment.view": "clean", "loss.cka": {"_target_": CKA, "axis": "sample"}, "loss.kl.weight": 0.5},
+        "",
+    ),
+    "no schedule": ({"optim.schedule": None}, ""),
+    "two processes": ({"trainer.devices": "2"}, ""),
+}
+
+
+@pytest.mark.parametrize(("changes", "drop"), CHOICES.values(), ids=CHOICES.keys())
+def test_a_choice_is_no_mistake(changes, drop: str) -> None:
+    assert check(config(changes, drop)) == []
+
+
+def test_the_devices_that_are_there_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    (problem,) = check(config({"trainer.accelerator": "gpu", "trainer.devices": -1}))
+    assert "among 4 processes" in problem
+    assert check(config({"trainer.accelerator": "cpu", "trainer.devices": "auto"})) == []

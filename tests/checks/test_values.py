@@ -1,0 +1,90 @@
+"""A setting that no run can have is named with its key and its remedy before anything is trained."""
+
+from typing import Any
+
+import pytest
+import torch
+from config_base import Mistake, assert_named_once, composed, config
+from hydra import initialize_config_dir
+
+from kdbias.checks.check import check
+from kdbias.config import conf
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    conf.register()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+BEST = {"_target_": "kdbias.callbacks.checkpoint.best", "folder": "here", "monitor": "val/loss", "mode": "max"}
+STOP = {"_target_": "kdbias.callbacks.checkpoint.early_stopping", "monitor": "val/loss"}
+DIGITS = {"_target_": "kdbias.data.mnist.mnist", "root": "data"}
+MESSAGES: dict[str, Mistake] = {
+    "a batch of nothing": ({"batch_size": 0}, "batch_size", ("a whole number of at least 1, got 0",)),
+    "epochs in words": ({"epochs": "many"}, "epochs", ("a whole number of at least 1, got 'many'",)),
+    "steps of no batch": ({"trainer.accumulate": 0}, "trainer.accumulate", ("of at least 1, got 0",)),
+    "a negative seed": ({"seed": -1}, "seed", ("a whole number from 0", "got -1")),
+    "a seed in words": ({"seed": "one"}, "seed", ("got 'one'",)),
+    "no validation": ({"trainer.val_every": 0}, "trainer.val_every", ("must be above 0", "got 0")),
+    "validation after the end": ({"trainer.val_every": 3}, "trainer.val_every", ("use at most 2 (epochs)",)),
+    "no training": ({"trainer.limit_train_batches": 0}, "trainer.limit_train_batches", ("null for all", "got 0")),
+    "no validation batch": ({"trainer.limit_val_batches": 0.0}, "trainer.limit_val_batches", ("got 0.0",)),
+    "a negative clip": ({"optim.clip": -1}, "optim.clip", ("at least 0, or null for none, got -1",)),
+    "no validation pictures": ({"data.val": 0}, "data.val", ("at least 1 picture", "got 0")),
+    "no GPU": ({"trainer.accelerator": "gpu"}, "trainer.accelerator", ("no GPU is there: use trainer=cpu",)),
+    "half precision": ({"trainer.precision": "16-mixed"}, "trainer.precision", ("scaled gradients", "use bf16-mixed")),
+    "an unknown precision": ({"trainer.precision": 32}, "trainer.precision", ("there is no 32", "32-true")),
+    "an unknown objective": ({"objective": "val/acc"}, "objective", ("no 'val/acc': choose val/accuracy or val/loss",)),
+    "the worst checkpoint": (
+        {"objective": "val/loss", "callback.checkpoint_best": BEST},
+        "callback.checkpoint_best.mode",
+        ("max takes the worst val/loss for the best: set callback.checkpoint_best.mode=min",),
+    ),
+    "stopping at the best": ({"callback.stop": STOP}, "callback.stop.mode", ("set callback.stop.mode=min",)),
+    "a misspelt setting": ({"epoch": 3}, "epoch", ("nothing reads it: did you mean epochs?",)),
+    "a recipe that is not there": (
+        {"teacher.recipe": "teacher_smallcnn"},
+        "teacher.recipe",
+        ("no conf/experiment/teacher_smallcnn.yaml: did you mean teacher_small_cnn?", "give teacher.weights=PATH"),
+    ),
+    "mirrored digits": (
+        {"data": DIGITS},
+        "augment.flip",
+        ("digits are not mirror images: choose augment=mnist or set augment.flip=false",),
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "key", "parts"), MESSAGES.values(), ids=MESSAGES.keys())
+def test_a_mistake_is_named_once_with_its_key_and_remedy(changes, key: str, parts: tuple[str, ...]) -> None:
+    assert_named_once(changes, key, parts)
+
+
+CHOICES: dict[str, dict[str, Any]] = {
+    "the least loss": {"objective": "val/loss", "callback.checkpoint_best": {**BEST, "mode": "min"}},
+    "a part of an epoch": {"trainer.val_every": 0.5, "trainer.limit_train_batches": 0.5},
+    "no clipping": {"optim.clip": None},
+    "validation once, at the end": {"trainer.val_every": 2},
+    "a recipe that is not needed": {"teacher.recipe": "none", "teacher.weights": __file__},
+    "digits as they are": {"data": DIGITS, "augment.flip": False},
+    "mirrored clothes": {"data": {**DIGITS, "_target_": "kdbias.data.mnist.fashion_mnist"}},
+}
+
+
+@pytest.mark.parametrize("changes", CHOICES.values(), ids=CHOICES.keys())
+def test_a_choice_is_no_mistake(changes: dict[str, Any]) -> None:
+    assert check(config(changes)) == []
+
+
+def test_the_real_config_has_no_unknown_setting() -> None:
+    assert check(composed(["data=mnist", "augment=mnist", "experiment=exp1_resnet_kl"])) == []
+
+
+def test_a_recipe_of_ones_own_is_found_along_the_search_path(tmp_path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").touch()
+    cfg = config({"teacher.recipe": "mine"})
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        assert check(cfg) == []
+    assert len(check(cfg)) == 1

@@ -1,0 +1,208 @@
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from kdbias.config.spec import differences, flat, plain, spec, spec_hash
+
+CONFIG = {
+    "name": "a",
+    "seed": 0,
+    "epochs": 3,
+    "paths": {"run": "${hydra:runtime.output_dir}"},
+    "data": {"_target_": "kdbias.data.cues.cues", "root": "here", "download": True, "seed": "${seed}"},
+    "loss": {"alpha": 0.5, "kl": {"weight": "${loss.alpha}", "temperature": 4.0}},
+    "trainer": {"precision": "32-true", "devices": 1, "layers": [3, 6]},
+    "callback": {"ema": {"decay": 0.99}, "probe_cka": {"every": 5}, "best": {"folder": "${paths.run}", "mode": "max"}},
+    "teacher": {"name": "resnet20", "weights": None},
+    "resume": None,
+}
+
+
+def with_key(key: str, value):
+    cfg = OmegaConf.create(CONFIG)
+    OmegaConf.update(cfg, key, value, force_add=True)
+    return cfg
+
+
+def changed(key: str, value):
+    cfg = OmegaConf.create(CONFIG)
+    OmegaConf.update(cfg, key, value)
+    return cfg
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "name",
+        "resume",
+        "compile",
+        "paths.run",
+        "data.root",
+        "data.download",
+        "trainer.devices",
+        "callback.probe_cka.every",
+        "callback.best.folder",
+        "chosen",
+    ],
+)
+def test_what_does_not_change_the_result_is_not_in_the_hash(key):
+    assert spec_hash(changed(key, "other")) == spec_hash(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", 1),
+        ("epochs", 4),
+        ("loss.alpha", 0.25),
+        ("trainer.precision", "bf16-mixed"),
+        ("trainer.layers", [6, 3]),
+        ("callback.ema.decay", 0.9),
+        ("callback.best.mode", "min"),
+        ("teacher.weights", "no/such/file.safetensors"),
+        ("data.seed", 7),
+    ],
+)
+def test_what_changes_the_result_changes_the_hash(key, value):
+    assert spec_hash(changed(key, value)) != spec_hash(CONFIG)
+
+
+def test_whole_floats_are_ints_and_truth_is_no_number():
+    assert spec_hash({"a": 1}) == spec_hash({"a": 1.0})
+    assert len({spec_hash({"a": value}) for value in (1, 1.5, True, "1", None)}) == 5
+
+
+def test_the_hash_is_the_same_in_another_process_and_for_another_order_of_keys():
+    code = (
+        "import json, sys; from kdbias.config.spec import spec_hash\n"
+        "print(spec_hash({'b': {'y': [1.0, None], 'x': 'ü'}, 'a': 1e-5}), 'torch' in sys.modules)"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert other == [spec_hash({"a": 1e-5, "b": {"x": "ü", "y": [1, None]}}), "False"]
+
+
+def test_a_saved_and_loaded_config_has_the_same_hash(tmp_path):
+    cfg = OmegaConf.create(CONFIG | {"paths": {"run": "here"}, "switch": "on", "small": 1e-8, "text": "1"})
+    OmegaConf.save(cfg, tmp_path / "config.yaml", resolve=True)
+    assert spec_hash(OmegaConf.load(tmp_path / "config.yaml")) == spec_hash(cfg)
+
+
+def test_weights_count_by_their_content(tmp_path):
+    files = [tmp_path / name for name in ("a", "b", "c")]
+    for file, content in zip(files, (b"1", b"1", b"2")):
+        file.write_bytes(content)
+    one, same, other = (spec_hash(changed("teacher.weights", str(file))) for file in files)
+    assert one == same != other
+
+
+@pytest.mark.parametrize("key", ["model.weights", "teacher.model.weights"])
+def test_weights_of_a_model_count_by_their_content(tmp_path, key):
+    for name, content in {"a": b"1", "b": b"1", "c": b"2"}.items():
+        (tmp_path / name).write_bytes(content)
+    one, same, other = (spec_hash(with_key(key, str(tmp_path / name))) for name in "abc")
+    assert one == same != other
+
+
+def test_a_recipe_counts_by_its_content_where_it_trains_the_teacher(tmp_path, monkeypatch):
+    monkeypatch.setattr("kdbias.config.spec.conf_dir", lambda: str(tmp_path))
+    cfg = with_key("teacher.recipe", "strong")
+    assert spec(cfg)["teacher"]["recipe"] == "strong"
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "strong.yaml").write_text("epochs: 1\n")
+    before = spec_hash(cfg)
+    (tmp_path / "experiment" / "strong.yaml").write_text("epochs: 2\n")
+    digest = hashlib.sha256(b"epochs: 2\n").hexdigest()[:12]
+    assert spec(cfg)["teacher"]["recipe"] == f"strong@{digest}"
+    assert spec_hash(cfg) != before
+    assert cfg.teacher.recipe == "strong"
+    cfg.teacher.weights = "given"
+    assert spec(cfg)["teacher"]["recipe"] == "strong"
+
+
+NONE = {"_target_": "kdbias.controls.none.NoTeacher"}
+COPY = {"_target_": "kdbias.controls.self.Self", "weights": None}
+FAMILY = {"_target_": "kdbias.controls.same_family.SameFamily", "vit": "a", "cnn": "b", "weights": None}
+GRADED = {"a": {"weights": None}, "b": {"weights": None}}
+MATCHED = {"_target_": "kdbias.controls.accuracy_matched.AccuracyMatched", "graded": GRADED}
+
+
+def under(control, **teacher):
+    return CONFIG | {"control": control, "teacher": CONFIG["teacher"] | teacher}
+
+
+@pytest.mark.parametrize("control", [NONE, COPY, FAMILY])
+def test_a_teacher_that_the_control_makes_no_use_of_is_not_in_the_hash(control):
+    assert spec_hash(under(control)) == spec_hash(under(control, name="resnet56", epochs=3, weights="w"))
+    assert spec_hash(under(control)) != spec_hash(CONFIG)
+
+
+def test_of_a_teacher_that_is_replaced_by_one_of_the_family_its_pictures_count():
+    assert spec_hash(under(FAMILY, data={"x": 0})) != spec_hash(under(FAMILY, data={"x": 1}))
+    assert spec_hash(under(COPY, data={"x": 0})) == spec_hash(under(COPY, data={"x": 1}))
+
+
+def test_a_teacher_that_others_use_stays_in_the_hash():
+    for control in (MATCHED, {"_target_": "kdbias.controls.shuffled.Shuffled"}):
+        assert spec_hash(under(control)) != spec_hash(under(control, name="resnet56"))
+
+
+@pytest.fixture
+def named(tmp_path, monkeypatch):
+    """The teachers a and b, trained by the recipes of these names."""
+    monkeypatch.setattr("kdbias.config.spec.conf_dir", lambda: str(tmp_path))
+    for group in ("teacher", "experiment"):
+        (tmp_path / group).mkdir()
+    for name in "ab":
+        (tmp_path / "teacher" / f"{name}.yaml").write_text(f"name: {name}\nwidth: 8\nweights: null\nrecipe: {name}\n")
+        (tmp_path / "experiment" / f"{name}.yaml").write_text("epochs: 1\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("control", [FAMILY, {**MATCHED, "among": "graded"}])
+@pytest.mark.parametrize("file", ["experiment/b.yaml", "teacher/b.yaml"])
+def test_teachers_that_a_control_names_count_by_their_configs_and_recipes(named, control, file):
+    before = spec_hash(under(control))
+    digest = hashlib.sha256(b"epochs: 1\n").hexdigest()[:12]
+    assert spec(under(control))["control"]["teachers"]["b"]["recipe"] == f"b@{digest}"
+    (named / file).write_text("epochs: 2\n")
+    assert spec_hash(under(control)) != before
+
+
+def test_recipes_that_train_nothing_do_not_count(named):
+    given = {**FAMILY, "weights": "w"}
+    runs = [CONFIG, under(NONE), under(given), under(MATCHED | {"among": "training"})]
+    before = [spec_hash(run) for run in runs]
+    (named / "experiment" / "b.yaml").write_text("epochs: 2\n")
+    assert [spec_hash(run) for run in runs] == before
+    assert "teachers" not in spec(runs[-1])["control"]
+
+
+def test_plain_is_resolved_and_of_plain_types_only():
+    found = plain(OmegaConf.create({"a": "${b.c}", "b": {"c": [1, {"d": Path("x/y")}]}, "m": "???"}))
+    assert found == {"a": [1, {"d": "x/y"}], "b": {"c": [1, {"d": "x/y"}]}, "m": "???"}
+    assert type(found["a"]) is list
+    assert type(found["b"]["c"][1]) is dict
+
+
+def test_another_type_is_refused_with_its_key():
+    with pytest.raises(TypeError, match=r"a\.b must be .* got bytes"):
+        plain({"a": {"b": b"x"}})
+
+
+def test_differences_name_keys_and_values():
+    other = changed("loss.alpha", 0.25)
+    other.extra = 1
+    assert differences(CONFIG, other) == [
+        "extra: '(absent)' -> 1",
+        "loss.alpha: 0.5 -> 0.25",
+        "loss.kl.weight: 0.5 -> 0.25",
+    ]
+
+
+def test_flat_and_spec():
+    assert flat({"a": {"b": 1, "c": {}}, "d": [2]}) == {"a.b": 1, "a.c": {}, "d": [2]}
+    assert not {"name", "paths", "resume"} & spec(CONFIG).keys()

@@ -1,0 +1,167 @@
+"""Sweeps of tests/toy_run/app.py, which has the flow of a training run and nothing to train."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from toy_run.start import alive, run, start, wait_for
+
+from kdbias.config.errors import ConfigError
+from kdbias.runs.run_folder import resumed
+from kdbias.runs.sweep import job_name, quoted
+
+
+def results(folder: Path) -> dict[str, float]:
+    found = sorted(folder.glob("runs/sweep/*/result.json"))
+    return {path.parent.name: json.loads(path.read_text())["objective"] for path in found}
+
+
+def one(folder: Path, name: str):
+    return next((path for path in folder.glob(f"runs/sweep/*/{name}") if path.read_text()), None)
+
+
+def test_a_failed_job_does_not_stop_the_sweep_and_is_listed_at_its_end(tmp_path):
+    sweep = ("-m", "fail=true,false", "x=2")
+    status, output = run(tmp_path, *sweep)
+    assert status == 1
+    assert list(results(tmp_path).values()) == [3.0]
+    closing = output.split("sweep: 2 jobs, 1 failed\n")[1].splitlines()
+    assert [line.split(":")[0] for line in closing] == ["failed", "done"]
+    log = Path(closing[0].split()[-1])
+    assert "this run was asked to fail" in log.read_text()
+    assert "this run was asked to fail" in output
+
+    status, output = run(tmp_path, *sweep)
+    assert status == 1
+    assert output.count("done already") == 2  # as it comes and in the closing list
+    starts = sorted(tmp_path.glob("runs/sweep/*/starts.txt"))
+    assert [path.read_text().split() for path in starts] == [["0"], ["0", "2"]]
+
+
+def test_overrides_and_config_name_reach_the_job_as_they_are(tmp_path):
+    text = "a, 'b' = {c} [d] $e \"f\""
+    override = "text='" + text.replace("'", "\\'") + "'"
+    status, output = run(tmp_path, "-m", "--config-name", "other", override, "x=1", f"paths.runs={tmp_path}/a,b=c")
+    assert status != 0, "an unquoted comma is a sweep of its own for Hydra"
+    folder = quoted(f"{tmp_path}/a,b=c 'd'")
+    status, output = run(tmp_path, "-m", "--config-name", "other", override, "seed=1,2", f"paths.runs={folder}")
+    assert status == 0, output
+    found = [json.loads(path.read_text()) for path in tmp_path.glob("a,b=c 'd'/sweep/*/result.json")]
+    assert [(job["objective"], job["text"]) for job in found] == [(15.0, text)] * 2
+
+
+def test_killed_in_the_middle_and_repeated_it_ends_the_same(tmp_path):
+    sweep = ("-m", "x=1,2", "epochs=6", "pause=0.15", "child=true")
+    process = start(tmp_path, *sweep)
+    wait_for(lambda: one(tmp_path, "checkpoints/last.ckpt"))
+    pids = [int(one(tmp_path, name).read_text()) for name in ("pid.txt", "child.txt")]
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    wait_for(lambda: not any(map(alive, pids)))
+    assert results(tmp_path) == {}
+
+    status, output = run(tmp_path, *sweep)
+    assert status == 0, output
+    assert sorted(results(tmp_path).values()) == [x * (2 - 2**-5) for x in (1, 2)]
+    first = one(tmp_path, "child.txt").with_name("starts.txt").read_text().split()
+    assert len(first) == 2
+    assert 0 < int(first[1]) < 6
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_sweep_ends_the_whole_group_of_its_job(tmp_path, number):
+    process = start(tmp_path, "-m", "x=1,2", "pause=600", "child=true")
+    wait_for(lambda: one(tmp_path, "pid.txt"))
+    pids = [int(one(tmp_path, name).read_text()) for name in ("child.txt", "pid.txt")]
+    assert all(map(alive, pids))
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    wait_for(lambda: not any(map(alive, pids)))
+    assert len(list(tmp_path.glob("runs/sweep/*/job.log"))) == 1, output
+
+
+def test_two_sweeps_at_once_do_each_job_once(tmp_path):
+    sweeps = [start(tmp_path, "-m", "x=1,2", "pause=0.2") for _ in range(2)]
+    output = [process.communicate(timeout=180)[0] for process in sweeps]
+    assert [process.returncode for process in sweeps] == [0, 0], output
+    assert [path.read_text() for path in tmp_path.glob("runs/sweep/*/starts.txt")] == ["0\n"] * 2
+
+
+def test_a_child_forgets_the_process_group_that_its_parent_was_in(tmp_path):
+    code = (
+        "import os; from kdbias import process\n"
+        'program = \'import os; print(sorted(k for k in os.environ if k in ("LOCAL_RANK", "KDBIAS_JOB")))\'\n'
+        "process.run([os.sys.executable, '-c', program], log=None)"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"LOCAL_RANK": "0"}, capture_output=True, text=True, check=True
+    ).stdout
+    assert output == "['KDBIAS_JOB']\n"
+
+
+def test_job_names_are_safe_short_and_follow_overrides_and_spec():
+    overrides = "experiment=cnn_to_vit/a,text='b c',loss=[ce,kl]," + "x=1," * 100
+    one = OmegaConf.create({"seed": 0, "paths": {"run": "here"}})
+    name = job_name(overrides, _root_=one)
+    assert re.fullmatch(r"experiment-cnn_to_vit_a_text-_b_c_loss-_ce_kl_[A-Za-z0-9._-]+", name)
+    assert len(name) <= 89
+    assert job_name(overrides, _root_=OmegaConf.create({"seed": 0, "paths": {"run": "there"}})) == name
+    assert job_name(overrides, _root_=OmegaConf.create({"seed": 1})) != name
+    assert job_name(overrides + "y", _root_=one) != name
+    assert re.fullmatch(r"job-[0-9a-f]{8}", job_name("", _root_=OmegaConf.create({"a": "${no.such.key}"})))
+
+
+def test_jobs_that_differ_in_a_teacher_that_the_control_does_not_use_share_a_folder():
+    one = "control=none,experiment=exp1_kl,seed=0,teacher=resnet20"
+    other = "control=none,experiment=exp1_kl,seed=0,teacher.layers=[0,1],teacher=resnet56,~teacher.data"
+    root = {"control": {"_target_": "kdbias.controls.none.NoTeacher"}, "teacher": {"name": "x"}}
+    unused, used = OmegaConf.create(root), OmegaConf.create(root | {"control": None})
+    assert job_name(one, _root_=unused) == job_name(other, _root_=unused)
+    assert job_name(one, _root_=used) != job_name(other, _root_=used)
+    assert job_name(one.replace("seed=0", "seed=1"), _root_=unused) != job_name(one, _root_=unused)
+    assert job_name(one, _root_=unused).startswith("control-none_experiment-exp1_kl_seed-0-")
+
+
+@pytest.fixture
+def stopped(tmp_path) -> Path:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    OmegaConf.save({"seed": 3, "trainer": {"devices": 1}, "resume": None}, tmp_path / "config.yaml")
+    return tmp_path
+
+
+def test_resume_alone_takes_the_saved_config(stopped):
+    cfg = OmegaConf.create({"seed": 0, "resume": str(stopped)})
+    assert resumed(cfg, [f"resume={stopped}"]) == {"seed": 3, "trainer": {"devices": 1}, "resume": str(stopped)}
+
+
+def test_resume_with_the_same_spec_takes_the_new_config(stopped):
+    cfg = OmegaConf.create({"seed": 3, "trainer": {"devices": 2}, "resume": str(stopped)})
+    assert resumed(cfg, ["seed=3", "trainer.devices=2", f"resume={stopped}"]) is cfg
+
+
+def test_resume_with_another_spec_names_the_keys(stopped):
+    cfg = OmegaConf.create({"seed": 4, "trainer": {"devices": 1}, "resume": str(stopped)})
+    with pytest.raises(ConfigError, match=r"resume=.*another config.*\n  seed: 3 -> 4$"):
+        resumed(cfg, ["seed=4", f"resume={stopped}"])
+
+
+def test_a_moved_run_is_not_resumed_for_it_would_write_where_it_was(stopped, tmp_path):
+    OmegaConf.save({"seed": 3, "paths": {"run": str(tmp_path / "there")}}, stopped / "config.yaml")
+    for overrides in ([], ["seed=3"]):
+        with pytest.raises(ConfigError, match=r"made in .*there, .*: move it back, or start anew"):
+            resumed(OmegaConf.create({"seed": 3, "resume": str(stopped)}), overrides)
+    OmegaConf.save({"seed": 3, "paths": {"run": f"{stopped}/../{stopped.name}"}}, stopped / "config.yaml")
+    assert resumed(OmegaConf.create({"resume": str(stopped)}), []).seed == 3
+
+
+def test_resume_of_no_run_names_the_missing_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"resume=.*config\.yaml is not there"):
+        resumed(OmegaConf.create({"resume": str(tmp_path)}), ["resume=x"])
