@@ -150,7 +150,7 @@ def test_the_hours_decide_the_epochs_once(tmp_path, monkeypatch, composing):
     plan = reproduce.Planner(tmp_path, None, SMALL)
     result = {"spec": {"data": {"train": 1000}}, "images_per_second": 10.0}  # 100 s an epoch
     monkeypatch.setattr(reproduce, "train", lambda wanted, lanes: None)
-    monkeypatch.setattr(reproduce.runs, "result", lambda folder, key: result)
+    monkeypatch.setattr(reproduce.run_folder, "result", lambda folder, key: result)
     args = reproduce.argparse.Namespace(rows=["control"], seeds=[0, 1], hours=1.0, trial=3, table_only=False)
     assert reproduce.epochs_allowed(plan, args, 2) == 36  # 3,600 s on two lanes for two seeds
     kept = json.loads((tmp_path / "epochs.json").read_text())
@@ -174,7 +174,7 @@ def test_the_trial_does_not_train_a_teacher_to_its_end(tmp_path, monkeypatch, co
     tried = []
     monkeypatch.setattr(reproduce, "train", lambda wanted, lanes: tried.extend(wanted))
     result = {"spec": {"data": {"train": 1000}}, "images_per_second": 10.0}
-    monkeypatch.setattr(reproduce.runs, "result", lambda folder, key: result)
+    monkeypatch.setattr(reproduce.run_folder, "result", lambda folder, key: result)
     args = reproduce.argparse.Namespace(rows=["exp3_ssl"], seeds=[0], hours=1.0, trial=3, table_only=False)
     reproduce.epochs_allowed(reproduce.Planner(tmp_path, None, SMALL), args, 1)
     assert compose("train", list(tried[0].overrides)).teacher.epochs == 1
@@ -186,7 +186,7 @@ def test_the_trial_does_not_train_a_teacher_to_its_end(tmp_path, monkeypatch, co
 )
 def test_one_run_at_a_time_on_a_gpu_unless_told(monkeypatch, gpu, common, expected):
     monkeypatch.setattr(reproduce.torch.cuda, "is_available", lambda: gpu)
-    monkeypatch.setattr(reproduce.lanes, "lanes", lambda wanted: wanted or 7)
+    monkeypatch.setattr(reproduce.parallel, "lanes", lambda wanted: wanted or 7)
     assert reproduce.lanes_of(None, common) == expected
     assert reproduce.lanes_of(3, common) == 3
 
@@ -225,7 +225,7 @@ def test_a_run_is_probed_again_on_another_number_of_pictures(tmp_path, monkeypat
     result = {"seconds": 1.0}
     monkeypatch.setattr(preference, "CueProbe", Probe)
     monkeypatch.setattr(preference, "load_student", lambda path: None)
-    monkeypatch.setattr(preference.runs, "result", lambda folder, key: result)
+    monkeypatch.setattr(preference.run_folder, "result", lambda folder, key: result)
     run = preference.Run("kl-0", (), tmp_path, "key", 1)
     found = [preference.measured(run, n) for n in (100, 100, 200, 200)]
     assert [one["accuracy"] for one in found] == [0.7] * 4

@@ -24,17 +24,25 @@ def csv(run: str) -> CSVLogger:
 
 @rank_zero_only
 def keep_until(path: Path, step: int) -> None:
-    """Leave out the rows of a ``metrics.csv`` from after ``step``, which a resumed run writes again; -1 keeps none."""
+    """Leave out the rows of a ``metrics.csv`` that a run resumed after ``step`` steps writes again; -1 keeps none.
+
+    Steps are counted from 0, so those of the epochs that are over are below ``step``; a probe's row bears the number of
+    steps before it.
+    """
     if not path.is_file():
         return
     with path.open(newline="") as file:
         reader = csv_format.DictReader(file)
         names = reader.fieldnames or []
-        rows = [row for row in reader if int(row["step"]) <= step]
+        rows = [row for row in reader if int(row["step"]) < step or (int(row["step"]) == step and _probed(row))]
     with path.open("w", newline="") as file:
         writer = csv_format.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _probed(row: dict[str, str]) -> bool:
+    return all(name in ("step", "epoch") or name.startswith("probe/") for name, value in row.items() if value)
 
 
 class ContinuedCSV(CSVLogger):

@@ -11,7 +11,7 @@ from config_base import composed
 from hydra import compose, initialize_config_dir
 
 from kdbias import cli
-from kdbias.analysis import measure, networks, references, tasks
+from kdbias.analysis import measure, networks, probe, references, tasks
 from kdbias.probes.base import Result
 from kdbias.probes.cache import Cache, describe, key_of
 from kdbias.train import train
@@ -63,7 +63,7 @@ def test_a_second_call_computes_nothing_and_loads_nothing(run, call, tmp_path):
 
 
 def test_what_decides_a_result_is_computed_again(run, call, tmp_path, monkeypatch):
-    monkeypatch.setattr(tasks, "draw", lambda name, results: {})
+    monkeypatch.setattr(probe, "draw", lambda name, results: {})
     alone = (f"runs=[{run}]", "untrained=false")
     assert call(*alone) == (["attention"], ["run"])
     for change in ("probe.attention.collapse=2.0", "pictures=10", "split=val", "data.seed=1"):

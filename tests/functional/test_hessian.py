@@ -268,5 +268,5 @@ def test_wrong_arguments():
 
 @pytest.mark.parametrize("name", ["trace", "eigenvalues"])
 def test_the_examples_are_right(name):
-    result = doctest.testmod(import_module(f"kdbias.functional.hessian_{name}"))
+    result = doctest.testmod(import_module(f"kdbias.functional.hessian.{name}"))
     assert (result.attempted > 0, result.failed) == (True, 0)

@@ -96,7 +96,7 @@ def test_two_sweeps_at_once_do_each_job_once(tmp_path):
 
 def test_a_child_forgets_the_process_group_that_its_parent_was_in(tmp_path):
     code = (
-        "import os; from kdbias import process\n"
+        "import os; from kdbias.runs import process\n"
         'program = \'import os; print(sorted(k for k in os.environ if k in ("LOCAL_RANK", "KDBIAS_JOB")))\'\n'
         "process.run([os.sys.executable, '-c', program], log=None)"
     )
