@@ -1,7 +1,7 @@
 """Attention statistics of DeiT-Tiny: the probe against plain forward passes with the same, unfused attention.
 
     python benchmarks/attention.py
-    python benchmarks/attention.py --pictures 64 --batch 32 --rounds 1      # whether it runs
+    python benchmarks/attention.py --images 64 --batch 32 --rounds 1      # whether it runs
 
 ``forward`` are passes of the network alone with explicit attention maps, ``fused`` with the fused kernel; ``probe`` is
 distance, entropy and CLS statistics of every head besides. ``cka`` and ``shared`` are the CKA probe alone and both in
@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from pictures import INFO, make_batches, timed
+from images import INFO, make_batches, timed
 
 from kdbias.batch import Batch
 from kdbias.models.attention_path import unfused
@@ -42,7 +42,7 @@ def forward(network: Extractor, batches: list[Batch], precision: Precision, fuse
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=1024)
+    parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
@@ -54,7 +54,7 @@ def main() -> None:
     precision: Precision = ("bf16" if "bf16" in chosen else "fp32") if args.precision == "auto" else args.precision
     torch.manual_seed(0)
     network: Extractor = vit_tiny(INFO).to(device).eval()
-    batches = make_batches(args.pictures, args.batch, device)
+    batches = make_batches(args.images, args.batch, device)
     probe, cka = AttentionProbe(precision=precision), CKAProbe(precision=precision)
     work: dict[str, Callable[[], Any]] = {
         "forward": partial(forward, network, batches, precision, fused=False),
@@ -71,7 +71,7 @@ def main() -> None:
     together = zip(seconds["shared"], seconds["probe"], seconds["cka"], strict=True)
     result = {
         "benchmark": "attention",
-        "pictures": args.pictures,
+        "images": args.images,
         "batch": args.batch,
         "precision": precision,
         "device": device.type,

@@ -2,17 +2,17 @@
 
     pip install --no-deps --target PEERS torch_cka
     PYTHONPATH=PEERS python benchmarks/cka.py
-    PYTHONPATH=PEERS python benchmarks/cka.py --pictures 64 --batch 32 --rounds 1      # whether it runs
+    PYTHONPATH=PEERS python benchmarks/cka.py --images 64 --batch 32 --rounds 1      # whether it runs
 
 ``forward`` are the passes alone, ``probe`` the whole measurement, ``sums`` the probe's statistics of outputs that are
 there already. The peer is timed with its passes, as it comes, and without them, on outputs that are there already:
-``flat`` as its hooks give them, ``mean`` of each picture's tokens, the samples that the probe takes. Its networks run
+``flat`` as its hooks give them, ``mean`` of each image's tokens, the samples that the probe takes. Its networks run
 in the precision of ours, its statistics in fp32 as it has them, without gradients, which it does not see to itself.
 
 The two do not give the same number. torch_cka 0.21 flattens all tokens, CLS among them, averages debiased HSIC over
 the batches of its loader (Nguyen et al. 2021, eq. 3), in fp32 and without centring; it reads the network once for each
 side, and makes the Gram matrix and the norm of the second side again for each layer of the first. The probe takes mean
-patch tokens, and its result is that of all pictures at once; in fp64. ``difference`` compares this package's minibatch
+patch tokens, and its result is that of all images at once; in fp64. ``difference`` compares this package's minibatch
 estimator with the peer's on the same flattened tokens. The ways take turns in every round; seconds are medians over
 rounds, ratios medians of each round's. The peer is null where it is not installed. Prints one JSON line.
 """
@@ -33,7 +33,7 @@ from io import StringIO
 from typing import Any
 
 import torch
-from pictures import INFO, make_batches, timed
+from images import INFO, make_batches, timed
 from torch import Tensor, nn
 
 from kdbias.batch import Batch
@@ -50,10 +50,10 @@ PEER = "torch_cka"
 
 
 class Loader:
-    """Batches as the peer wants them: pairs that begin with pictures."""
+    """Batches as the peer wants them: pairs that begin with images."""
 
     def __init__(self, batches: list[Batch]) -> None:
-        self.batches, self.dataset = batches, "pictures"
+        self.batches, self.dataset = batches, "images"
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -63,7 +63,7 @@ class Loader:
 
 
 class Passes(nn.Module):
-    """The network for the peer: pictures in [0, 1] in, the precision of ours inside."""
+    """The network for the peer: images in [0, 1] in, the precision of ours inside."""
 
     def __init__(self, network: Extractor, precision: Precision) -> None:
         super().__init__()
@@ -125,21 +125,21 @@ def outputs(network: Extractor, image: Tensor, precision: Precision) -> list[Ten
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=2048)
+    parser.add_argument("--images", type=int, default=2048)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
-    if args.pictures % args.batch:
-        parser.error("--pictures must be so many whole batches: the peer averages over batches")
+    if args.images % args.batch:
+        parser.error("--images must be so many whole batches: the peer averages over batches")
 
     device = torch.device(args.device)
     chosen = choose_precision("auto", "gpu" if device.type == "cuda" else "cpu")
     precision: Precision = ("bf16" if "bf16" in chosen else "fp32") if args.precision == "auto" else args.precision
     torch.manual_seed(0)
     network: Extractor = vit_tiny(INFO).to(device).eval()
-    batches = make_batches(args.pictures, args.batch, device)
+    batches = make_batches(args.images, args.batch, device)
     count, prefix = len(batches), network.info.prefix
     blocks = outputs(network, batches[0].image, precision)
     tokens, flat = [x[:, prefix:] for x in blocks], Replay(blocks)
@@ -175,7 +175,7 @@ def main() -> None:
 
     result = {
         "benchmark": "cka",
-        "pictures": args.pictures,
+        "images": args.images,
         "batch": args.batch,
         "layers": len(blocks),
         "precision": precision,

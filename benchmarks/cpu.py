@@ -5,7 +5,7 @@
     python benchmarks/cpu.py --networks vit_tiny --precisions fp32 --no-compile --rounds 2
 
 Every setting is a process of its own, because the allocator reads its settings when a process starts. A setting's value
-is the median step over about ``--seconds``, after one warm-up step, on random pictures by CE and fused AdamW; with
+is the median step over about ``--seconds``, after one warm-up step, on random images by CE and fused AdamW; with
 ``--rounds`` above 1 the settings take turns and the best round counts. What takes longer than ``--timeout`` is null.
 Prints one JSON line.
 """
@@ -24,7 +24,7 @@ from itertools import product
 from typing import Any
 
 import torch
-from pictures import INFO
+from images import INFO
 from torch.nn import functional as F
 
 from kdbias.cli import ALLOCATOR

@@ -1,10 +1,10 @@
 """The data path: this package's loader against torchvision's transforms in worker processes, same augmentation.
 
     python benchmarks/data.py
-    python benchmarks/data.py --policies cifar10 none --batches 256 1024 --pictures 20000 --rounds 3
+    python benchmarks/data.py --policies cifar10 none --batches 256 1024 --images 20000 --rounds 3
 
-Fetch, padded crop, flip, policy (AutoAugment or none), Cutout of 16 px and conversion to float, from uint8 pictures in
-memory to batches. Of each way: pictures/s by the clock and CPU seconds a picture, processes of workers included; best
+Fetch, padded crop, flip, policy (AutoAugment or none), Cutout of 16 px and conversion to float, from uint8 images in
+memory to batches. Of each way: images/s by the clock and CPU seconds an image, processes of workers included; best
 of the rounds, in which the ways take turns. Ours takes one thread on a CPU. kornia stands beside them where it is
 installed: its AutoAugment draws one sub-policy for a whole batch and works on floats, so it is not the same
 augmentation. With ``--device cuda``: milliseconds and kernel launches a batch of ours. Prints one JSON line.
@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from pictures import INFO, now
+from images import INFO, now
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -42,7 +42,7 @@ POLICIES: dict[str, Callable[[], Any]] = {
 
 
 class Cutout(v2.Transform):
-    """A square painted with the mean, centred anywhere in the picture."""
+    """A square painted with the mean, centred anywhere in the image."""
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Paint it."""
@@ -52,8 +52,8 @@ class Cutout(v2.Transform):
         return TF.erase(inpt, top, left, bottom - top, right - left, fill)
 
 
-class Pictures(Dataset[tuple[Tensor, int]]):
-    """Pictures in memory, as tensors or as PIL's, each augmented by torchvision."""
+class Images(Dataset[tuple[Tensor, int]]):
+    """Images in memory, as tensors or as PIL's, each augmented by torchvision."""
 
     def __init__(self, images: Tensor, policy: str, pil: bool) -> None:
         self.images = [TF.to_pil_image(image) for image in images] if pil else images
@@ -76,7 +76,7 @@ def ours(images: Tensor, policy: str, batch: int) -> Iterator[Tensor]:
 
 
 def torchvision(images: Tensor, policy: str, batch: int, *, pil: bool, workers: int) -> Iterator[Tensor]:
-    data = Pictures(images, policy, pil)
+    data = Images(images, policy, pil)
     loader = DataLoader(data, batch, shuffle=True, drop_last=True, num_workers=workers)
     return (image for image, _ in loader)
 
@@ -105,11 +105,11 @@ def timed(batches: Iterator[Tensor]) -> dict[str, float]:
         count += len(batch)
     del batches  # its workers end, and are counted
     seconds = now(CPU) - began
-    return {"pictures_per_second": count / seconds, "cpu_us_per_picture": 1e6 * (cpu_seconds() - spent) / count}
+    return {"images_per_second": count / seconds, "cpu_us_per_image": 1e6 * (cpu_seconds() - spent) / count}
 
 
 def compare(images: Tensor, policy: str, batch: int, args: argparse.Namespace) -> dict[str, Any]:
-    few = images[: args.pictures // 4]  # the slow ways see fewer pictures: their rate does not depend on it
+    few = images[: args.images // 4]  # the slow ways see fewer images: their rate does not depend on it
     workers = args.workers
     ways: dict[str, Callable[[], Iterator[Tensor]]] = {
         "kdbias": lambda: ours(images, policy, batch),
@@ -125,14 +125,14 @@ def compare(images: Tensor, policy: str, batch: int, args: argparse.Namespace) -
         for name, way in ways.items():
             found = timed(way())
             known = best.setdefault(name, found)
-            known["pictures_per_second"] = max(known["pictures_per_second"], found["pictures_per_second"])
-            known["cpu_us_per_picture"] = min(known["cpu_us_per_picture"], found["cpu_us_per_picture"])
+            known["images_per_second"] = max(known["images_per_second"], found["images_per_second"])
+            known["cpu_us_per_image"] = min(known["cpu_us_per_image"], found["cpu_us_per_image"])
             print(policy, batch, name, {key: round(value, 1) for key, value in found.items()}, file=sys.stderr)
     mine = best["kdbias"]
     ratios = {
         name: {
-            "speed": round(mine["pictures_per_second"] / value["pictures_per_second"], 1),
-            "cpu": round(value["cpu_us_per_picture"] / mine["cpu_us_per_picture"], 1),
+            "speed": round(mine["images_per_second"] / value["images_per_second"], 1),
+            "cpu": round(value["cpu_us_per_image"] / mine["cpu_us_per_image"], 1),
         }
         for name, value in best.items()
         if name != "kdbias"
@@ -161,16 +161,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--policies", nargs="+", choices=sorted(POLICIES), default=["cifar10", "none"])
     parser.add_argument("--batches", nargs="+", type=int, default=[256, 1024])
-    parser.add_argument("--pictures", type=int, default=20_000)
+    parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=2, help="of torchvision's loader")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--root", help="of CIFAR-10; random pictures where it is not given")
+    parser.add_argument("--root", help="of CIFAR-10; random images where it is not given")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     args = parser.parse_args()
     torch.manual_seed(0)
-    images = torch.randint(0, 256, (args.pictures, 3, 32, 32), dtype=torch.uint8)
+    images = torch.randint(0, 256, (args.images, 3, 32, 32), dtype=torch.uint8)
     if args.root:
-        images = cifar10(root=args.root, download=False).split("train")[0][: args.pictures]
+        images = cifar10(root=args.root, download=False).split("train")[0][: args.images]
     cases = [(policy, batch) for policy in args.policies for batch in args.batches]
     if args.device == "cuda":
         found = [on_gpu(images.cuda(), *case) for case in cases]

@@ -1,19 +1,19 @@
 """What a product with a Hessian costs: ours, exact and by differences, against PyHessian and curvlinops.
 
     python benchmarks/hessian.py
-    python benchmarks/hessian.py --network small_vit --pictures 32 --vectors 2 --rounds 1
+    python benchmarks/hessian.py --network small_vit --images 32 --vectors 2 --rounds 1
     PYTHONPATH=<where they are> python benchmarks/hessian.py          with pyhessian and curvlinops-for-pytorch
 
-All multiply the Hessian of the same network's mean cross-entropy over the same pictures, in eval mode, fp32, explicit
+All multiply the Hessian of the same network's mean cross-entropy over the same images, in eval mode, fp32, explicit
 attention, with the same random vectors; they take turns within a round. Seconds are a product's, medians over rounds,
 with the first gradient's graph, which each builds once a round, shared out over the vectors; ``exact_alone`` is ours
 with one vector a call, as in a Lanczos run, where the graph is built for every product.
 
 A product differentiates the gradient's graph, which is twice the work of building it. So a peer that keeps the graph
-of all pictures (PyHessian with one batch) and one that builds it anew for all vectors together (ours) cost alike in
-operations. Ours is built for ``--chunk`` pictures at a time: memory is that of one chunk (50 MB a picture for
+of all images (PyHessian with one batch) and one that builds it anew for all vectors together (ours) cost alike in
+operations. Ours is built for ``--chunk`` images at a time: memory is that of one chunk (50 MB an image for
 DeiT-Tiny, some 13 GB for 256 at once), and tensors of some megabytes are reused by the allocator, where those
-of 256 pictures come from the system, page by page, each time. ``--peer-batch`` splits the peers' data too.
+of 256 images come from the system, page by page, each time. ``--peer-batch`` splits the peers' data too.
 
 Prints one JSON line. ``error`` is the norm of the difference to the exact product, relative; a peer that cannot be
 imported is null (curvlinops 3 differs by about 1e-3 on DeiT: see pytorch #196700 on ``layer_norm``).
@@ -30,7 +30,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from pictures import INFO, now
+from images import INFO, now
 from torch import Tensor, nn
 
 from kdbias.config.build import build
@@ -132,11 +132,11 @@ def timed(products: Products, vectors: Tensor) -> tuple[float, Tensor]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=sorted(NETWORKS), default="deit_tiny")
-    parser.add_argument("--pictures", type=int, default=256)
+    parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--vectors", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--chunk", type=int, default=16)
-    parser.add_argument("--peer-batch", type=int, default=None, help="pictures a batch of the peers; all")
+    parser.add_argument("--peer-batch", type=int, default=None, help="images a batch of the peers; all")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
 
@@ -145,9 +145,9 @@ def main() -> None:
     network: Extractor = build(NETWORKS[args.network], INFO).to(device).eval()
     for module in attention_modules(network):
         module.fused_attn = False
-    image = torch.rand(args.pictures, 3, 32, 32, device=device)
-    target = torch.randint(10, (args.pictures,), device=device)
-    batch = args.peer_batch or args.pictures
+    image = torch.rand(args.images, 3, 32, 32, device=device)
+    target = torch.randint(10, (args.images,), device=device)
+    batch = args.peer_batch or args.images
     data = list(zip(image.split(batch), target.split(batch), strict=True))
     contestants: dict[str, Products] = {
         "exact": ours(network, image, target, args.chunk),
@@ -188,7 +188,7 @@ def report(
         "benchmark": "hessian",
         "network": args.network,
         "parameters": parameters,
-        "pictures": args.pictures,
+        "images": args.images,
         "vectors": args.vectors,
         "chunk": args.chunk,
         "seconds": {name: round(statistics.median(seconds[name]), 4) if name in seconds else None for name in names},

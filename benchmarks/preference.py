@@ -3,7 +3,7 @@
     python benchmarks/preference.py --out FOLDER
     python benchmarks/preference.py --out FOLDER --students cnn --seeds 0 1 2 --methods kl token random
 
-A teacher that goes by shape (a CNN trained where only shape tells the class) teaches a student on pictures in which
+A teacher that goes by shape (a CNN trained where only shape tells the class) teaches a student on images in which
 shape and texture are right equally often, by each loss of the package and under each control. The index is
 (student - control) / (teacher - control) of the cue-conflict shape share, over seeds: 0 is the student without teacher,
 1 the teacher; beside it the index of the shares without what guesses explain. Every run is a ``train.py`` of its own
@@ -45,7 +45,7 @@ from kdbias.stats.scores import CHANCE_P
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = ["trainer=cpu", "trainer.precision=32-true", "callback=[checkpoint]", "logger=[csv]"]
-PICTURES = ["data=cues", "data.preset=demo", "data.val=500", "data.test=4000", "augment=light", "augment.crop=2"]
+IMAGES = ["data=cues", "data.preset=demo", "data.val=500", "data.test=4000", "augment=light", "augment.crop=2"]
 LABELS = "loss.ce.label_smoothing=0"
 ALONE = ["loss=[kl]", "loss.alpha=1.0", "loss.kl.temperature=1.0"]
 
@@ -85,11 +85,11 @@ DEEPER = {("cnn", "gram"): ["model.layers=[1,2]", "teacher.layers=[1,2]"]}
 
 @dataclass(frozen=True)
 class Setting:
-    """What all runs share: pictures to train on, epochs of each student, and of the teacher."""
+    """What all runs share: images to train on, epochs of each student, and of the teacher."""
 
-    pictures: int
+    images: int
     epochs: dict[str, int]
-    teacher_pictures: int
+    teacher_images: int
     teacher_epochs: int
 
 
@@ -103,8 +103,8 @@ class Planner:
     def teacher(self, shape: float, texture: float, name: str) -> Run:
         """Give the run of a teacher with the given reliabilities of shape and texture in training."""
         data = [f"data.shape_reliability={shape}", f"data.texture_reliability={texture}", "data.seed=1000", "seed=1000"]
-        size = [f"data.train={self.setting.teacher_pictures}", f"epochs={self.setting.teacher_epochs}", "batch_size=64"]
-        overrides = [*PICTURES, *data, *size, *COMMON, *STUDENTS["cnn"], LABELS, *self.paths]
+        size = [f"data.train={self.setting.teacher_images}", f"epochs={self.setting.teacher_epochs}", "batch_size=64"]
+        overrides = [*IMAGES, *data, *size, *COMMON, *STUDENTS["cnn"], LABELS, *self.paths]
         return planned(name, overrides, self.folder / "runs")[0]
 
     def control(self, student: str, seed: int) -> Run:
@@ -124,40 +124,40 @@ class Planner:
         return self._student(f"{student}-{method}", student, seed, extra)
 
     def _student(self, label: str, student: str, seed: int, extra: list[str]) -> Run:
-        size = [f"data.train={self.setting.pictures}", f"epochs={self.setting.epochs[student]}", "batch_size=64"]
+        size = [f"data.train={self.setting.images}", f"epochs={self.setting.epochs[student]}", "batch_size=64"]
         if "loss=[kl]" not in extra:
             extra = [*extra, LABELS]
-        overrides = [f"seed={seed}", *PICTURES, *size, *COMMON, *STUDENTS[student], *extra, *self.paths]
+        overrides = [f"seed={seed}", *IMAGES, *size, *COMMON, *STUDENTS[student], *extra, *self.paths]
         return planned(f"{label}-{seed}", overrides, self.folder / "runs")[0]
 
 
 class Conflicts:
-    """Pictures whose cues are known, the same for all runs and drawn once."""
+    """Images whose cues are known, the same for all runs and drawn once."""
 
     @staticmethod
     @cache
     def variant(name: Cue | Literal["conflict"], n: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Give ``n`` pictures and the classes of shape and texture."""
+        """Give ``n`` images and the classes of shape and texture."""
         source: CueSource = build({"_target_": "kdbias.data.cues.cues", "preset": "demo", "seed": 99})
         return source.variant(name, n)
 
 
-def measured(run: Run, pictures: int) -> dict[str, float]:
-    """Give test accuracy and the cue probe's scalars of a run, probed once on so many pictures.
+def measured(run: Run, images: int) -> dict[str, float]:
+    """Give test accuracy and the cue probe's scalars of a run, probed once on so many images.
 
     ``chance_p`` and ``decided_p`` are the probabilities that guesses alone give such an accuracy, and so many decisions
     for either cue.
     """
     folder = run.folder / "probes"
-    if not (folder / "cues.json").is_file() or Result.load(folder, "cues").meta["n"] != pictures:
-        CueProbe(Conflicts(), pictures=pictures)(load_student(run.folder / run_folder.BEST)).save(folder)
+    if not (folder / "cues.json").is_file() or Result.load(folder, "cues").meta["n"] != images:
+        CueProbe(Conflicts(), images=images)(load_student(run.folder / run_folder.BEST)).save(folder)
     tested, cues, result = (
         Result.load(folder, "test"),
         Result.load(folder, "cues"),
         run_folder.result(run.folder, run.key),
     )
     assert result is not None
-    decided_p = binomtest(int(cues.arrays["decided"].sum()), pictures, 2 / CLASSES, "greater").pvalue
+    decided_p = binomtest(int(cues.arrays["decided"].sum()), images, 2 / CLASSES, "greater").pvalue
     chance_p = above_chance(tested.arrays["right"], CLASSES)
     scores = {"accuracy": tested.scalars["accuracy"], "chance_p": chance_p, "decided_p": float(decided_p)}
     return {**cues.scalars, **scores, "seconds": result["seconds"]}
@@ -186,7 +186,7 @@ def certain(run: dict[str, float]) -> float:
 
 
 def table(student: str, scores: dict[str, list[dict[str, float]]], teacher: dict[str, float]) -> Table:
-    """Give one row a method: accuracy and shape share beside the control's, decided pictures and index."""
+    """Give one row a method: accuracy and shape share beside the control's, decided images and index."""
 
     def of(method: str, key: str) -> list[float]:
         return [run[key] for run in scores[method]]
@@ -207,7 +207,7 @@ def table(student: str, scores: dict[str, list[dict[str, float]]], teacher: dict
     columns += [Column("index without guesses", digits=2)]
     note = (
         f"Intervals: 95 %, bootstrap over the {len(control[0])} seeds, paired by seed; not corrected for the number of "
-        "rows. All seeds have the same training pictures and the same teacher: what others would change is not in them."
+        "rows. All seeds have the same training images and the same teacher: what others would change is not in them."
     )
     return Table(f"{student} student, {len(control[0])} seeds", columns, rows, note)
 
@@ -222,17 +222,17 @@ def main() -> None:
     parser.add_argument("--students", nargs="+", choices=list(STUDENTS), default=list(STUDENTS))
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--pictures", type=int, default=5000, help="to train on")
+    parser.add_argument("--images", type=int, default=5000, help="to train on")
     parser.add_argument("--epochs-cnn", type=int, default=8)
     parser.add_argument("--epochs-vit", type=int, default=12)
-    parser.add_argument("--teacher-pictures", type=int, default=5000)
+    parser.add_argument("--teacher-images", type=int, default=5000)
     parser.add_argument("--teacher-epochs", type=int, default=10)
-    parser.add_argument("--conflict", type=int, default=4000, help="conflict pictures")
+    parser.add_argument("--conflict", type=int, default=4000, help="conflict images")
     parser.add_argument("--lanes", type=int, default=None, help="runs side by side, one thread each")
     args = parser.parse_args()
     folder: Path = args.out.absolute()
     epochs = {"cnn": args.epochs_cnn, "vit": args.epochs_vit}
-    setting = Setting(args.pictures, epochs, args.teacher_pictures, args.teacher_epochs)
+    setting = Setting(args.images, epochs, args.teacher_images, args.teacher_epochs)
     sys.argv[0] = str(ROOT / "train.py")
     os.environ.setdefault("KDBIAS_ALLOCATOR", "0")
     cli.register()

@@ -1,8 +1,8 @@
 r"""The structural study and its controls on CIFAR-10, as long as a time limit allows; a table for docs/results.md.
 
-    python benchmarks/reproduce.py --out FOLDER --hours 8 --seeds 0,1,2 --weights FOLDER data.root=PICTURES
+    python benchmarks/reproduce.py --out FOLDER --hours 8 --seeds 0,1,2 --weights FOLDER data.root=IMAGES
     python benchmarks/reproduce.py --out FOLDER --hours 2 --seeds 0,1 --rows control,exp1,exp3_ssl --ssl-epochs 15 \
-        model=vit model.layers=[1,3,5] data.limit=10000 data.root=PICTURES trainer=cpu augment=light batch_size=64
+        model=vit model.layers=[1,3,5] data.limit=10000 data.root=IMAGES trainer=cpu augment=light batch_size=64
     python benchmarks/reproduce.py --out FOLDER --table-only --append docs/results.md ...
 
 Rows are experiments of this package, under a control or not; what stands at the end of the command line goes to every
@@ -196,11 +196,11 @@ def table(rows: dict[str, Seen], plan: Planner, epochs: int, seeds: list[int]) -
         line = [name, row.teacher, bootstrap_mean(mean), by_seed, against, recipe, spread]
         lines.append([*line, row.images_per_second, row.seconds / 60])
     columns = [Column("row"), Column("teacher"), percent("test accuracy", 2), Column("by seed", unit="%")]
-    columns += [percent("row − control, pictures", 2), percent("row − control, seeds", 2)]
+    columns += [percent("row − control, images", 2), percent("row − control, seeds", 2)]
     columns += [Column("attention distance", digits=2, unit="patches")]
     columns += [Column("images/s", digits=0), Column("a run", digits=1, unit="min")]
     note = (
-        f"{len(seeds)} seeds, {epochs} epochs. Intervals: 95 %, not corrected for the number of rows. Over pictures "
+        f"{len(seeds)} seeds, {epochs} epochs. Intervals: 95 %, not corrected for the number of rows. Over images "
         "(mean of the seeds): of accuracy and of the first difference; they are of these networks and say nothing of "
         "other seeds. Over seeds: of the second difference (paired) and of attention distance, which is that of the "
         "last epoch, accuracy that of the best one on validation. Uniform attention on 8×8: 4.136."
@@ -217,13 +217,13 @@ def isolated(rows: dict[str, Seen]) -> Table | None:
     found = [difference(right.mean(0), rows[name].right.mean(0)) for name in controls]
     corrected = holm([one.p for one in found])
     lines: list[list[Any]] = []
-    for name, pictures, p in zip(controls, found, map(float, corrected), strict=True):
+    for name, images, p in zip(controls, found, map(float, corrected), strict=True):
         ahead = right.mean(1) - rows[name].right.mean(1)
         seeds = difference(right.mean(1), rows[name].right.mean(1)) if len(ahead) > 1 else "-"
-        lines.append([name, ", ".join(f"{100 * one:+.2f}" for one in ahead), pictures, p, seeds])
-    columns = [Column("control"), Column("EXP-1 − control, by seed", unit="%"), percent("pictures", 2)]
-    columns += [Column("p (pictures), after Holm", digits=4), percent("seeds", 2)]
-    note = "Over pictures, of the mean of the seeds: of these networks, not of other seeds. Over seeds: of the recipe."
+        lines.append([name, ", ".join(f"{100 * one:+.2f}" for one in ahead), images, p, seeds])
+    columns = [Column("control"), Column("EXP-1 − control, by seed", unit="%"), percent("images", 2)]
+    columns += [Column("p (images), after Holm", digits=4), percent("seeds", 2)]
+    note = "Over images, of the mean of the seeds: of these networks, not of other seeds. Over seeds: of the recipe."
     return Table("What the teacher of EXP-1 brings beyond its controls", columns, lines, note)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from pictures import INFO, now
+from images import INFO, now
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR

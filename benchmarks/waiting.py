@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from images import INFO, now
 from numpy.typing import NDArray
-from pictures import INFO, now
 from torch.nn import functional as F
 
 from kdbias.batch import Batch

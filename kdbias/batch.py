@@ -1,4 +1,4 @@
-"""What the data gives: a batch of pictures, and what is known of the set they come from."""
+"""What the data gives: a batch of images, and what is known of the set they come from."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """One batch of pictures, with the student's and the teacher's view of each.
+    """One batch of images, with the student's and the teacher's view of each.
 
     ``image`` and ``teacher_image`` are ``(B, C, H, W)`` float32 in [0, 1], C = 3 or 1; they are the same tensor unless
-    a view policy says otherwise. ``target`` is ``(B,)`` int64, or ``(B, classes)`` float32 where pictures are mixed.
-    ``index`` is ``(B,)`` int64, the position of each picture in its split.
+    a view policy says otherwise. ``target`` is ``(B,)`` int64, or ``(B, classes)`` float32 where images are mixed.
+    ``index`` is ``(B,)`` int64, the position of each image in its split.
     """
 
     image: Tensor
@@ -26,8 +26,8 @@ class Batch(NamedTuple):
 class DataInfo:
     """What a network or a loss may know of a data set.
 
-    ``size`` is the side of the (square) pictures in pixels, ``train`` the number of training pictures after the
-    validation split, ``mean`` and ``std`` the statistics of each channel of pictures in [0, 1].
+    ``size`` is the side of the (square) images in pixels, ``train`` the number of training images after the
+    validation split, ``mean`` and ``std`` the statistics of each channel of images in [0, 1].
     """
 
     channels: int

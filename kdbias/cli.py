@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kdbias.config import conf
 from kdbias.config.conf import conf_dir
+from kdbias.config.renamed import refuse_old_names
 from kdbias.runs import run_folder, sweep
 
 ALLOCATOR = {
@@ -61,6 +62,8 @@ def plain_errors() -> Iterator[None]:
 def train() -> None:
     """Train one run, or with ``-m`` a sweep of runs, each a process of its own."""
     tune_allocator()
+    with plain_errors():
+        refuse_old_names(sys.argv[1:])
     register()
 
     @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
@@ -85,6 +88,8 @@ def train() -> None:
 def analyze() -> None:
     """Evaluate and probe runs, checkpoints and networks; draw figures and reports."""
     tune_allocator()
+    with plain_errors():
+        refuse_old_names(sys.argv[1:])
     register()
 
     @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="analyze")

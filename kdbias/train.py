@@ -17,13 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from kdbias.callbacks.checkpoint import LastState
-from kdbias.callbacks.knn import FrozenFeatures, epoch_pictures
+from kdbias.callbacks.knn import FrozenFeatures, epoch_images
 from kdbias.callbacks.summary import closing_table
 from kdbias.config.build import build
 from kdbias.config.errors import RunStopped
 from kdbias.config.spec import plain, spec_hash
 from kdbias.controls.base import Control, applied
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.models.checkpoint import load_student
 from kdbias.models.features import Extractor
 from kdbias.models.teacher import Teacher, ready_teacher, teacher_from_weights
@@ -38,9 +38,9 @@ from kdbias.runs.teacher_recipe import ensure_teacher
 JUDGED = ("accuracy", "knn", "linear")  # test scores that TensorBoard compares runs by
 
 
-def build_data(cfg: DictConfig) -> PictureData:
+def build_data(cfg: DictConfig) -> ImageData:
     """Build the data module that a config names."""
-    return PictureData(
+    return ImageData(
         build(plain(cfg.data)),
         build(plain(cfg.augment)),
         batch_size=cfg.batch_size,
@@ -50,7 +50,7 @@ def build_data(cfg: DictConfig) -> PictureData:
     )
 
 
-def build_teacher(cfg: DictConfig, data: PictureData) -> Teacher | None:
+def build_teacher(cfg: DictConfig, data: ImageData) -> Teacher | None:
     """Build the teacher that a config names, downloaded or trained first where it is missing; None without one."""
     if cfg.teacher.get("name") is None:
         return None
@@ -60,7 +60,7 @@ def build_teacher(cfg: DictConfig, data: PictureData) -> Teacher | None:
     return teacher_from_weights(spec, data.info, ensure_teacher(cfg, Path(cfg.paths.teachers)), cfg.teacher.name)
 
 
-def module_spec(cfg: DictConfig, data: PictureData) -> dict[str, Any]:
+def module_spec(cfg: DictConfig, data: ImageData) -> dict[str, Any]:
     """Plain types only: what the checkpoint keeps, and what ``load_student`` and resume need."""
     return {
         "name": cfg.name,
@@ -115,7 +115,7 @@ def train(cfg: DictConfig) -> float:
 
 
 def finish(
-    cfg: DictConfig, trainer: L.Trainer, module: StudentModule, data: PictureData, control: Control | None = None
+    cfg: DictConfig, trainer: L.Trainer, module: StudentModule, data: ImageData, control: Control | None = None
 ) -> float:
     """Test the best checkpoint on rank 0, write the result, print the closing table; give the objective.
 
@@ -134,7 +134,7 @@ def finish(
     best = checkpoint.best_model_path if checkpoint else ""
     student = load_student(best) if best else module.student.eval()
     frozen = next((c for c in trainer.callbacks if isinstance(c, FrozenFeatures)), None)  # type: ignore[attr-defined]
-    limit, epoch = cfg.trainer.limit_test_batches, epoch_pictures(trainer)
+    limit, epoch = cfg.trainer.limit_test_batches, epoch_images(trainer)
     tested = judged(student.to(device), data, device, limit, frozen, epoch)
     for result in tested:
         result.save(run / "probes")
@@ -179,7 +179,7 @@ def _require_whole(module: StudentModule) -> None:
 
 def judged(
     student: Extractor,
-    data: PictureData,
+    data: ImageData,
     device: torch.device,
     limit: int | float | None,
     frozen: FrozenFeatures | None = None,
@@ -188,17 +188,17 @@ def judged(
     """Evaluate ``student`` on the test split in fp32, not TF32; on its first ``limit`` batches or part where given.
 
     A classifier by its accuracy (``test``); where the run watched ``frozen`` features, these by k-NN and a linear probe
-    (``test_knn``, ``test_linear``) on pictures of an epoch, of which there are ``epoch``.
+    (``test_knn``, ``test_linear``) on images of an epoch, of which there are ``epoch``.
     """
-    pictures = None
+    images = None
     if isinstance(limit, int):
-        pictures = limit * data.eval_batch_size
+        images = limit * data.eval_batch_size
     elif limit is not None:
-        pictures = round(limit * data.count("test"))
+        images = round(limit * data.count("test"))
     torch.set_float32_matmul_precision("highest")
     probes: list[Probe] = [] if student.info.classes is None else [AccuracyProbe(name="test")]
     probes += [] if frozen is None else frozen.final(data, epoch, prefix="test_")
-    return [probe(student, data.batches("test", device=device, limit=pictures)) for probe in probes]
+    return [probe(student, data.batches("test", device=device, limit=images)) for probe in probes]
 
 
 def quiet() -> None:

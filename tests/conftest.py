@@ -16,7 +16,7 @@ torch.set_num_threads(1)  # tests are small: a second thread costs more than it 
 
 @pytest.fixture
 def tiny_info() -> DataInfo:
-    """A data set of ten classes of 32-pixel colour pictures."""
+    """A data set of ten classes of 32-pixel colour images."""
     return DataInfo(
         channels=3,
         size=32,

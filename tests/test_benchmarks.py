@@ -82,7 +82,7 @@ def test_weights_are_taken_from_the_folder_where_they_are(tmp_path):
     assert not any("resnet20.weights" in one for one in graded)
 
 
-def test_the_table_of_the_matrix_pairs_pictures_over_the_mean_of_seeds(tmp_path):
+def test_the_table_of_the_matrix_pairs_images_over_the_mean_of_seeds(tmp_path):
     rng = np.random.default_rng(0)
     control = rng.random((2, 4000)) < 0.5
     better = control | (rng.random((2, 4000)) < 0.2)
@@ -115,8 +115,8 @@ def test_exp1_is_compared_with_each_control_of_its_teacher():
     }
     made = reproduce.isolated(rows)
     assert [line[0] for line in made.rows] == ["self"]
-    _, by_seed, pictures, p, seeds = made.rows[0]
-    assert pictures.shown
+    _, by_seed, images, p, seeds = made.rows[0]
+    assert images.shown
     assert 0 < p < 0.01
     ahead = rows["exp1"].right.mean(1) - base.mean(1)
     assert by_seed == f"{100 * ahead[0]:+.2f}, {100 * ahead[1]:+.2f}"
@@ -126,15 +126,15 @@ def test_exp1_is_compared_with_each_control_of_its_teacher():
 
 
 def test_differences_of_opposite_sign_in_two_seeds_are_no_equality():
-    """The mean over seeds is 0 over pictures to half a point, and says nothing of the recipe."""
+    """The mean over seeds is 0 over images to half a point, and says nothing of the recipe."""
     right = np.arange(3000)
     rows = {
         "exp1": reproduce.Seen(np.stack([right < 1500, right < 1300]), [], 300.0, 60.0, "resnet56"),
         "label_smoothing": reproduce.Seen(np.stack([right < 1460, right < 1340]), [], 300.0, 60.0, "resnet56"),
     }
-    _, by_seed, pictures, _, seeds = reproduce.isolated(rows).rows[0]
+    _, by_seed, images, _, seeds = reproduce.isolated(rows).rows[0]
     assert by_seed == "+1.33, -1.33"
-    assert not pictures.shown
+    assert not images.shown
     assert not seeds.shown
     assert seeds.estimate.high - seeds.estimate.low > 0.1
 
@@ -208,17 +208,17 @@ def test_every_method_of_the_preference_table_passes_the_check(student, method, 
     assert run.folder.parent == tmp_path / "runs"
 
 
-def test_a_run_is_probed_again_on_another_number_of_pictures(tmp_path, monkeypatch):
+def test_a_run_is_probed_again_on_another_number_of_images(tmp_path, monkeypatch):
     probed = []
 
     class Probe:
-        def __init__(self, source, pictures):
-            self.pictures = pictures
+        def __init__(self, source, images):
+            self.images = images
 
         def __call__(self, network):
-            probed.append(self.pictures)
-            decided = {"decided": np.arange(self.pictures) % 5 == 0}
-            return preference.Result("cues", {"shape_share": 0.5, "decided": 0.2}, decided, {"n": self.pictures})
+            probed.append(self.images)
+            decided = {"decided": np.arange(self.images) % 5 == 0}
+            return preference.Result("cues", {"shape_share": 0.5, "decided": 0.2}, decided, {"n": self.images})
 
     right = np.arange(100) < 70
     preference.Result("test", {"accuracy": 0.7}, {"right": right}, {"n": 100}).save(tmp_path / "probes")

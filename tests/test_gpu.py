@@ -1,10 +1,10 @@
-"""What a GPU must give: the same pictures and the same measures as the CPU. Left out where there is none."""
+"""What a GPU must give: the same images and the same measures as the CPU. Left out where there is none."""
 
 import pytest
 import torch
 
 from kdbias.data.augment import Augment
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.data.cues import cues
 from kdbias.data.resident import ResidentLoader
 from kdbias.functional import hessian_trace
@@ -56,7 +56,7 @@ def test_batches_are_those_of_the_cpu(source):
 def test_a_probe_measures_what_it_measures_on_the_cpu(source, probe):
     torch.manual_seed(0)
     network = vit(source.info, width=32, depth=3, heads=2, patch=8)
-    data = PictureData(source, Augment(), batch_size=20, eval_batch_size=20)
+    data = ImageData(source, Augment(), batch_size=20, eval_batch_size=20)
     there = probe(network, data.batches("test"))
     here = probe(network.cuda(), data.batches("test", device="cuda"))
     assert here.scalars == pytest.approx(there.scalars, rel=1e-3, abs=1e-4)
@@ -79,7 +79,7 @@ def test_second_derivatives_are_those_of_the_cpu(source):
     assert found[1] == pytest.approx(found[0], rel=1e-2)
 
 
-def test_a_teacher_follows_its_pictures(source):
+def test_a_teacher_follows_its_images(source):
     teacher = Teacher(small_cnn(source.info, widths=[4, 8]), "small")
     image = source.split("test")[0][:4].float() / 255
     there = teacher(image).logits

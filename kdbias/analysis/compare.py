@@ -12,7 +12,7 @@ from rich.console import Console
 
 from kdbias.analysis.collect import gathered, save_figures
 from kdbias.analysis.measure import wanted
-from kdbias.analysis.networks import CONTROL, pictures_key
+from kdbias.analysis.networks import CONTROL, images_key
 from kdbias.analysis.results import Measured, by_label, marked
 from kdbias.checks.check import ConfigError
 from kdbias.report import compare as report
@@ -53,7 +53,7 @@ def methods_of(networks: Sequence[Measured]) -> list[Method]:
     Where accuracy was measured of some of them only, the others' runs stand for no seed.
 
     Raises:
-        ConfigError: those of one label saw different pictures.
+        ConfigError: those of one label saw different images.
     """
     teachers = {one.about["teacher_key"]: one.results.get("accuracy") for one in networks if one.role == "teacher"}
     published = json.loads((Path(__file__).parent / "published.json").read_text())["structural"]
@@ -63,10 +63,10 @@ def methods_of(networks: Sequence[Measured]) -> list[Method]:
     for label in sorted(labels, key=lambda each: (each in initial, each == CONTROL)):
         of = [one for one in networks if one.label == label and one.role != "teacher"]
         first, scored = of[0], [one for one in of if "accuracy" in one.results] or of
-        saw = {pictures_key(one.about["source"], one.about["split"]) for one in of}
+        saw = {images_key(one.about["source"], one.about["split"]) for one in of}
         if len(saw) > 1:
             raise ConfigError(
-                f"names: the runs called {label} saw different pictures: name them apart, or leave some out"
+                f"names: the runs called {label} saw different images: name them apart, or leave some out"
             )
         names = list(dict.fromkeys(str(one.about["teacher"]) for one in of if one.about["teacher"]))
         taught = [teachers.get(one.about["teacher_key"]) if one.about["teacher"] else None for one in scored]

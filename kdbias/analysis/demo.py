@@ -1,4 +1,4 @@
-"""``make demo``: teacher, controls and students on the embedded pictures, then a page of what came along."""
+"""``make demo``: teacher, controls and students on the embedded images, then a page of what came along."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kdbias.callbacks.summary import duration
 from kdbias.config.build import build
 from kdbias.config.spec import plain
 from kdbias.data.augment import Augment
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.models.checkpoint import load_student
 from kdbias.probes.attention import AttentionProbe
 from kdbias.probes.base import Result
@@ -95,14 +95,14 @@ def plan_runs(study: dict[str, Any], root: Path, folder: Path) -> Plan:
 
 
 def measure(plan: Plan, study: dict[str, Any], shown: Board, folder: Path) -> Measured:
-    """Probe all networks on the student's pictures; Results are saved under ``folder/results``."""
+    """Probe all networks on the student's images; Results are saved under ``folder/results``."""
     source = build(plain(plan.cfg.data))
-    data = PictureData(source, Augment(), batch_size=100, eval_batch_size=250)
-    cues, attention = CueProbe(source, pictures=study["conflict_pictures"]), AttentionProbe()
+    data = ImageData(source, Augment(), batch_size=100, eval_batch_size=250)
+    cues, attention = CueProbe(source, images=study["conflict_images"]), AttentionProbe()
     vits = len(plan.order) + 1
 
     def attend(network: Any, done: int) -> Result:
-        result = attention(network, data.batches("test", limit=study["attention_pictures"]))
+        result = attention(network, data.batches("test", limit=study["attention_images"]))
         shown.show("attention", done, vits)
         return result
 
@@ -136,8 +136,8 @@ def describe(plan: Plan, study: dict[str, Any]) -> list[str | Code]:
     machine = student["environment"]
     seconds = sum(result["seconds"] for result in results.values())
     return [
-        f"Pictures are made on the spot: ten classes, each a shape and a texture, {data.size} px, {count:,} to train "
-        f"on. In training, the shape is right in {100 * reliable.shape_reliability:.0f} % of the pictures and the "
+        f"Images are made on the spot: ten classes, each a shape and a texture, {data.size} px, {count:,} to train "
+        f"on. In training, the shape is right in {100 * reliable.shape_reliability:.0f} % of the images and the "
         f"texture in {100 * reliable.texture_reliability:.0f} %, otherwise drawn at random; the teacher alone is "
         "trained where the shape is always right and the texture always random, so its preference is known.",
         f"Teacher: a CNN of {teacher['parameters']:,} parameters, {teacher['epochs']} epochs. Student and control: a "

@@ -12,7 +12,7 @@ from rich.console import Console
 from kdbias.analysis import results
 from kdbias.analysis.labels import check_classes
 from kdbias.analysis.measure import measure
-from kdbias.analysis.networks import same_pictures, subjects
+from kdbias.analysis.networks import same_images, subjects
 from kdbias.analysis.results import Measured
 from kdbias.config.errors import ConfigError
 from kdbias.modules.trainer import choose_precision
@@ -21,7 +21,7 @@ from kdbias.stats import Difference, accuracy, difference
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Print accuracy with its interval, each network against the first on the same pictures; save what was right."""
+    """Print accuracy with its interval, each network against the first on the same images; save what was right."""
     folder = Path(cfg.out)
     node = {"_target_": "kdbias.probes.accuracy.AccuracyProbe", "precision": probe_precision(cfg)}
     found = subjects(cfg)
@@ -41,19 +41,19 @@ def evaluate(cfg: DictConfig) -> None:
         percent("accuracy", 2),
         Column("loss", unit="nats"),
         Column("calibration error"),
-        Column("pictures"),
+        Column("images"),
         percent("difference to the first", 2),
     ]
-    table = Table(f"Accuracy on {cfg.split}", columns, rows, "Intervals: 95 %, over pictures; seeds are not in them.")
+    table = Table(f"Accuracy on {cfg.split}", columns, rows, "Intervals: 95 %, over images; seeds are not in them.")
     (folder / "evaluate.md").write_text(table.markdown())
     Console().print(table.rich())
     print(folder / "evaluate.md")
 
 
 def compared(network: Measured, first: Measured) -> Difference | str:
-    """Give the difference of two networks' accuracies; ``-`` where they have not seen the same pictures."""
+    """Give the difference of two networks' accuracies; ``-`` where they have not seen the same images."""
     one, other = network.results["accuracy"].arrays, first.results["accuracy"].arrays
-    same = same_pictures(network.about["source"], first.about["source"], network.about["split"])
+    same = same_images(network.about["source"], first.about["source"], network.about["split"])
     same = same and all(np.array_equal(one[key], other[key]) for key in ("index", "target"))
     return difference(one["right"], other["right"]) if same else "-"
 

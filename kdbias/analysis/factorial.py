@@ -88,8 +88,7 @@ def design_run(folder: Path, factors: Sequence[str], keys: Sequence[str]) -> Des
     Raises:
         ConfigError: its config lacks a factor, or it left no such score.
     """
-    saved = OmegaConf.load(folder / run_folder.CONFIG)
-    assert isinstance(saved, DictConfig)
+    saved = run_folder.saved_config(folder)
     levels = [OmegaConf.select(saved, key) for key in factors]
     for key, level in zip(factors, levels, strict=True):
         if level is None or OmegaConf.is_config(level):

@@ -1,4 +1,4 @@
-"""Whether the labels of the pictures are the classes that a run's answers stand for."""
+"""Whether the labels of the images are the classes that a run's answers stand for."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FREE = {
     "linear": "kdbias.probes.linear_probe.LinearProbe",
     "receptive_field": "kdbias.probes.receptive_field.ReceptiveFieldProbe",
 }
-"""Probes that say as much on pictures of any classes: none holds the network's own answer against a label."""
+"""Probes that say as much on images of any classes: none holds the network's own answer against a label."""
 
 
 def check_classes(found: Sequence[Subject], nodes: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse runs on data of other classes than they were trained on, where a probe holds answers against labels.
 
     Raises:
-        ConfigError: a run and its pictures differ in their classes, or in the order of these, and a probe is not free
+        ConfigError: a run and its images differ in their classes, or in the order of these, and a probe is not free
             of them.
     """
     bound = [name for name, node in nodes.items() if node["_target_"] not in FREE.values()]

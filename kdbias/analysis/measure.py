@@ -67,7 +67,7 @@ def measure(cfg: DictConfig, nodes: Nodes, found: Sequence[Subject], folder: Pat
     """Run every probe on every network that it is defined for; save each Result under ``folder`` as soon as it is made.
 
     A Result that the cache has is taken from there, and a network of which all are known is not even loaded. Probes
-    that read plain pictures alone share one pass. What is left out is said in a line, with the reason.
+    that read plain images alone share one pass. What is left out is said in a line, with the reason.
 
     Raises:
         ConfigError: a probe refuses its settings, or fails on a network.
@@ -134,12 +134,12 @@ class Work:
     def run(self, names: Sequence[str], shown: Shown) -> None:
         """Measure the network by probes that share a pass."""
         network, probes = self._network(), {name: self.probes[name] for name in names}
-        pictures = Pictures(self.cfg, self.subject, network, shown, f"{self.subject.name}: {', '.join(names)}")
+        images = Images(self.cfg, self.subject, network, shown, f"{self.subject.name}: {', '.join(names)}")
         try:
             if hasattr(probes[names[0]], "observer"):
-                results = observe(network, pictures, probes)  # type: ignore[arg-type]
+                results = observe(network, images, probes)  # type: ignore[arg-type]
             else:
-                results = {name: probe(network, pictures) for name, probe in probes.items()}
+                results = {name: probe(network, images) for name, probe in probes.items()}
         except (ValueError, CurvatureError) as error:
             raise ConfigError(f"probe.{'+'.join(names)}: on {self.subject.name}: {error}") from error
         for name, found in results.items():
@@ -170,15 +170,15 @@ class Work:
     def _describe(self, node: dict[str, Any]) -> dict[str, Any]:
         cfg, subject = self.cfg, self.subject
         source = {key: value for key, value in subject.source.items() if key != "download"}
-        pictures = {"data": source, "split": cfg.split, "pictures": cfg.pictures, "batch": cfg.eval_batch_size}
+        images = {"data": source, "split": cfg.split, "images": cfg.images, "batch": cfg.eval_batch_size}
         takes = signature(target(node)).parameters
         learns = "data" in takes and takes["data"].default is Parameter.empty  # not for the names of the classes alone
         splits = (cfg.split, "train") if learns else (cfg.split,)
         if files := files_of(subject.data.source, splits):
-            pictures["files"] = files
+            images["files"] = files
         used = "teacher" in takes and subject.teacher is not None
         given = {"teacher": subject.teacher.identity} if used and subject.teacher is not None else {}
-        return describe(node, subject.weights, pictures, given)
+        return describe(node, subject.weights, images, given)
 
     def _keep(self, name: str, result: Result) -> None:
         if self.cache is not None:
@@ -194,7 +194,7 @@ class Work:
 
 
 def ready(node: dict[str, Any], subject: Subject) -> Probe:
-    """Build a probe with what it takes of ``subject``: the ``source`` of the pictures, the ``data`` with their splits,
+    """Build a probe with what it takes of ``subject``: the ``source`` of the images, the ``data`` with their splits,
     the ``teacher``.
     """
     given: dict[str, Any] = {"source": subject.data.source, "data": subject.data}
@@ -249,8 +249,8 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Pictures(Iterable[Batch]):
-    """The pictures of a subject, as often as they are asked for, with a bar for each pass."""
+class Images(Iterable[Batch]):
+    """The images of a subject, as often as they are asked for, with a bar for each pass."""
 
     cfg: DictConfig
     subject: Subject
@@ -260,8 +260,8 @@ class Pictures(Iterable[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         cfg, data = self.cfg, self.subject.data
-        count = min(data.count(cfg.split), cfg.pictures or data.count(cfg.split))
+        count = min(data.count(cfg.split), cfg.images or data.count(cfg.split))
         self.shown.begin(self.what, -(-count // cfg.eval_batch_size))
-        for batch in data.batches(cfg.split, device=device_of(self.network), limit=cfg.pictures):
+        for batch in data.batches(cfg.split, device=device_of(self.network), limit=cfg.images):
             yield batch
             self.shown.batch()

@@ -1,4 +1,4 @@
-"""What ``analyze.py`` looks at: networks by run folder, checkpoint or name, each with its pictures."""
+"""What ``analyze.py`` looks at: networks by run folder, checkpoint or name, each with its images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
 from kdbias.analysis.run_teacher import NO_TEACHER, RunTeacher, file_digest, teacher_of
 from kdbias.batch import DataInfo
@@ -19,17 +19,18 @@ from kdbias.checks.check import ConfigError
 from kdbias.config.build import build
 from kdbias.config.spec import plain
 from kdbias.data.augment import Augment
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.models.checkpoint import load_student, read_spec
 from kdbias.models.features import Extractor
 from kdbias.models.teacher import teacher_from_weights
+from kdbias.runs.run_folder import CONFIG, saved_config
 
 Role = Literal["network", "control", "initial", "teacher"]
 
 CONTROL, INITIAL = "control", "untrained"  # what figures and tables call them
 
-# Data settings that do not change picture i of a split: where files lie, and how many pictures there are; of the test
-# split also what only decides the others. A setting that is not known here counts as one that changes the pictures.
+# Data settings that do not change image i of a split: where files lie, and how many images there are; of the test
+# split also what only decides the others. A setting that is not known here counts as one that changes the images.
 _ANYWHERE = {"root", "download", "test"}
 _TRAINING = {"train", "val", "limit", "split_seed", "shape_reliability", "texture_reliability"}
 
@@ -47,7 +48,7 @@ class Subject:
     name: str
     load: Callable[[], Extractor]
     weights: str
-    data: PictureData
+    data: ImageData
     source: dict[str, Any]
     role: Role = "network"
     label: str = ""
@@ -70,9 +71,9 @@ def subjects(cfg: DictConfig) -> list[Subject]:
     device = device_name(cfg)
     if cfg.split not in ("train", "val", "test"):
         raise ConfigError(f"split: there is no split {cfg.split!r}; choose train, val or test")
-    if cfg.pictures is not None and cfg.pictures < 1:
-        raise ConfigError(f"pictures: must be at least 1, or null for the whole split, got {cfg.pictures}")
-    known: dict[str, PictureData] = {}
+    if cfg.images is not None and cfg.images < 1:
+        raise ConfigError(f"images: must be at least 1, or null for the whole split, got {cfg.images}")
+    known: dict[str, ImageData] = {}
     found = [run_subject(cfg, "runs", path, device, known) for path in paths(cfg.runs)]
     found = [replace(one, label=label) for one, label in zip(found, labels(cfg, found), strict=True)]
     found = [replace(one, role="control") if one.label == CONTROL else one for one in found]
@@ -112,14 +113,14 @@ def labels(cfg: DictConfig, found: Sequence[Subject]) -> list[str]:
     return [str(name) for name in names]
 
 
-def run_subject(cfg: DictConfig, key: str, path: Path, device: str, known: dict[str, PictureData]) -> Subject:
+def run_subject(cfg: DictConfig, key: str, path: Path, device: str, known: dict[str, ImageData]) -> Subject:
     """Describe a run folder (its best checkpoint) or a checkpoint file, with the data that it was trained on."""
     path = path.absolute()
     checkpoint = path if path.is_file() else path / "checkpoints" / "best.ckpt"
     folder = checkpoint.parent.parent
     if not checkpoint.is_file():
         raise ConfigError(f"{key}: {checkpoint} is not there; name a run folder or a checkpoint file")
-    saved = OmegaConf.load(folder / "config.yaml") if (folder / "config.yaml").is_file() else None
+    saved = saved_config(folder) if (folder / CONFIG).is_file() else None
     node = cfg.get("data") or (saved.data if saved is not None else None)
     if node is None:
         raise ConfigError(f"{key}: no config.yaml in {folder} tells the data of {checkpoint.name}; add data=NAME")
@@ -127,10 +128,10 @@ def run_subject(cfg: DictConfig, key: str, path: Path, device: str, known: dict[
         spec = read_spec(checkpoint)
     except ValueError as error:
         raise ConfigError(f"{key}: {error}") from error
-    data, info = picture_data(cfg, node, known), DataInfo.from_dict(spec["data"])
+    data, info = image_data(cfg, node, known), DataInfo.from_dict(spec["data"])
     if data.info.size != info.size or data.info.channels not in (1, info.channels):
         raise ConfigError(
-            f"data: {key} {path} reads pictures of {info.channels}x{info.size}x{info.size}, and the data has "
+            f"data: {key} {path} reads images of {info.channels}x{info.size}x{info.size}, and the data has "
             f"{data.info.channels}x{data.info.size}x{data.info.size}: choose data of its size, or leave data out"
         )
     name = f"{folder.parent.name}/{folder.name}"  # single runs are named by the time alone
@@ -154,22 +155,22 @@ def run_subject(cfg: DictConfig, key: str, path: Path, device: str, known: dict[
     )
 
 
-def named_subject(cfg: DictConfig, device: str, known: dict[str, PictureData]) -> Subject:
+def named_subject(cfg: DictConfig, device: str, known: dict[str, ImageData]) -> Subject:
     """Describe a network by the name of a teacher config with a weights file."""
     if cfg.get("data") is None:
-        raise ConfigError(f"teacher={cfg.teacher.name} needs data=NAME: the pictures to evaluate it on")
+        raise ConfigError(f"teacher={cfg.teacher.name} needs data=NAME: the images to evaluate it on")
     if cfg.teacher.weights is None:
         raise ConfigError(f"teacher={cfg.teacher.name} needs teacher.weights=PATH: a checkpoint or safetensors file")
     path, name = Path(str(cfg.teacher.weights)), cfg.teacher.name
     if not path.is_file():
         raise ConfigError(f"teacher.weights: there is no file {path}: correct the path")
-    data, model = picture_data(cfg, cfg.data, known), plain(cfg.teacher.model)
+    data, model = image_data(cfg, cfg.data, known), plain(cfg.teacher.model)
     weights = json.dumps({"model": model, "weights": file_digest(path)}, sort_keys=True)
     load = partial(_named, model, data.info, path, name, device)
     return Subject(name, load, weights, data, plain(cfg.data), label=name, lack=NO_TEACHER)
 
 
-def picture_data(cfg: DictConfig, node: Any, known: dict[str, PictureData] | None = None) -> PictureData:
+def image_data(cfg: DictConfig, node: Any, known: dict[str, ImageData] | None = None) -> ImageData:
     """Build the data of a config node, without augmentation, downloaded where it is missing; once for equal nodes.
 
     ``known`` has what was built before.
@@ -180,7 +181,7 @@ def picture_data(cfg: DictConfig, node: Any, known: dict[str, PictureData] | Non
     key, size = json.dumps(plain(node), sort_keys=True), cfg.eval_batch_size
     if known is not None and key in known:
         return known[key]
-    data = PictureData(build(plain(node)), Augment(), batch_size=size, eval_batch_size=size, seed=cfg.seed)
+    data = ImageData(build(plain(node)), Augment(), batch_size=size, eval_batch_size=size, seed=cfg.seed)
     try:
         data.prepare_data()
     except FileNotFoundError as error:
@@ -190,13 +191,13 @@ def picture_data(cfg: DictConfig, node: Any, known: dict[str, PictureData] | Non
     return data
 
 
-def same_pictures(a: Mapping[str, Any], b: Mapping[str, Any], split: str) -> bool:
-    """Tell whether picture i of ``split`` is the same in the data of two config nodes."""
-    return pictures_key(a, split) == pictures_key(b, split)
+def same_images(a: Mapping[str, Any], b: Mapping[str, Any], split: str) -> bool:
+    """Tell whether image i of ``split`` is the same in the data of two config nodes."""
+    return images_key(a, split) == images_key(b, split)
 
 
-def pictures_key(node: Mapping[str, Any], split: str) -> str:
-    """Give what the data of a config node have in common with all of the same pictures in ``split``."""
+def images_key(node: Mapping[str, Any], split: str) -> str:
+    """Give what the data of a config node have in common with all of the same images in ``split``."""
     neutral = _ANYWHERE | _TRAINING if split == "test" else _ANYWHERE
     return json.dumps({key: value for key, value in node.items() if key not in neutral}, sort_keys=True)
 

@@ -1,4 +1,4 @@
-"""``python analyze.py task=predict``: what networks see in pictures from outside, and where."""
+"""``python analyze.py task=predict``: what networks see in images from outside, and where."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kdbias.batch import DataInfo
 from kdbias.config.build import build
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import plain
-from kdbias.data.image_file import HOW, SUFFIXES, fit, light_on_black, middle, open_picture
+from kdbias.data.image_file import HOW, SUFFIXES, fit, light_on_black, middle, open_image
 from kdbias.models.checkpoint import load_student, read_spec
 from kdbias.models.evaluation import evaluation
 from kdbias.models.features import Extractor
@@ -30,11 +30,12 @@ from kdbias.probes.tta import View, averaged, views
 from kdbias.report.predict import overlay
 from kdbias.report.style import save
 from kdbias.report.table import Column, Table, percent
+from kdbias.runs.run_folder import CONFIG, saved_config
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network with the pictures it was made for; ``flip`` says whether a mirrored one is such a picture too."""
+    """A network with the images it was made for; ``flip`` says whether a mirrored one is such an image too."""
 
     name: str
     network: Extractor
@@ -43,46 +44,46 @@ class Classifier:
 
 
 def predict(cfg: DictConfig) -> None:
-    """Print the ``top`` classes that each network gives each picture of ``image``; save where it looks, and the Result.
+    """Print the ``top`` classes that each network gives each image of ``image``; save where it looks, and the Result.
 
     ``image`` is a file, a list of files, or a folder. With ``tta`` an answer is the mean over views: mirrored, where
     the run's own augmentation mirrors, and moved by two pixels. The overlays are Grad-CAM of the first class, on the
-    picture itself.
+    image itself.
 
     Raises:
-        ConfigError: there is no such picture or run, or a network has no classifier.
+        ConfigError: there is no such image or run, or a network has no classifier.
     """
-    files = picture_files(cfg.get("image"))
+    files = image_files(cfg.get("image"))
     top = _top(cfg.get("top", 5))
     found = [_opened(file) for file in files]
     networks = classifiers(cfg)
     for one in networks:
         folder = Path(cfg.out) / safe(one.name)
-        image = torch.stack([fit(picture, one.info) for picture in found]).float() / 255
+        batch = torch.stack([fit(image, one.info) for image in found]).float() / 255
         seen = views(flip=one.flip) if cfg.get("tta", False) else (View(),)
-        probabilities, maps = answers(one.network, image, seen, cfg.eval_batch_size)
+        probabilities, maps = answers(one.network, batch, seen, cfg.eval_batch_size)
         _result(one, files, probabilities, top, len(seen)).save(folder)
         Console().print(table(one, files, probabilities, top, len(seen)).rich())
-        for label, picture, row, map_ in zip(_labels(files), found, probabilities, maps, strict=True):
+        for label, image, row, map_ in zip(_labels(files), found, probabilities, maps, strict=True):
             text = f"{one.info.names[int(row.argmax())]}, {100 * float(row.max()):.1f} %"
-            print(save(overlay(middle(picture).numpy(), map_.numpy(), text), folder / f"predict-{label}.png"))
+            print(save(overlay(middle(image).numpy(), map_.numpy(), text), folder / f"predict-{label}.png"))
 
 
-def picture_files(image: Any) -> list[Path]:
-    """Give the files that ``image`` names: a file, a list of files, or the pictures in a folder, sorted.
+def image_files(image: Any) -> list[Path]:
+    """Give the files that ``image`` names: a file, a list of files, or the images in a folder, sorted.
 
     Raises:
         ConfigError: it names none, or one that is not there.
     """
     named = list(image) if isinstance(image, list | tuple | ListConfig) else [image]
     if not named or any(each is None for each in named):
-        raise ConfigError("image: no picture to look at: give image=FILE, image=[FILE,...] or image=FOLDER")
+        raise ConfigError("image: no image to look at: give image=FILE, image=[FILE,...] or image=FOLDER")
     files: list[Path] = []
     for path in (Path(str(each)).expanduser() for each in named):
         if path.is_dir():
             inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
             if not inside:
-                raise ConfigError(f"image: there is no picture in the folder {path} ({', '.join(SUFFIXES)})")
+                raise ConfigError(f"image: there is no image in the folder {path} ({', '.join(SUFFIXES)})")
             files += inside
         elif path.is_file():
             files.append(path)
@@ -116,7 +117,7 @@ def classifiers(cfg: DictConfig) -> list[Classifier]:
 def answers(
     network: Extractor, image: Tensor, seen: Sequence[View], batch_size: int
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Give probabilities ``(n, C)`` of pictures ``(n, C', H, W)``, the mean over views, and Grad-CAM of each's first
+    """Give probabilities ``(n, C)`` of images ``(n, C', H, W)``, the mean over views, and Grad-CAM of each's first
     class, ``(h, w)``.
     """
     device = next(network.parameters()).device
@@ -129,32 +130,32 @@ def answers(
 
 
 def table(one: Classifier, files: Sequence[Path], probabilities: Tensor, top: int, seen: int) -> Table:
-    """Give the first classes of each picture with their probabilities."""
+    """Give the first classes of each image with their probabilities."""
     rows: list[list[Any]] = []
     for file, row in zip(files, probabilities, strict=True):
         values, classes = row.topk(min(top, len(row)))
         for rank, (value, number) in enumerate(zip(values.tolist(), classes.tolist(), strict=True)):
             rows.append([file.name if rank == 0 else "", one.info.names[number], value])
-    caption = f"Pictures are {HOW}, at {one.info.size} px"
+    caption = f"Images are {HOW}, at {one.info.size} px"
     caption += ", light on black." if light_on_black(one.info) else "."
     caption += f" Mean of {seen} views." if seen > 1 else ""
-    return Table(one.name, [Column("picture"), Column("class"), percent("probability")], rows, caption)
+    return Table(one.name, [Column("image"), Column("class"), percent("probability")], rows, caption)
 
 
 def _result(one: Classifier, files: Sequence[Path], probabilities: Tensor, top: int, seen: int) -> Result:
     values, classes = probabilities.topk(min(top, probabilities.shape[1]))
-    pictures = [
+    images = [
         {"file": str(file), "classes": [one.info.names[i] for i in row], "probabilities": [round(v, 6) for v in value]}
         for file, row, value in zip(files, classes.tolist(), values.tolist(), strict=True)
     ]
-    meta = {"n": len(files), "network": one.name, "views": seen, "read": HOW, "pictures": pictures}
+    meta = {"n": len(files), "network": one.name, "views": seen, "read": HOW, "images": images}
     scalars = {"confidence": float(values[:, 0].double().mean())}
     return Result("predict", scalars, {"probabilities": probabilities.numpy()}, meta)
 
 
 def _opened(file: Path) -> Image.Image:
     try:
-        return open_picture(file)
+        return open_image(file)
     except ValueError as error:
         raise ConfigError(f"image: {error}: give a PNG, JPEG or another common format") from error
 
@@ -173,8 +174,7 @@ def _run(path: Path) -> Classifier:
         raise ConfigError(f"runs: {checkpoint} is not there; name a run folder or a checkpoint file")
     info = DataInfo.from_dict(read_spec(checkpoint)["data"])
     name = f"{folder.parent.name}/{folder.name}" + (f"/{checkpoint.stem}" if path.is_file() else "")
-    saved = folder / "config.yaml"
-    flip = OmegaConf.select(OmegaConf.load(saved), "augment.flip") if saved.is_file() else None
+    flip = OmegaConf.select(saved_config(folder), "augment.flip") if (folder / CONFIG).is_file() else None
     return Classifier(name, load_student(checkpoint), info, info.channels == 3 if flip is None else bool(flip))
 
 
@@ -183,7 +183,7 @@ def _named(cfg: DictConfig) -> Classifier:
     teacher = cfg.teacher
     for key, given, what in (
         ("teacher.weights", teacher.get("weights"), "PATH: a checkpoint or safetensors file"),
-        ("data", cfg.get("data"), "NAME: the classes and the size of its pictures"),
+        ("data", cfg.get("data"), "NAME: the classes and the size of its images"),
     ):
         if given is None:
             raise ConfigError(f"{key}: teacher={teacher.name} needs {key}={what}")
@@ -193,7 +193,7 @@ def _named(cfg: DictConfig) -> Classifier:
 
 
 def _labels(files: Sequence[Path]) -> list[str]:
-    """Name the pictures for files: by their stems, with a number where two have the same."""
+    """Name the images for files: by their stems, with a number where two have the same."""
     stems = [safe(file.stem) for file in files]
     twice = {stem for stem, count in Counter(stems).items() if count > 1}
     return [f"{stem}-{place}" if stem in twice else stem for place, stem in enumerate(stems)]

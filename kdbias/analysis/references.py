@@ -49,7 +49,7 @@ def untrained(found: Sequence[Subject], device: str) -> list[Subject]:
 
 
 def teachers(found: Sequence[Subject], device: str) -> list[Subject]:
-    """Give the teachers of ``found`` as networks to look at, each once, on the pictures of the first that it taught."""
+    """Give the teachers of ``found`` as networks to look at, each once, on the images of the first that it taught."""
     first: dict[str, Subject] = {}
     for subject in found:
         if subject.teacher is not None:

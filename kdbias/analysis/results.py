@@ -23,7 +23,7 @@ class Measured:
     """The Results of one network by probe, and what tables say of it.
 
     ``name``, ``label`` and ``role`` as of a ``Subject``. ``about``, plain types: ``seed``, ``experiment``, ``student``,
-    ``teacher`` and ``control`` of its run (null where there is none), ``source`` of its pictures and the ``split``
+    ``teacher`` and ``control`` of its run (null where there is none), ``source`` of its images and the ``split``
     that was shown; ``teacher_key`` tells that teacher, or the teacher that it is itself, from others of its name.
     """
 

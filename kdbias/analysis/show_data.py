@@ -1,4 +1,4 @@
-"""``python analyze.py task=show_data``: what a student and its teacher are shown, as a picture to look at."""
+"""``python analyze.py task=show_data``: what a student and its teacher are shown, as an image to look at."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from kdbias.checks.check import ConfigError
 from kdbias.config.build import build
 from kdbias.config.spec import plain
 from kdbias.data.augment import Augment
-from kdbias.data.base import PictureData
-from kdbias.report.pictures import picture_grid
+from kdbias.data.base import ImageData
+from kdbias.report.images import image_grid
 from kdbias.report.style import save
 
 COLUMNS = 12
@@ -25,7 +25,7 @@ BATCHES = 3
 
 
 def show_data(cfg: DictConfig) -> None:
-    """Draw training pictures beside the student's and the teacher's views of them; the path is printed last.
+    """Draw training images beside the student's and the teacher's views of them; the path is printed last.
 
     Raises:
         ConfigError: no data set is named.
@@ -33,8 +33,8 @@ def show_data(cfg: DictConfig) -> None:
     if cfg.get("data") is None:
         raise ConfigError("data: show_data needs a data set: add data=NAME, say data=cifar10")
     augment: Augment = build(plain(cfg.augment))
-    count = min(cfg.pictures or COLUMNS, 4 * COLUMNS)
-    data = PictureData(build(plain(cfg.data)), augment, batch_size=count, eval_batch_size=count, seed=cfg.seed)
+    count = min(cfg.images or COLUMNS, 4 * COLUMNS)
+    data = ImageData(build(plain(cfg.data)), augment, batch_size=count, eval_batch_size=count, seed=cfg.seed)
     data.prepare_data()
     batch = next(iter(data.batches("train", limit=count)))
     figure = views_figure(batch.image, batch.target, augment, data.info, int(cfg.seed))
@@ -44,16 +44,16 @@ def show_data(cfg: DictConfig) -> None:
 
 
 def views_figure(image: Tensor, target: Tensor, augment: Augment, info: DataInfo, seed: int) -> Figure:
-    """Draw ``(B, C, H, W)`` pictures in [0, 1], and below them both views as the first batches of training draw them.
+    """Draw ``(B, C, H, W)`` images in [0, 1], and below them both views as the first batches of training draw them.
 
-    ``target`` is ``(B,)``. The views are those of epoch 0 as if these pictures came in each of its first steps.
+    ``target`` is ``(B,)``. The views are those of epoch 0 as if these images came in each of its first steps.
     """
     original = (image * 255).round().to(torch.uint8)
     fill = torch.tensor([round(255 * mean) for mean in info.mean], dtype=torch.uint8)
     rows = {"original": _for_drawing(image)}
     for step in range(BATCHES):
         draws = augment.draw(len(original), info.size, seed, 0, step)
-        mixed = draws.mix is not None  # the first picture only lends itself to the second, the last one to the first
+        mixed = draws.mix is not None  # the first image only lends itself to the second, the last one to the first
         order = np.arange(-int(mixed), len(original)) % len(original)
         student, teacher = augment.views(original[torch.from_numpy(order)], draws.take(order), fill)
         name = f"step {step}, mixed" if mixed else f"step {step}"
@@ -61,10 +61,10 @@ def views_figure(image: Tensor, target: Tensor, augment: Augment, info: DataInfo
         if teacher is not student:
             rows[f"{name}\nteacher"] = _for_drawing(teacher)
     names = [info.names[int(label)] for label in target]
-    shared = "the teacher sees the student's picture" if augment.view == "same" else f"view={augment.view}"
-    return picture_grid(rows, columns=names, title=f"Training pictures, policy={augment.policy}, {shared}")
+    shared = "the teacher sees the student's image" if augment.view == "same" else f"view={augment.view}"
+    return image_grid(rows, columns=names, title=f"Training images, policy={augment.policy}, {shared}")
 
 
 def _for_drawing(image: Tensor) -> NDArray[np.float32]:
-    pictures: NDArray[np.float32] = image.permute(0, 2, 3, 1).clamp(0, 1).numpy()
-    return pictures
+    images: NDArray[np.float32] = image.permute(0, 2, 3, 1).clamp(0, 1).numpy()
+    return images

@@ -12,7 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from kdbias.batch import Batch
 from kdbias.callbacks.due import due
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.models.evaluation import full_fp32
 from kdbias.probes.base import Probe
 from kdbias.probes.frozen import Read, check_read, read_frozen
@@ -26,20 +26,20 @@ class FrozenFeatures(Callback):
     It reads labels. A run chooses its checkpoint by them only where it is told to (``objective=val/knn``).
 
     ``val/knn`` is the accuracy of nearest neighbours, ``val/linear`` that of a linear classifier fitted to the same
-    ``bank`` and asked about the same pictures. Each is measured on the first ``pictures`` of the validation split in
+    ``bank`` and asked about the same images. Each is measured on the first ``images`` of the validation split in
     the first epoch, every so many epochs and in the last one, with averaged weights where there are any, and on the
     untrained student (``val/knn_initial``, and ``val/knn`` at step 0; likewise ``linear``). The bank is the first
-    ``bank`` training pictures, no more than an epoch trains on. Rank 0 measures and tells the others; training is the
+    ``bank`` training images, no more than an epoch trains on. Rank 0 measures and tells the others; training is the
     same with and without, bit for bit.
 
     Args:
         every: epochs between two of ``val/knn``.
         linear_every: epochs between two of ``val/linear``; None for none.
-        pictures: of the validation split; None for all.
-        bank: training pictures whose neighbourhood is looked at, and that the classifier is fitted to; None for all.
+        images: of the validation split; None for all.
+        bank: training images whose neighbourhood is looked at, and that the classifier is fitted to; None for all.
         k, temperature: as in ``weighted_knn``.
         features: as in ``read_features``: ``pooled``, or the mean of the last layer's patch ``tokens``.
-        linear: training pictures of the linear probe at the end of the run; None for all, 0 for no probe.
+        linear: training images of the linear probe at the end of the run; None for all, 0 for no probe.
 
     Raises:
         ValueError: a number is not positive, or there are no such features.
@@ -51,7 +51,7 @@ class FrozenFeatures(Callback):
     def __init__(
         self,
         every: int = 5,
-        pictures: int | None = 2048,
+        images: int | None = 2048,
         bank: int | None = 5000,
         k: int = 20,
         temperature: float = 0.07,
@@ -59,7 +59,7 @@ class FrozenFeatures(Callback):
         linear: int | None = 20_000,
         linear_every: int | None = 5,
     ) -> None:
-        counts = {"every": every, "linear_every": linear_every, "pictures": pictures, "bank": bank, "k": k}
+        counts = {"every": every, "linear_every": linear_every, "images": images, "bank": bank, "k": k}
         for key, value in counts.items():
             if value is not None and value < 1:
                 raise ValueError(f"{key}: must be at least 1, got {value}")
@@ -69,7 +69,7 @@ class FrozenFeatures(Callback):
             raise ValueError(f"temperature: must be above 0, got {temperature}")
         check_read(features)
         self.periods = {"knn": every} | ({} if linear_every is None else {"linear": linear_every})
-        self.pictures, self.bank, self.k, self.temperature = pictures, bank, k, temperature
+        self.images, self.bank, self.k, self.temperature = images, bank, k, temperature
         self.features: Read = features
         self.linear = linear
         self.initial: dict[str, float] = {}
@@ -104,7 +104,7 @@ class FrozenFeatures(Callback):
             if name in self.initial:
                 pl_module.log(f"val/{name}_initial", self.initial[name], logger=False)
 
-    def final(self, data: PictureData, epoch: int, prefix: str = "") -> list[Probe]:
+    def final(self, data: ImageData, epoch: int, prefix: str = "") -> list[Probe]:
         """Give the probes that judge the run at its end, ``<prefix>knn`` and ``<prefix>linear``; ``epoch`` as below."""
         probes: list[Probe] = [replace(self.probe(data, epoch), name=f"{prefix}knn")]
         if self.linear != 0:
@@ -112,11 +112,11 @@ class FrozenFeatures(Callback):
             probes.append(LinearProbe(data, bank, features=self.features, name=f"{prefix}linear"))
         return probes
 
-    def probe(self, data: PictureData, epoch: int) -> KNNProbe:
-        """Give the probe that measures ``val/knn``; ``epoch`` is how many pictures an epoch trains on."""
+    def probe(self, data: ImageData, epoch: int) -> KNNProbe:
+        """Give the probe that measures ``val/knn``; ``epoch`` is how many images an epoch trains on."""
         return KNNProbe(data, _most(data, epoch, self.bank), self.k, self.temperature, self.features)
 
-    def linear_probe(self, data: PictureData, epoch: int) -> LinearProbe:
+    def linear_probe(self, data: ImageData, epoch: int) -> LinearProbe:
         """Give the probe that measures ``val/linear``; ``epoch`` as above."""
         return LinearProbe(data, _most(data, epoch, self.bank), features=self.features)
 
@@ -125,14 +125,14 @@ class FrozenFeatures(Callback):
         data, device = trainer.datamodule, pl_module.device  # type: ignore[attr-defined]
         found: dict[str, float] = {}
         if trainer.is_global_zero:
-            epoch = epoch_pictures(trainer)
+            epoch = epoch_images(trainer)
             made: dict[str, KNNProbe | LinearProbe] = {
                 "knn": self.probe(data, epoch),
                 "linear": self.linear_probe(data, epoch),
             }
             devices = [device] if device.type == "cuda" else []
             with torch.random.fork_rng(devices), torch.inference_mode(False), full_fp32():
-                batches: Iterator[Batch] = data.batches("val", device, limit=self.pictures)
+                batches: Iterator[Batch] = data.batches("val", device, limit=self.images)
                 bank, student = _most(data, epoch, self.bank), pl_module.student
                 frozen = read_frozen(student, data, bank, batches, self.features, "fp32")  # type: ignore[arg-type]
                 found = {name: made[name].judge(frozen).scalars[name] for name in names}
@@ -150,11 +150,11 @@ def _by_name(state: dict[str, float] | float | None) -> dict[str, float]:
     return {} if state is None else {"knn": state}
 
 
-def _most(data: PictureData, epoch: int, wanted: int | None) -> int:
+def _most(data: ImageData, epoch: int, wanted: int | None) -> int:
     return min(epoch, data.info.train, wanted or data.info.train)
 
 
-def epoch_pictures(trainer: Trainer) -> int:
-    """Give how many pictures an epoch trains on."""
-    data: PictureData = trainer.datamodule  # type: ignore[attr-defined]
+def epoch_images(trainer: Trainer) -> int:
+    """Give how many images an epoch trains on."""
+    data: ImageData = trainer.datamodule  # type: ignore[attr-defined]
     return int(trainer.num_training_batches) * data.batch_size

@@ -30,7 +30,7 @@ class ProbeCallback(Callback):
     """Run a probe on the student at the end of validation, every ``every`` epochs and in the last one.
 
     With weight averaging the averaged weights are probed, those that validation sees. ``initial`` probes the
-    untrained student as epoch 0. ``pictures`` are the first so many of the validation split. ``figure`` names a
+    untrained student as epoch 0. ``images`` are the first so many of the validation split. ``figure`` names a
     function of the Results so far, in order, to a figure. A probe that takes ``source``, ``data`` or ``teacher`` is
     given those of the run.
 
@@ -39,7 +39,7 @@ class ProbeCallback(Callback):
     kernels and random numbers are left as found. A run that stops early has no probe of its last epoch unless ``every``
     divides it.
 
-    Rank 0 alone probes, on all the pictures, so that the number of processes changes nothing. The others wait for it
+    Rank 0 alone probes, on all the images, so that the number of processes changes nothing. The others wait for it
     in a process group of their own (gloo, a day): a probe may last longer than the timeout of the training's
     collectives (30 minutes with ``strategy: ddp``), and a probe that fails ends them all.
     """
@@ -49,13 +49,13 @@ class ProbeCallback(Callback):
         name: str,
         probe: Mapping[str, Any] | Probe,
         every: int = 10,
-        pictures: int = 1024,
+        images: int = 1024,
         figure: str | None = None,
         initial: bool = True,
     ) -> None:
-        if every < 1 or pictures < 1:
-            raise ValueError(f"callback.probe_{name}: every and pictures must be at least 1, got {every}, {pictures}")
-        self.name, self.every, self.pictures, self.initial = name, every, pictures, initial
+        if every < 1 or images < 1:
+            raise ValueError(f"callback.probe_{name}: every and images must be at least 1, got {every}, {images}")
+        self.name, self.every, self.images, self.initial = name, every, images, initial
         self.figure: Drawing | None = None if figure is None else target({"_target_": figure})
         self._group: dist.ProcessGroup | None = None
         self._node: Mapping[str, Any] | None = None
@@ -71,7 +71,7 @@ class ProbeCallback(Callback):
         """Give the probe what it takes of the run, and let the processes know each other.
 
         Raises:
-            ValueError: the probe takes a teacher, and there is none; or there are validation pictures, but fewer than
+            ValueError: the probe takes a teacher, and there is none; or there are validation images, but fewer than
                 processes, so that some would never come to the probe that the others wait for.
         """
         if self._node is not None and self._takes:
@@ -86,7 +86,7 @@ class ProbeCallback(Callback):
             count: int = trainer.datamodule.count("val")  # type: ignore[attr-defined]
             if 0 < count < world:
                 raise ValueError(
-                    f"callback.probe_{self.name}: {count} validation pictures for {world} processes: raise data.val or "
+                    f"callback.probe_{self.name}: {count} validation images for {world} processes: raise data.val or "
                     "lower trainer.devices"
                 )
             self._group = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=PATIENCE))
@@ -131,7 +131,7 @@ class ProbeCallback(Callback):
         folder, device = Path(trainer.default_root_dir) / "probes", pl_module.device
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices), torch.inference_mode(False):
-            batches = trainer.datamodule.batches("val", device, limit=self.pictures)  # type: ignore[attr-defined]
+            batches = trainer.datamodule.batches("val", device, limit=self.images)  # type: ignore[attr-defined]
             result = self.probe(pl_module.student, batches)  # type: ignore[arg-type]
         meta = result.meta | {"epoch": epoch, "step": trainer.global_step, "weights": weights}
         replace(result, name=f"{self.name}-epoch{epoch}", meta=meta).save(folder)

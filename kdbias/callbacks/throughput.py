@@ -13,7 +13,7 @@ GIB = 2**30
 
 
 class Throughput(Callback):
-    """Log pictures a second, seconds and peak GPU memory of each epoch; validation does not count.
+    """Log images a second, seconds and peak GPU memory of each epoch; validation does not count.
 
     Logs ``train/images_per_second`` (all processes together), ``train/seconds`` (s) and, on a GPU,
     ``train/peak_memory`` (GiB, of this process, since the start).
@@ -38,7 +38,7 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the pictures of the batch (its first entry)."""
+        """Count the images of the batch (its first entry)."""
         self._images += len(batch[0]) * trainer.world_size
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

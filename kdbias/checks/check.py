@@ -17,6 +17,7 @@ from kdbias.checks.consistency import meaning
 from kdbias.config.build import ALLOWED, target
 from kdbias.config.errors import ConfigError as ConfigError
 from kdbias.config.errors import Problem
+from kdbias.config.renamed import RENAMED
 from kdbias.modules.choice import module_class
 
 MULTI = ("loss", "callback", "logger", "probe")
@@ -52,7 +53,7 @@ def check(cfg: DictConfig) -> list[str]:
     """Give all problems of a composed config (that of ``train.py``), each as ``key: what is wrong and what to do``.
 
     Networks are described without weights; nothing is downloaded, and no file is looked for but
-    named weights files and, for data=image_folder, the names of the pictures.
+    named weights files and, for data=image_folder, the names of the images.
     """
     problems: list[Problem] = []
     tree = _read_mapping(cfg, "", problems)
@@ -147,6 +148,8 @@ def _target(spec: Mapping[str, Any], path: str) -> Iterator[Problem]:
     for key in spec:
         if key in passed:
             yield Problem(f"{path}.{key}", "is set by the program itself: drop it here")
+        elif key in RENAMED and RENAMED[key] in takes:
+            yield Problem(f"{path}.{key}", f"is called {RENAMED[key]} now: rename it")
         elif key != "_target_" and key not in takes and not anything:
             near = get_close_matches(key, takes, 1)
             meant = f"did you mean {near[0]}? " if near else ""

@@ -49,7 +49,7 @@ def _controlled(run: Plan, known: list[Problem]) -> tuple[Plan, list[Problem]]:
 
 def _full_batch(run: Plan) -> Iterator[Problem]:
     if run.data is not None and run.batches == 0:
-        yield Problem("batch_size", f"no batch is full: set it to at most the {run.data.train} training pictures")
+        yield Problem("batch_size", f"no batch is full: set it to at most the {run.data.train} training images")
 
 
 def _devices(run: Plan) -> Iterator[Problem]:
@@ -58,7 +58,7 @@ def _devices(run: Plan) -> Iterator[Problem]:
         near = size - size % processes or processes
         yield Problem(
             "batch_size",
-            f"{size} pictures (of all devices together) do not divide among {processes} processes "
+            f"{size} images (of all devices together) do not divide among {processes} processes "
             f"(trainer.devices x trainer.num_nodes): use {near} or {near + processes}",
         )
 
@@ -148,7 +148,7 @@ def _mixing(run: Plan) -> Iterator[Problem]:
 
 
 def _views(run: Plan) -> Iterator[Problem]:
-    """Terms that compare places of two pictures whose geometry differs."""
+    """Terms that compare places of two images whose geometry differs."""
     if run.augment is None or run.augment.view != "clean":
         return
     refused = [name for name, term in run.terms.items() if term.positional and not term.allow_misaligned]

@@ -31,14 +31,14 @@ def module_rules(run: Plan) -> Iterator[Problem]:
     if run.augment is not None and run.augment.mixes:
         yield Problem(
             "augment.mix_probability",
-            f"{kind.__name__} makes two views of a picture, and MixUp or CutMix would make them of two: set it to 0, "
+            f"{kind.__name__} makes two views of an image, and MixUp or CutMix would make them of two: set it to 0, "
             "or choose augment=none",
         )
     size, processes = run.tree.get("batch_size"), run.processes or 1
     if type(size) is int and 0 < size < 2 * processes:
         yield Problem(
             "batch_size",
-            f"{kind.__name__} compares pictures, of which each process needs 2: use at least {2 * processes}",
+            f"{kind.__name__} compares images, of which each process needs 2: use at least {2 * processes}",
         )
     for name, callback in selected(run.tree.get("callback") or {}):
         if callback["_target_"] == f"{History.__module__}.{History.__name__}":

@@ -1,4 +1,4 @@
-"""What a config asks for, found out without weights and pictures: networks by their shapes, data by its description."""
+"""What a config asks for, found out without weights and images: networks by their shapes, data by its description."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def refusal(key: str, error: Exception) -> Problem:
 
 
 def describe_data(spec: Mapping[str, Any]) -> DataInfo:
-    """Describe a data set without reading it; pictures made on the spot are not made, their statistics stand-ins."""
+    """Describe a data set without reading it; images made on the spot are not made, their statistics stand-ins."""
     source = build(spec)
     if isinstance(source, CueSource):
         names = tuple(map(str, range(CLASSES)))

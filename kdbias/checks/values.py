@@ -56,7 +56,7 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("loader.num_workers", lambda value: value == 0 or _positive(value), "must be a whole number, 0 for no process"),
     ("loader.prefetch_factor", _positive, "must be a whole number of at least 1"),
     ("loader.start", lambda value: value in (None, *STARTS), f"must be {', '.join(STARTS)} or null"),
-    ("data.val", _positive, "must be at least 1 picture: the best checkpoint is chosen by the validation split"),
+    ("data.val", _positive, "must be at least 1 image: the best checkpoint is chosen by the validation split"),
 )
 
 
@@ -159,7 +159,7 @@ def _mirrored(run: Plan) -> Iterator[Problem]:
 
 
 def _fits(run: Plan) -> Iterator[Problem]:
-    """Pictures that the memory of the device that trains cannot hold; on a CPU, every process holds its own."""
+    """Images that the memory of the device that trains cannot hold; on a CPU, every process holds its own."""
     if run.data is None or (run.tree.get("loader") or {}).get("_target_") != "kdbias.data.resident.Resident":
         return
     trainer, val = run.tree.get("trainer") or {}, (run.tree.get("data") or {}).get("val") or 0
@@ -172,7 +172,7 @@ def _fits(run: Plan) -> Iterator[Problem]:
         times = f" in {processes} processes" if processes > 1 else ""
         yield Problem(
             "loader",
-            f"the training and validation pictures take {taken / GIB:.1f} GiB{times}, more than half of {place}: use "
+            f"the training and validation images take {taken / GIB:.1f} GiB{times}, more than half of {place}: use "
             "loader=workers, or keep fewer or smaller ones (data.limit, data.size)",
         )
 

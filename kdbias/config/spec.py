@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kdbias.config.conf import conf_dir
+from kdbias.config.renamed import once_named
 
 # Keys that do not change the result: where files lie, what is shown and measured on the way, and what computes it. Two
 # runs that differ in these alone are the same run, so a sweep does not repeat it and a resumed run may change them.
@@ -27,7 +28,7 @@ NEUTRAL = (
     "preset",
     "compile",
     "eval_batch_size",
-    "probe_pictures",
+    "probe_images",
     "aim",
     "data.root",
     "data.download",
@@ -96,7 +97,7 @@ def teacher_unused(tree: Mapping[str, Any]) -> bool:
 
 def spec_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
     """Give 16 hex digits of the SHA-256 of ``spec(cfg)``; the same in every process and for every order of keys."""
-    return hashlib.sha256(json.dumps(spec(cfg), sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(once_named(spec(cfg)), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(saved: DictConfig | Mapping[str, Any], now: DictConfig | Mapping[str, Any]) -> list[str]:

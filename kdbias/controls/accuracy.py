@@ -13,17 +13,17 @@ import torch
 from omegaconf import DictConfig
 
 from kdbias.batch import Batch
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.models.teacher import Teacher
 from kdbias.probes.accuracy import AccuracyProbe
 
 
 class Confidence(NamedTuple):
-    """Means over ``pictures`` of a teacher's probability on the target, and of the target's own (1 unless mixed)."""
+    """Means over ``images`` of a teacher's probability on the target, and of the target's own (1 unless mixed)."""
 
     value: float
     target: float
-    pictures: int
+    images: int
 
 
 def device_of(cfg: DictConfig) -> torch.device:
@@ -36,25 +36,25 @@ def device_of(cfg: DictConfig) -> torch.device:
     return torch.device("cuda", rank if isinstance(devices, int | str) else devices[rank])
 
 
-def accuracy(teacher: Teacher, data: PictureData, cfg: DictConfig, pictures: int | None) -> float | None:
-    """Give the accuracy on the first ``pictures`` of the validation split; None where it has no classifier of these."""
+def accuracy(teacher: Teacher, data: ImageData, cfg: DictConfig, images: int | None) -> float | None:
+    """Give the accuracy on the first ``images`` of the validation split; None where it has no classifier of these."""
     if teacher.info.classes != data.info.classes:
         return None
     device = device_of(cfg)
     network = teacher.extractor.to(device)
-    return AccuracyProbe()(network, data.batches("val", device=device, limit=pictures)).scalars["accuracy"]
+    return AccuracyProbe()(network, data.batches("val", device=device, limit=images)).scalars["accuracy"]
 
 
-def training_batches(data: PictureData, device: torch.device, pictures: int) -> Iterator[Batch]:
-    """Give the first augmented batches of training, at least ``pictures`` pictures where an epoch has as many."""
+def training_batches(data: ImageData, device: torch.device, images: int) -> Iterator[Batch]:
+    """Give the first augmented batches of training, at least ``images`` images where an epoch has as many."""
     with closing(cast(Generator[Batch, None, None], iter(data.train_dataloader()))) as batches:
-        for batch in islice(batches, math.ceil(pictures / data.batch_size)):
+        for batch in islice(batches, math.ceil(images / data.batch_size)):
             yield Batch(*(part.to(device) for part in batch))
 
 
 def confidence(teacher: Teacher, batches: Iterator[Batch], temperature: float) -> Confidence:
-    """Measure how much of its softened answer a teacher gives to the target, soft where pictures are mixed."""
-    sums, pictures = torch.zeros(2, dtype=torch.float64), 0
+    """Measure how much of its softened answer a teacher gives to the target, soft where images are mixed."""
+    sums, images = torch.zeros(2, dtype=torch.float64), 0
     for batch in batches:
         logits = teacher.answer(batch, 0).logits
         if logits is None:
@@ -62,9 +62,9 @@ def confidence(teacher: Teacher, batches: Iterator[Batch], temperature: float) -
         probability = (logits.double() / temperature).softmax(1)
         target = soft(batch.target, probability.shape[1]).double()
         sums += torch.stack([(probability * target).sum(), target.square().sum()]).cpu()
-        pictures += len(target)
-    value, own = (sums / pictures).tolist()
-    return Confidence(value, own, pictures)
+        images += len(target)
+    value, own = (sums / images).tolist()
+    return Confidence(value, own, images)
 
 
 def soft(target: torch.Tensor, classes: int) -> torch.Tensor:

@@ -15,8 +15,8 @@ from kdbias.config.errors import Problem
 from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source
 from kdbias.controls.graded import graded_problems, to_train
-from kdbias.controls.named import named_teacher, on_the_pictures_of
-from kdbias.data.base import PictureData
+from kdbias.controls.named import named_teacher, on_the_images_of
+from kdbias.data.base import ImageData
 from kdbias.models.features import NetworkInfo
 from kdbias.models.teacher import Teacher
 from kdbias.runs.teacher_recipe import recipe, trained
@@ -25,7 +25,7 @@ from kdbias.runs.teacher_recipe import recipe, trained
 class AccuracyMatched(Control):
     """A teacher of a wanted accuracy: a checkpoint of the teacher's own training, or another teacher.
 
-    Accuracies are those on the validation split, or given ones: weights that were trained on these pictures too would
+    Accuracies are those on the validation split, or given ones: weights that were trained on these images too would
     be measured too well. A teacher's training keeps checkpoints where ``callback.checkpoint_history`` says so; where it
     has not been trained in that way it is, once. Of graded teachers those with weights are compared first; the others
     are trained one by one, in their order, until one is near enough, for ``teacher.epochs`` and on ``teacher.data``.
@@ -95,7 +95,7 @@ class AccuracyMatched(Control):
         self._replaced = tree["teacher"]
         return {**tree, "teacher": self._named(next(iter(self.graded)))} if self.among == "graded" else dict(tree)
 
-    def teacher(self, cfg: DictConfig, data: PictureData, source: Source) -> Teacher | None:
+    def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
         """Give the candidate that is nearest.
 
         Raises:
@@ -157,13 +157,13 @@ class AccuracyMatched(Control):
         if weights is not None:
             return {**teacher, "weights": weights}
         epochs = self._replaced.get("epochs") or teacher["epochs"]
-        return {**on_the_pictures_of(self._replaced, teacher), "epochs": epochs}
+        return {**on_the_images_of(self._replaced, teacher), "epochs": epochs}
 
     def _given(self) -> dict[str, float]:
         """The accuracies of graded teachers that are given."""
         return {name: float(given["accuracy"]) for name, given in self.graded.items() if given.get("accuracy")}
 
-    def _graded(self, cfg: DictConfig, data: PictureData, source: Source) -> dict[str, float]:
+    def _graded(self, cfg: DictConfig, data: ImageData, source: Source) -> dict[str, float]:
         """The accuracies of the graded teachers, measured where they are not given.
 
         Those to be trained come last, and only until one is near enough: which ones have been trained before changes
@@ -178,7 +178,7 @@ class AccuracyMatched(Control):
             candidate = source(cfg)
             value = accuracy(candidate, data, cfg, None) if candidate is not None else None
             if value is None:
-                raise ValueError(f"control.graded.{name} has no classifier for these pictures: name another teacher")
+                raise ValueError(f"control.graded.{name} has no classifier for these images: name another teacher")
             known[name] = value
         return {name: known[name] for name in self.graded if name in known}
 

@@ -13,7 +13,7 @@ from kdbias.checks.plan import Plan, describe_network
 from kdbias.config.build import build
 from kdbias.config.errors import Problem
 from kdbias.config.spec import plain
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.models.features import NetworkInfo
 from kdbias.models.teacher import Teacher
 from kdbias.modules.choice import module_class
@@ -54,12 +54,12 @@ class Control:
         """Give the resolved config with the loss and the teacher of the control."""
         return dict(tree)
 
-    def teacher(self, cfg: DictConfig, data: PictureData, source: Source) -> Teacher | None:
+    def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
         """Give the teacher that answers.
 
         Args:
             cfg: The config that ``changed`` has changed; its teacher becomes the one that was found.
-            data: The pictures, prepared.
+            data: The images, prepared.
             source: Gives the teacher that a config names.
         """
         return source(cfg)

@@ -27,7 +27,7 @@ def graded_problems(graded: Mapping[str, Mapping[str, Any]], run: Plan) -> Itera
             yield Problem(key, str(error))
         else:
             if run.data is not None and classes != run.data.classes:
-                yield Problem(key, "has no classifier for these pictures: name another teacher")
+                yield Problem(key, "has no classifier for these images: name another teacher")
 
 
 def to_train(teacher: Mapping[str, Any]) -> bool:

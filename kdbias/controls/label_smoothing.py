@@ -16,7 +16,7 @@ from kdbias.config.errors import Problem
 from kdbias.config.spec import plain
 from kdbias.controls.accuracy import Confidence, confidence, device_of, soft, training_batches
 from kdbias.controls.base import Control, Source
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.models.features import Extractor, Features
 from kdbias.models.teacher import Teacher
 
@@ -26,30 +26,30 @@ EDGE = 1e-6  # no class gets a probability of 0, whose logit would be infinite
 class LabelSmoothing(Control):
     """The teacher answers with the label, as sure of it on average as it was, and nothing of the other classes.
 
-    Its softened answer has the probability p at the label and (1 - p)/(C - 1) elsewhere; mixed pictures get the mixture
-    of their labels' answers. p is such that on training pictures as they are trained on (augmented, mixed) the target
+    Its softened answer has the probability p at the label and (1 - p)/(C - 1) elsewhere; mixed images get the mixture
+    of their labels' answers. p is such that on training images as they are trained on (augmented, mixed) the target
     gets, on average, what the teacher gives it. The teacher itself answers nothing in training.
 
     Source: Yuan et al., CVPR 2020, arXiv:1909.11723 (the "virtual teacher", there with a chosen p).
 
     Args:
-        pictures: Training pictures on which the teacher's confidence is measured.
+        images: Training images on which the teacher's confidence is measured.
         temperature: At which p holds; that of the terms where None.
     """
 
     kind = "label_smoothing"
     needs_terms = True
 
-    def __init__(self, *, pictures: int = 2000, temperature: float | None = None) -> None:
+    def __init__(self, *, images: int = 2000, temperature: float | None = None) -> None:
         super().__init__()
-        if pictures < 1:
-            raise ValueError(f"pictures: must be at least 1, got {pictures}")
+        if images < 1:
+            raise ValueError(f"images: must be at least 1, got {images}")
         if temperature is not None and temperature <= 0:
             raise ValueError(f"temperature: must be above 0, got {temperature}")
-        self.pictures, self.temperature = pictures, temperature
+        self.images, self.temperature = images, temperature
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
-        """Refuse losses that read more than logits, or nothing of how sure they are; and labels of another picture."""
+        """Refuse losses that read more than logits, or nothing of how sure they are; and labels of another image."""
         yield from super().refusals(run)
         yield from labels_problem(run, self.kind)
         for name, term in run.terms.items():
@@ -70,13 +70,13 @@ class LabelSmoothing(Control):
             each = ", ".join(f"{name} {value:g}" for name, value in found.items())
             yield Problem("control.temperature", f"the terms differ in theirs ({each}): set the one to match at")
 
-    def teacher(self, cfg: DictConfig, data: PictureData, source: Source) -> Teacher | None:
+    def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
         """Give the teacher of smoothed labels, as confident as the one that it replaces."""
         teacher = source(cfg)
         if teacher is None:
             return None
         temperature = self.temperature or next(iter(temperatures(plain(cfg.loss)).values()), 1.0)
-        batches = training_batches(data, device_of(cfg), self.pictures)
+        batches = training_batches(data, device_of(cfg), self.images)
         wanted = confidence(teacher, batches, temperature)
         smoothed = SmoothedTeacher(teacher.extractor, teacher.name, wanted, temperature)
         self.found = {
@@ -85,7 +85,7 @@ class LabelSmoothing(Control):
             "given_confidence": smoothed.given,
             "at_the_label": smoothed.label,
             "temperature": temperature,
-            "pictures": wanted.pictures,
+            "images": wanted.images,
         }
         return smoothed
 
@@ -126,10 +126,10 @@ def temperatures(loss: dict[str, Any]) -> dict[str, float]:
 
 
 def labels_problem(run: Plan, kind: str) -> Iterator[Problem]:
-    """Refuse teachers that see another picture than the one whose label is mixed."""
+    """Refuse teachers that see another image than the one whose label is mixed."""
     if run.augment is not None and run.augment.view == "clean" and run.augment.mixes:
         yield Problem(
             "control",
             f"{kind} goes by the labels of what the teacher sees, and with augment.view=clean those of the batch are "
-            "mixed and its pictures are not: set augment.view=same or augment.mix_probability=0",
+            "mixed and its images are not: set augment.view=same or augment.mix_probability=0",
         )

@@ -44,7 +44,7 @@ def network_of(teacher: Mapping[str, Any], data: DataInfo) -> NetworkInfo:
     return describe_network(teacher["model"], data).info
 
 
-def on_the_pictures_of(replaced: Mapping[str, Any], teacher: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a teacher's settings, trained where the ``replaced`` one is: on the run's pictures but for its ``data``."""
+def on_the_images_of(replaced: Mapping[str, Any], teacher: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a teacher's settings, trained where the ``replaced`` one is: on the run's images but for its ``data``."""
     own = {key: value for key, value in teacher.items() if key != "data"}
     return own | ({"data": replaced["data"]} if replaced.get("data") else {})

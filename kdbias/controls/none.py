@@ -53,7 +53,7 @@ def label_terms(terms: Mapping[str, Any], student: NetworkInfo, label_smoothing:
 
 
 def unlabelled(run: Plan, kind: str) -> Iterator[Problem]:
-    """Refuse runs without a term that trains the classifier: their pictures have no labels to learn instead."""
+    """Refuse runs without a term that trains the classifier: their images have no labels to learn instead."""
     if run.has_teacher and run.terms and not any(isinstance(t, CE) or "logits" in t.needs for t in run.terms.values()):
         yield Problem(
             "control",

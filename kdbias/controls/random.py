@@ -17,7 +17,7 @@ from kdbias.config.errors import Problem
 from kdbias.config.spec import plain
 from kdbias.controls.accuracy import accuracy, device_of, training_batches
 from kdbias.controls.base import Control, Source, missing_file
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.data.streams import Stream, stream
 from kdbias.models.checkpoint import architecture
 from kdbias.models.features import Extractor, NetworkInfo
@@ -29,25 +29,25 @@ class Random(Control):
 
     Where ``teacher.weights`` is a checkpoint that describes itself, it is the network described there.
 
-    BatchNorm's statistics are taken from training pictures, as any training would: with those of a fresh network, which
+    BatchNorm's statistics are taken from training images, as any training would: with those of a fresh network, which
     normalise nothing, the answers of a deep ResNet grow to thousands.
 
     Args:
         seed: Of the weights, which are not those of a student with the same seed; the run's where None.
-        pictures: Training pictures for the statistics.
+        images: Training images for the statistics.
     """
 
     kind = "random"
     own_weights = True
 
-    def __init__(self, *, seed: int | None = None, pictures: int = 1000) -> None:
+    def __init__(self, *, seed: int | None = None, images: int = 1000) -> None:
         super().__init__()
-        if pictures < 2:
-            raise ValueError(f"pictures: BatchNorm's statistics need at least 2, got {pictures}")
+        if images < 2:
+            raise ValueError(f"images: BatchNorm's statistics need at least 2, got {images}")
         if seed is not None and not (type(seed) is int and 0 <= seed < 2**32):
             raise ValueError(f"seed: must be a whole number from 0 to 2**32 - 1, or null for the run's, got {seed!r}")
-        self.seed, self.pictures = seed, pictures
-        self._size: int | None = None  # of the pictures that a checkpoint's network is for; None: the data's
+        self.seed, self.images = seed, images
+        self._size: int | None = None  # of the images that a checkpoint's network is for; None: the data's
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
         """Refuse weights that are not there, or that describe another network than the teacher's."""
@@ -69,17 +69,17 @@ class Random(Control):
         fresh = {"model": architecture(model), "weights": None, "recipe": None}
         return {**tree, "teacher": {**teacher, **fresh}}
 
-    def teacher(self, cfg: DictConfig, data: PictureData, source: Source) -> Teacher | None:
+    def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
         """Give the untrained teacher."""
         seed = int(cfg.seed if self.seed is None else self.seed)
         spec = {**plain(cfg.teacher.model), "layers": plain(cfg.teacher).get("layers", "all")}
         info = data.info if self._size is None else replace(data.info, size=self._size)
         extractor = untrained(spec, info, seed)
         device = device_of(cfg)
-        images = (batch.teacher_image for batch in training_batches(data, device, self.pictures))
+        images = (batch.teacher_image for batch in training_batches(data, device, self.images))
         update_bn(images, extractor.to(device))
         teacher = Teacher(extractor, cfg.teacher.name)
-        measured = accuracy(teacher, data, cfg, cfg.probe_pictures)
+        measured = accuracy(teacher, data, cfg, cfg.probe_images)
         chance = 1 / data.info.classes
         self.found = {"matched": ["architecture"], "seed": seed, "teacher_accuracy": measured, "chance": chance}
         return teacher
@@ -94,7 +94,7 @@ def untrained(spec: Mapping[str, Any], data: DataInfo, seed: int) -> Extractor:
 
 
 def _described(teacher: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the teacher's checkpoint says of its network and pictures; None where it has none that does."""
+    """What the teacher's checkpoint says of its network and images; None where it has none that does."""
     if teacher.get("name") is None or teacher.get("weights") is None:
         return None
     return own_checkpoint(teacher["model"], teacher["weights"])

@@ -11,8 +11,8 @@ from kdbias.checks.plan import REFUSALS, Plan
 from kdbias.config.errors import Problem
 from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source, missing_file
-from kdbias.controls.named import named_teacher, network_of, on_the_pictures_of
-from kdbias.data.base import PictureData
+from kdbias.controls.named import named_teacher, network_of, on_the_images_of
+from kdbias.data.base import ImageData
 from kdbias.models.features import NetworkInfo
 from kdbias.models.teacher import Teacher
 
@@ -20,7 +20,7 @@ from kdbias.models.teacher import Teacher
 class SameFamily(Control):
     """Another network of the student's family teaches; trained once by its own recipe where no weights are given.
 
-    It is trained on the pictures that the replaced teacher is trained on (``teacher.data``).
+    It is trained on the images that the replaced teacher is trained on (``teacher.data``).
 
     Args:
         vit: The teacher of a vision transformer, by the name of its config.
@@ -38,7 +38,7 @@ class SameFamily(Control):
     def refusals(self, run: Plan) -> Iterator[Problem]:
         """Refuse where the teacher is of the student's family already, or the one that is named is not, or not there.
 
-        Refused are also weights in place of a teacher that is trained on pictures of its own.
+        Refused are also weights in place of a teacher that is trained on images of its own.
         """
         yield from super().refusals(run)
         yield from missing_file("control.weights", self.weights)
@@ -53,7 +53,7 @@ class SameFamily(Control):
         if self.weights is not None and replaced.get("data"):
             yield Problem(
                 "control.weights",
-                f"may be of other pictures than those that {replaced['name']} was trained on (teacher.data): leave it "
+                f"may be of other images than those that {replaced['name']} was trained on (teacher.data): leave it "
                 "out to have the teacher trained on the same, or drop teacher.data (~teacher.data) if it was",
             )
         name = self.names[family]
@@ -71,7 +71,7 @@ class SameFamily(Control):
     def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
         """Give the config with the other teacher."""
         replaced = tree["teacher"]
-        teacher = on_the_pictures_of(replaced, named_teacher(self.names[student.family]))
+        teacher = on_the_images_of(replaced, named_teacher(self.names[student.family]))
         teacher |= {"weights": self.weights or teacher["weights"], "epochs": self.epochs or teacher["epochs"]}
         self.found = {
             "matched": ["family"],
@@ -81,9 +81,9 @@ class SameFamily(Control):
         }
         return {**tree, "teacher": teacher}
 
-    def teacher(self, cfg: DictConfig, data: PictureData, source: Source) -> Teacher | None:
+    def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
         """Give the other teacher, and measure it."""
         teacher = source(cfg)
         if teacher is not None:
-            self.found["teacher_accuracy"] = accuracy(teacher, data, cfg, cfg.probe_pictures)
+            self.found["teacher_accuracy"] = accuracy(teacher, data, cfg, cfg.probe_images)
         return teacher

@@ -19,7 +19,7 @@ from kdbias.config.spec import plain
 from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source, missing_file
 from kdbias.controls.none import NO_TEACHER, label_terms, unlabelled
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.models.features import NetworkInfo
 from kdbias.models.teacher import Teacher
 from kdbias.runs.teacher_recipe import Recipe, child_trainer, override, recipe_of, trained
@@ -69,7 +69,7 @@ class Self(Control):
         teacher = {**NO_TEACHER, "name": "self", "model": model, "weights": self.weights}
         return {**tree, "teacher": {**teacher, "layers": model.get("layers", "all")}}
 
-    def teacher(self, cfg: DictConfig, data: PictureData, source: Source) -> Teacher | None:
+    def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
         """Give the copy, trained first where it is missing."""
         seed = int(cfg.seed) + self.offset
         if self.weights is None:
@@ -81,7 +81,7 @@ class Self(Control):
         teacher = source(cfg)
         if teacher is not None:
             given = {"weights": self.weights} if self.weights else {"teacher_seed": seed}
-            measured = accuracy(teacher, data, cfg, cfg.probe_pictures)
+            measured = accuracy(teacher, data, cfg, cfg.probe_images)
             self.found = {"matched": ["architecture", "recipe"], **given, "teacher_accuracy": measured}
         return teacher
 

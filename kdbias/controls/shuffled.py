@@ -1,4 +1,4 @@
-"""``control=shuffled``: the teacher's answers for another picture of the same class."""
+"""``control=shuffled``: the teacher's answers for another image of the same class."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from kdbias.checks.plan import Plan
 from kdbias.config.errors import Problem
 from kdbias.controls.base import Control, Source
 from kdbias.controls.label_smoothing import labels_problem
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.data.streams import Stream, stream
 from kdbias.models.features import Extractor, Features
 from kdbias.models.teacher import Teacher
 
-KEPT = 0.05  # share of pictures that may keep their own answers
+KEPT = 0.05  # share of images that may keep their own answers
 
 
 class Shuffled(Control):
-    """All that the teacher gives, logits and features, belongs to another picture of the batch with the same label.
+    """All that the teacher gives, logits and features, belongs to another image of the batch with the same label.
 
-    So it is right about classes and wrong about pictures. A mixed picture counts as of the class of its larger part,
-    the first of equal ones. A class with one picture in the batch keeps its own answer. Each process shuffles its own
-    pictures: over several processes the partners are others than in one. What happened is counted: the share of
-    pictures that got another's answer, and how much of the mixed labels of the two agrees.
+    So it is right about classes and wrong about images. A mixed image counts as of the class of its larger part,
+    the first of equal ones. A class with one image in the batch keeps its own answer. Each process shuffles its own
+    images: over several processes the partners are others than in one. What happened is counted: the share of
+    images that got another's answer, and how much of the mixed labels of the two agrees.
     """
 
     kind = "shuffled"
@@ -40,7 +40,7 @@ class Shuffled(Control):
         self._taught: ShuffledTeacher | None = None
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
-        """Refuse labels of another picture, and batches in which many pictures are alone in their class."""
+        """Refuse labels of another image, and batches in which many images are alone in their class."""
         yield from super().refusals(run)
         yield from labels_problem(run, self.kind)
         size, processes = run.tree.get("batch_size"), run.processes or 1
@@ -50,11 +50,11 @@ class Shuffled(Control):
         if alone > KEPT:
             yield Problem(
                 "control",
-                f"shuffled: of {size // processes} pictures of {run.data.classes} classes {alone:.0%} would be alone "
+                f"shuffled: of {size // processes} images of {run.data.classes} classes {alone:.0%} would be alone "
                 "in their class and keep their own answer: raise batch_size",
             )
 
-    def teacher(self, cfg: DictConfig, data: PictureData, source: Source) -> Teacher | None:
+    def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
         """Give the teacher with its answers shuffled."""
         teacher = source(cfg)
         if teacher is None:
@@ -69,25 +69,25 @@ class Shuffled(Control):
 
 
 class ShuffledTeacher(Teacher):
-    """Gives the answers for another picture of the same class, by (seed, step) and the batch alone."""
+    """Gives the answers for another image of the same class, by (seed, step) and the batch alone."""
 
     def __init__(self, extractor: Extractor, name: str, seed: int) -> None:
         super().__init__(extractor, name)
         self.seed = seed
-        self._sums: Tensor | None = None  # pictures, those with another's answer, agreement of the labels
+        self._sums: Tensor | None = None  # images, those with another's answer, agreement of the labels
 
     def answer(self, batch: Batch, step: int) -> Features:
-        """Give each picture the answers of its partner."""
+        """Give each image the answers of its partner."""
         source = partners(batch.target, batch.index, self.seed, step)
         self._count(batch, source)
         return rows(self(batch.teacher_image), source)
 
     def counted(self) -> dict[str, Any]:
-        """Give the numbers of pictures so far, the share with another's answer and the mean agreement of labels."""
+        """Give the numbers of images so far, the share with another's answer and the mean agreement of labels."""
         if self._sums is None:
-            return {"pictures": 0}
-        pictures, others, agreement = self._sums.tolist()
-        return {"pictures": int(pictures), "of_another": others / pictures, "label_agreement": agreement / pictures}
+            return {"images": 0}
+        images, others, agreement = self._sums.tolist()
+        return {"images": int(images), "of_another": others / images, "label_agreement": agreement / images}
 
     def _count(self, batch: Batch, source: Tensor) -> None:
         target = batch.target
@@ -100,26 +100,26 @@ class ShuffledTeacher(Teacher):
 def partners(target: Tensor, index: Tensor, seed: int, step: int) -> Tensor:
     """Give for each row of a batch the row whose answer it gets, ``(B,)``: a permutation within each class.
 
-    The pictures of a class stand in a circle, in random order, copies of one picture side by side (``loader.repeats``),
-    and each gets the answer of the one as many places on as there are copies: another picture's wherever the class has
+    The images of a class stand in a circle, in random order, copies of one image side by side (``loader.repeats``),
+    and each gets the answer of the one as many places on as there are copies: another image's wherever the class has
     two and copies are not in the way.
 
     Args:
         target: ``(B,)`` classes, or ``(B, C)`` shares of which the largest counts.
-        index: ``(B,)`` positions of the pictures in the training set.
+        index: ``(B,)`` positions of the images in the training set.
         seed: Of the run.
         step: Of training.
     """
     label = target.argmax(1) if target.ndim == 2 else target
     key = label * (index.max() + 1) + index
-    _, picture, copies = torch.unique(key, return_inverse=True, return_counts=True)
+    _, image, copies = torch.unique(key, return_inverse=True, return_counts=True)
     draw = torch.from_numpy(stream(Stream.PARTNER, seed, step=step).permutation(len(copies))).to(label.device)
-    order = draw[picture].argsort(stable=True)
+    order = draw[image].argsort(stable=True)
     order = order[label[order].argsort(stable=True)]  # by class, within it by draw
     classes = label[order]
     size = torch.bincount(label)
     start = (size.cumsum(0) - size)[classes]
-    shift = torch.zeros_like(size).scatter_reduce(0, label, copies[picture], "amax")[classes]
+    shift = torch.zeros_like(size).scatter_reduce(0, label, copies[image], "amax")[classes]
     place = torch.arange(len(order), device=label.device)
     source = torch.empty_like(order)
     source[order] = order[start + (place - start + shift) % size[classes]]

@@ -1,4 +1,4 @@
-"""Rotation and translation, each picture with its own: nearest neighbour, black outside, as torchvision's default."""
+"""Rotation and translation, each image with its own: nearest neighbour, black outside, as torchvision's default."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def draw_affine(
     return np.concatenate([unit[:, :1] * rotate, (unit[:, 1:] * translate * size).round()], axis=1)
 
 
-def rotate_shift(picture: Tensor, motion: NDArray[np.float64]) -> Tensor:
-    """Rotate uint8 pictures ``(B, C, H, W)`` about their centres, clockwise, then shift them.
+def rotate_shift(image: Tensor, motion: NDArray[np.float64]) -> Tensor:
+    """Rotate uint8 images ``(B, C, H, W)`` about their centres, clockwise, then shift them.
 
     ``motion`` is ``(B, 3)``: angle in degrees, shift to the right and down in pixels.
     """
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     angle, right, down = np.deg2rad(motion[:, 0]), motion[:, 1], motion[:, 2]
     cos, sin = np.cos(angle), np.sin(angle)
     # from a pixel of the result back to its source: shift back, then rotate back
     back = np.stack([cos, sin, -cos * right - sin * down, -sin, cos, sin * right - cos * down], axis=1)
     half = np.array([[width / 2], [height / 2]])
-    theta = put((back.reshape(-1, 2, 3) / half).astype(np.float32), picture.device)[..., None, None]
-    y = torch.arange(height, device=picture.device)[:, None] - (height - 1) / 2
-    x = torch.arange(width, device=picture.device) - (width - 1) / 2
+    theta = put((back.reshape(-1, 2, 3) / half).astype(np.float32), image.device)[..., None, None]
+    y = torch.arange(height, device=image.device)[:, None] - (height - 1) / 2
+    x = torch.arange(width, device=image.device) - (width - 1) / 2
     # element by element, not a matrix product, whose rounding may depend on the size of the batch
     grid = (theta[:, :, 0] * x + theta[:, :, 1] * y + theta[:, :, 2]).movedim(1, -1)
-    moved = F.grid_sample(picture.to(torch.float32), grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    moved = F.grid_sample(image.to(torch.float32), grid, mode="nearest", padding_mode="zeros", align_corners=False)
     return moved.to(torch.uint8)

@@ -1,14 +1,14 @@
-"""Training augmentation as batched tensor code on uint8 pictures, each picture with its own draw.
+"""Training augmentation as batched tensor code on uint8 images, each image with its own draw.
 
 The stages, in order: geometry (rotation and translation, padded crop, flip), the operations of a policy (AutoAugment,
 RandAugment or TrivialAugment), erasing (Cutout, random erasing), conversion to float in [0, 1], mixing (MixUp, CutMix).
 
 A policy moves pixels (shear, translation, rotation) and changes their values (colour, contrast and so on) in any order.
-Where the teacher's view is to share the student's geometry alone, its picture gets the operations that move pixels, in
+Where the teacher's view is to share the student's geometry alone, its image gets the operations that move pixels, in
 their order, and no other; so the two views agree position by position.
 
 Parameters are drawn on the host for the *global* batch from (seed, epoch, step), each stage from a stream of its own,
-and then sliced: any number of processes sees the same pictures, and switching a stage off leaves other draws alone.
+and then sliced: any number of processes sees the same images, and switching a stage off leaves other draws alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kdbias.data.affine import draw_affine, rotate_shift
 from kdbias.data.autoaugment import perform
 from kdbias.data.erase import draw_cutout, draw_erasing, erase
 from kdbias.data.geometry import crop_flip
-from kdbias.data.mix import Mix, draw_mix, mix_pictures
+from kdbias.data.mix import Mix, draw_mix, mix_images
 from kdbias.data.operations import THIRTY_ONE
 from kdbias.data.policies import POLICIES, Policy, PolicyName, policy_of
 from kdbias.data.streams import Stream, stream
@@ -35,7 +35,7 @@ View = Literal["same", "photometric", "clean"]
 
 @dataclass(frozen=True)
 class Draws:
-    """The parameters of ``B`` pictures.
+    """The parameters of ``B`` images.
 
     ``motion`` ``(B, 3)`` as in ``rotate_shift``, ``corner`` ``(B, 2)`` and ``flip`` ``(B,)`` as in ``crop_flip``;
     ``actions`` ``(B, slots)`` numbers of the policy's actions as in ``perform``; ``cutout`` and ``erasing`` ``(B, 4)``
@@ -51,7 +51,7 @@ class Draws:
     mix: Mix | None
 
     def take(self, rows: NDArray[np.int64]) -> Draws:
-        """Give the parameters of some pictures of the batch."""
+        """Give the parameters of some images of the batch."""
         return Draws(
             motion=self.motion[rows],
             corner=self.corner[rows],
@@ -65,15 +65,15 @@ class Draws:
 
 @dataclass(frozen=True)
 class Augment:
-    """What is done to a training picture, and which view of it the teacher gets.
+    """What is done to a training image, and which view of it the teacher gets.
 
     Args:
-        crop: black pixels padded on each side before a crop of the picture's own size; 0 is off.
+        crop: black pixels padded on each side before a crop of the image's own size; 0 is off.
         flip: mirror left to right with probability 0.5.
         rotate: degrees of rotation, drawn in ±; 0 is off.
         translate: shift as a part of the side, drawn in ± both ways; 0 is off.
         policy: ``none``; AutoAugment's for ``cifar10``, ``imagenet`` or ``svhn``; ``randaugment``; ``trivialaugment``.
-        operations: of RandAugment, how many a picture gets.
+        operations: of RandAugment, how many an image gets.
         magnitude: of RandAugment's operations, 0 to 30.
         cutout: side in pixels of the square painted over; 0 is off.
         erasing: probability of random erasing. Cutout and erasing paint the data's mean, rounded to a uint8 value,
@@ -82,9 +82,9 @@ class Augment:
         cutmix: alpha of CutMix; 0 is off.
         mix_probability: how often a batch is mixed at all; MixUp or CutMix at even odds where both are on. Where mixing
             is on, targets are soft in every batch, so that shapes are stable.
-        view: ``same``: the teacher sees the student's picture; ``photometric``: the same geometry, that of the policy
+        view: ``same``: the teacher sees the student's image; ``photometric``: the same geometry, that of the policy
             included, and the same mixing, without the policy's other operations, Cutout and erasing; ``clean``: the
-            untouched picture, not mixed either (tokens no longer align).
+            untouched image, not mixed either (tokens no longer align).
 
     Raises:
         ValueError: a value is out of range; the message names the config key.
@@ -130,7 +130,7 @@ class Augment:
         return self.mix_probability > 0 and (self.mixup > 0 or self.cutmix > 0)
 
     def draw(self, count: int, size: int, seed: int, epoch: int, step: int) -> Draws:
-        """Draw the parameters of a global batch of ``count`` pictures of ``size`` pixels."""
+        """Draw the parameters of a global batch of ``count`` images of ``size`` pixels."""
         place = stream(Stream.CROP, seed, epoch, step)
         return Draws(
             motion=draw_affine(stream(Stream.AFFINE, seed, epoch, step), count, size, self.rotate, self.translate),
@@ -142,18 +142,18 @@ class Augment:
             mix=draw_mix(stream(Stream.MIXING, seed, epoch, step), size, self.mixup, self.cutmix, self.mix_probability),
         )
 
-    def views(self, picture: Tensor, draws: Draws, fill: Tensor) -> tuple[Tensor, Tensor]:
-        """Make the student's and the teacher's view of uint8 pictures ``(B, C, H, W)``: float32 in [0, 1].
+    def views(self, image: Tensor, draws: Draws, fill: Tensor) -> tuple[Tensor, Tensor]:
+        """Make the student's and the teacher's view of uint8 images ``(B, C, H, W)``: float32 in [0, 1].
 
-        Where ``draws.mix`` is set, the first picture only lends itself to the second, and ``B - 1`` come out. ``fill``
+        Where ``draws.mix`` is set, the first image only lends itself to the second, and ``B - 1`` come out. ``fill``
         ``(C,)`` uint8 is what Cutout and erasing paint. The two views are one tensor where nothing sets them apart.
         """
-        placed = self._place(picture, draws)
+        placed = self._place(image, draws)
         changed = perform(placed, draws.actions, self._policy)
         painted = erase(erase(changed, draws.cutout, fill), draws.erasing, fill)
         student = _mixed(to_float(painted), draws.mix)
         if self.view == "clean":
-            return student, to_float(picture if draws.mix is None else picture[1:])
+            return student, to_float(image if draws.mix is None else image[1:])
         if self.view == "same":
             return student, student
         geometric = self._policy.geometric(draws.actions)
@@ -164,18 +164,18 @@ class Augment:
     def _policy(self) -> Policy:
         return policy_of(self.policy, self.operations, self.magnitude)
 
-    def _place(self, picture: Tensor, draws: Draws) -> Tensor:
+    def _place(self, image: Tensor, draws: Draws) -> Tensor:
         if self.rotate or self.translate:
-            picture = rotate_shift(picture, draws.motion)
+            image = rotate_shift(image, draws.motion)
         if self.crop or self.flip:
-            picture = crop_flip(picture, draws.corner, draws.flip, self.crop)
-        return picture
+            image = crop_flip(image, draws.corner, draws.flip, self.crop)
+        return image
 
 
-def to_float(picture: Tensor) -> Tensor:
-    """Convert uint8 pictures to float32 in [0, 1], as torchvision v2 does, bit for bit."""
-    return picture.to(torch.float32).mul_(1 / 255)
+def to_float(image: Tensor) -> Tensor:
+    """Convert uint8 images to float32 in [0, 1], as torchvision v2 does, bit for bit."""
+    return image.to(torch.float32).mul_(1 / 255)
 
 
-def _mixed(picture: Tensor, mix: Mix | None) -> Tensor:
-    return picture if mix is None else mix_pictures(picture, mix)
+def _mixed(image: Tensor, mix: Mix | None) -> Tensor:
+    return image if mix is None else mix_images(image, mix)

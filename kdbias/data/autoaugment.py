@@ -1,7 +1,7 @@
-"""A policy's operations on a batch of uint8 pictures, each picture with its own.
+"""A policy's operations on a batch of uint8 images, each image with its own.
 
-In each slot the pictures are put in the order of their actions, so that those of one kind lie together; each kind is
-computed at once in place, and the last step puts the pictures back in their places. All sizes are known on the host:
+In each slot the images are put in the order of their actions, so that those of one kind lie together; each kind is
+computed at once in place, and the last step puts the images back in their places. All sizes are known on the host:
 nothing waits for the device.
 """
 
@@ -39,9 +39,9 @@ class Prepared:
 
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """One action for each picture, in order: ``codes`` ``(B,)`` on the host, ``device_codes`` on the device.
+    """One action for each image, in order: ``codes`` ``(B,)`` on the host, ``device_codes`` on the device.
 
-    ``bounds`` says where the pictures of each kind begin.
+    ``bounds`` says where the images of each kind begin.
     """
 
     codes: NDArray[np.int64]
@@ -49,54 +49,54 @@ class Slot:
     bounds: NDArray[np.int64]
 
     def span(self, first: Kind, last: Kind | None = None) -> slice:
-        """Give the place of the pictures of one kind, or of the kinds ``first`` to ``last``."""
+        """Give the place of the images of one kind, or of the kinds ``first`` to ``last``."""
         return slice(int(self.bounds[first]), int(self.bounds[(first if last is None else last) + 1]))
 
     def runs(self, span: slice, prepared: Prepared) -> Runs:
-        """Give the factors within ``span``, and how many pictures have each."""
+        """Give the factors within ``span``, and how many images have each."""
         codes, counts = np.unique(self.codes[span], return_counts=True)
         return [(prepared.factors[code], count) for code, count in zip(codes.tolist(), counts.tolist(), strict=True)]
 
 
-def perform(picture: Tensor, codes: NDArray[np.int64], policy: Policy) -> Tensor:
-    """Do to each of the uint8 pictures ``(B, C, H, W)`` its actions, ``(B, slots)``, one slot after the other.
+def perform(image: Tensor, codes: NDArray[np.int64], policy: Policy) -> Tensor:
+    """Do to each of the uint8 images ``(B, C, H, W)`` its actions, ``(B, slots)``, one slot after the other.
 
     ``C`` is 3 or 1. The result is torchvision's (v2 functional, on uint8 tensors, black where nothing comes from), bit
-    for bit. ``picture`` stays as it is, and is returned itself where no picture has any action.
+    for bit. ``image`` stays as it is, and is returned itself where no image has any action.
     """
     if not codes.any():
-        return picture
-    prepared = _prepare(policy, picture.shape[-2], picture.shape[-1], picture.device)
-    place = np.arange(len(picture))  # where each picture lies now
+        return image
+    prepared = _prepare(policy, image.shape[-2], image.shape[-1], image.device)
+    place = np.arange(len(image))  # where each image lies now
     for column in codes.T:
         order = np.argsort(column, kind="stable")
         ordered = column[order]
-        rows, device_codes = put(np.stack([place[order], ordered]), picture.device)
+        rows, device_codes = put(np.stack([place[order], ordered]), image.device)
         place[order] = np.arange(len(order))
-        picture = picture.index_select(0, rows)
-        _change(picture, Slot(ordered, device_codes, np.searchsorted(ordered, policy.starts)), policy, prepared)
-    return picture.index_select(0, put(place, picture.device))
+        image = image.index_select(0, rows)
+        _change(image, Slot(ordered, device_codes, np.searchsorted(ordered, policy.starts)), policy, prepared)
+    return image.index_select(0, put(place, image.device))
 
 
-def _change(picture: Tensor, slot: Slot, policy: Policy, prepared: Prepared) -> None:
+def _change(image: Tensor, slot: Slot, policy: Policy, prepared: Prepared) -> None:
     """Do the actions of a slot, in place."""
     if _some(span := slot.span(Kind.FIXED, Kind.EQUALIZE)):
-        values = picture[span].flatten(2)  # a view
+        values = image[span].flatten(2)  # a view
         index = values.to(torch.int64)
         torch.gather(_tables(values, index, slot, policy, prepared), 2, index, out=values)
     if _some(span := slot.span(Kind.GEOMETRY)):
         source = prepared.source.index_select(0, slot.device_codes[span] - policy.starts[Kind.GEOMETRY])
-        picture[span] = move(picture[span], source)
+        image[span] = move(image[span], source)
     for kind, blend in ((Kind.CONTRAST, stretch), (Kind.COLOUR, saturate)):
         if _some(span := slot.span(kind)):
             factor = prepared.factor.index_select(0, slot.device_codes[span])
-            picture[span] = blend(picture[span], factor, slot.runs(span, prepared))
+            image[span] = blend(image[span], factor, slot.runs(span, prepared))
     if _some(span := slot.span(Kind.SHARPNESS)):
-        picture[span] = sharpen(picture[span], slot.runs(span, prepared))
+        image[span] = sharpen(image[span], slot.runs(span, prepared))
 
 
 def _tables(values: Tensor, index: Tensor, slot: Slot, policy: Policy, prepared: Prepared) -> Tensor:
-    """Give the tables ``(n, C, 256)`` of ``values`` ``(n, C, H * W)``, the pictures that a table changes."""
+    """Give the tables ``(n, C, 256)`` of ``values`` ``(n, C, H * W)``, the images that a table changes."""
     tables = []
     first = slot.span(Kind.FIXED).start
     if _some(span := slot.span(Kind.FIXED)):

@@ -1,4 +1,4 @@
-"""A source of pictures, and the LightningDataModule that feeds any of them."""
+"""A source of images, and the LightningDataModule that feeds any of them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
 from kdbias.data.augment import Augment
-from kdbias.data.loader import PictureLoader
+from kdbias.data.loader import ImageLoader
 from kdbias.data.resident import Resident, ResidentLoader
 from kdbias.data.streams import Stream, stream
-from kdbias.data.workers import Pictures, WorkerLoader, Workers
+from kdbias.data.workers import Images, WorkerLoader, Workers
 
 Split = Literal["train", "val", "test"]
 
 
 class Source(Protocol):
-    """Where pictures come from.
+    """Where images come from.
 
     ``info`` is known without reading them. ``prepare`` makes sure that they are there (downloads); it runs in one
     process and keeps nothing. ``split`` reads one split: uint8 ``(n, C, H, W)`` and int64 labels ``(n,)``.
@@ -36,21 +36,21 @@ class Source(Protocol):
         """Fetch what is missing."""
 
     def split(self, name: Split) -> tuple[Tensor, Tensor]:
-        """Read the pictures and labels of one split."""
+        """Read the images and labels of one split."""
 
 
 @runtime_checkable
 class Undecoded(Protocol):
-    """A source whose pictures need not be in memory: they can be decoded one at a time."""
+    """A source whose images need not be in memory: they can be decoded one at a time."""
 
-    def pictures(self, name: Split) -> tuple[Pictures, Tensor]:
-        """Give one split's pictures to be decoded, and its labels."""
+    def images(self, name: Split) -> tuple[Images, Tensor]:
+        """Give one split's images to be decoded, and its labels."""
 
 
 def split_train(
     count: int, val: int, seed: int, limit: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split ``count`` training pictures into positions (train, val) by a plain permutation, not stratified.
+    """Split ``count`` training images into positions (train, val) by a plain permutation, not stratified.
 
     The validation split is the first ``val`` of the permutation of ``seed`` and does not depend on ``limit``; the
     training split is the rest in shuffled order, of which ``limit`` keeps the first.
@@ -59,21 +59,21 @@ def split_train(
         ValueError: ``val`` leaves nothing to train on, or ``limit`` is not positive.
     """
     if not 0 <= val < count:
-        raise ValueError(f"data.val={val} must lie in 0..{count - 1}: the set has {count} training pictures")
+        raise ValueError(f"data.val={val} must lie in 0..{count - 1}: the set has {count} training images")
     if limit is not None and limit < 1:
-        raise ValueError(f"data.limit={limit} must be positive, or null for all training pictures")
+        raise ValueError(f"data.limit={limit} must be positive, or null for all training images")
     order = stream(Stream.SPLIT, seed).permutation(count)
     return order[val:][:limit], order[:val]
 
 
-class PictureData(LightningDataModule):
+class ImageData(LightningDataModule):
     """Feed a source to Lightning: batches on the device that trains, sharded over processes.
 
     Args:
-        source: where the pictures come from.
-        augment: of the training pictures.
+        source: where the images come from.
+        augment: of the training images.
         batch_size: global, for training; the number of processes must divide it.
-        eval_batch_size: global, for validation and test; each picture is seen once.
+        eval_batch_size: global, for validation and test; each image is seen once.
         seed: of order and augmentation.
         loader: how batches are made, and where; ``Resident`` by default.
     """
@@ -102,15 +102,15 @@ class PictureData(LightningDataModule):
         """Download where needed (one process)."""
         self.source.prepare()
 
-    def train_dataloader(self) -> PictureLoader:
+    def train_dataloader(self) -> ImageLoader:
         """Give shuffled, augmented batches; the last partial one is left out."""
         return self._loader("train", self.batch_size, train=True)
 
-    def val_dataloader(self) -> PictureLoader:
+    def val_dataloader(self) -> ImageLoader:
         """Give the validation split in order."""
         return self._loader("val", self.eval_batch_size, train=False)
 
-    def test_dataloader(self) -> PictureLoader:
+    def test_dataloader(self) -> ImageLoader:
         """Give the test set in order."""
         return self._loader("test", self.eval_batch_size, train=False)
 
@@ -119,38 +119,38 @@ class PictureData(LightningDataModule):
         return batch if batch.image.device == device else Batch(*(part.to(device) for part in batch))
 
     def count(self, split: Split) -> int:
-        """Give the number of pictures in a split."""
-        return len(self._pictures(split)[1])
+        """Give the number of images in a split."""
+        return len(self._images(split)[1])
 
     def batches(
         self, split: Split, device: torch.device | str = "cpu", batch_size: int | None = None, limit: int | None = None
     ) -> Iterator[Batch]:
-        """Give the plain pictures of a split in order, without a trainer: for probes.
+        """Give the plain images of a split in order, without a trainer: for probes.
 
-        ``limit`` keeps the first pictures (a fair sample of the training split, which is shuffled once and for all);
-        ``batch_size`` defaults to ``eval_batch_size``. Pictures that can be decoded one at a time are, whatever the
+        ``limit`` keeps the first images (a fair sample of the training split, which is shuffled once and for all);
+        ``batch_size`` defaults to ``eval_batch_size``. Images that can be decoded one at a time are, whatever the
         loader.
         """
         size = batch_size or self.eval_batch_size
         if isinstance(self.loader, Workers) or isinstance(self.source, Undecoded):
             workers = self.loader if isinstance(self.loader, Workers) else Workers(num_workers=0)
-            pictures, labels = self._pictures(split)
+            images, labels = self._images(split)
             yield from WorkerLoader(
-                pictures, labels[:limit], info=self.info, workers=workers, device=torch.device(device), batch_size=size
+                images, labels[:limit], info=self.info, workers=workers, device=torch.device(device), batch_size=size
             )
         else:
-            images, labels = (part[:limit].to(device) for part in self._read(split))
-            yield from ResidentLoader(images, labels, info=self.info, batch_size=size)
+            stored, labels = (part[:limit].to(device) for part in self._read(split))
+            yield from ResidentLoader(stored, labels, info=self.info, batch_size=size)
 
-    def _loader(self, split: Split, batch_size: int, *, train: bool) -> PictureLoader:
+    def _loader(self, split: Split, batch_size: int, *, train: bool) -> ImageLoader:
         trainer = self.trainer
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         augment = self.augment if train else None
         if isinstance(self.loader, Workers):
-            pictures, labels = self._pictures(split)
+            images, labels = self._images(split)
             return WorkerLoader(
-                pictures,
+                images,
                 labels,
                 info=self.info,
                 workers=self.loader,
@@ -163,9 +163,9 @@ class PictureData(LightningDataModule):
                 rank=rank,
                 world=world,
             )
-        images, labels = (part.to(device) for part in self._read(split))
+        stored, labels = (part.to(device) for part in self._read(split))
         return ResidentLoader(
-            images,
+            stored,
             labels,
             info=self.info,
             batch_size=batch_size,
@@ -179,8 +179,8 @@ class PictureData(LightningDataModule):
             prefetch=train and self.loader.prefetch,
         )
 
-    def _pictures(self, split: Split) -> tuple[Pictures, Tensor]:
-        return self.source.pictures(split) if isinstance(self.source, Undecoded) else self._read(split)
+    def _images(self, split: Split) -> tuple[Images, Tensor]:
+        return self.source.images(split) if isinstance(self.source, Undecoded) else self._read(split)
 
     def _read(self, split: Split) -> tuple[Tensor, Tensor]:
         if split not in self._splits:

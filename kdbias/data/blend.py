@@ -1,7 +1,7 @@
-"""Operations that blend a picture with another made from it: its mean grey, its grey, or its neighbourhood.
+"""Operations that blend an image with another made from it: its mean grey, its grey, or its neighbourhood.
 
-A blend at factor f is ``f * picture + (1 - f) * other``, cut off at 0 and 255 and rounded down: f = 0 gives the other,
-f = 1 the picture. Each magnitude is added by a call of its own, with its factor as a number: so the rounding is that of
+A blend at factor f is ``f * image + (1 - f) * other``, cut off at 0 and 255 and rounded down: f = 0 gives the other,
+f = 1 the image. Each magnitude is added by a call of its own, with its factor as a number: so the rounding is that of
 torchvision (v2 functional, on uint8 tensors), bit for bit, whether or not a device multiplies and adds in one step.
 Contrast is exact to 256 x 256 pixels; beyond, the rounding of the mean depends on the order of its sum.
 """
@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Runs = list[tuple[float, int]]
-"""Factors and numbers of pictures, where those of equal factor lie together."""
+"""Factors and numbers of images, where those of equal factor lie together."""
 
 
 def add_scaled_(to: Tensor, other: Tensor, runs: Runs) -> None:
-    """Add ``(1 - factor) * other`` to ``to`` in place; both are float32 with a first axis of ``n`` pictures."""
+    """Add ``(1 - factor) * other`` to ``to`` in place; both are float32 with a first axis of ``n`` images."""
     counts = [count for _, count in runs]
     for part, added, (factor, _) in zip(torch.split(to, counts), torch.split(other, counts), runs, strict=True):
         part.add_(added, alpha=1.0 - factor)
@@ -28,53 +28,53 @@ def to_bytes(values: Tensor) -> Tensor:
     return values.clamp_(0, 255).to(torch.int16).to(torch.uint8)  # by way of int16: several times faster on a CPU
 
 
-def luminance(picture: Tensor) -> Tensor:
-    """Give the whole-numbered grey ``(n, 1, H, W)``, float32, of uint8 pictures of three channels or one."""
-    if picture.shape[1] == 1:
-        return picture.to(torch.float32)
-    red, green, blue = picture.unbind(dim=1)
+def luminance(image: Tensor) -> Tensor:
+    """Give the whole-numbered grey ``(n, 1, H, W)``, float32, of uint8 images of three channels or one."""
+    if image.shape[1] == 1:
+        return image.to(torch.float32)
+    red, green, blue = image.unbind(dim=1)
     return red.mul(0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114).floor_()[:, None]
 
 
-def stretch(picture: Tensor, factor: Tensor, runs: Runs) -> Tensor:
-    """Change the contrast of uint8 pictures ``(n, C, H, W)``: blend each with the mean of its grey.
+def stretch(image: Tensor, factor: Tensor, runs: Runs) -> Tensor:
+    """Change the contrast of uint8 images ``(n, C, H, W)``: blend each with the mean of its grey.
 
-    ``factor`` is float32 ``(n,)``; ``runs`` are the pictures of equal factor.
+    ``factor`` is float32 ``(n,)``; ``runs`` are the images of equal factor.
     """
-    stretched = picture * factor[:, None, None, None]
-    add_scaled_(stretched, luminance(picture).mean(dim=(-3, -2, -1), keepdim=True), runs)
+    stretched = image * factor[:, None, None, None]
+    add_scaled_(stretched, luminance(image).mean(dim=(-3, -2, -1), keepdim=True), runs)
     return to_bytes(stretched)
 
 
-def saturate(picture: Tensor, factor: Tensor, runs: Runs) -> Tensor:
-    """Change the colour of uint8 pictures ``(n, C, H, W)``: blend each with its grey; one channel stays as it is.
+def saturate(image: Tensor, factor: Tensor, runs: Runs) -> Tensor:
+    """Change the colour of uint8 images ``(n, C, H, W)``: blend each with its grey; one channel stays as it is.
 
     ``factor`` and ``runs`` as in ``stretch``.
     """
-    if picture.shape[1] == 1:
-        return picture
-    blended = picture * factor[:, None, None, None]
-    add_scaled_(blended, luminance(picture), runs)
+    if image.shape[1] == 1:
+        return image
+    blended = image * factor[:, None, None, None]
+    add_scaled_(blended, luminance(image), runs)
     return to_bytes(blended)
 
 
-def sharpen(picture: Tensor, runs: Runs) -> Tensor:
-    """Blend uint8 pictures ``(n, C, H, W)`` with their weighted mean over 3 x 3 pixels; edges stay as they are.
+def sharpen(image: Tensor, runs: Runs) -> Tensor:
+    """Blend uint8 images ``(n, C, H, W)`` with their weighted mean over 3 x 3 pixels; edges stay as they are.
 
     The centre weighs 5, the other eight 1. ``runs`` as in ``stretch``.
     """
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     if min(height, width) < 3:
-        return picture
+        return image
     # sums over one long row, so that they run at full speed; those that reach across an edge are left out afterwards
-    flat, reach = picture.to(torch.int16).flatten(), width + 1
+    flat, reach = image.to(torch.int16).flatten(), width + 1
     across = flat[:-2] + flat[1:-1] + flat[2:]
     weighted = across[: -2 * width] + across[width:-width] + across[2 * width :]
     centre = flat[reach:-reach]
     # thirteenths are never halfway between whole numbers, so that no rounding error matters
     blurred = weighted.add_(centre, alpha=4).to(torch.float32).mul_(1 / 13).round_()
-    change = F.pad(blurred.sub_(centre), [reach, reach]).view(picture.shape)
-    change *= F.pad(torch.ones(height - 2, width - 2, device=picture.device), [1, 1, 1, 1])
-    sharpened = picture.to(torch.float32)
+    change = F.pad(blurred.sub_(centre), [reach, reach]).view(image.shape)
+    change *= F.pad(torch.ones(height - 2, width - 2, device=image.device), [1, 1, 1, 1])
+    sharpened = image.to(torch.float32)
     add_scaled_(sharpened, change, runs)
     return to_bytes(sharpened)

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: 50,000 training and 10,000 test pictures of 32 pixels (Krizhevsky, 2009)."""
+"""CIFAR-10 and CIFAR-100: 50,000 training and 10,000 test images of 32 pixels (Krizhevsky, 2009)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from kdbias.data.torchvision_source import TorchvisionSource, picture_info
+from kdbias.data.torchvision_source import TorchvisionSource, image_info
 
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 # fmt: off
@@ -30,7 +30,7 @@ def cifar10(
     *, root: str, download: bool = True, val: int = 5_000, split_seed: int = 0, limit: int | None = None
 ) -> TorchvisionSource:
     """Give CIFAR-10 from ``root/cifar-10-batches-py``; arguments as in ``TorchvisionSource``."""
-    info = picture_info(
+    info = image_info(
         COUNT,
         val=val,
         limit=limit,
@@ -47,7 +47,7 @@ def cifar100(
     *, root: str, download: bool = True, val: int = 5_000, split_seed: int = 0, limit: int | None = None
 ) -> TorchvisionSource:
     """Give CIFAR-100 (fine labels) from ``root/cifar-100-python``; arguments as in ``TorchvisionSource``."""
-    info = picture_info(
+    info = image_info(
         COUNT,
         val=val,
         limit=limit,

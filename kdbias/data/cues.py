@@ -1,6 +1,6 @@
-"""The embedded data set: pictures of known shape and known texture, made on the spot.
+"""The embedded data set: images of known shape and known texture, made on the spot.
 
-Each of the ten classes is a shape and a texture. A training or test picture shows its class's shape filled with its
+Each of the ten classes is a shape and a texture. A training or test image shows its class's shape filled with its
 class's texture, at a random place, size, angle and colour on a cluttered, noisy ground. Both cues are known, so the
 variants can take one away or set one against the other, and the reliabilities can teach a network to trust one.
 """
@@ -61,8 +61,8 @@ PRESETS: dict[str, Look] = {
 """``balanced``: shape and texture weigh about the same for a small CNN. ``demo``: easier, with contradictory cues."""
 
 
-class Pictures(NamedTuple):
-    """Pictures with the class of each cue.
+class Images(NamedTuple):
+    """Images with the class of each cue.
 
     ``image`` is ``(n, 3, size, size)`` uint8; ``shape`` and ``texture`` are ``(n,)`` int64 classes, -1 where the cue is
     removed.
@@ -106,7 +106,7 @@ def _draw_cues(rng: np.random.Generator) -> _Cues:
 class CueSource:
     """The embedded data set; ``cues`` makes one and says what the fields are.
 
-    Picture i of a split is the same however many pictures are asked for. Picture i of every variant is picture i of the
+    Image i of a split is the same however many images are asked for. Image i of every variant is image i of the
     test split with another cue: same place, size, angle, colour, ground and noise.
     """
 
@@ -121,7 +121,7 @@ class CueSource:
 
     @cached_property
     def info(self) -> DataInfo:
-        """Names, sizes, and the channel statistics of the first 2,000 training pictures, however many there are."""
+        """Names, sizes, and the channel statistics of the first 2,000 training images, however many there are."""
         levels = torch.arange(256, dtype=torch.float64) / 255
         image = self._make(TRAINING, STATISTICS, self._unreliable)[0].image
         counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in image.unbind(1)]).double()
@@ -135,20 +135,20 @@ class CueSource:
         """Nothing to download."""
 
     def split(self, name: Split) -> tuple[Tensor, Tensor]:
-        """Give the pictures ``(n, 3, size, size)`` uint8 and labels ``(n,)`` int64 of a split.
+        """Give the images ``(n, 3, size, size)`` uint8 and labels ``(n,)`` int64 of a split.
 
-        Validation is the first ``val`` training pictures, so it is as reliable as training; the test pictures always
+        Validation is the first ``val`` training images, so it is as reliable as training; the test images always
         have both cues right.
         """
         if name == "test":
-            pictures = self.variant("test", self.test)
-            return pictures.image, pictures.target
-        pictures, label = self._training
+            images = self.variant("test", self.test)
+            return images.image, images.target
+        images, label = self._training
         part = slice(self.val) if name == "val" else slice(self.val, None)
-        return pictures.image[part], label[part]
+        return images.image[part], label[part]
 
     @cached_property
-    def _training(self) -> tuple[Pictures, Tensor]:
+    def _training(self) -> tuple[Images, Tensor]:
         return self._make(TRAINING, self.train, self._unreliable)
 
     def _unreliable(self, cues: _Cues) -> tuple[Ints, Ints]:
@@ -157,12 +157,12 @@ class CueSource:
             np.where(cues.texture_coin < self.texture_reliability, cues.label, cues.other_texture),
         )
 
-    def training_cues(self) -> Pictures:
-        """Give the training pictures, validation first, with the classes of the cues that they really show."""
+    def training_cues(self) -> Images:
+        """Give the training images, validation first, with the classes of the cues that they really show."""
         return self._training[0]
 
-    def variant(self, name: Variant, n: int) -> Pictures:
-        """Give ``n`` test pictures with a cue changed.
+    def variant(self, name: Variant, n: int) -> Images:
+        """Give ``n`` test images with a cue changed.
 
         ``test``: both cues of one class; ``shape``: the texture replaced by a plain fill; ``texture``: the shape
         replaced by a neutral blob; ``conflict``: the texture of another class.
@@ -175,8 +175,8 @@ class CueSource:
         }
         return self._make(TEST, n, choose[name])[0]
 
-    def _make(self, stream: int, n: int, choose: Callable[[_Cues], tuple[Ints, Ints]]) -> tuple[Pictures, Tensor]:
-        """Make the first ``n`` pictures of a stream; every chunk has its own generator, so a prefix stays a prefix."""
+    def _make(self, stream: int, n: int, choose: Callable[[_Cues], tuple[Ints, Ints]]) -> tuple[Images, Tensor]:
+        """Make the first ``n`` images of a stream; every chunk has its own generator, so a prefix stays a prefix."""
         image = np.empty((n, 3, self.size, self.size), dtype=np.uint8)
         label, shape, texture = np.empty((3, n), dtype=np.int64)
         for start in range(0, n, CHUNK):
@@ -189,8 +189,8 @@ class CueSource:
             image[part] = render(scene, outline, fill)[:kept]
             label[part], texture[part] = cues.label[:kept], fill[:kept]
             shape[part] = np.where(outline < CLASSES, outline, -1)[:kept]
-        pictures = Pictures(torch.from_numpy(image), torch.from_numpy(shape), torch.from_numpy(texture))
-        return pictures, torch.from_numpy(label)
+        images = Images(torch.from_numpy(image), torch.from_numpy(shape), torch.from_numpy(texture))
+        return images, torch.from_numpy(label)
 
 
 def cues(
@@ -206,8 +206,8 @@ def cues(
 ) -> CueSource:
     """Make the embedded cue-conflict data set: ten classes, each a shape and a texture, nothing to download.
 
-    ``train`` counts pictures before ``val`` of them are split off. ``shape_reliability`` r in [0, 1]: with probability
-    1 − r the shape of a training or validation picture is that of a class drawn at random, while its label stays;
+    ``train`` counts images before ``val`` of them are split off. ``shape_reliability`` r in [0, 1]: with probability
+    1 − r the shape of a training or validation image is that of a class drawn at random, while its label stays;
     ``texture_reliability`` likewise; None takes the preset's (1 for ``balanced``, .8 for ``demo``). ``size`` is in
     pixels: objects scale with it, the clutter of the ground stays at the scale of pixels. The classes themselves
     (outlines, textures, ground tiles) are the same for every ``seed``.

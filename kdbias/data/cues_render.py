@@ -1,4 +1,4 @@
-"""From cues and random parameters to pictures: one chunk of the cue data set at a time."""
+"""From cues and random parameters to images: one chunk of the cue data set at a time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SIZE = 32
 
 @dataclass(frozen=True)
 class Look:
-    """Ranges that every picture's parameters are drawn from, uniformly.
+    """Ranges that every image's parameters are drawn from, uniformly.
 
-    Angles in degrees and lengths in pixels of a 32-pixel picture, drawn from ± the value where it is a single number;
-    contrasts, chroma and noise in units of the picture's range [0, 1]. Texture and ground contrast are deviations, fill
+    Angles in degrees and lengths in pixels of a 32-pixel image, drawn from ± the value where it is a single number;
+    contrasts, chroma and noise in units of the image's range [0, 1]. Texture and ground contrast are deviations, fill
     is the step between the mean of object and ground. ``shape`` and ``texture`` are the reliabilities in training.
     """
 
@@ -40,7 +40,7 @@ class Look:
 
 
 class Scene(NamedTuple):
-    """Everything of ``n`` pictures but their cues: each ``(n,)``, colours ``(n, 3)``, noise ``(n, 3, size, size)``."""
+    """Everything of ``n`` images but their cues: each ``(n,)``, colours ``(n, 3)``, noise ``(n, 3, size, size)``."""
 
     centre_x: Floats
     centre_y: Floats
@@ -58,7 +58,7 @@ class Scene(NamedTuple):
 
 
 def draw(rng: np.random.Generator, n: int, look: Look, size: int) -> Scene:
-    """Draw the scenes of ``n`` pictures of ``size`` pixels a side; the draws do not depend on the cues."""
+    """Draw the scenes of ``n`` images of ``size`` pixels a side; the draws do not depend on the cues."""
 
     def uniform(low: float, high: float, *shape: int) -> Floats:
         return rng.uniform(low, high, (n, *shape)).astype(np.float32)
@@ -86,7 +86,7 @@ def draw(rng: np.random.Generator, n: int, look: Look, size: int) -> Scene:
 
 
 def render(scene: Scene, shape: Ints, texture: Ints) -> NDArray[np.uint8]:
-    """Paint ``(n, 3, size, size)`` uint8 pictures of the scenes.
+    """Paint ``(n, 3, size, size)`` uint8 images of the scenes.
 
     ``shape`` ``(n,)`` indexes the tables of ``cues_shapes`` (from 10 on: blobs); ``texture`` ``(n,)`` is a class, or -1
     for a plain fill.
@@ -98,12 +98,12 @@ def render(scene: Scene, shape: Ints, texture: Ints) -> NDArray[np.uint8]:
     ground = _ground(scene, size) * _spread(scene.ground_contrast)
     contrast = np.where(texture < 0, np.float32(0), scene.texture_contrast)
     luminance = ground + mask * (_texture(scene, np.maximum(texture, 0), x, y) * _spread(contrast) - ground)
-    picture = scene.noise + luminance[:, None]
-    picture += mask[:, None] * scene.step_colour[:, :, None, None]
-    picture += scene.ground_colour[:, :, None, None]
-    picture *= 255
-    picture += 0.5
-    painted: NDArray[np.uint8] = np.clip(picture, 0, 255, out=picture).astype(np.uint8)
+    image = scene.noise + luminance[:, None]
+    image += mask[:, None] * scene.step_colour[:, :, None, None]
+    image += scene.ground_colour[:, :, None, None]
+    image *= 255
+    image += 0.5
+    painted: NDArray[np.uint8] = np.clip(image, 0, 255, out=image).astype(np.uint8)
     return painted
 
 

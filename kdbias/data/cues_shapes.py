@@ -39,7 +39,7 @@ def _star(points: int, inner: float) -> Inside:
 
 
 def _heart(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The sextic heart (x² + y² − 1)³ < x² y³, point down in picture coordinates (y grows downwards)."""
+    """The sextic heart (x² + y² − 1)³ < x² y³, point down in image coordinates (y grows downwards)."""
     return (x**2 + y**2 - 1) ** 3 + x**2 * y**3 < 0
 
 

@@ -13,7 +13,7 @@ Tile = NDArray[np.float64]
 
 SIDE = 256
 TEXELS = 3.2
-"""Texels per pixel of a 32-pixel picture: a tile is 80 pixels wide, so k cycles a tile are a period of 80/k pixels."""
+"""Texels per pixel of a 32-pixel image: a tile is 80 pixels wide, so k cycles a tile are a period of 80/k pixels."""
 
 _Y, _X = np.meshgrid(np.arange(SIDE) / SIDE, np.arange(SIDE) / SIDE, indexing="ij")
 
@@ -78,7 +78,7 @@ TEXTURES: tuple[str, ...] = (
 def tiles() -> Floats:
     """Give the ten tiles ``(10, SIDE, SIDE)`` float32, read-only: mean 0, deviation 1, wrapping on both axes.
 
-    Slightly blurred, since a picture samples about every third texel. The same in every process.
+    Slightly blurred, since an image samples about every third texel. The same in every process.
     """
     made = _tiles()
     soft = np.stack([gaussian_filter(made[name], 1.0, mode="wrap") for name in TEXTURES])

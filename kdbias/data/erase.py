@@ -1,4 +1,4 @@
-"""Rectangles of a picture painted over: Cutout and random erasing, each picture with its own rectangle.
+"""Rectangles of an image painted over: Cutout and random erasing, each image with its own rectangle.
 
 Cutout: DeVries & Taylor, 2017, arXiv:1708.04552. Random erasing: Zhong et al., AAAI 2020, arXiv:1708.04896.
 A box is (top, left, bottom, right) in pixels, bottom and right excluded; an empty box is all zeros.
@@ -20,7 +20,7 @@ ATTEMPTS = 10
 
 
 def draw_cutout(rng: np.random.Generator, count: int, size: int, side: int) -> NDArray[np.int64]:
-    """Draw ``(count, 4)`` boxes of ``side`` pixels, centred anywhere in the picture and clipped at its edges."""
+    """Draw ``(count, 4)`` boxes of ``side`` pixels, centred anywhere in the image and clipped at its edges."""
     if side == 0:
         return np.zeros((count, 4), dtype=np.int64)
     top_left = rng.integers(0, size, (count, 2)) - side // 2
@@ -30,7 +30,7 @@ def draw_cutout(rng: np.random.Generator, count: int, size: int, side: int) -> N
 def draw_erasing(rng: np.random.Generator, count: int, size: int, probability: float) -> NDArray[np.int64]:
     """Draw ``(count, 4)`` boxes, each with ``probability`` not empty.
 
-    Area 2-33 % of the picture and aspect 0.3-3.3 (log-uniform), the first of ten attempts that fits, as torchvision's.
+    Area 2-33 % of the image and aspect 0.3-3.3 (log-uniform), the first of ten attempts that fits, as torchvision's.
     """
     boxes = np.zeros((count, 4), dtype=np.int64)
     if probability == 0:
@@ -47,14 +47,14 @@ def draw_erasing(rng: np.random.Generator, count: int, size: int, probability: f
     return boxes
 
 
-def erase(picture: Tensor, boxes: NDArray[np.int64], fill: Tensor) -> Tensor:
-    """Paint the box of each picture with ``fill``, one uint8 value a channel.
+def erase(image: Tensor, boxes: NDArray[np.int64], fill: Tensor) -> Tensor:
+    """Paint the box of each image with ``fill``, one uint8 value a channel.
 
-    ``picture`` is uint8 ``(B, C, H, W)`` and stays as it is, ``boxes`` ``(B, 4)``, ``fill`` ``(C,)`` on its device.
+    ``image`` is uint8 ``(B, C, H, W)`` and stays as it is, ``boxes`` ``(B, 4)``, ``fill`` ``(C,)`` on its device.
     """
     if not boxes.any():
-        return picture
+        return image
     top, left, bottom, right = boxes.T[:, :, None]
-    y, x = np.arange(picture.shape[-2]), np.arange(picture.shape[-1])
-    inside = rectangles((y >= top) & (y < bottom), (x >= left) & (x < right), picture.device)
-    return (picture & ~inside) | (fill[:, None, None] & inside)
+    y, x = np.arange(image.shape[-2]), np.arange(image.shape[-1])
+    inside = rectangles((y >= top) & (y < bottom), (x >= left) & (x < right), image.device)
+    return (image & ~inside) | (fill[:, None, None] & inside)

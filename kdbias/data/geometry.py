@@ -1,4 +1,4 @@
-"""Where a picture's pixels come from: padded crop and horizontal flip, each picture with its own.
+"""Where an image's pixels come from: padded crop and horizontal flip, each image with its own.
 
 Parameters are drawn on the host as NumPy arrays, so that nothing waits for the device. For equal parameters the result
 is torchvision's (v2 functional, on tensors), bit for bit.
@@ -28,24 +28,24 @@ def rectangles(rows: NDArray[np.bool_], columns: NDArray[np.bool_], device: torc
     return down[:, None, :, None] & across[:, None, None, :]
 
 
-def crop_flip(picture: Tensor, corner: NDArray[np.int64], flip: NDArray[np.bool_], padding: int) -> Tensor:
-    """Pad each picture with black, cut its own size out again, and mirror those marked, left to right.
+def crop_flip(image: Tensor, corner: NDArray[np.int64], flip: NDArray[np.bool_], padding: int) -> Tensor:
+    """Pad each image with black, cut its own size out again, and mirror those marked, left to right.
 
-    ``picture`` is uint8 ``(B, C, H, W)``; ``corner`` ``(B, 2)`` is the cut's (top, left) in the picture padded by
+    ``image`` is uint8 ``(B, C, H, W)``; ``corner`` ``(B, 2)`` is the cut's (top, left) in the image padded by
     ``padding`` pixels on each side, in 0..2 * padding; ``flip`` is ``(B,)``.
     """
-    count, channels, height, width = picture.shape
+    count, channels, height, width = image.shape
     down, left = (corner - padding).T
-    right = np.where(flip, -left, left)  # of the columns of the picture, mirrored where it is to be
+    right = np.where(flip, -left, left)  # of the columns of the image, mirrored where it is to be
     mirrored = np.flatnonzero(flip)
     place = np.arange(count)
     place[mirrored] = count + np.arange(len(mirrored))
     # a shift of rows and columns is one of the pixels in a row: what it brings in from elsewhere is painted over
-    blank = picture.new_zeros(padding * (width + 1))
-    turned = picture.index_select(0, put(mirrored, picture.device)).flip(3)
-    bank = torch.cat([blank, picture.flatten(), turned.flatten(), blank])
+    blank = image.new_zeros(padding * (width + 1))
+    turned = image.index_select(0, put(mirrored, image.device)).flip(3)
+    bank = torch.cat([blank, image.flatten(), turned.flatten(), blank])
     length = channels * height * width
-    start = put(len(blank) + place * length + down * width + right, picture.device)
-    cut = bank.as_strided((len(bank) - length + 1, length), (1, 1)).index_select(0, start).view_as(picture)
+    start = put(len(blank) + place * length + down * width + right, image.device)
+    cut = bank.as_strided((len(bank) - length + 1, length), (1, 1)).index_select(0, start).view_as(image)
     y, x = down[:, None] + np.arange(height), right[:, None] + np.arange(width)
-    return cut.bitwise_and_(rectangles((y >= 0) & (y < height), (x >= 0) & (x < width), picture.device))
+    return cut.bitwise_and_(rectangles((y >= 0) & (y < height), (x >= 0) & (x < width), image.device))

@@ -1,4 +1,4 @@
-"""A picture from outside, of any size and mode, as the pictures of a data set are."""
+"""An image from outside, of any size and mode, as the images of a data set are."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ HOW = "turned as the camera held it, shorter side resized (bicubic, antialiased)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
-def open_picture(path: Path) -> Image.Image:
-    """Read a picture of any mode as ``RGB``, or ``L`` where it is grey, turned as its EXIF orientation says.
+def open_image(path: Path) -> Image.Image:
+    """Read an image of any mode as ``RGB``, or ``L`` where it is grey, turned as its EXIF orientation says.
 
     What is transparent becomes white. More than 8 bits a channel are brought to 8: 16-bit values by their 256th part,
     floating-point ones from 0..1, or from 0..255 where some are above 1. Of several frames it is the first.
 
     Raises:
-        ValueError: the file is not there, or cannot be read as a picture.
+        ValueError: the file is not there, or cannot be read as an image.
     """
     try:
         with Image.open(path) as opened:
@@ -35,51 +35,51 @@ def open_picture(path: Path) -> Image.Image:
         raise ValueError(f"{path} is not there") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "its format is not known" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise ValueError(f"{path} cannot be read as a picture ({reason})") from error
+        raise ValueError(f"{path} cannot be read as an image ({reason})") from error
     return _over_white(_to_8_bits(upright))
 
 
-def fit(picture: Image.Image, info: DataInfo) -> Tensor:
-    """Give ``picture`` as the data has its pictures: uint8 ``(channels, size, size)``.
+def fit(image: Image.Image, info: DataInfo) -> Tensor:
+    """Give ``image`` as the data has its images: uint8 ``(channels, size, size)``.
 
     The shorter side is resized to ``size`` (bicubic, antialiased) and the middle cut out; one channel is its luminance.
-    Where the data's pictures are light on black (grey, with a mean below a half, as MNIST's), one with a light
+    Where the data's images are light on black (grey, with a mean below a half, as MNIST's), one with a light
     background is inverted.
     """
-    image = picture.convert("L" if info.channels == 1 else "RGB")
-    resized = F.resize(image, [info.size], InterpolationMode.BICUBIC)
+    converted = image.convert("L" if info.channels == 1 else "RGB")
+    resized = F.resize(converted, [info.size], InterpolationMode.BICUBIC)
     cut: Tensor = F.pil_to_tensor(F.center_crop(resized, [info.size]))
     return invert_light_background(cut) if light_on_black(info) else cut
 
 
 def light_on_black(info: DataInfo) -> bool:
-    """Whether the data's pictures are grey, and dark for the most part."""
+    """Whether the data's images are grey, and dark for the most part."""
     return info.channels == 1 and info.mean[0] < 0.5
 
 
-def middle(picture: Image.Image) -> Tensor:
-    """Give the square that ``fit`` reads of a picture, at the picture's own size: uint8 ``(3, s, s)``."""
-    return torch.from_numpy(np.array(F.center_crop(picture.convert("RGB"), [min(picture.size)]))).permute(2, 0, 1)
+def middle(image: Image.Image) -> Tensor:
+    """Give the square that ``fit`` reads of an image, at the image's own size: uint8 ``(3, s, s)``."""
+    return torch.from_numpy(np.array(F.center_crop(image.convert("RGB"), [min(image.size)]))).permute(2, 0, 1)
 
 
-def _to_8_bits(picture: Image.Image) -> Image.Image:
+def _to_8_bits(image: Image.Image) -> Image.Image:
     """Bring integers of more than 8 bits and floating-point numbers to 8 bits; leave the rest."""
-    if picture.mode[0] not in "IF":
-        return picture
-    values = np.asarray(picture).astype(np.float64)
+    if image.mode[0] not in "IF":
+        return image
+    values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all():
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    if picture.mode == "F":
+    if image.mode == "F":
         values = values * (255 if values.max() <= 1 else 1)
-    elif picture.mode.startswith("I;16") or values.max() > 255:
+    elif image.mode.startswith("I;16") or values.max() > 255:
         values = values / 257
     return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
 
 
-def _over_white(picture: Image.Image) -> Image.Image:
-    """Lay a picture with transparency over white; give ``L`` for a grey one, else ``RGB``."""
-    if picture.has_transparency_data:
-        coloured = picture.convert("RGBA")
+def _over_white(image: Image.Image) -> Image.Image:
+    """Lay an image with transparency over white; give ``L`` for a grey one, else ``RGB``."""
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
         white = Image.new("RGBA", coloured.size, "white")
         return Image.alpha_composite(white, coloured).convert("RGB")
-    return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")

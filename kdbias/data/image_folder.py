@@ -1,4 +1,4 @@
-"""``data=image_folder``: pictures of any size in folders, one for each class, decoded when they are asked for."""
+"""``data=image_folder``: images of any size in folders, one for each class, decoded when they are asked for."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from kdbias.data.streams import Stream, stream
 SUFFIXES = (".jpg", ".jpeg", ".png")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-LAYOUT = "it must hold train/ and val/ or test/, and each of them one folder of pictures a class"
+LAYOUT = "it must hold train/ and val/ or test/, and each of them one folder of images a class"
 
 Files = tuple[NDArray[np.bytes_], NDArray[np.int64]]
 """Paths below the root, and labels."""
 
 
-class FolderPictures:
-    """Picture files under ``root``, each decoded, resized and cut to ``(channels, size, size)`` uint8 when asked for.
+class FolderImages:
+    """Image files under ``root``, each decoded, resized and cut to ``(channels, size, size)`` uint8 when asked for.
 
     ``files`` are their paths below ``root``, in one block of bytes, which worker processes share.
     """
@@ -44,24 +44,24 @@ class FolderPictures:
         return len(self.files)
 
     def __getitem__(self, position: int) -> Tensor:
-        return read_picture(self.root / os.fsdecode(self.files[position]), self.channels, self.size)
+        return read_image(self.root / os.fsdecode(self.files[position]), self.channels, self.size)
 
     def decoded(self) -> Tensor:
         """Decode all of them, on every core: ``(n, channels, size, size)``."""
-        pictures = torch.empty(len(self), self.channels, self.size, self.size, dtype=torch.uint8)
+        images = torch.empty(len(self), self.channels, self.size, self.size, dtype=torch.uint8)
         with ThreadPoolExecutor() as pool:
-            for row, picture in zip(pictures, pool.map(self.__getitem__, range(len(self)))):
-                row.copy_(picture)
-        return pictures
+            for row, image in zip(images, pool.map(self.__getitem__, range(len(self)))):
+                row.copy_(image)
+        return images
 
 
-def read_picture(path: Path, channels: int, size: int) -> Tensor:
-    """Decode a picture to uint8 ``(channels, size, size)``: its shorter side resized to ``size``, its middle cut out.
+def read_image(path: Path, channels: int, size: int) -> Tensor:
+    """Decode an image to uint8 ``(channels, size, size)``: its shorter side resized to ``size``, its middle cut out.
 
     Bicubic, antialiased. One channel is its luminance.
 
     Raises:
-        ValueError: the file cannot be read as a picture, or has more than 8 bits a channel.
+        ValueError: the file cannot be read as an image, or has more than 8 bits a channel.
     """
     try:
         with Image.open(path) as opened:
@@ -69,15 +69,15 @@ def read_picture(path: Path, channels: int, size: int) -> Tensor:
                 raise ValueError(f"data.root: {path} has more than 8 bits a channel ({opened.mode}): convert it to 8")
             image = opened.convert("RGB" if channels == 3 else "L")
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"data.root: {path} cannot be read as a picture ({error}): mend it or take it away") from error
+        raise ValueError(f"data.root: {path} cannot be read as an image ({error}): mend it or take it away") from error
     resized = F.resize(image, [size], InterpolationMode.BICUBIC)
-    picture: Tensor = F.pil_to_tensor(F.center_crop(resized, [size]))
-    return picture
+    cut: Tensor = F.pil_to_tensor(F.center_crop(resized, [size]))
+    return cut
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Pictures in ``root/train/CLASS/``, and in ``root/val/CLASS/`` or ``root/test/CLASS/`` or both.
+    """Images in ``root/train/CLASS/``, and in ``root/val/CLASS/`` or ``root/test/CLASS/`` or both.
 
     ``image_folder`` makes one and says what the fields are.
     """
@@ -104,19 +104,19 @@ class FolderSource:
     def prepare(self) -> None:
         """Nothing to download."""
 
-    def pictures(self, name: Split) -> tuple[FolderPictures, Tensor]:
+    def images(self, name: Split) -> tuple[FolderImages, Tensor]:
         """Give the files of a split, to be decoded one at a time, and their labels."""
         files, labels = self._files(name)
-        return FolderPictures(self.root, files, len(self.mean), self.size), torch.from_numpy(labels)
+        return FolderImages(self.root, files, len(self.mean), self.size), torch.from_numpy(labels)
 
     def split(self, name: Split) -> tuple[Tensor, Tensor]:
         """Decode a whole split into memory: uint8 ``(n, C, size, size)`` and int64 ``(n,)``.
 
         Raises:
-            ValueError: a file cannot be read as a picture.
+            ValueError: a file cannot be read as an image.
         """
-        pictures, labels = self.pictures(name)
-        return pictures.decoded(), labels
+        images, labels = self.images(name)
+        return images.decoded(), labels
 
     def fingerprint(self, name: Split) -> str:
         """Tell the files of a split from others in their place, by paths, sizes and times of change, and the classes.
@@ -148,7 +148,7 @@ class FolderSource:
         return files[rows], labels[rows]
 
     def _mixed(self, listed: Files) -> Files:
-        """Give the pictures in a fixed order in which the first so many are of all classes."""
+        """Give the images in a fixed order in which the first so many are of all classes."""
         files, labels = listed
         order = stream(Stream.SPLIT, self.split_seed).permutation(len(files))
         return files[order], labels[order]
@@ -169,11 +169,11 @@ class FolderSource:
         """The files and labels in each of the folders train, val and test that is there."""
         found = {name: self._scan(name) for name in ("train", "val", "test") if (self.root / name).is_dir()}
         if len(found) == 1:
-            raise ValueError(f"data.root={self.root} has no pictures to test with: {LAYOUT}")
+            raise ValueError(f"data.root={self.root} has no images to test with: {LAYOUT}")
         return found
 
     def _scan(self, name: str) -> Files:
-        """List the pictures in each class's folder, in alphabetical order."""
+        """List the images in each class's folder, in alphabetical order."""
         folder, names = self.root / name, self._names
         unknown = sorted(set(_folders(folder)) - set(names))
         if unknown:
@@ -181,10 +181,10 @@ class FolderSource:
         files: list[bytes] = []
         labels: list[int] = []
         for label, one in enumerate(names):
-            inside = _pictures(folder / one)
+            inside = _images(folder / one)
             if not inside:
                 suffixes = ", ".join(SUFFIXES)
-                raise ValueError(f"data.root={self.root}: the class {name}/{one} has no picture ({suffixes})")
+                raise ValueError(f"data.root={self.root}: the class {name}/{one} has no image ({suffixes})")
             files += [os.fsencode(os.path.relpath(path, self.root)) for path in inside]
             labels += [label] * len(inside)
         return np.array(files), np.array(labels, dtype=np.int64)
@@ -194,8 +194,8 @@ def _folders(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."))
 
 
-def _pictures(folder: Path) -> list[str]:
-    """The picture files in a folder and the folders in it."""
+def _images(folder: Path) -> list[str]:
+    """The image files in a folder and the folders in it."""
     walked = os.walk(folder, followlinks=True)
     return sorted(str(Path(at, file)) for at, _, files in walked for file in files if file.lower().endswith(SUFFIXES))
 
@@ -211,21 +211,21 @@ def image_folder(
     split_seed: int = 0,
     limit: int | None = None,
 ) -> FolderSource:
-    """Give the pictures (JPEG, PNG, of any size) in the folders of ``root``, one folder a class.
+    """Give the images (JPEG, PNG, of any size) in the folders of ``root``, one folder a class.
 
     ``root/train/CLASS/...`` is trained on. Where there are both ``root/val`` and ``root/test``, they are what they say;
-    where there is one of them, it is the test set, and ``val`` pictures of ``train``, a fixed part, are the validation
+    where there is one of them, it is the test set, and ``val`` images of ``train``, a fixed part, are the validation
     split. The classes are the folders under ``train``, in alphabetical order.
 
     Args:
         root: the folder.
-        name: of the set, for the config alone: it stands for the pictures where runs are told apart, ``root`` does not.
-        size: pictures are resized to it by their shorter side, and cut to a square.
-        mean: of each channel of the training pictures in [0, 1]: three values, or one for grey pictures.
+        name: of the set, for the config alone: it stands for the images where runs are told apart, ``root`` does not.
+        size: images are resized to it by their shorter side, and cut to a square.
+        mean: of each channel of the training images in [0, 1]: three values, or one for grey images.
         std: their standard deviation.
-        val: validation pictures to take from ``train``.
+        val: validation images to take from ``train``.
         split_seed: of that choice.
-        limit: keep only so many training pictures.
+        limit: keep only so many training images.
 
     Raises:
         ValueError: a value is out of range.
@@ -236,12 +236,12 @@ def image_folder(
         raise ValueError(f"data.size={size} must be at least 1 px")
     if len(mean) not in (1, 3) or len(std) != len(mean):
         raise ValueError(
-            f"data.mean and data.std must have three values each, or one for grey pictures, got {len(mean)} and "
+            f"data.mean and data.std must have three values each, or one for grey images, got {len(mean)} and "
             f"{len(std)}"
         )
     if not all(0 <= value <= 1 for value in mean) or not all(0 < value <= 1 for value in std):
         raise ValueError(
-            f"data.mean and data.std are those of pictures in [0, 1], got {list(mean)} and {list(std)}: divide values "
-            "of pictures in 0..255 by 255"
+            f"data.mean and data.std are those of images in [0, 1], got {list(mean)} and {list(std)}: divide values "
+            "of images in 0..255 by 255"
         )
     return FolderSource(Path(root), size, tuple(mean), tuple(std), val, split_seed, limit)

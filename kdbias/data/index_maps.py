@@ -1,7 +1,7 @@
 """Operations that move pixels: shear, translation and rotation, nearest neighbour, black where nothing comes from.
 
 Where each pixel comes from is read off torchvision (v2 functional) once for each magnitude and size, by moving a
-picture of positions; so a moved picture is torchvision's bit for bit.
+image of positions; so a moved image is torchvision's bit for bit.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ def source_maps(actions: Iterable[tuple[Action, float]], height: int, width: int
     return (torch.stack(maps) if maps else torch.zeros(0, height * width)).to(torch.int32)
 
 
-def move(picture: Tensor, source: Tensor) -> Tensor:
-    """Move the pixels of uint8 pictures ``(n, C, H, W)``, each by its own map, int32 ``(n, H * W)``."""
-    values = picture.flatten(2)
+def move(image: Tensor, source: Tensor) -> Tensor:
+    """Move the pixels of uint8 images ``(n, C, H, W)``, each by its own map, int32 ``(n, H * W)``."""
+    values = image.flatten(2)
     index = source.to(torch.int64).clamp_(min=0)[:, None].expand_as(values)
     inside = (source >= 0).to(torch.uint8).mul_(255)
-    return values.gather(2, index).bitwise_and_(inside[:, None]).view_as(picture)
+    return values.gather(2, index).bitwise_and_(inside[:, None]).view_as(image)
 
 
-def _apply(picture: Tensor, action: Action, magnitude: float) -> Tensor:
+def _apply(image: Tensor, action: Action, magnitude: float) -> Tensor:
     if action.operation == "Rotate":
-        turned: Tensor = reference.rotate(picture, angle=magnitude)
+        turned: Tensor = reference.rotate(image, angle=magnitude)
         return turned
     shift, shear, centre = [0, 0], [0.0, 0.0], None
     axis = "XY".index(action.operation[-1])
@@ -41,5 +41,5 @@ def _apply(picture: Tensor, action: Action, magnitude: float) -> Tensor:
         shear[axis], centre = math.degrees(math.atan(magnitude)), [0.0, 0.0]
     else:
         shift[axis] = int(magnitude)
-    moved: Tensor = reference.affine(picture, angle=0.0, translate=shift, scale=1.0, shear=shear, center=centre)
+    moved: Tensor = reference.affine(image, angle=0.0, translate=shift, scale=1.0, shear=shear, center=centre)
     return moved

@@ -16,7 +16,7 @@ from kdbias.data.order import Order, Share
 
 
 class EpochSampler:
-    """Holds the epoch that the order of the pictures is drawn from; Lightning sets it before each epoch."""
+    """Holds the epoch that the order of the images is drawn from; Lightning sets it before each epoch."""
 
     def __init__(self) -> None:
         self.epoch = 0
@@ -26,17 +26,17 @@ class EpochSampler:
         self.epoch = epoch
 
 
-class PictureLoader(ABC):
+class ImageLoader(ABC):
     """Iterate over the batches of one process, epoch by epoch.
 
     A loader makes a batch of a ``Share`` and the seed alone: batches do not depend on how many processes there are, nor
-    on what was made before, so that a run resumed in mid-epoch sees the pictures that it would have seen.
+    on what was made before, so that a run resumed in mid-epoch sees the images that it would have seen.
 
     Args:
         labels: int64 ``(n,)``, on the device where batches are wanted.
         info: of the data set.
-        augment: None for the plain pictures.
-        order: of the pictures.
+        augment: None for the plain images.
+        order: of the images.
     """
 
     def __init__(self, labels: Tensor, *, info: DataInfo, augment: Augment | None, order: Order) -> None:
@@ -70,7 +70,7 @@ class PictureLoader(ABC):
         self._resume = (state_dict["epoch"], state_dict["step"])
 
     def _targets(self, index: Tensor, mix: Mix | None) -> tuple[Tensor, Tensor]:
-        """Give targets and positions of the pictures at ``index``; where they are mixed, the first is a lender only."""
+        """Give targets and positions of the images at ``index``; where they are mixed, the first is a lender only."""
         target = self.labels[index]
         if self.augment is not None and self.augment.mixes:
             soft = torch.zeros(len(index), self.info.classes, device=target.device)

@@ -52,17 +52,17 @@ def _levels(like: Tensor) -> Tensor:
     return torch.arange(VALUES, dtype=torch.float32, device=like.device)
 
 
-def _apply(picture: Tensor, action: Action, magnitude: float) -> Tensor:
+def _apply(image: Tensor, action: Action, magnitude: float) -> Tensor:
     changed: Tensor
     match action.operation:
         case "Invert":
-            changed = reference.invert(picture)
+            changed = reference.invert(image)
         case "Posterize":
-            changed = reference.posterize(picture, bits=int(magnitude))
+            changed = reference.posterize(image, bits=int(magnitude))
         case "Solarize":
-            changed = reference.solarize(picture, threshold=255.0 * magnitude)
+            changed = reference.solarize(image, threshold=255.0 * magnitude)
         case "Brightness":
-            changed = reference.adjust_brightness(picture, brightness_factor=1.0 + magnitude)
+            changed = reference.adjust_brightness(image, brightness_factor=1.0 + magnitude)
         case operation:
             raise ValueError(f"{operation} has no table that is known beforehand")
     return changed

@@ -1,11 +1,11 @@
-"""Two pictures in one: MixUp and CutMix.
+"""Two images in one: MixUp and CutMix.
 
 MixUp: Zhang et al., ICLR 2018, arXiv:1710.09412. CutMix: Yun et al., ICCV 2019, arXiv:1905.04899.
 
 One draw for the whole batch (timm's ``mode="batch"``): with the given probability the batch is mixed, by MixUp or
-CutMix at even odds where both are on, with one share and one rectangle. The partner of a picture is the one before it
+CutMix at even odds where both are on, with one share and one rectangle. The partner of an image is the one before it
 in the global batch (the last one for the first), as in torchvision; a process that holds a slice of the batch needs one
-picture more.
+image more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Mix:
-    """How a batch is mixed: ``share`` is a picture's own part of the target.
+    """How a batch is mixed: ``share`` is an image's own part of the target.
 
     ``box`` (top, left, bottom, right) is what CutMix takes from the partner; None means MixUp.
     """
@@ -29,7 +29,7 @@ class Mix:
 
 
 def draw_mix(rng: np.random.Generator, size: int, mixup: float, cutmix: float, probability: float) -> Mix | None:
-    """Draw how a batch of ``size``-pixel pictures is mixed, or None for not at all.
+    """Draw how a batch of ``size``-pixel images is mixed, or None for not at all.
 
     ``mixup`` and ``cutmix`` are the alphas of the symmetric Beta distributions; 0 switches one off. CutMix's share is
     corrected for the part of the rectangle that lies outside.
@@ -46,9 +46,9 @@ def draw_mix(rng: np.random.Generator, size: int, mixup: float, cutmix: float, p
     return Mix(share=1 - (bottom - top) * (right - left) / size**2, box=(top, left, bottom, right))
 
 
-def mix_pictures(picture: Tensor, mix: Mix) -> Tensor:
-    """Mix float pictures ``(B + 1, C, H, W)``, each with the one before it, to ``(B, C, H, W)``."""
-    own, partner = picture[1:], picture[:-1]
+def mix_images(image: Tensor, mix: Mix) -> Tensor:
+    """Mix float images ``(B + 1, C, H, W)``, each with the one before it, to ``(B, C, H, W)``."""
+    own, partner = image[1:], image[:-1]
     if mix.box is None:
         return own * mix.share + partner * (1 - mix.share)
     top, left, bottom, right = mix.box
@@ -58,5 +58,5 @@ def mix_pictures(picture: Tensor, mix: Mix) -> Tensor:
 
 
 def mix_targets(target: Tensor, mix: Mix) -> Tensor:
-    """Mix ``(B + 1, classes)`` soft targets to ``(B, classes)``, as ``mix_pictures`` mixes the pictures."""
+    """Mix ``(B + 1, classes)`` soft targets to ``(B, classes)``, as ``mix_images`` mixes the images."""
     return target[1:] * mix.share + target[:-1] * (1 - mix.share)

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: 60,000 training and 10,000 test pictures of 28 pixels, grey, light on black.
+"""MNIST and Fashion-MNIST: 60,000 training and 10,000 test images of 28 pixels, grey, light on black.
 
 MNIST: LeCun et al., 1998. Fashion-MNIST: Xiao et al., 2017, arXiv:1708.07747.
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets import MNIST, FashionMNIST
 
-from kdbias.data.torchvision_source import TorchvisionSource, picture_info
+from kdbias.data.torchvision_source import TorchvisionSource, image_info
 
 FASHION_NAMES = (
     "T-shirt/top",
@@ -47,7 +47,7 @@ def mnist(
         ValueError: another ``size``.
     """
     _check(size)
-    info = picture_info(
+    info = image_info(
         COUNT,
         val=val,
         limit=limit,
@@ -75,7 +75,7 @@ def fashion_mnist(
         ValueError: another ``size``.
     """
     _check(size)
-    info = picture_info(
+    info = image_info(
         COUNT, val=val, limit=limit, channels=1, size=size, names=FASHION_NAMES, mean=(0.2860,), std=(0.3530,)
     )
     return TorchvisionSource(
@@ -83,16 +83,16 @@ def fashion_mnist(
     )
 
 
-def invert_light_background(picture: Tensor) -> Tensor:
-    """Invert the pictures whose background is light, so that any drawn digit is light on black as MNIST's are.
+def invert_light_background(image: Tensor) -> Tensor:
+    """Invert the images whose background is light, so that any drawn digit is light on black as MNIST's are.
 
-    ``picture`` is uint8 ``(..., H, W)``, each ``(H, W)`` judged on its own: light where the mean of its outermost ring
-    of pixels is above 127. For pictures from outside; MNIST itself comes out unchanged.
+    ``image`` is uint8 ``(..., H, W)``, each ``(H, W)`` judged on its own: light where the mean of its outermost ring
+    of pixels is above 127. For images from outside; MNIST itself comes out unchanged.
     """
-    ring = torch.ones(picture.shape[-2:], dtype=torch.bool, device=picture.device)
+    ring = torch.ones(image.shape[-2:], dtype=torch.bool, device=image.device)
     ring[1:-1, 1:-1] = False
-    total = (picture.to(torch.int64) * ring).sum(dim=(-2, -1), keepdim=True)
-    return torch.where(total > THRESHOLD * ring.sum(), 255 - picture, picture)
+    total = (image.to(torch.int64) * ring).sum(dim=(-2, -1), keepdim=True)
+    return torch.where(total > THRESHOLD * ring.sum(), 255 - image, image)
 
 
 def _check(size: int) -> None:

@@ -23,7 +23,7 @@ class Kind(IntEnum):
 
     NONE = 0
     FIXED = 1  # a table of 256 values, known beforehand
-    AUTO_CONTRAST = 2  # a table for each channel of each picture
+    AUTO_CONTRAST = 2  # a table for each channel of each image
     EQUALIZE = 3  # the same, from its histogram
     GEOMETRY = 4  # a pixel comes from another place
     CONTRAST = 5  # blended with its mean grey
@@ -82,7 +82,7 @@ class Scale(NamedTuple):
     bits: int
 
     def magnitude(self, action: Action, height: int, width: int) -> float:
-        """Give the signed value at which torchvision applies an action to a picture of this size."""
+        """Give the signed value at which torchvision applies an action to an image of this size."""
         operation, level, sign = action
         if operation in PLAIN:
             return 0.0

@@ -1,4 +1,4 @@
-"""Which pictures make which batch: a function of (seed, epoch), cut into global batches, shared among processes."""
+"""Which images make which batch: a function of (seed, epoch), cut into global batches, shared among processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kdbias.data.streams import Stream, stream
 class Share(NamedTuple):
     """What one process makes of one global batch.
 
-    ``chosen`` ``(n,)`` are the positions, in the split, of the global batch's pictures; rows ``start`` to ``stop`` of
+    ``chosen`` ``(n,)`` are the positions, in the split, of the global batch's images; rows ``start`` to ``stop`` of
     them are this process's.
     """
 
@@ -32,28 +32,28 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True)
 class Order:
-    """The order of ``count`` pictures, cut into batches of ``batch_size`` over all processes.
+    """The order of ``count`` images, cut into batches of ``batch_size`` over all processes.
 
     Each of ``world`` processes takes a contiguous slice of every batch, ``rank`` by ``rank``, so that the slices put
     together are the batch of a single process, and nothing is repeated to fill up.
 
     Args:
-        count: pictures in the split.
+        count: images in the split.
         batch_size: global.
         seed: of the order.
         shuffle: a new order in each epoch; the split's own order otherwise.
         drop_last: leave out the last batch where it is smaller, and insist that ``world`` divides ``batch_size``.
         repeats: repeated augmentation (Hoffer et al., CVPR 2020, arXiv:1901.09335; the rule is DeiT's ``RASampler``):
-            each picture of the shuffled order comes so many times in a row, and as many places as there are pictures
-            are kept. So an epoch is as long as ever, with ``count / repeats`` pictures. Within a batch all first copies
-            stand before all second ones, so that copies lie apart: with three different pictures or more in a batch,
+            each image of the shuffled order comes so many times in a row, and as many places as there are images
+            are kept. So an epoch is as long as ever, with ``count / repeats`` images. Within a batch all first copies
+            stand before all second ones, so that copies lie apart: with three different images or more in a batch,
             none is mixed with itself.
         rank: of this process.
         world: number of processes.
 
     Raises:
-        ValueError: ``repeats`` is below 1, ``world`` does not divide a training batch, it is more than the pictures, or
-            a batch has fewer pictures than there are processes.
+        ValueError: ``repeats`` is below 1, ``world`` does not divide a training batch, it is more than the images, or
+            a batch has fewer images than there are processes.
     """
 
     count: int
@@ -74,17 +74,17 @@ class Order:
                 f"set batch_size to a multiple of {self.world}, or change trainer.devices"
             )
         if self.drop_last and self.count < self.batch_size:
-            raise ValueError(f"batch_size={self.batch_size} is more than the {self.count} training pictures; lower it")
+            raise ValueError(f"batch_size={self.batch_size} is more than the {self.count} training images; lower it")
         if self.batch_size < self.world:
             raise ValueError(
-                f"a batch of {self.batch_size} pictures leaves some of {self.world} processes without any; raise "
+                f"a batch of {self.batch_size} images leaves some of {self.world} processes without any; raise "
                 "batch_size and eval_batch_size, or lower trainer.devices"
             )
 
     def __len__(self) -> int:
         """Give the number of batches of which this process has a part, in an epoch; the same in every process.
 
-        (Where there are fewer pictures than processes, some have none.)
+        (Where there are fewer images than processes, some have none.)
         """
         return sum(self._holds(end - begin) for begin, end in self._bounds())
 

@@ -1,6 +1,6 @@
-"""Which operations each picture gets: AutoAugment, RandAugment and TrivialAugment, drawn as torchvision draws them.
+"""Which operations each image gets: AutoAugment, RandAugment and TrivialAugment, drawn as torchvision draws them.
 
-A picture's operations are numbers of ``Policy.actions``, one a slot, 0 for none; they do not depend on its size.
+An image's operations are numbers of ``Policy.actions``, one a slot, 0 for none; they do not depend on its size.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def make_policy(choices: Sequence[Sequence[subpolicies.Step]], scale: Scale, rou
 def policy_of(name: PolicyName, operations: int, magnitude: int) -> Policy:
     """Give a policy by its name, always the same object; the other arguments are RandAugment's.
 
-    ``operations`` is how many each picture gets, ``magnitude`` their level in 0..30. ``none`` has no slot at all.
+    ``operations`` is how many each image gets, ``magnitude`` their level in 0..30. ``none`` has no slot at all.
     """
     tables = {"cifar10": subpolicies.CIFAR10, "imagenet": subpolicies.IMAGENET, "svhn": subpolicies.SVHN}
     if name in tables:

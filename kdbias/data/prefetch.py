@@ -72,7 +72,7 @@ class SideStream:
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def begin(self) -> None:
-        """Wait for what the current stream still has to do to the pictures."""
+        """Wait for what the current stream still has to do to the images."""
         self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))
 
     def make(self, make: Callable[[Job], Batch], job: Job) -> Made:

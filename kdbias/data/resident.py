@@ -1,4 +1,4 @@
-"""``loader=resident``: the pictures live on the device, as uint8, and are augmented there."""
+"""``loader=resident``: the images live on the device, as uint8, and are augmented there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from kdbias.batch import Batch, DataInfo
 from kdbias.data.augment import Augment, to_float
 from kdbias.data.geometry import put
-from kdbias.data.loader import PictureLoader, fill_value
+from kdbias.data.loader import ImageLoader, fill_value
 from kdbias.data.order import Order, Share
 from kdbias.data.prefetch import SideStream, ahead
 
@@ -20,7 +20,7 @@ class Resident:
     """The settings of ``loader=resident``: whole sets in the memory of the device that trains.
 
     Args:
-        repeats: how often a picture comes in an epoch, as in ``Order``.
+        repeats: how often an image comes in an epoch, as in ``Order``.
         prefetch: make the next training batch in a side thread while the step runs; the batches are the same.
     """
 
@@ -28,8 +28,8 @@ class Resident:
     prefetch: bool = True
 
 
-class ResidentLoader(PictureLoader):
-    """Iterate over batches of pictures that lie in memory as uint8, on the device where they are wanted.
+class ResidentLoader(ImageLoader):
+    """Iterate over batches of images that lie in memory as uint8, on the device where they are wanted.
 
     Augmentation is drawn on the host for the global batch from (seed, epoch, step), and each process makes its slice.
     So the slices of all ranks, put together, are the batch of a single process bit for bit, augmented or not.
@@ -40,7 +40,7 @@ class ResidentLoader(PictureLoader):
         info: of the data set; gives the number of classes of soft targets and the mean that erasing paints.
         batch_size: global.
         seed: of the order and of the augmentation.
-        augment: None for the plain pictures.
+        augment: None for the plain images.
         shuffle, drop_last, repeats, rank, world: as in ``Order``.
         prefetch: make the next batch in a side thread.
 

@@ -1,6 +1,6 @@
-"""Two views of every picture, for learning without labels: crops and colours that must not matter.
+"""Two views of every image, for learning without labels: crops and colours that must not matter.
 
-Chen et al., ICML 2020, arXiv:2002.05709, appendix A, without blur (pictures are small), with inversion and rotation.
+Chen et al., ICML 2020, arXiv:2002.05709, appendix A, without blur (images are small), with inversion and rotation.
 Everything is drawn on the host for the global batch from (seed, epoch, step) and then sliced by process.
 """
 
@@ -25,11 +25,11 @@ ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class ViewDraws:
-    """The parameters of one view of ``B`` pictures.
+    """The parameters of one view of ``B`` images.
 
-    ``theta`` ``(B, 2, 3)`` maps a place of the view to one of the picture, both in [-1, 1]; ``brightness``,
+    ``theta`` ``(B, 2, 3)`` maps a place of the view to one of the image, both in [-1, 1]; ``brightness``,
     ``contrast`` and ``saturation`` ``(B,)`` are factors, ``hue`` ``(B,)`` a part of the colour circle; ``grey`` and
-    ``invert`` ``(B,)`` say which pictures lose their colour or are turned to their negative.
+    ``invert`` ``(B,)`` say which images lose their colour or are turned to their negative.
     """
 
     theta: NDArray[np.float32]
@@ -41,16 +41,16 @@ class ViewDraws:
     invert: NDArray[np.bool_]
 
     def take(self, rows: slice) -> ViewDraws:
-        """Give the parameters of some pictures of the batch."""
+        """Give the parameters of some images of the batch."""
         return ViewDraws(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
 @dataclass(frozen=True)
 class TwoViews:
-    """How two views of a picture are made: crop, flip and rotation, then colour jitter, grey, negative.
+    """How two views of an image are made: crop, flip and rotation, then colour jitter, grey, negative.
 
     Args:
-        crop: least and largest part of the picture's area that a view shows.
+        crop: least and largest part of the image's area that a view shows.
         aspect: least and largest ratio of width to height of that part, log-uniform.
         flip: mirror left to right with probability 0.5.
         rotate: degrees, drawn in ±; what lies outside is reflected.
@@ -59,7 +59,7 @@ class TwoViews:
         hue: a part of the colour circle, drawn in ±; .5 is any hue.
         grey: probability of no colour.
         invert: probability of the negative.
-        size: side of the views in pixels; the picture's where None.
+        size: side of the views in pixels; the image's where None.
 
     Raises:
         ValueError: a value is out of range; the message names the config key.
@@ -93,14 +93,14 @@ class TwoViews:
             )
 
     def draw(self, count: int, seed: int, epoch: int, step: int) -> tuple[ViewDraws, ViewDraws]:
-        """Draw the parameters of both views of a global batch of ``count`` pictures."""
+        """Draw the parameters of both views of a global batch of ``count`` images."""
         rng = stream(Stream.VIEWS, seed, epoch, step)
         return self._one(rng, count), self._one(rng, count)
 
-    def view(self, picture: Tensor, draws: ViewDraws) -> Tensor:
-        """Make one view, ``(B, C, size, size)`` float32 in [0, 1], of pictures ``(B, C, H, W)`` in [0, 1]."""
-        device = picture.device
-        view = self._place(picture.float(), put(draws.theta, device))
+    def view(self, image: Tensor, draws: ViewDraws) -> Tensor:
+        """Make one view, ``(B, C, size, size)`` float32 in [0, 1], of images ``(B, C, H, W)`` in [0, 1]."""
+        device = image.device
+        view = self._place(image.float(), put(draws.theta, device))
         view = stretch(brighten(view, put(draws.brightness, device)), put(draws.contrast, device))
         if view.shape[1] == 3:
             view = saturate(view, put(draws.saturation, device))
@@ -126,13 +126,13 @@ class TwoViews:
             invert=rng.random(count) < self.invert,
         )
 
-    def _place(self, picture: Tensor, theta: Tensor) -> Tensor:
-        size = self.size or picture.shape[-1]
-        place = (2 * torch.arange(size, device=picture.device) + 1) / size - 1
+    def _place(self, image: Tensor, theta: Tensor) -> Tensor:
+        size = self.size or image.shape[-1]
+        place = (2 * torch.arange(size, device=image.device) + 1) / size - 1
         # element by element, not a matrix product, whose rounding may depend on the size of the batch
         across, down, shift = (part[..., None, None] for part in theta.unbind(2))
         grid = (across * place + down * place[:, None] + shift).movedim(1, -1)
-        return F.grid_sample(picture, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        return F.grid_sample(image, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def _placement(

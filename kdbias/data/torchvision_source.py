@@ -19,10 +19,10 @@ from kdbias.data.base import Split, split_train
 
 @dataclass(frozen=True)
 class TorchvisionSource:
-    """Pictures of ``dataset``, a torchvision class with ``data`` and ``targets``, in ``root / folder``.
+    """Images of ``dataset``, a torchvision class with ``data`` and ``targets``, in ``root / folder``.
 
     ``count`` is the size of the official training set; ``val``, ``split_seed`` and ``limit`` are as in ``split_train``.
-    Grey pictures get one channel; all are padded with black to ``info.size``.
+    Grey images get one channel; all are padded with black to ``info.size``.
     """
 
     dataset: Callable[..., Any]
@@ -62,14 +62,14 @@ class TorchvisionSource:
             data = self.dataset(str(self.root), train=name != "test")
         except RuntimeError as error:
             raise FileNotFoundError(self._missing("it was not downloaded yet")) from error
-        pictures, labels = torch.as_tensor(data.data), torch.as_tensor(data.targets, dtype=torch.int64)
-        pictures = pictures[:, None] if pictures.ndim == 3 else pictures.permute(0, 3, 1, 2)
+        images, labels = torch.as_tensor(data.data), torch.as_tensor(data.targets, dtype=torch.int64)
+        images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
         if name != "test":
             train, val = split_train(self.count, self.val, self.split_seed, self.limit)
             rows = torch.from_numpy(train if name == "train" else val)
-            pictures, labels = pictures.index_select(0, rows), labels[rows]
-        border = (self.info.size - pictures.shape[-1]) // 2
-        return F.pad(pictures, [border] * 4).contiguous(), labels
+            images, labels = images.index_select(0, rows), labels[rows]
+        border = (self.info.size - images.shape[-1]) // 2
+        return F.pad(images, [border] * 4).contiguous(), labels
 
     def _opens(self) -> bool:
         try:
@@ -86,7 +86,7 @@ class TorchvisionSource:
         )
 
 
-def picture_info(
+def image_info(
     count: int,
     *,
     val: int,
@@ -97,6 +97,6 @@ def picture_info(
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> DataInfo:
-    """Describe a set of ``count`` official training pictures after the validation split and ``limit``."""
+    """Describe a set of ``count`` official training images after the validation split and ``limit``."""
     train = len(split_train(count, val, 0, limit)[0])
     return DataInfo(channels, size, len(names), names, train, mean, std)

@@ -1,4 +1,4 @@
-"""``loader=workers``: pictures decoded and augmented by worker processes, one at a time, with torchvision's operations.
+"""``loader=workers``: images decoded and augmented by worker processes, one at a time, with torchvision's operations.
 
 The path for sets that do not fit into memory, and the reference of the resident loader: the same draws, the same
 batches.
@@ -18,22 +18,22 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter, _MultiProcessingDat
 from kdbias.batch import Batch, DataInfo
 from kdbias.data.augment import Augment, to_float
 from kdbias.data.geometry import put
-from kdbias.data.loader import PictureLoader, fill_value
-from kdbias.data.mix import Mix, mix_pictures
+from kdbias.data.loader import ImageLoader, fill_value
+from kdbias.data.mix import Mix, mix_images
 from kdbias.data.order import Order, Share
-from kdbias.data.reference import picture_views
+from kdbias.data.reference import image_views
 
 Anything = TypeVar("Anything")
 
 
-class Pictures(Protocol):
-    """Uint8 pictures ``(C, H, W)`` by position: a tensor, or something that decodes them."""
+class Images(Protocol):
+    """Uint8 images ``(C, H, W)`` by position: a tensor, or something that decodes them."""
 
     def __len__(self) -> int:
         """How many there are."""
 
     def __getitem__(self, position: int) -> Tensor:
-        """Give one picture."""
+        """Give one image."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Workers:
     """The settings of ``loader=workers``.
 
     Args:
-        repeats: how often a picture comes in an epoch, as in ``Order``.
+        repeats: how often an image comes in an epoch, as in ``Order``.
         num_workers: processes that make batches, beside each process that trains; 0 makes them in that process itself.
         prefetch_factor: batches that each of them makes ahead.
         start: how they start: ``fork``, ``spawn`` or ``forkserver``; None takes the system's own way.
@@ -62,14 +62,14 @@ class Workers:
             raise ValueError(f"loader.prefetch_factor must be at least 1, got {self.prefetch_factor}")
 
 
-class WorkerLoader(PictureLoader):
-    """Iterate over batches that worker processes make of pictures that need not be in memory.
+class WorkerLoader(ImageLoader):
+    """Iterate over batches that worker processes make of images that need not be in memory.
 
     The processes belong to an iteration, and end with it. They hand over uint8; conversion to float and mixing are done
     on ``device``.
 
     Args:
-        pictures: ``n`` of them.
+        images: ``n`` of them.
         labels: int64 ``(n,)``.
         info: of the data set.
         workers: the settings.
@@ -82,7 +82,7 @@ class WorkerLoader(PictureLoader):
 
     def __init__(
         self,
-        pictures: Pictures,
+        images: Images,
         labels: Tensor,
         *,
         info: DataInfo,
@@ -100,7 +100,7 @@ class WorkerLoader(PictureLoader):
         order = Order(len(labels), batch_size, seed, shuffle, drop_last, repeats, rank, world)
         super().__init__(labels.to(device), info=info, augment=augment, order=order)
         self.workers, self.device = workers, device
-        self._make = _MakeShare(pictures, augment, info, seed)
+        self._make = _MakeShare(images, augment, info, seed)
 
     def _batches(self, shares: Iterator[Share]) -> Generator[tuple[Share, Batch], None, None]:
         jobs, several = list(shares), self.workers.num_workers > 0
@@ -135,15 +135,15 @@ class WorkerLoader(PictureLoader):
         target, index = self._targets(index, views.mix)
         return Batch(image, target, index, teacher_image)
 
-    def _floats(self, picture: Tensor, mix: Mix | None) -> Tensor:
-        floats = to_float(picture.to(self.device, non_blocking=True))
-        return floats if mix is None else mix_pictures(floats, mix)
+    def _floats(self, image: Tensor, mix: Mix | None) -> Tensor:
+        floats = to_float(image.to(self.device, non_blocking=True))
+        return floats if mix is None else mix_images(floats, mix)
 
 
 class Views(NamedTuple):
-    """What a worker makes of a share: uint8 ``(B, C, H, W)``, one picture more where they are to be mixed.
+    """What a worker makes of a share: uint8 ``(B, C, H, W)``, one image more where they are to be mixed.
 
-    ``teacher`` is None where it is the student's; where it is not to be mixed, it has no picture more.
+    ``teacher`` is None where it is the student's; where it is not to be mixed, it has no image more.
     """
 
     student: Tensor
@@ -154,19 +154,19 @@ class Views(NamedTuple):
 class _MakeShare(Dataset[Views]):
     """A data set whose items are the parts of whole batches; it goes to the worker processes."""
 
-    def __init__(self, pictures: Pictures, augment: Augment | None, info: DataInfo, seed: int) -> None:
-        self.pictures, self.augment, self.info, self.seed = pictures, augment, info, seed
+    def __init__(self, images: Images, augment: Augment | None, info: DataInfo, seed: int) -> None:
+        self.images, self.augment, self.info, self.seed = images, augment, info, seed
         self._fill = fill_value(info)
 
     def __getitem__(self, share: Share) -> Views:
         if self.augment is None:
             chosen = share.chosen[share.rows(lender=False)].tolist()
-            return Views(torch.stack([self.pictures[i] for i in chosen]), None, None)
+            return Views(torch.stack([self.images[i] for i in chosen]), None, None)
         draws = self.augment.draw(len(share.chosen), self.info.size, self.seed, share.epoch, share.step)
         rows = share.rows(lender=draws.mix is not None)
         student, teacher = zip(
             *(
-                picture_views(self.augment, self.pictures[position], draws.take(row), self._fill)
+                image_views(self.augment, self.images[position], draws.take(row), self._fill)
                 for row, position in zip(rows[:, None], share.chosen[rows].tolist())
             )
         )

@@ -1,4 +1,4 @@
-"""Pictures made to mislead a network, by a small step that its own gradient shows."""
+"""Images made to mislead a network, by a small step that its own gradient shows."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def pgd(
 ) -> Tensor:
     """Climb the cross-entropy of ``target`` from ``image``, by signed gradients within ``epsilon`` of every pixel.
 
-    ``scores`` gives logits ``(B, C)`` of pictures ``(B, C', H, W)`` in [0, 1]; ``target`` is ``(B,)`` int64, and the
-    result is like ``image``, in [0, 1]. The start is the picture itself, so the same is made twice. ``step`` is that
+    ``scores`` gives logits ``(B, C)`` of images ``(B, C', H, W)`` in [0, 1]; ``target`` is ``(B,)`` int64, and the
+    result is like ``image``, in [0, 1]. The start is the image itself, so the same is made twice. ``step`` is that
     of each of the ``steps``: 2.5 ``epsilon`` / ``steps`` unless given, and ``epsilon`` for one step, which is FGSM.
-    Gradients are taken of the picture alone: none is left on any parameter.
+    Gradients are taken of the image alone: none is left on any parameter.
 
     Raises:
         ValueError: ``epsilon`` or ``step`` is negative, or there is no step.

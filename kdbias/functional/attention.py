@@ -95,7 +95,7 @@ def attention_entropy(attention: Tensor, prefix: int = 1) -> Tensor:
 
 
 def cls_dispersion(attention: Tensor, grid: tuple[int, int], prefix: int = 1) -> Tensor:
-    """Give how widely the CLS token reads the picture, ``(B, H)``, in patches²: var_x + var_y of its row over the grid.
+    """Give how widely the CLS token reads the image, ``(B, H)``, in patches²: var_x + var_y of its row over the grid.
 
     ``attention`` is ``(B, H, P+N, P+N)``, the CLS token its first row. 0 for a single patch, 10.5 for uniform on 8×8.
 

@@ -32,7 +32,7 @@ def effective_rank(features: Tensor) -> Tensor:
 
 @torch.no_grad()
 def feature_std(features: Tensor) -> Tensor:
-    """Give the deviation over pictures of features ``(n, D)`` of length 1, a mean over D, times the root of D.
+    """Give the deviation over images of features ``(n, D)`` of length 1, a mean over D, times the root of D.
 
     0 where all directions are the same, about 1 where they are spread evenly.
 
@@ -48,7 +48,7 @@ def feature_std(features: Tensor) -> Tensor:
 def entropy_ratios(targets: Tensor) -> tuple[Tensor, Tensor]:
     """Give two entropies of probabilities ``(..., K)`` over log K, each in 0..1: their mean, and that of their mean.
 
-    The first is 1 where each picture's target is uniform, the second 0 where all pictures have one and the same
+    The first is 1 where each image's target is uniform, the second 0 where all images have one and the same
     prototype: the two ways in which DINO collapses.
     """
     (p,) = full_precision(targets)

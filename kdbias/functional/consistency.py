@@ -1,4 +1,4 @@
-"""Whether two networks err on the same pictures, beyond what their accuracies bring with them."""
+"""Whether two networks err on the same images, beyond what their accuracies bring with them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 def error_consistency(right: Tensor, other: Tensor) -> Tensor:
     """Give Cohen's kappa of two networks' being right or wrong: (c_obs - c_exp) / (1 - c_exp).
 
-    ``right`` and ``other`` are ``(n,)`` bool, on the same pictures. c_obs is the share of pictures on which both are
+    ``right`` and ``other`` are ``(n,)`` bool, on the same images. c_obs is the share of images on which both are
     right or both are wrong, c_exp = p q + (1 - p)(1 - q) what independent networks of the accuracies p and q would
     have. A float64 scalar in [-1, 1]: 1 for the same errors, 0 for independent ones, below 0 for errors that avoid each
     other. NaN where c_exp is 1: both are always right, or both always wrong. Which wrong answer was given does not

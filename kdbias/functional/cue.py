@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def shape_share(logits: Tensor, shape: Tensor, texture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Give the share of decisions for the shape among the decisions for either cue, on cue-conflict pictures.
+    """Give the share of decisions for the shape among the decisions for either cue, on cue-conflict images.
 
     ``logits`` is ``(n, C)``; ``shape`` and ``texture`` are ``(n,)`` int64, the class that each cue speaks for. Returns
     the share, a scalar in [0, 1] (float64; NaN where no decision was for either cue), then two ``(n,)`` bool masks: the
@@ -15,7 +15,7 @@ def shape_share(logits: Tensor, shape: Tensor, texture: Tensor) -> tuple[Tensor,
     cue at all, so report the mean of the first mask beside it.
 
     Raises:
-        ValueError: the shapes do not fit, or a picture's two cues agree.
+        ValueError: the shapes do not fit, or an image's two cues agree.
 
     Source: Geirhos et al., ICLR 2019 (arXiv:1811.12231), shape bias.
     """
@@ -25,7 +25,7 @@ def shape_share(logits: Tensor, shape: Tensor, texture: Tensor) -> tuple[Tensor,
             f"got {tuple(logits.shape)}, {tuple(shape.shape)}, {tuple(texture.shape)}"
         )
     if bool((shape == texture).any()):
-        raise ValueError("the cues of every picture must conflict, but some have shape == texture")
+        raise ValueError("the cues of every image must conflict, but some have shape == texture")
     answer = logits.argmax(1)
     by_shape = answer == shape
     decided = by_shape | (answer == texture)
@@ -35,9 +35,9 @@ def shape_share(logits: Tensor, shape: Tensor, texture: Tensor) -> tuple[Tensor,
 def share_without_guesses(share: float, decided: float, classes: int) -> float:
     """Give the shape share that is left when decisions that a guess explains are taken away.
 
-    ``share`` is that of ``shape_share`` and ``decided`` the part of pictures decided for either cue, over pictures
+    ``share`` is that of ``shape_share`` and ``decided`` the part of images decided for either cue, over images
     whose pairs of classes are drawn evenly. A network that guesses on some of them, evenly among the ``classes``, hits
-    either cue as often as any third class there: (1 - decided) / (classes - 2) of all pictures. That part is taken from
+    either cue as often as any third class there: (1 - decided) / (classes - 2) of all images. That part is taken from
     the decisions for the shape and from those for the texture. Left in, a network that is often at a loss seems
     balanced whatever it goes by: its share tends to 1/2. Errors that are no even guesses make the correction too large,
     so read it beside the plain share. Noise can carry it below 0 or above 1.
@@ -51,6 +51,6 @@ def share_without_guesses(share: float, decided: float, classes: int) -> float:
         raise ValueError(f"with {classes} classes there is no third one that would show guesses")
     if not decided > 2 / classes:
         raise ValueError(
-            f"decided {decided:.3g} of the pictures for either cue, and guesses alone give {2 / classes:.3g}"
+            f"decided {decided:.3g} of the images for either cue, and guesses alone give {2 / classes:.3g}"
         )
     return (share * decided * (classes - 2) - (1 - decided)) / (decided * classes - 2)

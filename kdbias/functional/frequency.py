@@ -1,4 +1,4 @@
-"""Pictures without their high or their low spatial frequencies."""
+"""Images without their high or their low spatial frequencies."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def response(size: tuple[int, int], cutoff: float, band: Band, window: Window = 
     return passed
 
 
-def filtered(pictures: Tensor, passed: Tensor) -> Tensor:
-    """Filter ``pictures`` ``(B, C, H, W)`` by a ``response``; the same tensor comes back where it passes everything.
+def filtered(images: Tensor, passed: Tensor) -> Tensor:
+    """Filter ``images`` ``(B, C, H, W)`` by a ``response``; the same tensor comes back where it passes everything.
 
-    Edges wrap around, and values may leave the range of the pictures.
+    Edges wrap around, and values may leave the range of the images.
 
     >>> checks = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).view(1, 1, 2, 2)
     >>> filtered(checks, response((2, 2), 0.5, "low")).flatten()
     tensor([0.5000, 0.5000, 0.5000, 0.5000])
     """
     if bool((passed == 1).all()):
-        return pictures
-    with without_autocast(pictures):
-        (exact,) = full_precision(pictures)
+        return images
+    with without_autocast(images):
+        (exact,) = full_precision(images)
         spectrum = torch.fft.rfft2(exact) * passed.to(exact)
         kept: Tensor = torch.fft.irfft2(spectrum, s=exact.shape[-2:])
     return kept

@@ -1,4 +1,4 @@
-"""Gram matrices of tokens: which places of a picture look alike."""
+"""Gram matrices of tokens: which places of an image look alike."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def weighted_knn(
 ) -> Tensor:
     """Give scores ``(n, classes)``: the k nearest of ``bank`` vote for their class, each with exp(cosine / tau).
 
-    ``bank`` is ``(m, D)`` with classes ``labels`` ``(m,)``, ``queries`` ``(n, D)``. With fewer than k pictures in the
+    ``bank`` is ``(m, D)`` with classes ``labels`` ``(m,)``, ``queries`` ``(n, D)``. With fewer than k images in the
     bank all of them vote.
 
     Raises:

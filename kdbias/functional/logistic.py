@@ -14,7 +14,7 @@ def logistic_regression(
 ) -> tuple[Tensor, Tensor]:
     """Give weight ``(classes, D)`` and bias ``(classes,)`` that minimise cross-entropy + l2/2 · ‖weight‖².
 
-    ``x`` is ``(n, D)``, ``target`` ``(n,)``; the cross-entropy is a mean over pictures, the bias is not decayed. The
+    ``x`` is ``(n, D)``, ``target`` ``(n,)``; the cross-entropy is a mean over images, the bias is not decayed. The
     problem is convex; L-BFGS with the strong Wolfe conditions starts at 0 and stops at the optimum or after
     ``iterations``.
 

@@ -13,12 +13,12 @@ EPS = 1e-5  # added to the standard deviation, as published
 def rsd(student: Tensor, teacher: Tensor, kappa: float = 0.01) -> Tensor:
     """Give the sum over i of (K_ii - 1)² plus kappa times the sum over i ≠ j of K_ij², K the cross-correlation.
 
-    ``student`` and ``teacher`` are features ``(B, D)`` of the same pictures, B >= 2; each feature is normalised over
+    ``student`` and ``teacher`` are features ``(B, D)`` of the same images, B >= 2; each feature is normalised over
     the batch, K = teacherᵀ student / B is ``(D, D)``. The result is a scalar >= 0, a sum over features and not a mean.
     A feature that is constant over the batch correlates with nothing and gets no gradient.
 
     Raises:
-        ValueError: the shapes differ or are not ``(B, D)``, or fewer than 2 pictures.
+        ValueError: the shapes differ or are not ``(B, D)``, or fewer than 2 images.
 
     Source: Zhang et al., ICCV 2025, arXiv:2507.21844.
 
@@ -32,7 +32,7 @@ def rsd(student: Tensor, teacher: Tensor, kappa: float = 0.01) -> Tensor:
             f"got {tuple(student.shape)} and {tuple(teacher.shape)}"
         )
     if len(student) < 2:
-        raise ValueError(f"rsd correlates over the pictures of a batch and got {len(student)}: raise batch_size")
+        raise ValueError(f"rsd correlates over the images of a batch and got {len(student)}: raise batch_size")
     with without_autocast(student):
         student, teacher = full_precision(student, teacher)
         correlation = _normalise(teacher).T @ _normalise(student) / len(student)

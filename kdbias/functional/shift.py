@@ -1,4 +1,4 @@
-"""Pictures moved by whole pixels."""
+"""Images moved by whole pixels."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from torch import Tensor
 Padding = Literal["reflect", "circular"]
 
 
-def shift_pictures(pictures: Tensor, down: Tensor, right: Tensor, padding: Padding = "reflect") -> Tensor:
-    """Move each of ``pictures`` ``(B, C, H, W)`` by whole pixels, ``down`` and ``right`` ``(B,)`` int64, negative too.
+def shift_images(images: Tensor, down: Tensor, right: Tensor, padding: Padding = "reflect") -> Tensor:
+    """Move each of ``images`` ``(B, C, H, W)`` by whole pixels, ``down`` and ``right`` ``(B,)`` int64, negative too.
 
-    What comes in at the edge is the picture mirrored there (``reflect``, the edge itself once) or its other side
+    What comes in at the edge is the image mirrored there (``reflect``, the edge itself once) or its other side
     (``circular``).
 
     Raises:
-        ValueError: a shift is as large as the picture.
+        ValueError: a shift is as large as the image.
 
     >>> row = torch.arange(4.0).view(1, 1, 1, 4)
-    >>> shift_pictures(row, torch.tensor([0]), torch.tensor([2])).flatten()
+    >>> shift_images(row, torch.tensor([0]), torch.tensor([2])).flatten()
     tensor([2., 1., 0., 1.])
-    >>> shift_pictures(row, torch.tensor([0]), torch.tensor([2]), "circular").flatten()
+    >>> shift_images(row, torch.tensor([0]), torch.tensor([2]), "circular").flatten()
     tensor([2., 3., 0., 1.])
     """
-    batch, _, height, width = pictures.shape
-    rows = _sources(height, down.to(pictures.device), padding)
-    columns = _sources(width, right.to(pictures.device), padding)
-    places = torch.arange(batch, device=pictures.device)[:, None, None]
-    return pictures.permute(0, 2, 3, 1)[places, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+    batch, _, height, width = images.shape
+    rows = _sources(height, down.to(images.device), padding)
+    columns = _sources(width, right.to(images.device), padding)
+    places = torch.arange(batch, device=images.device)[:, None, None]
+    return images.permute(0, 2, 3, 1)[places, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
 
 
 def _sources(size: int, shift: Tensor, padding: Padding) -> Tensor:
-    """Give, for each picture, the place ``(B, size)`` that each new place shows."""
+    """Give, for each image, the place ``(B, size)`` that each new place shows."""
     if bool((shift.abs() >= size).any()):
         raise ValueError(f"a shift by {int(shift.abs().max())} pixels is too much for a side of {size} pixels")
     places = torch.arange(size, device=shift.device) - shift[:, None]

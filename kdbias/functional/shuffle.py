@@ -1,4 +1,4 @@
-"""Pictures cut into a grid of patches that change places."""
+"""Images cut into a grid of patches that change places."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import torch
 from torch import Tensor
 
 
-def shuffle_patches(pictures: Tensor, order: Tensor) -> Tensor:
-    """Let place k (row-major) of each picture show its patch ``order[:, k]``.
+def shuffle_patches(images: Tensor, order: Tensor) -> Tensor:
+    """Let place k (row-major) of each image show its patch ``order[:, k]``.
 
-    ``pictures`` are ``(B, C, H, W)``, ``order`` is ``(B, g·g)``, a permutation for each picture of the patches of a
+    ``images`` are ``(B, C, H, W)``, ``order`` is ``(B, g·g)``, a permutation for each image of the patches of a
     g×g grid. The same tensor comes back for a grid of one patch.
 
     Raises:
-        ValueError: the grid does not divide the pictures' size.
+        ValueError: the grid does not divide the images' size.
 
-    >>> picture = torch.arange(4.0).view(1, 1, 2, 2)
-    >>> shuffle_patches(picture, torch.tensor([[3, 0, 2, 1]])).flatten()
+    >>> image = torch.arange(4.0).view(1, 1, 2, 2)
+    >>> shuffle_patches(image, torch.tensor([[3, 0, 2, 1]])).flatten()
     tensor([3., 0., 2., 1.])
     """
     grid = isqrt(order.shape[1])
-    batch, channels, height, width = pictures.shape
+    batch, channels, height, width = images.shape
     if height % grid or width % grid:
-        raise ValueError(f"a {grid}×{grid} grid of patches does not divide pictures of {height}×{width} pixels")
+        raise ValueError(f"a {grid}×{grid} grid of patches does not divide images of {height}×{width} pixels")
     if grid == 1:
-        return pictures
+        return images
     rows, columns = height // grid, width // grid
-    patches = pictures.reshape(batch, channels, grid, rows, grid, columns).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
-    moved = patches[torch.arange(batch, device=pictures.device)[:, None], order.to(pictures.device)]
+    patches = images.reshape(batch, channels, grid, rows, grid, columns).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+    moved = patches[torch.arange(batch, device=images.device)[:, None], order.to(images.device)]
     placed = moved.view(batch, grid, grid, channels, rows, columns).permute(0, 3, 1, 4, 2, 5)
     return placed.reshape(batch, channels, height, width)

@@ -1,4 +1,4 @@
-"""SimCLR's contrastive loss: two views of a picture find each other among those of all pictures."""
+"""SimCLR's contrastive loss: two views of an image find each other among those of all images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdbias.functional.precision import full_precision, without_autocast
 def nt_xent(one: Tensor, two: Tensor, temperature: float = 0.2) -> Tensor:
     """Give the cross-entropy in nats of picking each view's partner among the 2B - 1 other views, by cosine over tau.
 
-    ``one`` and ``two`` are embeddings ``(B, D)`` of two views of the same B pictures; the result is a scalar, a mean
+    ``one`` and ``two`` are embeddings ``(B, D)`` of two views of the same B images; the result is a scalar, a mean
     over the 2B views. Embeddings that are all alike give log(2B - 1).
 
     Raises:
@@ -42,7 +42,7 @@ def pair_similarities(one: Tensor, two: Tensor) -> Tensor:
     """Give the cosine similarities ``(2B, 2B)`` of all views, those of ``one`` first, -inf of a view with itself."""
     if one.ndim != 2 or one.shape != two.shape or len(one) < 2:
         raise ValueError(
-            "expected embeddings of two views of at least 2 pictures, (B, D) each, "
+            "expected embeddings of two views of at least 2 images, (B, D) each, "
             f"got {tuple(one.shape)} and {tuple(two.shape)}"
         )
     views = F.normalize(torch.cat(full_precision(one, two)), dim=1)
@@ -50,7 +50,7 @@ def pair_similarities(one: Tensor, two: Tensor) -> Tensor:
 
 
 def partners(count: int, device: torch.device) -> Tensor:
-    """Give the row ``(2B,)`` of each view's partner where the views of B pictures stand one after another."""
+    """Give the row ``(2B,)`` of each view's partner where the views of B images stand one after another."""
     return torch.arange(2 * count, device=device).roll(count)
 
 

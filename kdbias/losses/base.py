@@ -28,7 +28,7 @@ def needed(value: T | None, what: str) -> T:
 
 
 class LossTerm(nn.Module):
-    """A term of the training loss: a mean over the pictures of a batch, as a function of student, teacher and labels.
+    """A term of the training loss: a mean over the images of a batch, as a function of student, teacher and labels.
 
     A subclass implements ``forward``, names in ``needs`` what it cannot do without, and makes projections in
     ``build``. ``needs`` knows ``logits``, ``pooled``, ``tokens``, ``dense``, ``qkv`` (of the teacher) and
@@ -54,7 +54,7 @@ class LossTerm(nn.Module):
 
     @property
     def hard(self) -> bool:
-        """Whether the term needs one class for each picture, so cannot stand beside MixUp or CutMix."""
+        """Whether the term needs one class for each image, so cannot stand beside MixUp or CutMix."""
         return "hard_target" in self.needs
 
     @property

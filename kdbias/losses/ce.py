@@ -14,7 +14,7 @@ from kdbias.models.features import Features, NetworkInfo
 
 
 class CE(LossTerm):
-    """Cross-entropy of the CLS head, with hard labels or with the soft ones of mixed pictures; both are smoothed alike.
+    """Cross-entropy of the CLS head, with hard labels or with the soft ones of mixed images; both are smoothed alike.
 
     ``label_smoothing`` mixes that share of the uniform distribution into the target. ``dist`` trains the DIST head on
     the labels too (the mean of both): the control of a run that distils through a DIST token.
@@ -45,7 +45,7 @@ class CE(LossTerm):
             )
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Give the cross-entropy in nats, a mean over pictures."""
+        """Give the cross-entropy in nats, a mean over images."""
         loss = self._one(needed(student.class_logits, "a student with a classifier"), batch.target)
         if not self.dist:
             return loss

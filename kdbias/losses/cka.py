@@ -1,4 +1,4 @@
-"""CKA: the geometry of the student's tokens, or pictures, becomes the teacher's up to rotation and scale."""
+"""CKA: the geometry of the student's tokens, or images, becomes the teacher's up to rotation and scale."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from kdbias.batch import Batch, DataInfo
 from kdbias.functional.cka.batched import LEAST, Kernel, batched_cka
 from kdbias.functional.cka.hsic import Estimator
 from kdbias.functional.unit import unit
-from kdbias.losses.paired import By, Chosen, PairedTerm, require_pictures, require_tokens
+from kdbias.losses.paired import By, Chosen, PairedTerm, require_images, require_tokens
 from kdbias.models.features import Features, NetworkInfo
 
 START = {"kind": "step", "values": [0.0, 0.5], "at": [0.025]}
 
 
 class CKA(PairedTerm):
-    """1 - CKA, a mean over layers (and pictures); two losses under one name.
+    """1 - CKA, a mean over layers (and images); two losses under one name.
 
-    ``axis="token"`` compares within each picture: its N tokens are the samples, the teacher's on the student's grid.
-    ``axis="sample"`` compares across the batch: its B pictures are the samples, each as the mean of its patch tokens
+    ``axis="token"`` compares within each image: its N tokens are the samples, the teacher's on the student's grid.
+    ``axis="sample"`` compares across the batch: its B images are the samples, each as the mean of its patch tokens
     or, with ``cls_only``, as its first prefix token, the CLS token; a network that has none (a CNN) gives its mean
     token there, which is what its head reads. With ``gather`` the samples are those of all processes.
 
@@ -31,7 +31,7 @@ class CKA(PairedTerm):
     Where CKA is undefined, as for equal tokens, the loss is 1 without gradient.
 
     Raises:
-        ValueError: a batch of fewer than three pictures (four debiased) with ``axis="sample"``.
+        ValueError: a batch of fewer than three images (four debiased) with ``axis="sample"``.
 
     Source: Kornblith et al., ICML 2019, arXiv:1905.00414; as a loss: Saha et al., BMVC 2022.
     """
@@ -61,7 +61,7 @@ class CKA(PairedTerm):
         if not scale > 0:
             raise ValueError(f"scale: must be > 0, got {scale}")
         if cls_only and axis == "token":
-            raise ValueError("cls_only: one CLS token a picture leaves no tokens to compare: set axis=sample")
+            raise ValueError("cls_only: one CLS token an image leaves no tokens to compare: set axis=sample")
         self.axis, self.cls_only, self.normalize, self.gather = axis, cls_only, normalize, gather
         self.kernel: Kernel = kernel
         self.estimator: Estimator = estimator
@@ -69,7 +69,7 @@ class CKA(PairedTerm):
 
     @property
     def positional(self) -> bool:
-        """Whether it compares places of one picture."""
+        """Whether it compares places of one image."""
         return self.axis == "token"
 
     def build(self, student: NetworkInfo, teacher: NetworkInfo | None, data: DataInfo) -> None:
@@ -87,12 +87,12 @@ class CKA(PairedTerm):
         if self.axis == "token":
             pairs = self.compared(student, teacher)
         else:
-            pairs = self.pictures(student, teacher, self.gather, self.cls_only)
+            pairs = self.images(student, teacher, self.gather, self.cls_only)
         return self.mean({name: 1 - self._cka(ours, theirs) for name, ours, theirs in pairs})
 
     def _cka(self, ours: Tensor, theirs: Tensor) -> Tensor:
         if self.axis == "sample":
-            require_pictures(len(ours), LEAST[self.estimator], "loss.cka.axis=sample", "set loss.cka.axis=token")
+            require_images(len(ours), LEAST[self.estimator], "loss.cka.axis=sample", "set loss.cka.axis=token")
         if self.normalize:
             ours, theirs = unit(ours), unit(theirs)
         return batched_cka(ours, theirs, self.kernel, self.estimator, self.scale).mean()

@@ -18,7 +18,7 @@ WARMUP = {"kind": "warmup", "value": 1.0, "until": 0.08}  # 20 of 240 epochs, as
 
 
 class DKD(LossTerm):
-    """tau² (alpha TCKD + beta NCKD), on the DIST head where there is one, else on the logits; needs unmixed pictures.
+    """tau² (alpha TCKD + beta NCKD), on the DIST head where there is one, else on the logits; needs unmixed images.
 
     ``alpha`` weighs the target class against all others together, ``beta`` the others among themselves; CE stands
     beside it with weight 1.
@@ -40,7 +40,7 @@ class DKD(LossTerm):
         self.alpha, self.beta, self.temperature = alpha, beta, temperature
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Give the loss in nats, a mean over pictures."""
+        """Give the loss in nats, a mean over images."""
         return dkd(
             student_logits(student), teacher_logits(teacher), batch.target, self.alpha, self.beta, self.temperature
         )

@@ -1,4 +1,4 @@
-"""The whole batch in every process, with gradient: for terms that compare pictures with one another."""
+"""The whole batch in every process, with gradient: for terms that compare images with one another."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ from kdbias.models.features import Features, NetworkInfo
 
 
 class Gram(PairedTerm):
-    """The mean squared difference of the Gram matrices of unit tokens, each picture's: a mean over layers and pictures.
+    """The mean squared difference of the Gram matrices of unit tokens, each image's: a mean over layers and images.
 
     The teacher's tokens are resampled to the student's grid; no projection. ``as_published`` takes |G_s - G_t|_F / N²
-    of each picture instead, N times smaller than the root of the default: nearly inactive. Holds N x N numbers for
-    each picture, which is much at a CNN's first stages.
+    of each image instead, N times smaller than the root of the default: nearly inactive. Holds N x N numbers for
+    each image, which is much at a CNN's first stages.
 
     Source: Siméoni et al., 2025, arXiv:2508.10104 (Gram anchoring); as published: the earlier study's EXP-3.
     """

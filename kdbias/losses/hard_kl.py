@@ -16,7 +16,7 @@ from kdbias.models.features import Features
 class HardKL(LossTerm):
     """Cross-entropy with the class that the teacher chooses, on the DIST head where there is one, else on the logits.
 
-    No label smoothing and no temperature. The true label is not read, so mixed pictures are welcome: the teacher says
+    No label smoothing and no temperature. The true label is not read, so mixed images are welcome: the teacher says
     what it sees in them.
 
     Source: Touvron et al., ICML 2021, arXiv:2012.12877 (DeiT, "hard-label distillation").
@@ -25,5 +25,5 @@ class HardKL(LossTerm):
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Give the cross-entropy in nats, a mean over pictures."""
+        """Give the cross-entropy in nats, a mean over images."""
         return F.cross_entropy(student_logits(student), teacher_logits(teacher).argmax(dim=1))

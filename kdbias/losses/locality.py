@@ -17,7 +17,7 @@ from kdbias.models.features import Features, NetworkInfo
 
 
 class Locality(PairedTerm):
-    """Squared difference of raw maps, a mean over pictures, places and channels and a **sum** over pairs of layers.
+    """Squared difference of raw maps, a mean over images, places and channels and a **sum** over pairs of layers.
 
     The student's map goes through a 1×1 convolution to the teacher's width; where the grids differ both are resampled
     (bilinear) to the larger side of each axis. Nothing is normalised: the loss has the teacher's scale. The paper pairs

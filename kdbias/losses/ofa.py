@@ -22,8 +22,8 @@ class OFA(LossTerm):
     """-sum over c of [(p_t + 1_y)^gamma - 1_y] log p_s of the logits, plus that of a head on each student layer.
 
     The logits are the DIST head's where there is one. The heads are the term's own and no part of the student. Of a
-    mixed picture the class of the larger part is y, as in the official code. CE stands beside it with weight 1. A
-    head's batch normalisation (CNN students only) sees the pictures of its own process, as the student's does:
+    mixed image the class of the larger part is y, as in the official code. CE stands beside it with weight 1. A
+    head's batch normalisation (CNN students only) sees the images of its own process, as the student's does:
     ``trainer.sync_batchnorm`` joins both.
 
     Args:
@@ -83,9 +83,9 @@ class OFA(LossTerm):
         self.normalised = any(isinstance(m, nn.BatchNorm2d) for m in self.heads.modules())
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Give the loss in nats, a mean over pictures and a sum over layers."""
+        """Give the loss in nats, a mean over images and a sum over layers."""
         if self.normalised and len(batch.target) < 2:
-            raise ValueError("loss.ofa normalises over the pictures of a batch and got 1: raise batch_size")
+            raise ValueError("loss.ofa normalises over the images of a batch and got 1: raise batch_size")
         target = teacher_logits(teacher)
         loss = student.pooled.new_zeros(())
         for head, place, name, gamma in zip(self.heads, self.places, self.names, self.gammas):

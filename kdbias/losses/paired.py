@@ -111,7 +111,7 @@ def _listed(info: NetworkInfo, positions: Sequence[int]) -> str:
 class Compared(NamedTuple):
     """One pair of layers: its name, and what of both networks is compared.
 
-    That is tokens ``(B, N, D)`` on the student's grid, or pictures ``(B, D)``.
+    That is tokens ``(B, N, D)`` on the student's grid, or images ``(B, D)``.
     """
 
     name: str
@@ -159,16 +159,16 @@ class PairedTerm(LossTerm):
             theirs = resample_tokens(teacher.tokens[j], teacher.grids[j], student.grids[i])
             yield Compared(name, student.tokens[i], theirs)
 
-    def pictures(
+    def images(
         self, student: Features, teacher: Features | None, gather: bool, cls_only: bool = False
     ) -> Iterator[Compared]:
-        """Give what stands for each picture in each pair: its mean token, or its CLS token where there is one.
+        """Give what stands for each image in each pair: its mean token, or its CLS token where there is one.
 
-        With ``gather`` the pictures of all processes.
+        With ``gather`` the images of all processes.
         """
         teacher = needed(teacher, "a teacher")
         for name, (i, j) in zip(self.names, self.pairs):
-            both = [_picture(student, i, cls_only), _picture(teacher, j, cls_only)]
+            both = [_image(student, i, cls_only), _image(teacher, j, cls_only)]
             ours, theirs = [gathered(x) for x in both] if gather else both
             yield Compared(name, ours, theirs)
 
@@ -178,16 +178,16 @@ class PairedTerm(LossTerm):
         return torch.stack(list(losses.values())).mean()
 
 
-def _picture(features: Features, layer: int, cls_only: bool) -> Tensor:
+def _image(features: Features, layer: int, cls_only: bool) -> Tensor:
     prefix = features.prefix[layer]
     return prefix[:, 0] if cls_only and prefix.shape[1] > 0 else features.tokens[layer].mean(1)
 
 
-def require_pictures(count: int, least: int, key: str, remedy: str) -> None:
-    """Raise ``ValueError`` at ``key`` where a batch has fewer than ``least`` pictures to compare."""
+def require_images(count: int, least: int, key: str, remedy: str) -> None:
+    """Raise ``ValueError`` at ``key`` where a batch has fewer than ``least`` images to compare."""
     if count < least:
         raise ValueError(
-            f"{key} compares pictures and needs at least {least} in a batch, got {count}: raise batch_size, or {remedy}"
+            f"{key} compares images and needs at least {least} in a batch, got {count}: raise batch_size, or {remedy}"
         )
 
 
@@ -205,6 +205,6 @@ def require_tokens(
         count = layer.grid[0] * layer.grid[1]
         if count < least:
             raise ValueError(
-                f"{key} compares the tokens of a picture with one another and needs at least {least}, but "
-                f"{layer.name} of the {side} has {count}: leave it out of {argument}, or give it larger pictures"
+                f"{key} compares the tokens of an image with one another and needs at least {least}, but "
+                f"{layer.name} of the {side} has {count}: leave it out of {argument}, or give it larger images"
             )

@@ -1,4 +1,4 @@
-"""Relations: the student finds the same pictures, or the same places of a picture, alike as the teacher does."""
+"""Relations: the student finds the same images, or the same places of an image, alike as the teacher does."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor
 from kdbias.batch import Batch, DataInfo
 from kdbias.functional.logits.kl import check_temperature
 from kdbias.functional.relation import relation_kl
-from kdbias.losses.paired import By, Chosen, PairedTerm, require_pictures, require_tokens
+from kdbias.losses.paired import By, Chosen, PairedTerm, require_images, require_tokens
 from kdbias.models.features import Features, NetworkInfo
 
 START = {"kind": "step", "values": [0.0, 0.05], "at": [0.05]}
 
 
 class Relation(PairedTerm):
-    """KL(softmax(C_t / tau) ‖ softmax(C_s / tau)) of rows of cosine similarities; a mean over layers, pictures, rows.
+    """KL(softmax(C_t / tau) ‖ softmax(C_s / tau)) of rows of cosine similarities; a mean over layers, images, rows.
 
-    ``over="batch"`` compares pictures, each as the mean of its patch tokens; with ``gather`` those of all processes,
+    ``over="batch"`` compares images, each as the mean of its patch tokens; with ``gather`` those of all processes,
     so that the number of processes does not change the loss. ``over="tokens"`` compares the places within each
-    picture, the teacher's on the student's grid. A sample's similarity with itself is left out; ``diagonal`` keeps it,
+    image, the teacher's on the student's grid. A sample's similarity with itself is left out; ``diagonal`` keeps it,
     as published. No projection: similarities have no width.
 
     Raises:
-        ValueError: a batch of fewer than three pictures (two with ``diagonal``), in which there is nothing to compare.
+        ValueError: a batch of fewer than three images (two with ``diagonal``), in which there is nothing to compare.
 
     Source: Passalis and Tefas, ECCV 2018, arXiv:1803.10837; cosine, tau and layers: the earlier study's CST.
     """
@@ -50,7 +50,7 @@ class Relation(PairedTerm):
 
     @property
     def positional(self) -> bool:
-        """Whether it compares places of one picture."""
+        """Whether it compares places of one image."""
         return self.over == "tokens"
 
     @property
@@ -73,10 +73,10 @@ class Relation(PairedTerm):
         if self.over == "tokens":
             pairs = self.compared(student, teacher)
         else:
-            pairs = self.pictures(student, teacher, self.gather)
+            pairs = self.images(student, teacher, self.gather)
         return self.mean({name: self._divergence(ours, theirs) for name, ours, theirs in pairs})
 
     def _divergence(self, ours: Tensor, theirs: Tensor) -> Tensor:
         if self.over == "batch":
-            require_pictures(len(ours), self.least, "loss.relation.over=batch", "set loss.relation.over=tokens")
+            require_images(len(ours), self.least, "loss.relation.over=batch", "set loss.relation.over=tokens")
         return relation_kl(ours, theirs, self.temperature, self.diagonal).mean()

@@ -24,7 +24,7 @@ class RSD(LossTerm):
     statistics: the projection exists in training only.
 
     Raises:
-        ValueError: ``kappa`` < 0 or ``expansion`` < 1; in training, a batch of one picture.
+        ValueError: ``kappa`` < 0 or ``expansion`` < 1; in training, a batch of one image.
 
     Source: Zhang et al., ICCV 2025, arXiv:2507.21844.
     """
@@ -64,5 +64,5 @@ class RSD(LossTerm):
         if self.gather:
             pooled_s, pooled_t = gathered(pooled_s), gathered(pooled_t)
         if len(pooled_s) < 2:
-            raise ValueError("loss.rsd correlates over the pictures of a batch and got 1: raise batch_size")
+            raise ValueError("loss.rsd correlates over the images of a batch and got 1: raise batch_size")
         return rsd(cast(Tensor, self.projection(pooled_s)), pooled_t, self.kappa)

@@ -1,4 +1,4 @@
-"""Token by token: every place of the student's picture learns the teacher's feature of that place."""
+"""Token by token: every place of the student's image learns the teacher's feature of that place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kdbias.models.features import Features, NetworkInfo
 
 
 class Token(PairedTerm):
-    """1 - cos(P s, t), or the squared difference of P s and t: a mean over layers, pictures and tokens (and widths).
+    """1 - cos(P s, t), or the squared difference of P s and t: a mean over layers, images and tokens (and widths).
 
     The teacher's tokens are resampled to the student's grid. P, one for each pair of layers, is on the student's side
     alone. With ``two_sided`` the teacher's tokens have a trained projection of their own, as published, and both go to

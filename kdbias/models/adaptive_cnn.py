@@ -1,4 +1,4 @@
-"""AdaptiveCNN: residual blocks with squeeze-excitation, wide for colour pictures and narrow for digits."""
+"""AdaptiveCNN: residual blocks with squeeze-excitation, wide for colour images and narrow for digits."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class AdaptiveCNN(nn.Module):
         hidden: width of the penultimate features.
         dropout: probability that a penultimate feature is 0, in training.
         classes: what it tells apart.
-        channels: of its pictures.
+        channels: of its images.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class AdaptiveCNN(nn.Module):
 
 
 def adaptive_cnn(data: DataInfo, *, dropout: float = 0.3, layers: Layers = "all") -> Extractor:
-    """Build AdaptiveCNN for 32×32 colour pictures: four stages of 64 to 512 channels; 17.6 M parameters."""
+    """Build AdaptiveCNN for 32×32 colour images: four stages of 64 to 512 channels; 17.6 M parameters."""
     network = AdaptiveCNN(
         widths=(64, 128, 256, 512),
         blocks=(2, 3, 3, 3),

@@ -16,7 +16,7 @@ from kdbias.models.weights import PREFIXES, load_state
 
 
 def load_student(path: str | Path) -> Extractor:
-    """Give the student of a checkpoint, in eval mode on the CPU, ready for pictures in [0, 1].
+    """Give the student of a checkpoint, in eval mode on the CPU, ready for images in [0, 1].
 
     With weight averaging it is the averaged network.
 

@@ -1,4 +1,4 @@
-"""ConvNeXt V2-Tiny for small pictures: ImageNet weights behind a fresh 2×2 stem."""
+"""ConvNeXt V2-Tiny for small images: ImageNet weights behind a fresh 2×2 stem."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def convnextv2_tiny(
     Source: Woo et al., CVPR 2023 (arXiv:2301.00808), whose stem is 4×4, of stride 4.
 
     Args:
-        data: The pictures it is for.
+        data: The images it is for.
         pretrained: Whether to download ImageNet weights; ``auto`` starts from scratch, with a warning, where they
             cannot be had.
         weights: A file with ImageNet weights in timm's layout instead.

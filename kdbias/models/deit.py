@@ -1,4 +1,4 @@
-"""Vision transformers for small pictures, with and without a distillation token, on timm's classes."""
+"""Vision transformers for small images, with and without a distillation token, on timm's classes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from kdbias.models.features import Extractor, Inference, Layers
 
 
 class ClassTokenDropout(nn.Module):
-    """In training, replaces a picture's CLS token by the mean of its patch tokens with probability ``p``.
+    """In training, replaces an image's CLS token by the mean of its patch tokens with probability ``p``.
 
-    It stands where timm has the dropout of embedded tokens, before the first block; each picture draws its own.
+    It stands where timm has the dropout of embedded tokens, before the first block; each image draws its own.
     """
 
     def __init__(self, p: float, prefix: int) -> None:
@@ -93,7 +93,7 @@ def vit(
     Position embeddings are interpolated when it is called at another size than it was built for.
 
     Args:
-        data: The pictures it is for: channels, size, classes and statistics.
+        data: The images it is for: channels, size, classes and statistics.
         width: Width of the tokens.
         depth: Number of blocks.
         heads: Attention heads of each block.
@@ -104,7 +104,7 @@ def vit(
         conv_stem: Whether 3×3 convolutions of stride 2 embed the patches; ``"deep"`` for others of stride 1 between
             them and a 1×1 one at the end, of Xiao et al., which learns much sooner without labels.
         class_token_dropout: Probability of ``ClassTokenDropout``.
-        size: Side of the pictures it reads, which are resized to it; the data's where None.
+        size: Side of the images it reads, which are resized to it; the data's where None.
         inference: What the logits are where there is a DIST token: the mean of both heads, or one of them.
         classes: ``"data"`` for a classifier of the data's classes, None for none (to learn without labels).
         layers: The blocks whose tokens are read.
@@ -151,7 +151,7 @@ def deit_tiny(
     inference: Inference = "mean",
     layers: Layers = "all",
 ) -> Extractor:
-    """Build DeiT-Tiny for 32×32 pictures: patch 4, 192 wide, 12 blocks, 3 heads, MLP ratio 4; 5.37 M parameters.
+    """Build DeiT-Tiny for 32×32 images: patch 4, 192 wide, 12 blocks, 3 heads, MLP ratio 4; 5.37 M parameters.
 
     Source: Touvron et al., ICML 2021 (arXiv:2012.12877), its "tiny" with a smaller patch.
     """

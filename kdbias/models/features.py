@@ -60,7 +60,7 @@ class NetworkInfo:
 
 
 class Extractor(nn.Module):
-    """Reads ``Features`` of any timm-like network in one forward pass, from pictures in [0, 1].
+    """Reads ``Features`` of any timm-like network in one forward pass, from images in [0, 1].
 
     The logits are the network's own, bit for bit. The network must have timm's ``forward_intermediates``,
     ``forward_head`` and ``get_classifier``.
@@ -69,9 +69,9 @@ class Extractor(nn.Module):
         network: The network; it is registered as ``network``, and its parameters are all that the state dict holds.
         mean: Mean of each channel that the network expects.
         std: Standard deviation of each channel that the network expects.
-        channels: Channels of the network's input; pictures of one channel are repeated to fill them.
+        channels: Channels of the network's input; images of one channel are repeated to fill them.
         size: Side of the network's input in pixels.
-        resize: Whether to resize pictures to ``size`` (bicubic, antialiased).
+        resize: Whether to resize images to ``size`` (bicubic, antialiased).
         layers: Numbers of the blocks (ViT) or stages (CNN) whose tokens are read, ascending, or ``"all"``.
         inference: What ``logits`` are where there is a DIST token: the mean of both heads, or one of them.
         dense: Whether to give ``dense_logits``.

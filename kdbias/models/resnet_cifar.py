@@ -1,4 +1,4 @@
-"""Residual networks for small pictures: ResNet-18 with a 3×3 stem, and the narrow CIFAR ResNets of He et al."""
+"""Residual networks for small images: ResNet-18 with a 3×3 stem, and the narrow CIFAR ResNets of He et al."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Block(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """ResNet for 32×32 pictures: a 3×3 stem, one stage for each width, global average pooling, a linear layer.
+    """ResNet for 32×32 images: a 3×3 stem, one stage for each width, global average pooling, a linear layer.
 
     Parameter names are those of the CIFAR ResNets that are passed around (``conv1``, ``layer1``..., ``linear``); the
     reading methods are timm's. With 0 classes it has no classifier.
@@ -100,7 +100,7 @@ class CifarResNet(nn.Module):
 def resnet18(data: DataInfo, *, layers: Layers = "all") -> Extractor:
     """Build ResNet-18 with a 3×3 stem and no max-pool: 11.2 M parameters, four stages of 64 to 512 channels.
 
-    Source: He et al., CVPR 2016 (arXiv:1512.03385), with the stem that is usual for 32×32 pictures.
+    Source: He et al., CVPR 2016 (arXiv:1512.03385), with the stem that is usual for 32×32 images.
     """
     network: Any = ResNet(BasicBlock, layers=(2, 2, 2, 2), num_classes=data.classes, in_chans=data.channels)  # type: ignore[arg-type]
     network.conv1 = nn.Conv2d(data.channels, 64, 3, 1, 1, bias=False)
@@ -112,8 +112,8 @@ def resnet18(data: DataInfo, *, layers: Layers = "all") -> Extractor:
 def cifar_resnet(data: DataInfo, *, blocks: int, layers: Layers = "all") -> Extractor:
     """Build the CIFAR ResNet of ``6 * blocks + 2`` layers: 16, 32 and 64 channels, option-A shortcuts.
 
-    Colour pictures are normalised with ImageNet's mean and deviation, as the weights in circulation were trained;
-    pictures of one channel with their own.
+    Colour images are normalised with ImageNet's mean and deviation, as the weights in circulation were trained;
+    images of one channel with their own.
     """
     network = CifarResNet(
         widths=(16, 32, 64), blocks=blocks, classes=data.classes, channels=data.channels, shortcut="A"

@@ -18,7 +18,7 @@ from kdbias.models.weights import load_state, read_weights
 
 
 class Teacher:
-    """A frozen network that gives targets: eval mode, no gradients, on whatever device its pictures are.
+    """A frozen network that gives targets: eval mode, no gradients, on whatever device its images are.
 
     It is no ``nn.Module``, so that no checkpoint, optimiser, averaging or parameter count of the student's finds it; a
     deep copy is the teacher itself. A CNN is channels-last, which is faster and changes its answers by rounding alone.
@@ -45,7 +45,7 @@ class Teacher:
         return self.extractor(image)  # type: ignore[no-any-return]
 
     def answer(self, batch: Batch, step: int) -> Features:
-        """Answer the pictures of a batch, as the teacher sees them, at optimiser step ``step``.
+        """Answer the images of a batch, as the teacher sees them, at optimiser step ``step``.
 
         Training asks here, since what a control answers depends on targets and positions too.
         """

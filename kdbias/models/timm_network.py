@@ -31,12 +31,12 @@ def timm_network(
     """Build the timm network ``name``; it normalises with its own mean and deviation, and repeats one channel to three.
 
     Args:
-        data: The pictures it is for.
+        data: The images it is for.
         name: A name that ``timm.list_models()`` has, with or without a tag of pretrained weights.
         pretrained: Whether to download timm's weights, the classifier being fresh where the data has other classes;
             ``auto`` starts from scratch, with a warning, where they cannot be had.
         weights: A file with such weights in timm's layout instead.
-        size: Side of the pictures it reads, which are resized to it (bicubic); the data's where None.
+        size: Side of the images it reads, which are resized to it (bicubic); the data's where None.
         classes: ``"data"`` for a classifier of the data's classes, None for none (a source of features alone).
         frozen: Whether only the classifier is trained, from 0 where it is fresh (timm's own start is so wide that the
             first epochs undo it); the rest keeps its weights and statistics.

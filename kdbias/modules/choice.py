@@ -28,7 +28,7 @@ def module_class(tree: Mapping[str, Any]) -> type[StudentModule]:
 
 
 def without_labels(tree: Mapping[str, Any]) -> bool:
-    """Whether a run learns from views of the pictures, which it makes itself, and from no labels."""
+    """Whether a run learns from views of the images, which it makes itself, and from no labels."""
     return issubclass(module_class(tree), SelfSupervised)
 
 

@@ -28,7 +28,7 @@ class Distill(StudentModule):
 
     Args:
         spec: as for every module, and with ``loss``: one ``_target_`` with its arguments for each term.
-        teacher: answers the pictures; it is no part of the module, of its checkpoint or of its optimiser.
+        teacher: answers the images; it is no part of the module, of its checkpoint or of its optimiser.
     """
 
     sums_terms: ClassVar[bool] = True
@@ -43,7 +43,7 @@ class Distill(StudentModule):
         self.train_accuracy = MulticlassAccuracy(self.info.classes, average="micro")
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits ``(B, classes)`` of pictures ``(B, C, H, W)`` in [0, 1]."""
+        """Logits ``(B, classes)`` of images ``(B, C, H, W)`` in [0, 1]."""
         return cast(Tensor, self.student(image).logits)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -53,7 +53,7 @@ class Distill(StudentModule):
         student = self.student(batch.image)
         loss, parts = self.total(student, teacher, batch, progress)
         self.record(loss, parts)
-        if batch.target.ndim == 1:  # accuracy on mixed pictures means nothing
+        if batch.target.ndim == 1:  # accuracy on mixed images means nothing
             self.train_accuracy.update(student.class_logits.detach(), batch.target)
         if self.logs_step(batch_idx):
             self.log_step(loss, parts, len(batch.image))
@@ -62,7 +62,7 @@ class Distill(StudentModule):
         return cast(Tensor, loss)
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means, and accuracy where its pictures were not mixed."""
+        """Log the epoch's means, and accuracy where its images were not mixed."""
         super().on_train_epoch_end()
         if self.train_accuracy.update_called:
             self.log("train/accuracy", self.train_accuracy.compute())

@@ -1,4 +1,4 @@
-"""Training without labels: two views of every picture, and a method that compares what the network makes of them."""
+"""Training without labels: two views of every image, and a method that compares what the network makes of them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SelfSupervised(StudentModule):
     Args:
         spec: as for every module; the student has no classifier.
         teacher: None; this is how a teacher comes about.
-        views: of a ``TwoViews``, with its ``_target_``; they are made of the pictures that ``augment`` leaves.
+        views: of a ``TwoViews``, with its ``_target_``; they are made of the images that ``augment`` leaves.
         collapse: of a ``CollapseWatch``, with its ``_target_``.
         features: what is compared: ``pooled``, or the mean of the last layer's patch ``tokens``. With ``pooled`` a ViT
             learns through its CLS token: the patch tokens that its last block gives have no part in the loss.
@@ -79,7 +79,7 @@ class SelfSupervised(StudentModule):
         return info.width if self.read == "pooled" else info.layers[-1].width
 
     def compare(self, one: Tensor, two: Tensor) -> Comparison:
-        """Compare two views ``(B, C, size, size)`` of the same pictures."""
+        """Compare two views ``(B, C, size, size)`` of the same images."""
         raise NotImplementedError(f"{type(self).__name__} must implement compare")
 
     def chosen(self, features: Features) -> Tensor:

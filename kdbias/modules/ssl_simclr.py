@@ -1,4 +1,4 @@
-"""SimCLR: the views of a picture find each other among those of the batch."""
+"""SimCLR: the views of an image find each other among those of the batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kdbias.modules.ssl_heads import projector
 
 
 class SimCLR(SelfSupervised):
-    """Train by ``nt_xent`` of projected features, over the pictures of all processes.
+    """Train by ``nt_xent`` of projected features, over the images of all processes.
 
     Logged beside the loss: ``pairs``, how many views have their partner nearest.
 

@@ -19,8 +19,8 @@ class CollapseWatch:
         patience: part of training for which a sign has to stay.
         rank: a lower effective rank of the features is a sign (1 is one direction).
         std: a lower deviation of the features is a sign (0 is one point, 1 an even spread).
-        entropy: of DINO's targets over log K; a picture's entropy above it is a sign (1 is uniform), and an entropy of
-            the mean target below one minus it is (0 is one prototype for all pictures).
+        entropy: of DINO's targets over log K; an image's entropy above it is a sign (1 is uniform), and an entropy of
+            the mean target below one minus it is (0 is one prototype for all images).
 
     Raises:
         ValueError: a value is out of range; the message names the key.
@@ -78,7 +78,7 @@ class CollapseWatch:
             "marginal_entropy": (
                 1 - self.entropy,
                 math.inf,
-                f"the mean target's entropy is below {1 - self.entropy:.2g} ln K, one prototype for all pictures",
+                f"the mean target's entropy is below {1 - self.entropy:.2g} ln K, one prototype for all images",
             ),
         }
         return {

@@ -93,7 +93,7 @@ def trainer(
 
 
 class SyncedBatchNorm(LayerSync):
-    """Batch normalisation over the pictures of all processes, that of timm's layers with an activation included.
+    """Batch normalisation over the images of all processes, that of timm's layers with an activation included.
 
     torch's own conversion, which the trainer would use, loses the activation inside of ``BatchNormAct2d``.
     """

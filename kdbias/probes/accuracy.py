@@ -19,7 +19,7 @@ from torchmetrics.functional.classification import (
 )
 
 from kdbias.batch import Batch
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor, Features
 from kdbias.probes.base import Result
@@ -32,16 +32,16 @@ CURVE = 101  # points kept of each class's ROC
 
 @dataclass(frozen=True)
 class AccuracyProbe:
-    """Accuracy and what goes with it, and what the statistics need: which pictures came out right.
+    """Accuracy and what goes with it, and what the statistics need: which images came out right.
 
     Scalars: ``accuracy``; ``top5`` (with more than five classes); ``precision``, ``recall`` and ``f1``, means over
-    classes; ``auc``, the mean area under the one-vs-rest ROC of the classes that there are pictures of (NaN where there
+    classes; ``auc``, the mean area under the one-vs-rest ROC of the classes that there are images of (NaN where there
     is but one); ``loss`` (cross-entropy, nats); ``ece`` (15 bins, L1). Arrays, ``(n,)`` in the order of the batches:
     ``right`` bool, ``answer``, ``target``, ``index``, and ``confidence``, the probability of the answer;
     ``confusion`` ``(C, C)``, rows are the true classes; ``roc_fpr`` and ``roc_tpr`` ``(C, 101)``, each class's ROC
-    thinned to points of even distance along it (NaN where it has no pictures, or all of them).
+    thinned to points of even distance along it (NaN where it has no images, or all of them).
 
-    ``tta`` answers each picture by the mean probabilities of its views: moved by ``shift`` pixels in four directions
+    ``tta`` answers each image by the mean probabilities of its views: moved by ``shift`` pixels in four directions
     and, with ``flip``, mirrored (leave it out for digits). ``data`` names the classes.
 
     Source of ``ece``: Guo et al. 2017 (1706.04599).
@@ -51,7 +51,7 @@ class AccuracyProbe:
     tta: bool = False
     flip: bool = True
     shift: int = 2
-    data: PictureData | None = None
+    data: ImageData | None = None
     name: str = "accuracy"
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
@@ -84,7 +84,7 @@ NO_CLASSIFIER = "the network has no classifier (a self-supervised one?): accurac
 
 @dataclass
 class Answers:
-    """The answers of one network to the pictures that it is shown; where there are ``views``, ``reader`` reads them."""
+    """The answers of one network to the images that it is shown; where there are ``views``, ``reader`` reads them."""
 
     name: str
     precision: Precision
@@ -113,7 +113,7 @@ class Answers:
         """Attention has no part in it."""
 
     def result(self) -> Result:
-        """Give the numbers of all pictures seen."""
+        """Give the numbers of all images seen."""
         logits, target, index = (torch.cat(part).cpu() for part in zip(*self.parts, strict=True))
         n, classes = logits.shape
         probabilities = logits.softmax(1)
@@ -146,7 +146,7 @@ class Answers:
 def roc_curves(logits: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Give each class's one-vs-rest ROC, ``(false, true)`` positive rates ``(k,)``, by its probability among all.
 
-    A class that no picture is of, or every picture, has none: two points of NaN.
+    A class that no image is of, or every image, has none: two points of NaN.
     """
     none = torch.full((2,), float("nan"))
     curves = []

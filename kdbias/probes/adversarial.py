@@ -1,4 +1,4 @@
-"""Whether pictures made to mislead a teacher mislead the network too."""
+"""Whether images made to mislead a teacher mislead the network too."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ ATTACKS = ("pgd", "fgsm")
 
 @dataclass(frozen=True)
 class AdversarialProbe:
-    """Adversarial transfer: pictures made against ``teacher``, within ``epsilon`` of each pixel, shown to a network.
+    """Adversarial transfer: images made against ``teacher``, within ``epsilon`` of each pixel, shown to a network.
 
-    Counted over the pictures that both get right when clean (``counted``, their share), of the first ``pictures``.
+    Counted over the images that both get right when clean (``counted``, their share), of the first ``images``.
     Scalars, for ``pgd`` (of ``steps`` steps) and ``fgsm`` (one step): ``<attack>_fooled``, the share that the network
     gets wrong; ``<attack>_teacher_fooled``, the teacher's own share; ``<attack>_same_answer``, where both are fooled,
     the share with the same wrong answer. ``turned_fooled`` is the network's share under the PGD perturbation turned by
     180°: of the same size, not aimed at anything; what is not above it is fragility, not transfer. A number says
     something only beside the control's. Arrays, ``(n,)``: ``right`` and ``teacher_right`` (clean), and for each attack
-    ``<attack>_wrong``, ``<attack>_teacher_wrong``, ``<attack>_same_answer`` and ``turned_wrong``, bool, of all pictures
-    shown; ``target``, ``index``. A share of no pictures is NaN.
+    ``<attack>_wrong``, ``<attack>_teacher_wrong``, ``<attack>_same_answer`` and ``turned_wrong``, bool, of all images
+    shown; ``target``, ``index``. A share of no images is NaN.
 
-    Both read the picture that the network sees. The attack is deterministic, untargeted and in fp32; its gradients are
-    of the picture alone.
+    Both read the image that the network sees. The attack is deterministic, untargeted and in fp32; its gradients are
+    of the image alone.
 
     Source: Ojha et al., NeurIPS 2023 (2205.16004); Madry et al. 2018 (1706.06083).
     """
@@ -44,15 +44,15 @@ class AdversarialProbe:
     teacher: Teacher
     epsilon: float = 8 / 255
     steps: int = 10
-    pictures: int | None = 1000
+    images: int | None = 1000
     batch_size: int = 64
     name: str = "adversarial"
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch_size, 1 if self.pictures is None else self.pictures) < 1 or self.epsilon < 0:
+        if min(self.steps, self.batch_size, 1 if self.images is None else self.images) < 1 or self.epsilon < 0:
             raise ValueError(
-                "probe.adversarial: steps, pictures and batch_size must be at least 1 and epsilon 0 or more, "
-                f"got {self.steps}, {self.pictures}, {self.batch_size} and {self.epsilon}"
+                "probe.adversarial: steps, images and batch_size must be at least 1 and epsilon 0 or more, "
+                f"got {self.steps}, {self.images}, {self.batch_size} and {self.epsilon}"
             )
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
@@ -66,7 +66,7 @@ class AdversarialProbe:
         extractor = self.teacher.extractor.to(next(network.parameters()).device)
         parts: list[dict[str, Tensor]] = []
         with evaluation(network), evaluation(extractor):
-            for batch in take(batches, self.pictures, self.batch_size):
+            for batch in take(batches, self.images, self.batch_size):
                 parts.append(self._batch(network, extractor, batch) | {"target": batch.target, "index": batch.index})
         arrays = {key: torch.cat([part[key] for part in parts]).cpu() for key in parts[0]}
         meta: dict[str, Any] = {"n": len(arrays["target"]), "teacher": self.teacher.name}
@@ -81,8 +81,8 @@ class AdversarialProbe:
         """Give of one batch, clean and attacked, whether each answer is wrong, and whether both are the same."""
         image, target = batch.image, batch.target
 
-        def scores(picture: Tensor) -> Tensor:
-            return class_scores(teacher, picture)
+        def scores(shown: Tensor) -> Tensor:
+            return class_scores(teacher, shown)
 
         seen = {"right": class_scores(network, image).argmax(1) == target}
         seen["teacher_right"] = scores(image).argmax(1) == target

@@ -22,11 +22,11 @@ from kdbias.probes.observe import observe
 
 @dataclass(frozen=True)
 class AgreementProbe:
-    """Agreement of a network with ``teacher``, each on its own view of the same pictures; the teacher in fp32.
+    """Agreement of a network with ``teacher``, each on its own view of the same images; the teacher in fp32.
 
     Two networks of high accuracy agree whatever taught them, so each number means little without the control's beside
     it. Scalars: ``accuracy``, ``teacher_accuracy`` and their quotient ``transfer_efficiency``; ``agreement``, the share
-    of pictures with the teacher's answer; ``same_error``, the share of the teacher's errors on which the network gives
+    of images with the teacher's answer; ``same_error``, the share of the teacher's errors on which the network gives
     the same wrong answer (NaN where it makes none); ``kappa``, the consistency of being right and wrong beyond what
     both accuracies bring (NaN as in ``error_consistency``); ``kl``, the mean KL(teacher || network) in nats. Arrays,
     ``(n,)`` in the order of the batches: ``agree``, ``right`` and ``teacher_right`` bool, ``answer`` and
@@ -88,7 +88,7 @@ class Pair(NamedTuple):
 
 @dataclass
 class Pairs:
-    """The answers of a network and of its teacher to the pictures that they are shown."""
+    """The answers of a network and of its teacher to the images that they are shown."""
 
     name: str
     teacher: Teacher
@@ -107,7 +107,7 @@ class Pairs:
         """Attention has no part in it."""
 
     def result(self) -> Result:
-        """Give the numbers of all pictures seen."""
+        """Give the numbers of all images seen."""
         all_ = Pair(*(torch.cat(part).cpu() for part in zip(*self.parts, strict=True)))
         right, teacher_right = all_.answer == all_.target, all_.teacher_answer == all_.target
         agree = all_.answer == all_.teacher_answer

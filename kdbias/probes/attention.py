@@ -27,7 +27,7 @@ class AttentionProbe:
 
     Arrays, ``(layers, heads)``: ``distance`` (patches), ``entropy`` (nats), and with a CLS token ``cls_dispersion``
     (patches²) and ``cls_self`` (the weight that CLS gives itself); ``()``: their values for uniform attention,
-    ``uniform_distance``, ``uniform_entropy``, ``uniform_dispersion``. Each is a mean over pictures and, but for the
+    ``uniform_distance``, ``uniform_entropy``, ``uniform_dispersion``. Each is a mean over images and, but for the
     CLS row, over queries; prefix tokens are out, rows renormalised, self-distance in. A distance means little without
     the uniform value beside it, a difference little without a control.
 
@@ -46,7 +46,7 @@ class AttentionProbe:
         """Measure ``network``.
 
         Raises:
-            ValueError: it is refused, its maps do not cover one grid, or there are no pictures.
+            ValueError: it is refused, its maps do not cover one grid, or there are no images.
         """
         return observe(network, batches, {self.name: self})[self.name]
 
@@ -73,7 +73,7 @@ class AttentionProbe:
 
 @dataclass
 class HeadSums:
-    """Sums over pictures of what each head's map says; the maps themselves are not kept."""
+    """Sums over images of what each head's map says; the maps themselves are not kept."""
 
     maps: ClassVar[bool] = True
 
@@ -82,7 +82,7 @@ class HeadSums:
     prefix: int
     layers: int
     sums: dict[int, dict[str, Tensor]] = field(default_factory=dict)
-    pictures: int = 0
+    images: int = 0
 
     def attention(self, layer: int, maps: Tensor) -> None:
         """Add one layer's maps ``(B, H, T, T)`` of one batch."""
@@ -100,13 +100,13 @@ class HeadSums:
                 held[name] = held[name] + total if name in held else total
 
     def see(self, batch: Batch, features: Features) -> None:
-        """Count the pictures, whose maps have come."""
-        self.pictures += len(batch.image)
+        """Count the images, whose maps have come."""
+        self.images += len(batch.image)
 
     def means(self) -> dict[str, Tensor]:
-        """Give ``(layers, heads)`` means over pictures, float64."""
+        """Give ``(layers, heads)`` means over images, float64."""
         rows = [self.sums[layer] for layer in range(self.layers)]
-        return {name: torch.stack([row[name] for row in rows]).cpu() / self.pictures for name in rows[0]}
+        return {name: torch.stack([row[name] for row in rows]).cpu() / self.images for name in rows[0]}
 
     def result(self) -> Result:
         """Give what was measured."""
@@ -128,6 +128,6 @@ class HeadSums:
             scalars["cls_dispersion"] = float(arrays["cls_dispersion"].mean())
             scalars["cls_self"] = float(arrays["cls_self"].mean())
             scalars["cls_collapsed"] = float((arrays["cls_self"] > 0.9).sum())
-        meta = {"n": self.pictures, "grid": [h, w], "precision": self.probe.precision, "collapse": self.probe.collapse}
+        meta = {"n": self.images, "grid": [h, w], "precision": self.probe.precision, "collapse": self.probe.collapse}
         values = {k: v.numpy() for k, v in arrays.items()} | {k: np.asarray(v) for k, v in uniform.items()}
         return Result(self.probe.name, scalars, values, meta)

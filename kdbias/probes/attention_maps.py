@@ -54,7 +54,7 @@ def attention_maps(network: nn.Module, receive: Callable[[int, Tensor], None]) -
     if missing:
         raise RuntimeError(
             f"no attention map came from {len(missing)} of {len(modules)} attention modules (layers {missing}): "
-            "either no picture was shown, or they run a kernel that never makes the map"
+            "either no image was shown, or they run a kernel that never makes the map"
         )
 
 

@@ -25,7 +25,7 @@ class Result:
     """What a probe measured: numbers to log, arrays to draw, and how they came about.
 
     ``scalars`` are plain floats, ``arrays`` anything that a figure needs, ``meta`` plain JSON types: always ``n``,
-    the number of pictures.
+    the number of images.
     """
 
     name: str
@@ -56,12 +56,12 @@ class Result:
         folder = Path(folder)
         plain = json.loads((folder / f"{name}.json").read_text())
         with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
-            arrays = {k: file[k] for k in file.files}
+            arrays = {"image" if k == "picture" else k: file[k] for k in file.files}  # its name in Results of before
         return cls(plain["name"], {k: float(v) for k, v in plain["scalars"].items()}, arrays, plain["meta"])
 
 
 class Probe(Protocol):
-    """A function of a network and batches of pictures; it leaves the network as it was."""
+    """A function of a network and batches of images; it leaves the network as it was."""
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
         """Measure ``network`` on ``batches``."""
@@ -77,5 +77,5 @@ class Reader(Protocol):
         ...
 
     def __call__(self, image: Tensor) -> Features:
-        """Read pictures ``(B, C, H, W)`` in [0, 1]."""
+        """Read images ``(B, C, H, W)`` in [0, 1]."""
         ...

@@ -82,12 +82,12 @@ class Cache:
 
 
 def describe(
-    node: Mapping[str, Any], weights: str, pictures: Mapping[str, Any], given: Mapping[str, str]
+    node: Mapping[str, Any], weights: str, images: Mapping[str, Any], given: Mapping[str, str]
 ) -> dict[str, Any]:
     """Give everything that decides a Result, as plain types.
 
     ``node`` is the probe's config, to which the defaults of its own arguments are added; ``weights`` tells the
-    network's, ``pictures`` which were shown, ``given`` what else it was handed (a teacher).
+    network's, ``images`` which were shown, ``given`` what else it was handed (a teacher).
     """
     parameters = {
         name: parameter.default
@@ -102,14 +102,14 @@ def describe(
         "torch": torch.__version__,
         "timm": timm.__version__,
     }
-    return {"probe": probe, "weights": weights, "pictures": dict(pictures), "given": dict(given), "made by": code}
+    return {"probe": probe, "weights": weights, "images": dict(images), "given": dict(given), "made by": code}
 
 
 def files_of(source: Source, splits: Iterable[str]) -> dict[str, str]:
     """Give what tells the files of each split from others in their place; nothing where they do not change.
 
-    Folders of pictures are edited in place, and their sources have a ``fingerprint``. The published sets are archives
-    that are read as they came, and made-up pictures have no files.
+    Folders of images are edited in place, and their sources have a ``fingerprint``. The published sets are archives
+    that are read as they came, and made-up images have no files.
     """
     fingerprint = getattr(source, "fingerprint", None)
     return {split: fingerprint(split) for split in dict.fromkeys(splits)} if fingerprint is not None else {}

@@ -1,4 +1,4 @@
-"""Which layers represent pictures alike, within one network or between two."""
+"""Which layers represent images alike, within one network or between two."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ Tokens = Literal["mean", "cls", "flat"]
 class CKAProbe:
     """Debiased CKA between the ``layers`` of a network, or between these and those of ``other``.
 
-    A sample is a picture's mean patch token, its CLS token (``tokens="cls"``) or all its patch tokens in a row
-    (``"flat"``, which also asks where in the picture something is). ``other``, an ``Extractor`` or a ``Teacher``, reads
+    A sample is an image's mean patch token, its CLS token (``tokens="cls"``) or all its patch tokens in a row
+    (``"flat"``, which also asks where in the image something is). ``other``, an ``Extractor`` or a ``Teacher``, reads
     the teacher's view, and the layers that it was made to read; ``other_name`` is what figures call it.
 
-    The linear kernel of mean and CLS tokens is exact over all ``n`` pictures in one pass, in sums over batches. The
+    The linear kernel of mean and CLS tokens is exact over all ``n`` images in one pass, in sums over batches. The
     Gaussian kernel ``rbf``, with ``scale`` times the median distance as its width, and flat tokens take the average
-    over minibatches of ``batch`` pictures (``MinibatchCKA``), which stands as ``batch`` in ``meta``.
+    over minibatches of ``batch`` images (``MinibatchCKA``), which stands as ``batch`` in ``meta``.
 
-    A call takes all pictures in one process. Where each of several processes has a share, let an ``observer`` see it in
+    A call takes all images in one process. Where each of several processes has a share, let an ``observer`` see it in
     each and sum what they hold before its ``result``: ``observer.sums = observer.sums.reduced()``. All then have the
     same Result, or the same error. What is exact in one process is as exact so; an average over minibatches is that
-    over the minibatches of all, each process leaving out a rest of its own of fewer than 4 pictures.
+    over the minibatches of all, each process leaving out a rest of its own of fewer than 4 images.
 
     Arrays: ``cka``, ``(L, L)`` or ``(L, L')``; ``depth`` and ``other_depth``, of each layer in 0..1; ``nearest``, the
     other network's layer of nearest depth for each. Scalars within a network: ``first_last``, ``middle_last``,
@@ -71,14 +71,14 @@ class CKAProbe:
 
     @property
     def exact(self) -> bool:
-        """Whether all pictures are compared with each other, not those of a minibatch."""
+        """Whether all images are compared with each other, not those of a minibatch."""
         return self.kernel == "linear" and self.tokens != "flat"
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
         """Measure ``network``.
 
         Raises:
-            ValueError: it is refused, there are too few pictures, or a layer answers every picture alike.
+            ValueError: it is refused, there are too few images, or a layer answers every image alike.
         """
         return observe(network, batches, {self.name: self})[self.name]
 
@@ -100,7 +100,7 @@ class CKAProbe:
         return CKASums(self, chosen, tuple(reader.info.layers[layer] for layer in chosen))
 
     def samples(self, features: Features) -> list[Tensor]:
-        """Give what a picture is to CKA in each layer, ``(B, D)``."""
+        """Give what an image is to CKA in each layer, ``(B, D)``."""
         if self.tokens == "cls":
             return [prefix[:, 0] for prefix in features.prefix]
         if self.tokens == "flat":
@@ -123,7 +123,7 @@ def teacher_cka(
 
 @dataclass
 class CKASums:
-    """Sums over the pictures of one pass."""
+    """Sums over the images of one pass."""
 
     maps: ClassVar[bool] = False
 
@@ -171,14 +171,12 @@ class CKASums:
             if error.side and other is not None:
                 names = ", ".join(other.info.layers[place].name for place in error.layers)
                 raise ValueError(
-                    f"{self.probe.other_name} answers every picture alike in {names}: {error.why}"
+                    f"{self.probe.other_name} answers every image alike in {names}: {error.why}"
                 ) from error
             names = ", ".join(f"layer {self.chosen[place]} ({self.layers[place].name})" for place in error.layers)
             left = ",".join(str(layer) for place, layer in enumerate(self.chosen) if place not in error.layers)
             remedy = f"leave it out by probe.{self.probe.name}.layers=[{left}]" if left else "there is no other layer"
-            raise ValueError(
-                f"{names} answers every picture alike, so it has no CKA; {remedy} ({error.why})"
-            ) from error
+            raise ValueError(f"{names} answers every image alike, so it has no CKA; {remedy} ({error.why})") from error
 
     def _theirs(self, other: Reader, batch: Batch) -> list[Tensor]:
         image, precision = batch.teacher_image, self.probe.precision

@@ -22,12 +22,12 @@ CUES: tuple[Cue, ...] = ("shape", "texture")
 
 
 class CueSource(Protocol):
-    """Pictures whose shape and texture are known, such as ``data=cues``."""
+    """Images whose shape and texture are known, such as ``data=cues``."""
 
     def variant(self, name: Literal["conflict", "shape", "texture"], n: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Give ``n`` pictures ``(n, C, H, W)`` uint8 and the classes ``(n,)`` of shape and texture.
+        """Give ``n`` images ``(n, C, H, W)`` uint8 and the classes ``(n,)`` of shape and texture.
 
-        In ``conflict`` the two are unlike in every picture; in ``shape`` and ``texture`` only that cue is there.
+        In ``conflict`` the two are unlike in every image; in ``shape`` and ``texture`` only that cue is there.
         """
         ...
 
@@ -36,10 +36,10 @@ class CueSource(Protocol):
 class CueProbe:
     """Cue-conflict shape share, and accuracy where only one of the cues is there.
 
-    ``source`` brings ``pictures`` pictures of each variant, so the batches that the probe is called with are not read.
+    ``source`` brings ``images`` images of each variant, so the batches that the probe is called with are not read.
 
     Scalars: ``shape_share``, decisions for the shape over decisions for either (NaN where there is none);
-    ``decided``, the part of pictures with such a decision, without which the share says little; ``accuracy_shape``
+    ``decided``, the part of images with such a decision, without which the share says little; ``accuracy_shape``
     and ``accuracy_texture``. Arrays, ``(n,)``: ``answer``, the class decided for; ``decided`` and ``by_shape``, bool;
     ``shape`` and ``texture``, the classes in conflict; ``right_shape`` and ``right_texture``, bool, on the variants.
 
@@ -47,14 +47,14 @@ class CueProbe:
     """
 
     source: CueSource
-    pictures: int = 5000
+    images: int = 5000
     batch_size: int = 500
     precision: Precision = "fp32"
     name: str = "cues"
 
     def __call__(self, network: Extractor, batches: Iterable[Batch] = ()) -> Result:
         """Measure ``network``."""
-        images, shape, texture = self.source.variant("conflict", self.pictures)
+        images, shape, texture = self.source.variant("conflict", self.images)
         logits = self._scores(network, images)
         share, decided, by_shape = shape_share(logits, shape, texture)
         scalars = {"shape_share": float(share), "decided": float(decided.double().mean())}
@@ -74,10 +74,10 @@ class CueProbe:
     def refuses(self, network: Extractor) -> str:
         """Say why the source has nothing to show; nothing where it has."""
         known = hasattr(self.source, "variant")
-        return "" if known else "its data has no pictures of known shape and texture (data=cues has)"
+        return "" if known else "its data has no images of known shape and texture (data=cues has)"
 
     def _right(self, network: Extractor, cue: Cue) -> Tensor:
-        images, shape, texture = self.source.variant(cue, self.pictures)
+        images, shape, texture = self.source.variant(cue, self.images)
         return self._scores(network, images).argmax(1) == (shape if cue == "shape" else texture)
 
     def _scores(self, network: Extractor, images: Tensor) -> Tensor:

@@ -23,45 +23,45 @@ from kdbias.probes.versions import take
 class FeatureMapsProbe:
     """Maps of every layer's tokens: their norm, and their first three principal components as colours.
 
-    The components are those of each layer's tokens of ``pictures`` pictures; maps are kept of the ``shown`` first.
+    The components are those of each layer's tokens of ``images`` images; maps are kept of the ``shown`` first.
 
-    Arrays: ``picture`` ``(k, H, W, C)`` uint8, ``target`` and ``index`` ``(k,)``; for each layer l ``norm_<l>``
+    Arrays: ``image`` ``(k, H, W, C)`` uint8, ``target`` and ``index`` ``(k,)``; for each layer l ``norm_<l>``
     ``(k, h, w)`` and ``components_<l>`` ``(k, h, w, 3)``, both raw; ``explained`` ``(L, 3)``, the share of variance of
     each component; ``depth`` ``(L,)``, of each layer in 0..1. Scalars: ``explained_first`` and ``explained_last``, the
     share of variance of the three together; ``norm_contrast``, the mean over layers of the deviation of norms within a
-    picture in parts of their mean (large where a few tokens carry outliers).
+    image in parts of their mean (large where a few tokens carry outliers).
 
     Source: Oquab et al. 2023 (2304.07193) for the colours; Darcet et al. 2023 (2309.16588) for the norms.
     """
 
-    pictures: int = 64
+    images: int = 64
     shown: int = 4
     batch_size: int = 64
     precision: Precision = "fp32"
     name: str = "features"
 
     def __post_init__(self) -> None:
-        if min(self.pictures, self.shown, self.batch_size) < 1:
-            raise ValueError("probe.features: pictures, shown and batch_size must be at least 1")
+        if min(self.images, self.shown, self.batch_size) < 1:
+            raise ValueError("probe.features: images, shown and batch_size must be at least 1")
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
         """Measure ``network``.
 
         Raises:
-            ValueError: there are no pictures.
+            ValueError: there are no images.
         """
         tokens: list[list[Tensor]] = []
         seen: list[Batch] = []
         with evaluation(network, self.precision):
             reader = network.reading(layers="all")
-            for batch in take(batches, self.pictures, self.batch_size):
+            for batch in take(batches, self.images, self.batch_size):
                 features = reader(batch.image)
                 tokens.append([part.float().cpu() for part in features.tokens])
                 seen.append(Batch(*(part.cpu() for part in batch)))
                 grids = features.grids
         image, target, index = (torch.cat([batch[place] for batch in seen]) for place in range(3))
         arrays: dict[str, npt.NDArray[Any]] = {
-            "picture": (image[: self.shown].permute(0, 2, 3, 1) * 255).round().byte().numpy(),
+            "image": (image[: self.shown].permute(0, 2, 3, 1) * 255).round().byte().numpy(),
             "target": target[: self.shown].numpy(),
             "index": index[: self.shown].numpy(),
             "depth": np.array([layer.depth for layer in reader.info.layers]),

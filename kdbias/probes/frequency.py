@@ -24,17 +24,17 @@ BANDS: tuple[Band, ...] = ("low", "high")
 
 @dataclass(frozen=True)
 class FrequencyProbe:
-    """Accuracy on pictures without the frequencies above a cutoff (low-pass), or below it (high-pass).
+    """Accuracy on images without the frequencies above a cutoff (low-pass), or below it (high-pass).
 
     ``cutoffs`` are radial, in parts of the Nyquist frequency (0.5 cycles a pixel); the corners of the spectrum count
-    as 1, so that an ideal low-pass at 1 gives the picture itself. Filters act on pictures in [0, 1], and the result is
+    as 1, so that an ideal low-pass at 1 gives the image itself. Filters act on images in [0, 1], and the result is
     clamped to that range; a high-pass keeps the mean of each channel. ``window`` is ``ideal`` or ``gaussian``, where
     the cutoff is the standard deviation.
 
-    Scalars: ``accuracy``, of the pictures themselves; ``area_<band>`` and ``retention_area_<band>``, the mean height
+    Scalars: ``accuracy``, of the images themselves; ``area_<band>`` and ``retention_area_<band>``, the mean height
     of accuracy and retention over the cutoffs. Arrays: ``cutoffs`` ``(K,)``; for each band ``accuracy_<band>`` and
     ``retention_<band>`` ``(K,)`` with ``_interval`` ``(K, 2)`` and ``right_<band>`` ``(K, n)``; ``right`` ``(n,)``, on
-    the pictures themselves; ``target``, ``index``. Retention is of the accuracy above chance.
+    the images themselves; ``target``, ``index``. Retention is of the accuracy above chance.
 
     Source: Yin et al. 2019 (1906.08988); Geirhos et al. 2018 (1808.08750) for Gaussian windows.
     """

@@ -1,4 +1,4 @@
-"""What probes of frozen features share: the pictures that they learn from, and the features themselves."""
+"""What probes of frozen features share: the images that they learn from, and the features themselves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Read = Literal["pooled", "tokens"]
 
 
 class Splits(Protocol):
-    """Plain pictures of a data set by split, such as ``kdbias.data.base.PictureData``."""
+    """Plain images of a data set by split, such as ``kdbias.data.base.ImageData``."""
 
     @property
     def info(self) -> DataInfo:
@@ -31,13 +31,13 @@ class Splits(Protocol):
         batch_size: int | None = None,
         limit: int | None = None,
     ) -> Iterator[Batch]:
-        """Give the pictures of a split in order, the first ``limit`` of them."""
+        """Give the images of a split in order, the first ``limit`` of them."""
         ...
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """Features ``known`` ``(m, D)`` with ``labels`` ``(m,)`` of a bank, and of the pictures that are asked about.
+    """Features ``known`` ``(m, D)`` with ``labels`` ``(m,)`` of a bank, and of the images that are asked about.
 
     Of these: ``queries`` ``(n, D)``, ``target`` and ``index`` ``(n,)``.
     """
@@ -58,22 +58,22 @@ def check_read(read: str) -> None:
 def read_frozen(
     network: Extractor, data: Splits, bank: int | None, batches: Iterable[Batch], read: Read, precision: Precision
 ) -> Frozen:
-    """Read the features of the first ``bank`` training pictures of ``data``, None for all, and of ``batches``."""
-    pictures = data.batches("train", network.mean.device, limit=bank)
-    known, labels, _ = read_features(network, pictures, read, precision)
+    """Read the features of the first ``bank`` training images of ``data``, None for all, and of ``batches``."""
+    images = data.batches("train", network.mean.device, limit=bank)
+    known, labels, _ = read_features(network, images, read, precision)
     return Frozen(known, labels, *read_features(network, batches, read, precision))
 
 
 def read_features(
     network: Extractor, batches: Iterable[Batch], read: Read, precision: Precision
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Give fp32 features ``(n, D)``, targets ``(n,)`` and positions ``(n,)`` of all pictures.
+    """Give fp32 features ``(n, D)``, targets ``(n,)`` and positions ``(n,)`` of all images.
 
     ``pooled`` are the penultimate features (a ViT's CLS token), ``tokens`` the mean of the last layer's patch tokens,
     among the layers that ``network`` reads.
 
     Raises:
-        ValueError: there are no pictures, or features are not finite.
+        ValueError: there are no images, or features are not finite.
     """
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     with evaluation(network, precision):
@@ -82,7 +82,7 @@ def read_features(
             features = found.pooled if read == "pooled" else found.tokens[-1].float().mean(1)
             parts.append((features.float(), batch.target, batch.index))
     if not parts:
-        raise ValueError("there are no pictures to read features of")
+        raise ValueError("there are no images to read features of")
     features, target, index = (torch.cat(part) for part in zip(*parts, strict=True))
     if not torch.isfinite(features).all():
         raise ValueError("the network's features are not finite: its training diverged; lower optim.optimizer.lr")

@@ -1,4 +1,4 @@
-"""Where in the picture a network finds its answer."""
+"""Where in the image a network finds its answer."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ class Named(Protocol):
 
 @dataclass(frozen=True)
 class GradCAMProbe:
-    """Grad-CAM of the first pictures, and how the maps lie in the picture.
+    """Grad-CAM of the first images, and how the maps lie in the image.
 
-    Maps are of the network's own answer or of the picture's class (``target``), at ``layer`` (see ``activation_map``),
-    and resampled bilinearly to the picture's size for the numbers. ``source`` gives the classes their names.
+    Maps are of the network's own answer or of the image's class (``target``), at ``layer`` (see ``activation_map``),
+    and resampled bilinearly to the image's size for the numbers. ``source`` gives the classes their names.
 
-    Scalars, means over the ``pictures`` first pictures whose map is not empty: ``centre``, the share of the map's sum
-    that lies in the central quarter of the picture's area (.25 for a uniform map); ``entropy`` of the map over pixels,
-    in parts of that of a uniform one; and ``empty``, the share of pictures where nothing speaks for the class. Arrays,
-    of the ``shown`` first: ``picture`` ``(k, H, W, C)`` uint8, ``map`` ``(k, h, w)`` in 0..1, ``answer``, ``target``,
+    Scalars, means over the ``images`` first images whose map is not empty: ``centre``, the share of the map's sum
+    that lies in the central quarter of the image's area (.25 for a uniform map); ``entropy`` of the map over pixels,
+    in parts of that of a uniform one; and ``empty``, the share of images where nothing speaks for the class. Arrays,
+    of the ``shown`` first: ``image`` ``(k, H, W, C)`` uint8, ``map`` ``(k, h, w)`` in 0..1, ``answer``, ``target``,
     ``index``; of all, ``(n,)``: ``centres`` and ``entropies``, NaN where the map is empty.
 
     Source: Selvaraju et al., ICCV 2017 (1610.02391).
     """
 
     source: Named | None = None
-    pictures: int = 256
+    images: int = 256
     shown: int = 12
     target: Literal["answer", "class"] = "answer"
     layer: int = -1
@@ -57,8 +57,8 @@ class GradCAMProbe:
     def __post_init__(self) -> None:
         if self.target not in ("answer", "class"):
             raise ValueError(f"probe.gradcam.target must be answer or class, got {self.target!r}")
-        if min(self.pictures, self.shown, self.batch_size) < 1:
-            raise ValueError("probe.gradcam: pictures, shown and batch_size must be at least 1")
+        if min(self.images, self.shown, self.batch_size) < 1:
+            raise ValueError("probe.gradcam: images, shown and batch_size must be at least 1")
         if self.precision != "fp32":
             raise ValueError("probe.gradcam.precision: gradients are taken in fp32")
 
@@ -71,14 +71,14 @@ class GradCAMProbe:
 
         Raises:
             ValueError: it has no classifier, no such layer, its answer depends on no patch token there, or there are no
-                pictures.
+                images.
         """
         if reason := self.refuses(network):
             raise ValueError(reason)
-        parts = [self._look(network, batch) for batch in take(batches, self.pictures, self.batch_size)]
-        picture, maps, centres, entropies, answer, target, index = (torch.cat(part).cpu() for part in zip(*parts))
+        parts = [self._look(network, batch) for batch in take(batches, self.images, self.batch_size)]
+        image, maps, centres, entropies, answer, target, index = (torch.cat(part).cpu() for part in zip(*parts))
         arrays = {
-            "picture": (picture[: self.shown].permute(0, 2, 3, 1) * 255).round().byte(),
+            "image": (image[: self.shown].permute(0, 2, 3, 1) * 255).round().byte(),
             "map": maps[: self.shown],
             "answer": answer[: self.shown],
             "target": target[: self.shown],

@@ -21,12 +21,12 @@ from kdbias.probes.versions import take
 
 @dataclass(frozen=True)
 class GradcamAgreementProbe:
-    """Similarity of a network's and its ``teacher``'s Grad-CAM of the label's class, picture by picture.
+    """Similarity of a network's and its ``teacher``'s Grad-CAM of the label's class, image by image.
 
     Both maps are resampled to the coarser of the two grids, where alone they can be compared. Scalars:
-    ``correlation``, the mean over pictures of Pearson's correlation over places, and ``cosine``, the mean cosine
+    ``correlation``, the mean over images of Pearson's correlation over places, and ``cosine``, the mean cosine
     similarity, which is high for any two maps as none is negative; ``correlation_other``, the correlation with the
-    teacher's map of the picture before, which is what looking at the middle gives; ``defined``, the share of pictures
+    teacher's map of the image before, which is what looking at the middle gives; ``defined``, the share of images
     that count, on which neither map is flat. Arrays, ``(n,)``: ``correlation``, ``cosine`` (NaN where not defined),
     ``target``, ``index``. ``layer`` and ``teacher_layer`` are as in ``activation_map``.
 
@@ -36,15 +36,15 @@ class GradcamAgreementProbe:
     teacher: Teacher
     layer: int = -1
     teacher_layer: int = -1
-    pictures: int | None = 1000
+    images: int | None = 1000
     batch_size: int = 64
     name: str = "gradcam_agreement"
 
     def __post_init__(self) -> None:
-        if min(self.batch_size, 1 if self.pictures is None else self.pictures) < 1:
+        if min(self.batch_size, 1 if self.images is None else self.images) < 1:
             raise ValueError(
-                "probe.gradcam_agreement: pictures and batch_size must be at least 1, "
-                f"got {self.pictures} and {self.batch_size}"
+                "probe.gradcam_agreement: images and batch_size must be at least 1, "
+                f"got {self.images} and {self.batch_size}"
             )
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
@@ -58,7 +58,7 @@ class GradcamAgreementProbe:
             raise ValueError(reason)
         extractor = self.teacher.extractor.to(next(network.parameters()).device)
         parts: list[tuple[Tensor, ...]] = []
-        for batch in take(batches, self.pictures, self.batch_size):
+        for batch in take(batches, self.images, self.batch_size):
             own = activation_map(network, batch.image, batch.target, self.layer)
             theirs = activation_map(extractor, batch.teacher_image, batch.target, self.teacher_layer)
             parts.append((*to_one_grid(own, theirs), batch.target, batch.index))

@@ -1,4 +1,4 @@
-"""Where in a picture the evidence for a class lies: Grad-CAM, for CNNs and vision transformers alike."""
+"""Where in an image the evidence for a class lies: Grad-CAM, for CNNs and vision transformers alike."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from kdbias.models.features import Extractor, Features
 
 
 def activation_map(reader: Extractor, image: Tensor, target: Tensor | None = None, layer: int = -1) -> Tensor:
-    """Give the Grad-CAM of pictures ``(B, C, H, W)`` in [0, 1] as maps ``(B, h, w)`` in 0..1.
+    """Give the Grad-CAM of images ``(B, C, H, W)`` in [0, 1] as maps ``(B, h, w)`` in 0..1.
 
     The map is ReLU(Σ_k a_k A_k) over the channels k of the tokens A (raw, as in ``Features.tokens``), a_k being the
-    mean over all places of the gradient of the target's logit; each picture's is divided by its largest value, and is
+    mean over all places of the gradient of the target's logit; each image's is divided by its largest value, and is
     0 throughout where nothing speaks for the target.
 
-    ``target`` ``(B,)`` holds a class for each picture; where it is negative, or None is given, the network's own answer
+    ``target`` ``(B,)`` holds a class for each image; where it is negative, or None is given, the network's own answer
     is taken. ``layer`` counts the layers of the network, whichever ``reader`` reads; -1 is the last one with more than
     one place whose patch tokens reach the logit. A CLS token alone goes from the last block of a ViT to its head, so
     that the gradient at its patch tokens is 0: -1 is then the layer before, the input of the last block (where
@@ -64,7 +64,7 @@ def _candidates(features: Features) -> tuple[int, ...]:
 
 
 def _score(features: Features, target: Tensor | None) -> Tensor:
-    """Give the sum over pictures of each one's logit of its target."""
+    """Give the sum over images of each one's logit of its target."""
     if features.logits is None:
         raise ValueError("the network has no classifier (a self-supervised one?): Grad-CAM is not defined for it")
     own = features.logits.argmax(1)

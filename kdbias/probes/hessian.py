@@ -25,15 +25,15 @@ from kdbias.models.features import Extractor
 from kdbias.probes.base import Result
 
 CPU_ROOM = 1e9  # bytes for one graph
-GRAPH = 5  # what a product takes at its height, in what a forward pass holds: 50 MB to 10 MB for DeiT-Tiny's picture
-LOSS = "cross-entropy of the answer's logits against hard labels, nats, mean over pictures"
+GRAPH = 5  # what a product takes at its height, in what a forward pass holds: 50 MB to 10 MB for DeiT-Tiny's image
+LOSS = "cross-entropy of the answer's logits against hard labels, nats, mean over images"
 
 
 @dataclass(frozen=True)
 class HessianProbe:
     """Trace, extreme eigenvalues and spectral density of the loss's Hessian, by all parameters that are trained.
 
-    The loss is the mean cross-entropy of the network's answer against hard labels on the first ``pictures`` pictures,
+    The loss is the mean cross-entropy of the network's answer against hard labels on the first ``images`` images,
     whatever it was trained with; eval mode, fp32, explicit attention. A network without trained parameters, such as a
     teacher's, is differentiated by all of them. A trace falls with the scale of the logits, which soft labels keep low,
     so compare it at a like ``loss``; and it falls with 1/c² when all weights are scaled by c, of which a normalised
@@ -48,7 +48,7 @@ class HessianProbe:
     with the ``density_nodes`` and ``density_weights`` ``(density_starts, density_steps)`` that they are drawn from.
 
     Args:
-        pictures: The first so many are looked at.
+        images: The first so many are looked at.
         vectors: Random vectors for the trace. Networks of one architecture are given the same ones.
         k: Eigenvalues of each end; 0 for none.
         tolerance: Of an eigenpair's residual, relative to its eigenvalue.
@@ -57,9 +57,9 @@ class HessianProbe:
         method: Of the trace's products; ``exact``, ``finite_difference``, half the time and wrong by some tenths of a
             percent, or ``central_difference``, ten times nearer but hardly faster than ``exact``. Eigenvalues and
             density are from exact products: with others Lanczos iterations do not settle.
-        chunk: Pictures in one graph, 50 MB each for DeiT-Tiny at 32 pixels. Where None, as many as fit into 1 GB on a
-            CPU and a quarter of the memory of a GPU, by what one picture's forward pass holds: more and larger layers
-            and attention maps are fewer pictures.
+        chunk: Images in one graph, 50 MB each for DeiT-Tiny at 32 pixels. Where None, as many as fit into 1 GB on a
+            CPU and a quarter of the memory of a GPU, by what one image's forward pass holds: more and larger layers
+            and attention maps are fewer images.
         keep: Whether all chunks' graphs stay in memory, which makes eigenvalues a third cheaper.
         seed: Of the random vectors.
 
@@ -67,7 +67,7 @@ class HessianProbe:
     scale of the weights; Yao et al. 2020 (1912.07145).
     """
 
-    pictures: int = 256
+    images: int = 256
     vectors: int = 16
     k: int = 5
     tolerance: float = 1e-3
@@ -80,7 +80,7 @@ class HessianProbe:
     name: str = "hessian"
 
     def __post_init__(self) -> None:
-        least = {"pictures": 1, "vectors": 2, "k": 0, "density_steps": 0, "density_starts": 1}
+        least = {"images": 1, "vectors": 2, "k": 0, "density_steps": 0, "density_starts": 1}
         if wrong := [
             f"{key} {getattr(self, key)} (at least {low})" for key, low in least.items() if getattr(self, key) < low
         ]:
@@ -94,22 +94,22 @@ class HessianProbe:
         """Measure ``network``.
 
         Raises:
-            ValueError: it has no classifier, there are no pictures, or their labels are mixed.
+            ValueError: it has no classifier, there are no images, or their labels are mixed.
             CurvatureError: anything is not finite, the eigenvalues did not converge, or a GPU's memory is exceeded.
         """
         if reason := self.refuses(network):
             raise ValueError(f"the Hessian is not defined for this network: {reason}")
         with torch.inference_mode(False):
-            images, targets = first_pictures(batches, self.pictures)
+            images, targets = first_images(batches, self.images)
         with evaluation(network), unfused(network), differentiable(network) as parameters:
-            chunk = min(self.chunk or pictures_at_once(network, images[:1]), len(images))
+            chunk = min(self.chunk or images_at_once(network, images[:1]), len(images))
             losses = loss_parts(network, images, targets, chunk)
             try:
                 return self._measure(losses, parameters, len(images))
             except torch.cuda.OutOfMemoryError as error:
                 kept = ", or probe.hessian.keep to false" if self.keep else ""
                 raise CurvatureError(
-                    f"out of memory with the graph of {chunk} pictures of {images.shape[-1]} px: set "
+                    f"out of memory with the graph of {chunk} images of {images.shape[-1]} px: set "
                     f"probe.hessian.chunk to fewer{kept} ({error})"
                 ) from error
 
@@ -182,8 +182,8 @@ class HessianProbe:
         return torch.Generator().manual_seed(self.seed + 1_000_003 * stream)
 
 
-def first_pictures(batches: Iterable[Batch], count: int) -> tuple[Tensor, Tensor]:
-    """Give the first ``count`` pictures ``(n, C, H, W)`` and their classes ``(n,)``.
+def first_images(batches: Iterable[Batch], count: int) -> tuple[Tensor, Tensor]:
+    """Give the first ``count`` images ``(n, C, H, W)`` and their classes ``(n,)``.
 
     Raises:
         ValueError: there are none, or their labels are mixed.
@@ -191,19 +191,19 @@ def first_pictures(batches: Iterable[Batch], count: int) -> tuple[Tensor, Tensor
     images, targets, left = [], [], count
     for batch in batches:
         if batch.target.ndim != 1:
-            raise ValueError("the Hessian probe needs one class a picture; show it pictures that are not mixed")
+            raise ValueError("the Hessian probe needs one class an image; show it images that are not mixed")
         images.append(batch.image[:left])
         targets.append(batch.target[:left])
         left -= len(images[-1])
         if left <= 0:
             break
     if not images:
-        raise ValueError("the Hessian probe was shown no pictures")
+        raise ValueError("the Hessian probe was shown no images")
     return torch.cat(images).clone(), torch.cat(targets).clone()
 
 
-def pictures_at_once(network: Extractor, image: Tensor) -> int:
-    """Give how many pictures such as ``image`` ``(1, C, H, W)`` may be in one graph on their device; at least 1."""
+def images_at_once(network: Extractor, image: Tensor) -> int:
+    """Give how many images such as ``image`` ``(1, C, H, W)`` may be in one graph on their device; at least 1."""
     room = CPU_ROOM if image.device.type == "cpu" else _gpu_room(image.device)
     return max(1, int(room / (GRAPH * held_bytes(network, image))))
 
@@ -234,7 +234,7 @@ def held_bytes(network: Extractor, image: Tensor) -> int:
 
 
 def loss_parts(network: Extractor, images: Tensor, targets: Tensor, chunk: int) -> list[Callable[[], Tensor]]:
-    """Give the loss of each chunk of pictures; their sum is the mean over all of them."""
+    """Give the loss of each chunk of images; their sum is the mean over all of them."""
 
     def share(image: Tensor, target: Tensor) -> Tensor:
         logits = network(image).logits

@@ -16,10 +16,10 @@ from kdbias.probes.frozen import Frozen, Read, Splits, check_read, read_frozen
 
 @dataclass(frozen=True)
 class KNNProbe:
-    """Accuracy of weighted k-nearest neighbours among the first ``bank`` training pictures of ``data``.
+    """Accuracy of weighted k-nearest neighbours among the first ``bank`` training images of ``data``.
 
     Scalars: ``knn``. Arrays: ``right`` ``(n,)`` bool, ``target`` and ``index`` ``(n,)``, in the order of the batches.
-    ``bank`` None takes all training pictures; ``features`` as in ``read_features``.
+    ``bank`` None takes all training images; ``features`` as in ``read_features``.
 
     Source: Wu et al., CVPR 2018, arXiv:1805.01978.
     """

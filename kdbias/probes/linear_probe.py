@@ -18,11 +18,11 @@ from kdbias.probes.frozen import Frozen, Read, Splits, check_read, read_frozen
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """Accuracy of logistic regression on frozen features, trained on the first ``bank`` training pictures of ``data``.
+    """Accuracy of logistic regression on frozen features, trained on the first ``bank`` training images of ``data``.
 
-    Features are standardised by the training pictures; nothing is augmented. Scalars: ``linear``, and
-    ``linear_train`` on the pictures that it was trained on. Arrays: as ``KNNProbe``. ``bank`` None takes all training
-    pictures; ``l2`` as in ``logistic_regression``; ``features`` as in ``read_features``.
+    Features are standardised by the training images; nothing is augmented. Scalars: ``linear``, and
+    ``linear_train`` on the images that it was trained on. Arrays: as ``KNNProbe``. ``bank`` None takes all training
+    images; ``l2`` as in ``logistic_regression``; ``features`` as in ``read_features``.
 
     Source: Alain and Bengio, 2016, arXiv:1610.01644; Kornblith et al., CVPR 2019, arXiv:1805.08974, for L-BFGS.
     """

@@ -1,4 +1,4 @@
-"""One pass over the pictures for several probes."""
+"""One pass over the images for several probes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Observer(Protocol):
 
 
 class PassProbe(Protocol):
-    """A probe whose numbers come from forward passes over clean pictures alone."""
+    """A probe whose numbers come from forward passes over clean images alone."""
 
     @property
     def name(self) -> str:
@@ -70,7 +70,7 @@ def observe(network: Extractor, batches: Iterable[Batch], probes: Mapping[str, P
     network is read without its compiled code.
 
     Raises:
-        ValueError: the probes differ in precision, one is not defined for the network, or there are no pictures.
+        ValueError: the probes differ in precision, one is not defined for the network, or there are no images.
     """
     if not probes:
         return {}
@@ -106,4 +106,4 @@ def _watch(reader: Extractor, batches: Iterable[Batch], observers: Sequence[Obse
                 for observer in observers:
                     observer.see(batch, features)
         if not seen:
-            raise ValueError("there are no pictures to probe with: pictures must be at least 1, the split not empty")
+            raise ValueError("there are no images to probe with: images must be at least 1, the split not empty")

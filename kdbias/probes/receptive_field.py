@@ -1,4 +1,4 @@
-"""How much of the picture each layer really sees."""
+"""How much of the image each layer really sees."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class ReceptiveFieldProbe:
     """Effective receptive field of each layer's central token, by the energy of its input gradient.
 
     The energy at a pixel is the squared norm of the token's derivative by that pixel, over channels of both, estimated
-    without bias by ``draws`` random signs a channel (a function of ``seed`` and the picture's index). Each picture's
-    map is divided by its sum before they are averaged. Pixels are the picture's, before any resizing, so that networks
+    without bias by ``draws`` random signs a channel (a function of ``seed`` and the image's index). Each image's
+    map is divided by its sum before they are averaged. Pixels are the image's, before any resizing, so that networks
     of unlike input size compare. Of a grid of even side the central token is that below and right of the centre; radii
     are about the map's own centre of gravity, since stages with stride are not centred.
 
@@ -40,7 +40,7 @@ class ReceptiveFieldProbe:
     Source: Luo et al., NeurIPS 2016 (1701.04128).
     """
 
-    pictures: int = 256
+    images: int = 256
     share: float = 0.5
     draws: int = 1
     seed: int = 0
@@ -51,14 +51,14 @@ class ReceptiveFieldProbe:
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise ValueError(f"probe.receptive_field.share must lie between 0 and 1, got {self.share}")
-        if min(self.pictures, self.draws, self.batch_size) < 1:
-            raise ValueError("probe.receptive_field: pictures, draws and batch_size must be at least 1")
+        if min(self.images, self.draws, self.batch_size) < 1:
+            raise ValueError("probe.receptive_field: images, draws and batch_size must be at least 1")
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
         """Measure ``network``.
 
         Raises:
-            ValueError: there are no pictures, or a token does not depend on the picture.
+            ValueError: there are no images, or a token does not depend on the image.
         """
         total, n = torch.zeros(()), 0
         with (
@@ -68,12 +68,12 @@ class ReceptiveFieldProbe:
         ):
             reader = network.reading(layers="all")
             choose(reader, training=True, device=reader.mean.device)  # the path on which gradients are fast
-            for batch in take(batches, self.pictures, self.batch_size):
+            for batch in take(batches, self.images, self.batch_size):
                 total = total + self._energy(reader, batch).cpu()
                 n += len(batch.target)
         energy = total / total.sum((1, 2), keepdim=True)
         if not bool(energy.isfinite().all()):
-            raise ValueError("receptive_field: the central token of a layer does not depend on the picture")
+            raise ValueError("receptive_field: the central token of a layer does not depend on the image")
         uniform = torch.full_like(energy[0], 1 / energy[0].numel())
         radii = torch.arange(0, float(np.hypot(*energy.shape[1:])) / 2 + 1, 0.5, dtype=torch.float64)
         radius, uniform_radius = energy_radius(energy, self.share), energy_radius(uniform, self.share)
@@ -104,7 +104,7 @@ class ReceptiveFieldProbe:
         return Result(self.name, scalars, {key: array.numpy() for key, array in arrays.items()}, meta)
 
     def _energy(self, reader: Extractor, batch: Batch) -> Tensor:
-        """Give the sum over pictures of each layer's map ``(L, H, W)``, fp64, each map summing to 1."""
+        """Give the sum over images of each layer's map ``(L, H, W)``, fp64, each map summing to 1."""
         image = batch.image.detach().clone().requires_grad_()
         features: Features = reader(image)
         maps = []

@@ -1,4 +1,4 @@
-"""Whether a network answers the same when the picture moves."""
+"""Whether a network answers the same when the image moves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
-from kdbias.functional.shift import Padding, shift_pictures
+from kdbias.functional.shift import Padding, shift_images
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor
 from kdbias.probes.base import Result
@@ -24,9 +24,9 @@ DIRECTIONS: tuple[Direction, ...] = ("horizontal", "vertical", "diagonal")
 
 @dataclass(frozen=True)
 class ShiftProbe:
-    """Share of pictures whose answer stays when they move by so many pixels, and the accuracy then.
+    """Share of images whose answer stays when they move by so many pixels, and the accuracy then.
 
-    ``shifts`` are pixels; a diagonal shift goes so far both ways. Each picture moves to one side or the other, a
+    ``shifts`` are pixels; a diagonal shift goes so far both ways. Each image moves to one side or the other, a
     function of ``seed`` and its index, the same at all shifts. ``padding`` says what comes in at the edge.
 
     Scalars: ``consistency_<d>`` and ``accuracy_<d>`` for each shift d, the mean over directions; ``consistency``, the
@@ -56,7 +56,7 @@ class ShiftProbe:
         """Measure ``network``.
 
         Raises:
-            ValueError: it has no classifier, or a shift is as large as the pictures.
+            ValueError: it has no classifier, or a shift is as large as the images.
         """
         if reason := self.refuses(network):
             raise ValueError(reason)
@@ -95,11 +95,11 @@ class ShiftProbe:
     def _shifted(self, pixels: int, direction: Direction, batch: Batch) -> Tensor:
         size = min(batch.image.shape[-2:])
         if pixels >= size:
-            raise ValueError(f"probe.shift.shifts: {pixels} pixels are too many for pictures of {size} pixels")
+            raise ValueError(f"probe.shift.shifts: {pixels} pixels are too many for images of {size} pixels")
         signs = [np.random.default_rng([self.seed, int(index)]).choice([-1, 1], size=2) for index in batch.index]
         steps = torch.from_numpy(np.stack(signs)) * pixels
         none = torch.zeros_like(steps[:, 0])
         down, right = steps[:, 0], steps[:, 1]
         if direction == "horizontal":
-            return shift_pictures(batch.image, none, right, self.padding)
-        return shift_pictures(batch.image, down, none if direction == "vertical" else right, self.padding)
+            return shift_images(batch.image, none, right, self.padding)
+        return shift_images(batch.image, down, none if direction == "vertical" else right, self.padding)

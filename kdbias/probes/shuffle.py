@@ -1,4 +1,4 @@
-"""How much of the accuracy survives when patches of the picture change places."""
+"""How much of the accuracy survives when patches of the image change places."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from kdbias.probes.versions import answers, no_classifier, scores
 
 @dataclass(frozen=True)
 class ShuffleProbe:
-    """Accuracy on pictures whose patches are shuffled, by grid: what a network needs of global shape.
+    """Accuracy on images whose patches are shuffled, by grid: what a network needs of global shape.
 
-    Each picture has its own permutation for each grid, a function of ``seed`` and its index, drawn from all (the
-    identity among them). Grid 1 is the picture itself, and is always measured; the others must divide its size.
+    Each image has its own permutation for each grid, a function of ``seed`` and its index, drawn from all (the
+    identity among them). Grid 1 is the image itself, and is always measured; the others must divide its size.
 
     Scalars: ``accuracy_<g>`` and, of the accuracy above chance, ``retention_<g>`` for each grid g > 1. Arrays, by
-    grid: ``grids``; ``accuracy`` and ``retention`` with their 95 % ``_interval`` over pictures; ``right``
+    grid: ``grids``; ``accuracy`` and ``retention`` with their 95 % ``_interval`` over images; ``right``
     ``(grids, n)``; and ``target``, ``index``.
 
     Source: as a stress, Zhang and Zhu 2019 (1905.09797); Naseer et al. 2021 (2105.10497) for vision transformers.
@@ -49,7 +49,7 @@ class ShuffleProbe:
         """Measure ``network``.
 
         Raises:
-            ValueError: it has no classifier, or a grid does not divide the pictures' size.
+            ValueError: it has no classifier, or a grid does not divide the images' size.
         """
         if reason := self.refuses(network):
             raise ValueError(reason)
@@ -70,7 +70,7 @@ class ShuffleProbe:
         size = batch.image.shape[-2:]
         if any(side % grid for side in size):
             raise ValueError(
-                f"probe.shuffle.grids: {grid} patches to a side do not divide pictures of {size[0]}×{size[1]} pixels"
+                f"probe.shuffle.grids: {grid} patches to a side do not divide images of {size[0]}×{size[1]} pixels"
             )
         orders = [
             np.random.default_rng([self.seed, int(index), grid]).permutation(grid * grid) for index in batch.index

@@ -1,4 +1,4 @@
-"""Test-time augmentation: one answer from several views of a picture."""
+"""Test-time augmentation: one answer from several views of an image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdbias.models.features import Features
 
 @dataclass(frozen=True)
 class View:
-    """A picture moved by ``down`` and ``right`` pixels, the border filled by reflection, and mirrored on request."""
+    """An image moved by ``down`` and ``right`` pixels, the border filled by reflection, and mirrored on request."""
 
     flip: bool = False
     down: int = 0
@@ -31,7 +31,7 @@ class View:
 
 
 def views(*, flip: bool = True, shift: int = 2) -> tuple[View, ...]:
-    """Give the picture itself and its shifts by ``shift`` pixels up, down, left and right; with ``flip`` each mirrored
+    """Give the image itself and its shifts by ``shift`` pixels up, down, left and right; with ``flip`` each mirrored
     too: ten views, five without ``flip``, and without shifts (0) two or one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a network answers to several versions of the same pictures."""
+"""What a network answers to several versions of the same images."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from kdbias.models.features import Extractor
 from kdbias.probes.accuracy import class_scores
 from kdbias.stress.base import Version
 
-NO_PICTURES = "there are no pictures to probe with: pictures must be at least 1, the split not empty"
+NO_IMAGES = "there are no images to probe with: images must be at least 1, the split not empty"
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers ``(V, n)`` to V versions of n pictures, with the pictures' classes and positions ``(n,)``."""
+    """Answers ``(V, n)`` to V versions of n images, with the images' classes and positions ``(n,)``."""
 
     answer: npt.NDArray[np.int64]
     target: npt.NDArray[np.int64]
@@ -43,10 +43,10 @@ class Answers:
 def answers(
     network: Extractor, batches: Iterable[Batch], versions: Sequence[Version], precision: Precision = "fp32"
 ) -> Answers:
-    """Ask ``network`` for its answer to each version of each picture.
+    """Ask ``network`` for its answer to each version of each image.
 
     Raises:
-        ValueError: the network has no classifier, or there are no pictures.
+        ValueError: the network has no classifier, or there are no images.
     """
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     with evaluation(network, precision):
@@ -54,16 +54,16 @@ def answers(
             found = [class_scores(network, version(batch)).argmax(1) for version in versions]
             parts.append((torch.stack(found).cpu(), batch.target.cpu(), batch.index.cpu()))
     if not parts:
-        raise ValueError(NO_PICTURES)
+        raise ValueError(NO_IMAGES)
     answer, target, index = zip(*parts, strict=True)
     return Answers(torch.cat(answer, 1).numpy(), torch.cat(target).numpy(), torch.cat(index).numpy())
 
 
 def scores(right: npt.NDArray[np.bool_], clean: npt.NDArray[np.bool_], classes: int) -> dict[str, npt.NDArray[Any]]:
-    """Score V versions by their right answers ``(V, n)``, beside those ``(n,)`` to the clean pictures.
+    """Score V versions by their right answers ``(V, n)``, beside those ``(n,)`` to the clean images.
 
     ``accuracy`` and ``retention`` ``(V,)`` (of the accuracy above chance), each with its 95 % ``_interval`` ``(V, 2)``
-    over pictures. Retention is NaN where clean accuracy is not above chance.
+    over images. Retention is NaN where clean accuracy is not above chance.
     """
     found: dict[str, npt.NDArray[Any]] = {}
     for name, estimates in (
@@ -76,11 +76,11 @@ def scores(right: npt.NDArray[np.bool_], clean: npt.NDArray[np.bool_], classes: 
 
 
 def take(batches: Iterable[Batch], limit: int | None, size: int) -> Iterator[Batch]:
-    """Give the first ``limit`` pictures (None: all) in batches of at most ``size``: what gradients are computed for at
+    """Give the first ``limit`` images (None: all) in batches of at most ``size``: what gradients are computed for at
     once.
 
     Raises:
-        ValueError: there are no pictures.
+        ValueError: there are no images.
     """
     seen = 0
     for batch in batches:
@@ -91,7 +91,7 @@ def take(batches: Iterable[Batch], limit: int | None, size: int) -> Iterator[Bat
         if limit is not None and seen >= limit:
             return
     if not seen:
-        raise ValueError(NO_PICTURES)
+        raise ValueError(NO_IMAGES)
 
 
 def no_classifier(network: Extractor, measure: str) -> str:

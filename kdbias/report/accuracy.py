@@ -19,7 +19,7 @@ from kdbias.report.style import INK, REFERENCE, canvas, legend_beside, look, see
 from kdbias.stats import Estimate, accuracy
 
 BINS = 15  # of confidence, as in the calibration error
-FEW = 10  # pictures: bins with fewer have no point
+FEW = 10  # images: bins with fewer have no point
 NAMED = 20  # classes: beyond, a confusion matrix has neither names nor numbers
 RATES = np.concatenate([np.linspace(0, 0.1, 101), np.linspace(0.1, 1, 91)[1:]])
 
@@ -43,9 +43,7 @@ def training(results: Sequence[Result]) -> Figure:
         figure, (left, right) = canvas(1, 2, width=7.2, height=2.9)
         for place, (key, label) in enumerate({"accuracy": "accuracy", "f1": "macro F1"}.items()):
             left.plot(epochs, [100 * result.scalars[key] for result in results], label=label, **look(place))
-        left.set(
-            xlabel="epoch", ylabel="accuracy, macro F1 (%)", title=f"{results[-1].meta['n']:,} validation pictures"
-        )
+        left.set(xlabel="epoch", ylabel="accuracy, macro F1 (%)", title=f"{results[-1].meta['n']:,} validation images")
         left.legend()
         right.plot(epochs, [100 * result.scalars["ece"] for result in results], **look(2))
         right.set(xlabel="epoch", ylabel="expected calibration error (%)")
@@ -103,7 +101,7 @@ def roc(results: Mapping[str, Runs], *, control: str | None = None, initial: str
 
 
 def mean_roc(run: Result) -> npt.NDArray[np.float64]:
-    """Give the mean true positive rate over classes at ``RATES``; classes without pictures do not count."""
+    """Give the mean true positive rate over classes at ``RATES``; classes without images do not count."""
     pairs = zip(run.arrays["roc_fpr"], run.arrays["roc_tpr"], strict=True)
     curves = [np.interp(RATES, false, true) for false, true in pairs if not np.isnan(true).any()]
     return np.asarray(np.mean(curves, axis=0), dtype=np.float64)
@@ -123,15 +121,15 @@ def reliability(results: Mapping[str, Runs], *, control: str | None = None, init
             upper.plot(sure, right, label=f"{name}, ECE {100 * error:.1f} %", **style)
             lower.stairs(100 * share, edges, color=style["color"], linestyle=style.get("linestyle", "-"), linewidth=1.3)
         upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share of right answers", title=sample(results))
-        lower.set(xlim=(0, 1), xlabel="confidence: probability of the answer", ylabel="pictures (%)")
+        lower.set(xlim=(0, 1), xlabel="confidence: probability of the answer", ylabel="images (%)")
         legend_beside(upper)
     return figure
 
 
 def bins(runs: Sequence[Result]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Give mean confidence and share of right answers of the bins with pictures enough, and every bin's share of all.
+    """Give mean confidence and share of right answers of the bins with images enough, and every bin's share of all.
 
-    The first two are NaN in a bin with fewer than ten pictures.
+    The first two are NaN in a bin with fewer than ten images.
     """
     confidence = np.concatenate([run.arrays["confidence"] for run in runs]).astype(np.float64)
     right = np.concatenate([run.arrays["right"] for run in runs])
@@ -160,7 +158,7 @@ def _scores(results: Mapping[str, Runs], control: str | None, initial: str | Non
         Panel("loss (nats)", lambda run: known(run.scalars["loss"])),
     ]
     shown = [panel for panel in panels if any(not panel.value(run).refused for run in _all(results))]
-    title = f"{sample(results)}, 95 % intervals over pictures"
+    title = f"{sample(results)}, 95 % intervals over images"
     return dot_panels(results, shown, control=control, initial=initial, title=title)
 
 
@@ -176,8 +174,8 @@ def _matrix(axes: Axes, runs: Sequence[Result], name: str) -> AxesImage:
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.set(xlabel="answer", ylabel="true class")
-    pictures = f"n = {int(counts.sum()) // len(runs):,}" + (f", {len(runs)} seeds" if len(runs) > 1 else "")
-    axes.set_title(f"{name}\n{100 * np.trace(counts) / counts.sum():.1f} % right, {pictures}")
+    images = f"n = {int(counts.sum()) // len(runs):,}" + (f", {len(runs)} seeds" if len(runs) > 1 else "")
+    axes.set_title(f"{name}\n{100 * np.trace(counts) / counts.sum():.1f} % right, {images}")
     classes = len(share)
     if classes > NAMED:
         return image

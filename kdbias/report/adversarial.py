@@ -17,7 +17,7 @@ from kdbias.stats import Estimate, accuracy
 def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw how often pictures made against the teacher fool each network, and how often the same change does turned."""
+    """Draw how often images made against the teacher fool each network, and how often the same change does turned."""
     some = seeds(next(iter(results.values())), Result)[0].meta
     panels = [
         Panel(f"fooled, PGD of {some['steps']} steps (%)", fooled("pgd_wrong"), 100.0),
@@ -26,7 +26,7 @@ def figures(
         Panel("the teacher fooled, PGD (%)", fooled("pgd_teacher_wrong"), 100.0),
     ]
     title = (
-        f"Pictures made against {some['teacher']}, up to {255 * some['epsilon']:.3g}/255 a pixel, {sample(results)},\n"
+        f"Images made against {some['teacher']}, up to {255 * some['epsilon']:.3g}/255 a pixel, {sample(results)},\n"
         "of which those that both get right count, 95 % intervals over these"
     )
     return {"adversarial": dot_panels(results, panels, control=control, initial=initial, title=title)}
@@ -41,19 +41,19 @@ def training(results: Sequence[Result]) -> Figure:
             values = [100 * result.scalars[key] for result in results]
             axes.plot([result.meta["epoch"] for result in results], values, label=label, **look(place))
         axes.set(xlabel="epoch", ylabel="fooled (%)")
-        axes.set_title(f"attacks on the teacher; {results[-1].meta['n']:,} validation pictures, those both get right")
+        axes.set_title(f"attacks on the teacher; {results[-1].meta['n']:,} validation images, those both get right")
         axes.set_ylim(0, 104)
         axes.legend()
     return figure
 
 
 def fooled(key: str) -> Callable[[Result], Estimate]:
-    """Give what finds the share of an array among the pictures that both networks get right when clean."""
+    """Give what finds the share of an array among the images that both networks get right when clean."""
 
     def found(run: Result) -> Estimate:
         both = run.arrays["right"] & run.arrays["teacher_right"]
         if not np.any(both):
-            return Estimate.refuse("there is no picture that both get right")
+            return Estimate.refuse("there is no image that both get right")
         return accuracy(run.arrays[key][both])
 
     return found

@@ -29,7 +29,7 @@ def figures(
         Panel("KL(teacher ‖ network) (nats)", lambda run: bootstrap_mean(run.arrays["kl"], RESAMPLES)),
         Panel("transfer efficiency\n(accuracy / teacher's)", efficiency),
     ]
-    title = f"Agreement with {', '.join(teachers)}, {sample(results)}, 95 % intervals over pictures"
+    title = f"Agreement with {', '.join(teachers)}, {sample(results)}, 95 % intervals over images"
     return {"agreement": dot_panels(results, panels, control=control, initial=initial, title=title)}
 
 
@@ -40,7 +40,7 @@ def training(results: Sequence[Result]) -> Figure:
         figure, (left, right) = canvas(1, 2, width=7.2, height=2.9)
         for place, (key, label) in enumerate({"agreement": "same answer", "accuracy": "right answer"}.items()):
             left.plot(epochs, [100 * result.scalars[key] for result in results], label=label, **look(place))
-        left.set(xlabel="epoch", ylabel="share of pictures (%)", title=f"{results[-1].meta['n']:,} validation pictures")
+        left.set(xlabel="epoch", ylabel="share of images (%)", title=f"{results[-1].meta['n']:,} validation images")
         left.legend()
         right.axhline(0, **REFERENCE)
         right.plot(epochs, [result.scalars["kappa"] for result in results], **look(2))
@@ -52,12 +52,12 @@ def same_error(run: Result) -> Estimate:
     """Give the share of the teacher's errors on which the network gives the same wrong answer."""
     wrong = ~run.arrays["teacher_right"]
     if not wrong.any():
-        return Estimate.refuse("the teacher makes no error on these pictures")
+        return Estimate.refuse("the teacher makes no error on these images")
     return accuracy(run.arrays["agree"][wrong])
 
 
 def kappa(run: Result, resamples: int = RESAMPLES) -> Estimate:
-    """Give the error consistency with its bootstrap interval over pictures; refused where it is not defined."""
+    """Give the error consistency with its bootstrap interval over images; refused where it is not defined."""
     own, theirs = run.arrays["right"], run.arrays["teacher_right"]
     rows = np.column_stack([own, theirs, own == theirs]).astype(np.float64)
     value = _kappa(rows.mean(axis=0, keepdims=True))
@@ -68,7 +68,7 @@ def kappa(run: Result, resamples: int = RESAMPLES) -> Estimate:
 
 
 def efficiency(run: Result) -> Estimate:
-    """Give the network's accuracy over the teacher's with its interval over pictures."""
+    """Give the network's accuracy over the teacher's with its interval over images."""
     return ratio(run.arrays["right"], run.arrays["teacher_right"], int(run.meta["classes"]), RESAMPLES)
 
 

@@ -120,7 +120,7 @@ def heads_by_layer(networks: Mapping[str, Runs], *, control: Runs | None = None,
 
 
 def cls_by_layer(networks: Mapping[str, Runs], *, control: Runs | None = None, initial: Runs | None = None) -> Figure:
-    """Draw how widely CLS reads the picture (patches²), and what it gives to itself, each a mean over heads by layer.
+    """Draw how widely CLS reads the image (patches²), and what it gives to itself, each a mean over heads by layer.
 
     Arguments as for ``distance_by_layer``; networks without a CLS token are left out.
     """
@@ -151,7 +151,7 @@ def training(results: Sequence[Result]) -> Figure:
             band(axes, _layers(result), result.arrays["distance"].mean(1)[None], label, style)
         _reference(axes, [("", [results[-1]], {})], "distance")
         _layer_axis(axes, results[-1])
-        axes.set(ylabel="mean attention distance (patches)", title=f"{results[-1].meta['n']:,} validation pictures")
+        axes.set(ylabel="mean attention distance (patches)", title=f"{results[-1].meta['n']:,} validation images")
         axes.set_ylim(bottom=0)
         _thin_legend(axes)
     return figure

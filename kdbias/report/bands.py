@@ -1,4 +1,4 @@
-"""What figures of several networks and seeds share: a line with its band, how many seeds, how many pictures."""
+"""What figures of several networks and seeds share: a line with its band, how many seeds, how many images."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def counted(label: str, seen: int) -> str:
 
 
 def sample(results: Mapping[str, Runs]) -> str:
-    """Say how many pictures the Results are of: ``n = 10,000 pictures``, or the least and the most."""
+    """Say how many images the Results are of: ``n = 10,000 images``, or the least and the most."""
     counts = sorted({int(run.meta["n"]) for runs in results.values() for run in seeds(runs, Result)})
-    return f"n = {counts[0]:,} pictures" if len(counts) == 1 else f"n = {counts[0]:,} to {counts[-1]:,} pictures"
+    return f"n = {counts[0]:,} images" if len(counts) == 1 else f"n = {counts[0]:,} to {counts[-1]:,} images"

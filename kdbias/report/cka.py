@@ -44,7 +44,7 @@ def figures(
 
 
 def heat_map(result: Result, *, name: str = "student", other: str | None = None) -> Figure:
-    """Draw the CKA of all layers of a network with each other, or with those of ``other``, the number of pictures
+    """Draw the CKA of all layers of a network with each other, or with those of ``other``, the number of images
     above.
     """
     return panels({name: result}, other=other)
@@ -156,7 +156,7 @@ def _with_what(result: Result) -> str:
 def _sample(result: Result) -> str:
     batch = result.meta.get("batch")
     within = "" if batch is None else f", minibatches of {batch}"
-    return f"n = {result.meta['n']:,} pictures, {result.meta['estimator']}{within}"
+    return f"n = {result.meta['n']:,} images, {result.meta['estimator']}{within}"
 
 
 def _mean(runs: Runs) -> Result:

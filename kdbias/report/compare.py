@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from kdbias.report import forensics, panels
 from kdbias.report.bands import counted, sample
-from kdbias.report.method import NOT_MEASURED, Method, over_pictures, over_seeds, pairing
+from kdbias.report.method import NOT_MEASURED, Method, over_images, over_seeds, pairing
 from kdbias.report.style import INK, QUIET, REFERENCE, canvas, styled
 from kdbias.report.table import Cell, Column, Table, percent
 from kdbias.stats import Estimate
@@ -36,9 +36,9 @@ def matrix(methods: Sequence[Method], *, control: str | None = None, against: Se
                 method.teacher or NOT_MEASURED,
                 method.teacher_score,
                 method.score,
-                NOT_MEASURED if base is None or base is method else over_pictures(method, base),
+                NOT_MEASURED if base is None or base is method else over_images(method, base),
                 NOT_MEASURED if base is None or base is method else over_seeds(method, base),
-                *(NOT_MEASURED if other is method else over_pictures(method, other) for other in others),
+                *(NOT_MEASURED if other is method else over_images(method, other) for other in others),
                 method.efficiency,
                 panels.mean(method.attention, "distance", 2),
                 panels.mean(method.attention, "distance_ratio", 2),
@@ -52,9 +52,9 @@ def matrix(methods: Sequence[Method], *, control: str | None = None, against: Se
         Column("teacher"),
         percent("its accuracy", 2),
         percent("accuracy", 2),
-        percent("Δ control, over pictures", 2),
+        percent("Δ control, over images", 2),
         percent("Δ control, over seeds", 2),
-        *(percent(f"Δ {label}, over pictures", 2) for label in against),
+        *(percent(f"Δ {label}, over images", 2) for label in against),
         percent("transfer efficiency", 1),
         Column("attention distance", unit="patches"),
         Column("of uniform"),
@@ -72,7 +72,7 @@ def _caption(methods: Sequence[Method], paired: str) -> str:
         found = {method.label: getattr(method, name) for method in methods if getattr(method, name)}
         parts += [f"{name} {sample(found)}"] if found else []
     text = (
-        f"{'; '.join(parts)}. Intervals: 95 %; over pictures they say what these networks are, over seeds what the "
+        f"{'; '.join(parts)}. Intervals: 95 %; over images they say what these networks are, over seeds what the "
         "recipe gives. ± of a distance: standard deviation over seeds; of a trace: standard error of the estimate. "
     )
     text += f"{paired} "
@@ -126,7 +126,7 @@ def _accuracies(methods: Sequence[Method], looks: panels.Styles) -> Figure:
             fontsize=7.5,
         )
         _labels(axes, shown)
-        axes.set_xlabel("accuracy (%), 95 % interval over pictures; a tick a seed")
+        axes.set_xlabel("accuracy (%), 95 % interval over images; a tick a seed")
         axes.set_title(sample({method.label: method.accuracy for method in shown}))
         if axes.get_legend_handles_labels()[1]:
             axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
@@ -151,7 +151,7 @@ def _efficiencies(methods: Sequence[Method], looks: panels.Styles) -> Figure:
             ha="right",
         )
         _labels(axes, shown)
-        axes.set_xlabel("transfer efficiency: accuracy / the teacher's (%), 95 % interval over pictures")
+        axes.set_xlabel("transfer efficiency: accuracy / the teacher's (%), 95 % interval over images")
         axes.set_title(sample({method.label: method.accuracy for method in shown}))
     return figure
 

@@ -17,10 +17,10 @@ CONTROL: Mapping[str, Any] = {"facecolor": "white", "edgecolor": INK, "linewidth
 
 
 def share(result: Result) -> Estimate:
-    """Give the shape share of a ``CueProbe``'s Result with its interval over the pictures that it decided on."""
+    """Give the shape share of a ``CueProbe``'s Result with its interval over the images that it decided on."""
     decided = result.arrays["decided"]
     if not decided.any():
-        return Estimate.refuse("it decides for neither cue on any picture")
+        return Estimate.refuse("it decides for neither cue on any image")
     return accuracy(result.arrays["by_shape"][decided])
 
 
@@ -29,9 +29,9 @@ def shape_and_texture(
 ) -> Figure:
     """Draw the shape share (%) of each network, and its accuracy (%) with both cues, shape alone and texture alone.
 
-    ``networks`` are Results of a ``CueProbe``, ``tests`` those of an ``AccuracyProbe`` on pictures whose cues agree,
+    ``networks`` are Results of a ``CueProbe``, ``tests`` those of an ``AccuracyProbe`` on images whose cues agree,
     both by name, one a seed. ``control`` names the network that is drawn as such. Every seed of the shape share has a
-    bar of its own, with its 95 % interval over pictures; an accuracy is the mean over seeds, each seed a dot.
+    bar of its own, with its 95 % interval over images; an accuracy is the mean over seeds, each seed a dot.
     """
     with styled():
         figure, (left, right) = canvas(1, 2, width=9.0, height=3.3)

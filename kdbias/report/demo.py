@@ -13,7 +13,7 @@ from kdbias.probes.base import Result
 from kdbias.report.attention import distance_by_layer
 from kdbias.report.cues import shape_and_texture, share
 from kdbias.report.curves import Metrics, training_curves
-from kdbias.report.page import Code, Picture, Section, page
+from kdbias.report.page import Code, Image, Section, page
 from kdbias.report.table import Cell, Column, Table, format_difference, percent
 from kdbias.report.verdict import Finding, cost, gain, index, inherited
 from kdbias.stats import accuracy, difference, holm
@@ -31,7 +31,7 @@ class Network:
     attention: Result | None = None
 
     def right(self, measure: str) -> Result:
-        """Give a Result whose array ``right`` says which pictures came out right: a value of ``MEASURES``."""
+        """Give a Result whose array ``right`` says which images came out right: a value of ``MEASURES``."""
         if measure == "test":
             return self.test
         return Result(measure, {}, {"right": self.cues.arrays[f"right_{measure}"]}, self.cues.meta)
@@ -72,10 +72,10 @@ def demo_page(measured: Measured) -> str:
             Section(
                 "Shape or texture",
                 [
-                    Picture(
+                    Image(
                         figures["cues"],
-                        "Left: decisions for the shape, of all for either cue, on pictures with the shape of one class "
-                        "and the texture of another; 95 % intervals over pictures; the line is at one half. Right: "
+                        "Left: decisions for the shape, of all for either cue, on images with the shape of one class "
+                        "and the texture of another; 95 % intervals over images; the line is at one half. Right: "
                         "accuracy with both cues, and where only one is there.",
                     ),
                     networks_table(measured),
@@ -87,9 +87,9 @@ def demo_page(measured: Measured) -> str:
                 "Where attention looks",
                 [
                     attention_sentence(measured),
-                    Picture(
+                    Image(
                         figures["attention"],
-                        "Mean attention distance of each layer, in patches, on the same test pictures. "
+                        "Mean attention distance of each layer, in patches, on the same test images. "
                         + (f"The band goes from the lowest to the highest of {n} seeds. " if n > 1 else "")
                         + "Attention that is directed nowhere lies on the line of uniform attention.",
                     ),
@@ -98,11 +98,11 @@ def demo_page(measured: Measured) -> str:
             Section(
                 "Training",
                 [
-                    Picture(
+                    Image(
                         figures["training"],
                         "The student's loss is its divergence from the teacher, the others' is cross-entropy with the "
-                        "labels: compare courses, not heights. Validation pictures are as contradictory as the "
-                        "training pictures of each, so the teacher's are others than those of student and control.",
+                        "labels: compare courses, not heights. Validation images are as contradictory as the "
+                        "training images of each, so the teacher's are others than those of student and control.",
                     )
                 ],
             ),
@@ -162,14 +162,14 @@ def networks_table(measured: Measured) -> Table:
     ]
     tested, conflict = (len(measured.teacher.test.arrays["right"]), int(measured.teacher.cues.meta["n"]))
     note = (
-        f"Accuracy on {tested:,} test pictures whose cues agree; the other columns on {conflict:,} pictures each. "
-        "Decided: decisions for either cue. 95 % intervals over pictures."
+        f"Accuracy on {tested:,} test images whose cues agree; the other columns on {conflict:,} images each. "
+        "Decided: decisions for either cue. 95 % intervals over images."
     )
     return Table("Networks", columns, rows, note)
 
 
 def index_table(measured: Measured) -> Table:
-    """Give the transfer index over seeds, and over pictures for each seed."""
+    """Give the transfer index over seeds, and over images for each seed."""
     found = measured.index
     teacher = measured.teacher.cues.scalars["shape_share"]
     shares = [[n.cues.scalars["shape_share"] for n in of] for of in (measured.student, measured.control)]
@@ -177,7 +177,7 @@ def index_table(measured: Measured) -> Table:
     if len(shares[0]) > 1:
         rows.append([f"{len(shares[0])} seeds", "seeds, not the teacher's", *map(_mean, shares), teacher, found.seeds])
     for seed, (student, control) in enumerate(zip(*shares, strict=True)):
-        rows.append([f"seed {seed}", "pictures, not seeds", student, control, teacher, found.pictures[seed]])
+        rows.append([f"seed {seed}", "images, not seeds", student, control, teacher, found.images[seed]])
     heads = ["student", "control", "teacher"]
     columns = [Column("networks"), Column("noise in the interval"), *(percent(h) for h in heads)]
     note = "(student - control) / (teacher - control) of the shape share: 0 is the control, 1 the teacher."
@@ -185,7 +185,7 @@ def index_table(measured: Measured) -> Table:
 
 
 def gain_table(measured: Measured) -> Table:
-    """Give student less control in accuracy, over pictures for each seed and over seeds."""
+    """Give student less control in accuracy, over images for each seed and over seeds."""
     rows: list[list[Cell]] = []
     tests = []
     for name, measure in MEASURES.items():
@@ -199,12 +199,12 @@ def gain_table(measured: Measured) -> Table:
         rows.append([name, *([over_seeds] if len(pairs) > 1 else []), *(difference(*pair) for pair in pairs)])
     for row, p in zip(rows, holm(tests), strict=True):
         row.append(f"{p:.4f}" if p >= 0.001 else "< 0.001")
-    seeds = [Column(f"seed {seed}, over pictures", 100.0, 1) for seed in range(len(measured.student))]
+    seeds = [Column(f"seed {seed}, over images", 100.0, 1) for seed in range(len(measured.student))]
     over = [Column(f"over {len(seeds)} seeds", 100.0, 1)] if len(seeds) > 1 else []
-    columns = [Column("accuracy with"), *over, *seeds, Column("p over pictures")]
+    columns = [Column("accuracy with"), *over, *seeds, Column("p over images")]
     note = (
-        "Paired: the same pictures, the same seeds. p: permutation over pictures of the mean over seeds, Holm over "
-        "the three rows; like every interval over pictures it says nothing of other seeds."
+        "Paired: the same images, the same seeds. p: permutation over images of the mean over seeds, Holm over "
+        "the three rows; like every interval over images it says nothing of other seeds."
     )
     return Table("Student - control, percentage points", columns, rows, note)
 

@@ -34,7 +34,7 @@ class Panel:
 def dot_panels(
     results: Mapping[str, Runs], panels: Sequence[Panel], *, control: str | None, initial: str | None, title: str
 ) -> Figure:
-    """Draw the panels beside each other, a row for each network; a seed is a dot with its 95 % interval over pictures.
+    """Draw the panels beside each other, a row for each network; a seed is a dot with its 95 % interval over images.
 
     A broken line goes through the mean of the control. An estimate that is refused is left out.
 

@@ -58,29 +58,29 @@ def _norms(network: Network) -> Figure:
 
 
 def _coloured(components: Array) -> Array:
-    """Bring ``(k, h, w, 3)`` to 0..1, each component by its quantiles over all pictures."""
+    """Bring ``(k, h, w, 3)`` to 0..1, each component by its quantiles over all images."""
     low, high = np.quantile(components, LIMITS, axis=(0, 1, 2))
     return np.asarray(((components - low) / np.maximum(high - low, 1e-12)).clip(0, 1))
 
 
 def _sheet(network: Network, maps: list[Array], below: list[str], title: str) -> Figure:
     run = network.runs[0]
-    pictures = run.arrays["picture"] / 255
+    images = run.arrays["image"] / 255
     with styled():
-        size = {"width": 0.3 + CELL * (len(maps) + 1), "height": 1.1 + CELL * len(pictures)}
-        figure, cells = canvas(len(pictures), len(maps) + 1, **size, squeeze=False)
+        size = {"width": 0.3 + CELL * (len(maps) + 1), "height": 1.1 + CELL * len(images)}
+        figure, cells = canvas(len(images), len(maps) + 1, **size, squeeze=False)
         figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
         for axes in cells.flat:
             axes.set(xticks=[], yticks=[])
             axes.grid(False)
             axes.spines[:].set_visible(False)
-        for row, picture in enumerate(pictures):
-            cells[row][0].imshow(np.broadcast_to(picture, (*picture.shape[:2], 3)))
+        for row, image in enumerate(images):
+            cells[row][0].imshow(np.broadcast_to(image, (*image.shape[:2], 3)))
             for axes, layer in zip(cells[row][1:], maps, strict=True):
                 axes.imshow(layer[row], cmap="magma", vmin=layer.min(), vmax=layer.max(), interpolation="nearest")
-        cells[0][0].set_title("picture", fontsize=7, loc="center", pad=2)
+        cells[0][0].set_title("image", fontsize=7, loc="center", pad=2)
         for top, bottom, name, text in zip(cells[0][1:], cells[-1][1:], run.meta["layers"], below, strict=True):
             top.set_title(name, fontsize=7, loc="center", pad=2)
             bottom.set_xlabel(text, fontsize=6.5, labelpad=2)
-        heading(figure, f"{network.label}, n = {run.meta['n']:,} pictures", title)
+        heading(figure, f"{network.label}, n = {run.meta['n']:,} images", title)
     return figure

@@ -88,7 +88,7 @@ def sharpness(hessian: Groups, looks: Styles) -> Figure:
         "top": "largest eigenvalue",
         "bottom": "most negative eigenvalue",
         "trace_per_weight": "trace / ‖w‖²",
-        "loss": "loss on the same pictures (nats)",
+        "loss": "loss on the same images (nats)",
     }
     shown = [key for key in names if all(key in run.scalars for runs in hessian.values() for run in runs)]
     with styled():

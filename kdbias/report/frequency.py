@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
 from kdbias.report.bands import Runs
-from kdbias.report.lines import Network, bands, chance, draw, level, networks, over_epochs, pictures
+from kdbias.report.lines import Network, bands, chance, draw, images, level, networks, over_epochs
 from kdbias.report.style import canvas, legend_beside, styled
 from kdbias.stats import accuracy as estimate_of
 
@@ -34,7 +34,7 @@ def figures(
             axes.set_ylim(bottom=0)
         panels[1].sharey(panels[0])
         legend_beside(panels[1])
-        figure.suptitle(f"{pictures(found)}; {bands(found)}", x=0.01, ha="left", fontsize=8)
+        figure.suptitle(f"{images(found)}; {bands(found)}", x=0.01, ha="left", fontsize=8)
     return {"frequency": figure}
 
 
@@ -52,12 +52,12 @@ def training(results: Sequence[Result]) -> Figure:
             axes.set_ylim(bottom=0)
         legend_beside(panels[1])
         panels[1].get_legend().set_title("cutoff (Nyquist)", prop={"size": 8})
-        figure.suptitle(f"{results[-1].meta['n']:,} validation pictures", x=0.01, ha="left", fontsize=8)
+        figure.suptitle(f"{results[-1].meta['n']:,} validation images", x=0.01, ha="left", fontsize=8)
     return figure
 
 
 def _curve(axes: Axes, network: Network, band: str) -> None:
-    """Draw one band; a high-pass begins with the pictures themselves, at 0."""
+    """Draw one band; a high-pass begins with the images themselves, at 0."""
     cutoffs, accuracy = network.runs[0].arrays["cutoffs"], network.values(f"accuracy_{band}")
     interval = network.values(f"accuracy_{band}_interval")
     if band == "high":

@@ -1,4 +1,4 @@
-"""Figures of Grad-CAM: what each network looks at in the same pictures."""
+"""Figures of Grad-CAM: what each network looks at in the same images."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from kdbias.report.style import canvas, styled
 
 CELL = 0.72  # inches
 EPOCHS = 5  # rows of a figure of training
-STRENGTH = 0.55  # of the map over the picture
+STRENGTH = 0.55  # of the map over the image
 Array = npt.NDArray[np.float64]
 
 
 def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw the maps over the pictures, a row a network; of several seeds the first.
+    """Draw the maps over the images, a row a network; of several seeds the first.
 
-    Networks that have seen unlike pictures have a figure for each set of pictures.
+    Networks that have seen unlike images have a figure for each set of images.
     """
     found = networks(results, control, initial)
     sets: list[list[Network]] = []
@@ -50,42 +50,42 @@ def training(results: Sequence[Result]) -> Figure:
     return _sheet(networks({"untrained" if epoch == 0 else f"epoch {epoch}": run for epoch, run in rows.items()}))
 
 
-def overlay(picture: Array, heat: Array) -> Array:
-    """Lay a map ``(h, w)`` in 0..1 over a picture ``(H, W, 3 or 1)`` in [0, 1]: ``(H, W, 3)``.
+def overlay(image: Array, heat: Array) -> Array:
+    """Lay a map ``(h, w)`` in 0..1 over an image ``(H, W, 3 or 1)`` in [0, 1]: ``(H, W, 3)``.
 
-    The map is resampled bilinearly and coloured; the picture is grey below, so that colours are the map's alone.
+    The map is resampled bilinearly and coloured; the image is grey below, so that colours are the map's alone.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     fine = _resampled(_resampled(heat, height, 0), width, 1)
     colours = np.asarray(mpl.colormaps["inferno"](fine))[..., :3]
-    grey = picture.mean(-1, keepdims=True)
+    grey = image.mean(-1, keepdims=True)
     return np.asarray((1 - STRENGTH) * grey + STRENGTH * colours, dtype=np.float64)
 
 
 def _same(a: Result, b: Result) -> bool:
-    return np.array_equal(a.arrays["picture"], b.arrays["picture"])
+    return np.array_equal(a.arrays["image"], b.arrays["image"])
 
 
 def _sheet(group: Sequence[Network]) -> Figure:
     first = group[0].runs[0]
-    pictures = first.arrays["picture"] / 255
-    count = len(pictures)
+    images = first.arrays["image"] / 255
+    count = len(images)
     with styled():
         size = {"width": 1.9 + CELL * count, "height": 0.6 + (CELL + 0.13) * (len(group) + 1)}
         figure, cells = canvas(len(group) + 1, count, **size, squeeze=False)
         figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.01, wspace=0.0, hspace=0.0)
-        for axes, picture, target in zip(cells[0], pictures, first.arrays["target"], strict=True):
-            _cell(axes, np.broadcast_to(picture, (*picture.shape[:2], 3)), _name(first, target))
-        cells[0][0].set_ylabel("picture, class", rotation=0, ha="right", va="center")
+        for axes, image, target in zip(cells[0], images, first.arrays["target"], strict=True):
+            _cell(axes, np.broadcast_to(image, (*image.shape[:2], 3)), _name(first, target))
+        cells[0][0].set_ylabel("image, class", rotation=0, ha="right", va="center")
         for row, network in zip(cells[1:], group, strict=True):
             run = network.runs[0]
-            for axes, picture, heat, answer, target in zip(
-                row, pictures, run.arrays["map"], run.arrays["answer"], run.arrays["target"], strict=True
+            for axes, image, heat, answer, target in zip(
+                row, images, run.arrays["map"], run.arrays["answer"], run.arrays["target"], strict=True
             ):
-                _cell(axes, overlay(picture, heat), ("✓ " if answer == target else "✗ ") + _name(run, answer))
+                _cell(axes, overlay(image, heat), ("✓ " if answer == target else "✗ ") + _name(run, answer))
             row[0].set_ylabel(network.label, rotation=0, ha="right", va="center")
-        of = "the network's answer" if first.meta["of"] == "answer" else "the picture's class"
-        title = f"Grad-CAM of {of}, {count} of n = {first.meta['n']:,} pictures; dark: nothing, bright: the most"
+        of = "the network's answer" if first.meta["of"] == "answer" else "the image's class"
+        title = f"Grad-CAM of {of}, {count} of n = {first.meta['n']:,} images; dark: nothing, bright: the most"
         heading(figure, title)
     return figure
 

@@ -19,25 +19,25 @@ RESAMPLES = 2_000
 def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw the correlation and the cosine of the maps, and the correlation with those of other pictures."""
+    """Draw the correlation and the cosine of the maps, and the correlation with those of other images."""
     some = seeds(next(iter(results.values())), Result)[0].meta
     panels = [
         Panel("correlation of the maps", lambda run: mean(run, "correlation"), references={"none": 0.0}),
         Panel(
-            "correlation with the map\nof another picture",
+            "correlation with the map\nof another image",
             lambda run: known(run.scalars["correlation_other"]),
             references={"none": 0.0},
         ),
         Panel("cosine similarity", lambda run: mean(run, "cosine")),
     ]
     grid = "×".join(map(str, some["grid"]))
-    title = f"Grad-CAM beside that of {some['teacher']}, on {grid}, {sample(results)}, 95 % intervals over pictures"
+    title = f"Grad-CAM beside that of {some['teacher']}, on {grid}, {sample(results)}, 95 % intervals over images"
     return {"gradcam_agreement": dot_panels(results, panels, control=control, initial=initial, title=title)}
 
 
 def training(results: Sequence[Result]) -> Figure:
     """Draw the correlation with the teacher's maps over training, from the Results of a ``ProbeCallback`` in order."""
-    labels = {"correlation": "the same picture", "correlation_other": "another picture"}
+    labels = {"correlation": "the same image", "correlation_other": "another image"}
     with styled():
         figure, axes = canvas()
         axes.axhline(0, **REFERENCE)
@@ -45,13 +45,13 @@ def training(results: Sequence[Result]) -> Figure:
             values = [result.scalars[key] for result in results]
             axes.plot([result.meta["epoch"] for result in results], values, label=label, **look(place))
         axes.set(xlabel="epoch", ylabel="correlation with the teacher's Grad-CAM")
-        axes.set_title(f"{results[-1].meta['n']:,} validation pictures")
+        axes.set_title(f"{results[-1].meta['n']:,} validation images")
         axes.legend()
     return figure
 
 
 def mean(run: Result, key: str) -> Estimate:
-    """Give the mean of an array over the pictures on which it is defined, with its interval."""
+    """Give the mean of an array over the images on which it is defined, with its interval."""
     values = run.arrays[key]
     values = values[~np.isnan(values)]
-    return bootstrap_mean(values, RESAMPLES) if len(values) else Estimate.refuse("no picture has two maps to compare")
+    return bootstrap_mean(values, RESAMPLES) if len(values) else Estimate.refuse("no image has two maps to compare")

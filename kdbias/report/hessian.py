@@ -45,7 +45,7 @@ def trace(results: Mapping[str, Runs], *, control: str | None = None, initial: s
     panels = [
         Panel("Hessian trace (nats)", _trace),
         Panel("mean eigenvalue × ‖w‖²\n(nats)", _scalar("trace_scaled")),
-        Panel("loss on these pictures\n(nats)", _scalar("loss")),
+        Panel("loss on these images\n(nats)", _scalar("loss")),
         Panel("norm of the gradient", _scalar("gradient_norm")),
     ]
     found = networks(results, control, initial)
@@ -82,7 +82,7 @@ def eigenvalues(found: Sequence[Network]) -> Figure:
         axes.grid(axis="x")
         axes.grid(visible=False, axis="y")
         k = len(found[0].runs[0].arrays["eigenvalues_top"])
-        axes.set(xlabel="eigenvalue of the Hessian (nats)", title=_pictures(found))
+        axes.set(xlabel="eigenvalue of the Hessian (nats)", title=_images(found))
         kinds = (("o", f"{k} largest"), ("|", f"{k} most negative"))
         handles = [Line2D([], [], color=INK, linestyle="", marker=marker, label=label) for marker, label in kinds]
         axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
@@ -113,7 +113,7 @@ def density(found: Sequence[Network]) -> Figure:
         axes.annotate("one eigenvalue", (1.01, one), color=REFERENCE["color"], **beside)
         axes.set_yscale("log")
         axes.set_ylim(one / 10, 5 * highest)
-        axes.set(xlabel="eigenvalue of the Hessian (nats)", ylabel="density (1/nats)", title=_pictures(found))
+        axes.set(xlabel="eigenvalue of the Hessian (nats)", ylabel="density (1/nats)", title=_images(found))
         legend_beside(axes)
     return figure
 
@@ -172,9 +172,9 @@ def _named(network: Network) -> str:
     return network.label if count == 1 else f"{network.label} ({count} seeds)"
 
 
-def _pictures(found: Sequence[Network]) -> str:
+def _images(found: Sequence[Network]) -> str:
     return sample({network.label: network.runs for network in found})
 
 
 def _training_title(result: Result) -> str:
-    return f"{result.meta['n']:,} validation pictures, bars: 95 % over {result.meta['vectors']} random vectors"
+    return f"{result.meta['n']:,} validation images, bars: 95 % over {result.meta['vectors']} random vectors"

@@ -61,12 +61,12 @@ def draw(axes: Axes, x: Array, network: Network, y: Array, interval: Array | Non
 def bands(found: Sequence[Network]) -> str:
     """Say what the bands of ``draw`` are."""
     several, single = any(len(n.runs) > 1 for n in found), any(len(n.runs) == 1 for n in found)
-    kinds = ["lowest to highest seed"] * several + ["95 % over pictures"] * single
+    kinds = ["lowest to highest seed"] * several + ["95 % over images"] * single
     return f"bands: {', '.join(kinds)}"
 
 
-def pictures(found: Sequence[Network]) -> str:
-    """Give the number of pictures of a figure's title."""
+def images(found: Sequence[Network]) -> str:
+    """Give the number of images of a figure's title."""
     return sample({network.label: network.runs for network in found})
 
 

@@ -1,4 +1,4 @@
-"""A method of several seeds: its scores, and its differences from another method over pictures and over seeds."""
+"""A method of several seeds: its scores, and its differences from another method over images and over seeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOT_MEASURED = "-"
 class Method:
     """One row: the Results of a method, each a list with one entry a seed; a list is empty where nothing was measured.
 
-    ``seeds`` are those of the accuracy Results, None for a network without one. ``pictures`` is the same for networks
+    ``seeds`` are those of the accuracy Results, None for a network without one. ``images`` is the same for networks
     that saw the same ones. ``teacher`` names the teacher, ``taught_by`` is its accuracy Result, one for each seed (None
     where it was not measured). ``published`` has what an earlier study gave for such a run. ``untrained`` marks
     networks as runs began.
@@ -28,7 +28,7 @@ class Method:
 
     label: str
     seeds: Sequence[int | None]
-    pictures: str
+    images: str
     accuracy: Sequence[Result] = ()
     attention: Sequence[Result] = ()
     cka: Sequence[Result] = ()
@@ -45,7 +45,7 @@ class Method:
 
     @property
     def score(self) -> Estimate | str:
-        """Accuracy, the mean over seeds, with its interval over pictures."""
+        """Accuracy, the mean over seeds, with its interval over images."""
         if not self.accuracy:
             return NOT_MEASURED
         one = len(self.accuracy) == 1
@@ -63,7 +63,7 @@ class Method:
 
     @property
     def efficiency(self) -> Estimate | str:
-        """Accuracy over the teacher's on the same pictures, with its interval over them."""
+        """Accuracy over the teacher's on the same images, with its interval over them."""
         pairs = [(one, other) for one, other in zip(self.accuracy, self.taught_by) if other is not None]
         if not pairs or len(pairs) != len(self.accuracy) or not all(_same(one, other) for one, other in pairs):
             return NOT_MEASURED
@@ -72,8 +72,8 @@ class Method:
         return transfer_index_pictures(right, np.zeros_like(right), taught)  # with a control of 0 it is the quotient
 
 
-def over_pictures(one: Method, other: Method) -> Difference | str:
-    """Give the difference of two methods' accuracies over the same pictures: means over the seeds that both have.
+def over_images(one: Method, other: Method) -> Difference | str:
+    """Give the difference of two methods' accuracies over the same images: means over the seeds that both have.
 
     Where no run has a partner, means over all runs of each.
     """
@@ -154,7 +154,7 @@ def _twice(method: Method) -> bool:
 
 
 def _comparable(one: Method, other: Method) -> bool:
-    if not one.accuracy or not other.accuracy or one.pictures != other.pictures:
+    if not one.accuracy or not other.accuracy or one.images != other.images:
         return False
     return all(_same(one.accuracy[0], result) for result in (*one.accuracy, *other.accuracy))
 

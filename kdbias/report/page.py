@@ -37,7 +37,7 @@ pre {{ background: #f5f5f5; padding: .7rem .9rem; overflow-x: auto; font-size: .
 
 
 @dataclass(frozen=True)
-class Picture:
+class Image:
     """A figure with the sentence that says what it shows."""
 
     figure: Figure
@@ -56,7 +56,7 @@ class Section:
     """A heading and what stands under it, in order; in a ``str`` an empty line begins a new paragraph."""
 
     heading: str
-    parts: Sequence[str | Table | Picture | Code]
+    parts: Sequence[str | Table | Image | Code]
 
 
 def page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
@@ -73,17 +73,17 @@ def page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
     )
 
 
-def _part(part: str | Table | Picture | Code) -> str:
+def _part(part: str | Table | Image | Code) -> str:
     if isinstance(part, Table):
         return part.html()
-    if isinstance(part, Picture):
-        return _picture(part)
+    if isinstance(part, Image):
+        return _image(part)
     if isinstance(part, Code):
         return f"<pre>{html.escape(part.text)}</pre>"
     return _paragraphs(part)
 
 
-def _picture(part: Picture) -> str:
+def _image(part: Image) -> str:
     data = base64.b64encode(rendered(part.figure)).decode("ascii")
     caption, width = html.escape(part.caption), round(96 * part.figure.get_figwidth())
     return (

@@ -1,4 +1,4 @@
-"""A picture and where in it the evidence for its class lies."""
+"""An image and where in it the evidence for its class lies."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from matplotlib.figure import Figure
 from kdbias.report.style import canvas, styled
 
 
-def overlay(picture: npt.NDArray[Any], map_: npt.NDArray[Any], title: str) -> Figure:
-    """Draw ``picture``, ``(3, s, s)`` uint8, beside itself under its activation map ``(h, w)`` in 0..1.
+def overlay(image: npt.NDArray[Any], map_: npt.NDArray[Any], title: str) -> Figure:
+    """Draw ``image``, ``(3, s, s)`` uint8, beside itself under its activation map ``(h, w)`` in 0..1.
 
     The map is drawn over the whole square, smoothed (bilinear) from its own grid.
     """
-    side = picture.shape[1]
+    side = image.shape[1]
     extent = (-0.5, side - 0.5, side - 0.5, -0.5)
     with styled():
         figure, cells = canvas(1, 2, width=5.6, height=2.9)
         figure.set_layout_engine("compressed")
         for axes in cells:
-            axes.imshow(picture.transpose(1, 2, 0), interpolation="nearest" if side < 128 else "antialiased")
+            axes.imshow(image.transpose(1, 2, 0), interpolation="nearest" if side < 128 else "antialiased")
             axes.set(xticks=[], yticks=[])
             axes.grid(False)
             axes.spines[:].set_visible(False)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
 from kdbias.report.bands import Runs
-from kdbias.report.lines import Network, draw, level, networks, pictures
+from kdbias.report.lines import Network, draw, images, level, networks
 from kdbias.report.style import INITIAL, REFERENCE, canvas, legend_beside, styled
 
 RADII = {"radius": "energy", "magnitude_radius": "magnitude"}
@@ -25,7 +25,7 @@ def figures(
     """Draw the radii (pixels) by depth, the share of energy by radius of the last layer, and the maps."""
     found = networks(results, control, initial)
     return {
-        "receptive_field": _radius(found, pictures(found)),
+        "receptive_field": _radius(found, images(found)),
         "receptive_field-curve": _curve(found),
         "receptive_field-maps": _maps(found),
     }
@@ -39,7 +39,7 @@ def training(results: Sequence[Result]) -> Figure:
         untrained = result.meta["epoch"] == 0
         style = INITIAL if untrained else {"color": colour, "marker": "o", "markersize": 3}
         found.append(Network("untrained" if untrained else f"epoch {result.meta['epoch']}", [result], style))
-    return _radius(found, f"{results[-1].meta['n']:,} validation pictures")
+    return _radius(found, f"{results[-1].meta['n']:,} validation images")
 
 
 def _radius(found: Sequence[Network], title: str) -> Figure:
@@ -49,7 +49,7 @@ def _radius(found: Sequence[Network], title: str) -> Figure:
             for network in found:
                 draw(axes, network.runs[0].arrays["depth"], network, network.values(key))
             for value in sorted({float(run.arrays["uniform_radius"]) for n in found for run in n.runs}):
-                level(axes, value, f"uniform over the picture, {value:.1f}", place=0.01)
+                level(axes, value, f"uniform over the image, {value:.1f}", place=0.01)
             share = f"{found[0].runs[0].meta['share']:.0%}".replace("%", " %")
             axes.set(xlabel="depth (part of the layers)", ylabel=f"radius of {share} {what} (pixels)")
             axes.set_ylim(bottom=0)
@@ -67,7 +67,7 @@ def _curve(found: Sequence[Network]) -> Figure:
         first = found[0].runs[0]
         axes.plot(first.arrays["radii"], 100 * first.arrays["uniform_curve"], label="uniform", **REFERENCE)
         axes.set(xlabel="radius (pixels)", ylabel="gradient energy within (%)")
-        axes.set(title=f"last layer, {pictures(found)}", ylim=(0, 103))
+        axes.set(title=f"last layer, {images(found)}", ylim=(0, 103))
         axes.set_xlim(left=0)
         legend_beside(axes)
     return figure
@@ -94,5 +94,5 @@ def _maps(found: Sequence[Network]) -> Figure:
             row[0].set_ylabel(network.label, rotation=0, ha="right", va="center")
         bar = figure.colorbar(image, ax=grid, shrink=0.9, pad=0.02, label="gradient energy\n(part of the brightest)")
         bar.outline.set_visible(False)
-        figure.suptitle(f"effective receptive field of the central token, {pictures(found)}", x=0.01, ha="left", size=9)
+        figure.suptitle(f"effective receptive field of the central token, {images(found)}", x=0.01, ha="left", size=9)
     return figure

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from kdbias.probes.base import Result
 from kdbias.report.bands import Runs
-from kdbias.report.lines import chance, draw, level, networks, over_epochs, pictures
+from kdbias.report.lines import chance, draw, images, level, networks, over_epochs
 from kdbias.report.style import canvas, legend_beside, styled
 
 
@@ -30,7 +30,7 @@ def figures(
         for axes in (left, right):
             axes.set_xlabel("shift (pixels)")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        left.set(ylabel="answers unchanged (%)", title=pictures(found))
+        left.set(ylabel="answers unchanged (%)", title=images(found))
         several = any(len(network.runs) > 1 for network in found)
         right.set(ylabel="accuracy (%)", title="bands: lowest to highest seed" if several else "")
         right.set_ylim(bottom=0)
@@ -45,6 +45,6 @@ def training(results: Sequence[Result]) -> Figure:
         shifts = results[-1].arrays["shifts"][1:]
         shares = 100 * np.stack([result.arrays["consistency"].mean(0)[1:] for result in results], axis=1)
         over_epochs(axes, results, ((f"{shift} px", row) for shift, row in zip(shifts, shares, strict=True)))
-        axes.set(ylabel="answers unchanged (%)", title=f"shifts, {results[-1].meta['n']:,} validation pictures")
+        axes.set(ylabel="answers unchanged (%)", title=f"shifts, {results[-1].meta['n']:,} validation images")
         legend_beside(axes)
     return figure

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
 from kdbias.report.bands import Runs
-from kdbias.report.lines import bands, chance, draw, level, networks, over_epochs, pictures
+from kdbias.report.lines import bands, chance, draw, images, level, networks, over_epochs
 from kdbias.report.style import canvas, legend_beside, styled
 
 
@@ -30,7 +30,7 @@ def figures(
         level(right, 0.0, "chance", place=0.01)
         for axes in (left, right):
             axes.set(xlabel="grid of shuffled patches", xticks=place, xticklabels=[f"{g}×{g}" for g in grids])
-        left.set(ylabel="accuracy (%)", title=pictures(found))
+        left.set(ylabel="accuracy (%)", title=images(found))
         left.set_ylim(bottom=0)
         right.set(ylabel="retention (of accuracy above chance)", title=bands(found))
         legend_beside(right)
@@ -46,7 +46,7 @@ def training(results: Sequence[Result]) -> Figure:
         over_epochs(axes, results, ((f"{g}×{g}" if g > 1 else "clean", row) for g, row in zip(grids, accuracy)))
         floor = 100 / results[-1].meta["classes"]
         level(axes, floor, f"chance, {floor:.3g} %", below=True)
-        axes.set(ylabel="accuracy (%)", title=f"patch shuffle, {results[-1].meta['n']:,} validation pictures")
+        axes.set(ylabel="accuracy (%)", title=f"patch shuffle, {results[-1].meta['n']:,} validation images")
         axes.set_ylim(bottom=0)
         legend_beside(axes)
     return figure

@@ -16,31 +16,31 @@ Shown = Literal["recipe", "networks", "nothing", "refused"]
 
 @dataclass(frozen=True)
 class Finding:
-    """A comparison with zero, twice: ``seeds`` has the noise of the recipe's seeds, ``pictures``, one for each seed,
-    that of the pictures on which the networks of that seed are compared.
+    """A comparison with zero, twice: ``seeds`` has the noise of the recipe's seeds, ``images``, one for each seed,
+    that of the images on which the networks of that seed are compared.
     """
 
     seeds: Estimate
-    pictures: tuple[Estimate, ...]
+    images: tuple[Estimate, ...]
     value: float
 
     @property
     def shown(self) -> Shown:
-        """What it holds for: these ``networks``, where the pictures of every seed say so, and the ``recipe``, where the
+        """What it holds for: these ``networks``, where the images of every seed say so, and the ``recipe``, where the
         seeds say so too; else ``nothing``, or ``refused`` where there is no number.
         """
-        if all(each.low > 0 for each in self.pictures) or all(each.high < 0 for each in self.pictures):
+        if all(each.low > 0 for each in self.images) or all(each.high < 0 for each in self.images):
             return "networks" if self.seeds.holds(0.0) else "recipe"
-        return "refused" if all(each.refused for each in self.pictures) else "nothing"
+        return "refused" if all(each.refused for each in self.images) else "nothing"
 
     @property
     def reason(self) -> str:
         """Why it is refused, where it is."""
-        return next((each.reason for each in (*self.pictures, self.seeds) if each.refused), "")
+        return next((each.reason for each in (*self.images, self.seeds) if each.refused), "")
 
 
 def index(student: Sequence[Result], control: Sequence[Result], teacher: Result) -> Finding:
-    """Compare shape shares, from Results of a ``CueProbe`` on the same pictures, one a seed: the transfer index."""
+    """Compare shape shares, from Results of a ``CueProbe`` on the same images, one a seed: the transfer index."""
 
     def shares(results: Sequence[Result]) -> list[float]:
         return [result.scalars["shape_share"] for result in results]
@@ -49,20 +49,20 @@ def index(student: Sequence[Result], control: Sequence[Result], teacher: Result)
         return np.column_stack([result.arrays["by_shape"], result.arrays["decided"]]).astype(np.float64)
 
     seeds = transfer_index(shares(student), shares(control), shares([teacher]))
-    pictures = tuple(
+    images = tuple(
         transfer_index_pictures(pairs(one), pairs(other), pairs(teacher)) for one, other in zip(student, control)
     )
     mean, base = np.mean(shares(student)), np.mean(shares(control))
     gap = shares([teacher])[0] - base
-    return Finding(seeds, pictures, float((mean - base) / gap) if gap else float("nan"))
+    return Finding(seeds, images, float((mean - base) / gap) if gap else float("nan"))
 
 
 def gain(student: Sequence[Result], control: Sequence[Result], key: str = "right") -> Finding:
-    """Compare which pictures came out right (array ``key`` of the Results, the same pictures): student - control."""
+    """Compare which images came out right (array ``key`` of the Results, the same images): student - control."""
     rights = [(one.arrays[key], other.arrays[key]) for one, other in zip(student, control)]
     means = np.array([[one.mean(), other.mean()] for one, other in rights])
-    pictures = tuple(difference(one, other).estimate for one, other in rights)
-    return Finding(difference(means[:, 0], means[:, 1]).estimate, pictures, float((means[:, 0] - means[:, 1]).mean()))
+    images = tuple(difference(one, other).estimate for one, other in rights)
+    return Finding(difference(means[:, 0], means[:, 1]).estimate, images, float((means[:, 0] - means[:, 1]).mean()))
 
 
 def inherited(found: Finding, shares: tuple[float, float, float]) -> str:
@@ -104,13 +104,13 @@ def _noise(found: Finding, scale: float = 1.0, digits: int = 2) -> str:
     def written(estimate: Estimate) -> str:
         return f"[{scale * estimate.low:.{digits}f}, {scale * estimate.high:.{digits}f}]"
 
-    count = len(found.pictures)
-    over_pictures = ", ".join(written(each) for each in found.pictures if not each.refused)
+    count = len(found.images)
+    over_images = ", ".join(written(each) for each in found.images if not each.refused)
     if found.shown == "recipe":
         return f"95 % interval over {count} seeds {written(found.seeds)}"
     no_interval = found.seeds.reason != ""
     seeds = "one seed says nothing of other seeds" if count == 1 else f"over {count} seeds {written(found.seeds)}"
     if found.shown == "networks":
         held = seeds if no_interval else f"{seeds} holds 0, so that other seeds may differ"
-        return f"95 % interval over pictures {over_pictures}; {held}"
-    return f"95 % interval over pictures {over_pictures}; {seeds}" if over_pictures else seeds
+        return f"95 % interval over images {over_images}; {held}"
+    return f"95 % interval over images {over_images}; {seeds}" if over_images else seeds

@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kdbias.config.errors import ConfigError
+from kdbias.config.renamed import now_named
 from kdbias.config.spec import differences, spec_hash
 from kdbias.runs.pretrained import as_saved
 
@@ -29,10 +30,23 @@ def result(folder: Path, key: str) -> dict[str, Any] | None:
     return found if found.get("spec_hash") == key else None
 
 
+def saved_config(folder: Path) -> DictConfig:
+    """Give the config that a run saved, its keys by the names of today.
+
+    Raises:
+        ValueError: the file holds no mapping.
+    """
+    loaded = OmegaConf.load(folder / CONFIG)
+    if not isinstance(loaded, DictConfig):
+        raise ValueError(f"{folder / CONFIG} must hold a mapping")
+    found: DictConfig = OmegaConf.create(now_named(OmegaConf.to_container(loaded)))
+    return found
+
+
 def resumable(folder: Path, key: str) -> bool:
     """Tell whether a run of the spec hash ``key`` left a checkpoint to go on from."""
     config = folder / CONFIG
-    return (folder / LAST).is_file() and config.is_file() and spec_hash(_load(config)) == key
+    return (folder / LAST).is_file() and config.is_file() and spec_hash(saved_config(folder)) == key
 
 
 def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -49,7 +63,7 @@ def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     for path in (folder / CONFIG, folder / LAST):
         if not path.is_file():
             raise ConfigError(f"resume={folder}: {path} is not there, so there is no run to go on from")
-    saved = _load(folder / CONFIG)
+    saved = saved_config(folder)
     made = OmegaConf.select(saved, "paths.run")
     if made is not None and Path(made).resolve() != folder.resolve():
         raise ConfigError(
@@ -95,10 +109,3 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         held.release()
-
-
-def _load(path: Path) -> DictConfig:
-    loaded = OmegaConf.load(path)
-    if not isinstance(loaded, DictConfig):
-        raise ValueError(f"{path} must hold a mapping")
-    return loaded

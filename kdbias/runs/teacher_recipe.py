@@ -116,7 +116,7 @@ def recipe_overrides(cfg: DictConfig, config_name: str) -> list[str]:
 
 
 def _for_views(words: list[str], cfg: DictConfig) -> list[str]:
-    """Leave the student's augmentation out, but for what it says of the pictures: that they are not mirror images."""
+    """Leave the student's augmentation out, but for what it says of the images: that they are not mirror images."""
     chosen = [word for word in words if re.match(r"[+~]*augment[.=]", word)]
     unmirrored = not cfg.augment.flip and chosen not in ([], ["augment=none"])
     return [word for word in words if word not in chosen] + ["module.views.flip=false"] * unmirrored

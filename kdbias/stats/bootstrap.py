@@ -1,4 +1,4 @@
-"""Resampling: an estimate with its interval, from pictures or from seeds."""
+"""Resampling: an estimate with its interval, from images or from seeds."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Estimate:
 
 
 def rows_of(*columns: ArrayLike) -> Floats:
-    """Stack arrays over the same pictures or seeds, each ``(n,)`` or ``(n, k)``, to ``(n, columns)`` float64.
+    """Stack arrays over the same images or seeds, each ``(n,)`` or ``(n, k)``, to ``(n, columns)`` float64.
 
     Raises:
         ValueError: the arrays are empty, of unlike length, or hold a NaN or an infinity.
@@ -67,7 +67,7 @@ def rows_of(*columns: ArrayLike) -> Floats:
 
 
 def pairs_of(a: ArrayLike, b: ArrayLike) -> Floats:
-    """Stack two arrays ``(n,)`` over the same pictures or seeds to ``(n, 2)`` float64.
+    """Stack two arrays ``(n,)`` over the same images or seeds to ``(n, 2)`` float64.
 
     Raises:
         ValueError: as ``rows_of``, or an array has another axis, over which it would have to be averaged first.
@@ -106,12 +106,12 @@ def interval(value: float, draws: Floats, n: int, within: tuple[float, float] = 
 
     The percentile interval, with its two arms widened by ``sqrt(n / (n - 1)) * t / z``: resampling n units
     underestimates their spread, and by enough that the plain interval over three seeds covers 75 % (it cannot reach
-    beyond the smallest and the largest). With thousands of pictures the factor is 1. Hesterberg 2015, "What teachers
+    beyond the smallest and the largest). With thousands of images the factor is 1. Hesterberg 2015, "What teachers
     should know about the bootstrap", arXiv:1411.5279. ``within`` are the values that are possible at all, where the
     interval ends at the latest. No interval, and the reason, for a single unit.
     """
     if n < 2:
-        return Estimate(value, math.nan, math.nan, "one seed or picture shows no noise, so there is no interval")
+        return Estimate(value, math.nan, math.nan, "one seed or image shows no noise, so there is no interval")
     tail = (1 - LEVEL) / 2
     widen = math.sqrt(n / (n - 1)) * float(scipy_stats.t.isf(tail, n - 1) / scipy_stats.norm.isf(tail))
     low, high = np.quantile(draws, [tail, 1 - tail], method="inverted_cdf")
@@ -125,7 +125,7 @@ def bootstrap_mean(
     generator: np.random.Generator | None = None,
     within: tuple[float, float] = ANYWHERE,
 ) -> Estimate:
-    """Give the mean of ``values`` ``(n,)``, one a picture or one a seed, with its bootstrap interval.
+    """Give the mean of ``values`` ``(n,)``, one an image or one a seed, with its bootstrap interval.
 
     One value gives an estimate without interval, and the reason. ``within`` are the values that are possible at all,
     (0, 1) for an accuracy: an interval over few seeds can reach beyond them, and is cut there.

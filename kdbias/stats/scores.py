@@ -51,7 +51,7 @@ class Difference:
 def accuracy(right: ArrayLike) -> Estimate:
     """Give the share of right answers, ``right`` ``(n,)`` bool, with its Wilson score interval.
 
-    It agrees with the bootstrap (`bootstrap_mean`) on thousands of pictures, and unlike it does not shrink to nothing
+    It agrees with the bootstrap (`bootstrap_mean`) on thousands of images, and unlike it does not shrink to nothing
     where all answers are right or all are wrong (Wilson 1927, doi 10.1080/01621459.1927.10502953).
     """
     answers = right_answers(right)
@@ -73,10 +73,10 @@ def difference(
     resamples: int = RESAMPLES,
     generator: np.random.Generator | None = None,
 ) -> Difference:
-    """Compare ``a`` with ``b``, both ``(n,)`` and paired: by seed, or by picture for two networks on the same pictures.
+    """Compare ``a`` with ``b``, both ``(n,)`` and paired: by seed, or by image for two networks on the same images.
 
     The verdict rests on the interval; ``p`` is for `holm`, over the metrics of a table. Several seeds on the same
-    pictures are compared by their means, over seeds for each picture or over pictures for each seed.
+    images are compared by their means, over seeds for each image or over images for each seed.
 
     Raises:
         ValueError: as ``pairs_of``.
@@ -97,7 +97,7 @@ def retention(
     """Give what is left of the accuracy above chance under stress: (acc - 1/C) / (clean - 1/C).
 
     ``stress`` and ``clean`` are ``(n,)`` bool, whether the answer was right on the stressed and on the clean version
-    of the same pictures, in the same order; pictures are resampled with both answers. 1 is all, 0 is chance, below 0
+    of the same images, in the same order; images are resampled with both answers. 1 is all, 0 is chance, below 0
     is worse than chance. Refused where clean accuracy is not significantly above chance (one-sided binomial, p < .01).
     """
     return _kept(stress, clean, classes, True, resamples, generator)
@@ -130,7 +130,7 @@ def _kept(
     if p >= CHANCE_P:
         share = rows[:, 1].mean()
         return Estimate.refuse(
-            f"clean accuracy {share:.1%} of {len(rows)} pictures is not above chance ({1 / classes:.1%}; p = {p:.2g}): "
+            f"clean accuracy {share:.1%} of {len(rows)} images is not above chance ({1 / classes:.1%}; p = {p:.2g}): "
             "there is nothing to retain"
         )
     floor = 1 / classes if corrected else 0.0
@@ -165,7 +165,7 @@ def transfer_index(
 
     Refused where the interval of teacher - control holds 0 (there is nothing to transfer), where there are fewer than
     two seeds (one shows no noise to compare that difference with; `transfer_index_pictures` can say how far the
-    pictures alone decide it), and where a score is NaN, as a refused one is.
+    images alone decide it), and where a score is NaN, as a refused one is.
 
     Raises:
         ValueError: student and control are not of one length, or the teacher's is neither that nor 1.
@@ -193,12 +193,12 @@ def transfer_index_pictures(
     resamples: int = RESAMPLES,
     generator: np.random.Generator | None = None,
 ) -> Estimate:
-    """Give the transfer index of one network each, with an interval over **pictures**: seed noise is not in it.
+    """Give the transfer index of one network each, with an interval over **images**: seed noise is not in it.
 
     So it says what these three networks are, not what the recipe gives; use `transfer_index` where there are seeds.
-    Each array is ``(n,)``, a score a picture whose mean is the network's, or ``(n, 2)``, numerator and denominator a
-    picture, whose sums' quotient is: for the shape share of cue-conflict pictures (decided for shape, decided for
-    shape or texture). All three are on the same pictures in the same order.
+    Each array is ``(n,)``, a score an image whose mean is the network's, or ``(n, 2)``, numerator and denominator a
+    image, whose sums' quotient is: for the shape share of cue-conflict images (decided for shape, decided for
+    shape or texture). All three are on the same images in the same order.
 
     Refused where the interval of teacher - control holds 0, and where a network's denominator is, or in a resample
     comes to, 0 (it decides for neither cue).
@@ -212,10 +212,10 @@ def transfer_index_pictures(
     means = np.vstack([rows.mean(axis=0), resampled_means(rows, resamples, generator)])
     empty = [name for name, below in zip(scores, means[:, 1::2].T, strict=True) if (below == 0).any()]
     if empty:
-        return Estimate.refuse(f"too few pictures count for: {', '.join(empty)} (its denominator is 0)")
+        return Estimate.refuse(f"too few images count for: {', '.join(empty)} (its denominator is 0)")
     student_, control_, teacher_ = (means[:, ::2] / means[:, 1::2]).T
     both = np.column_stack([student_ - control_, teacher_ - control_])
-    return _index(both[0], both[1:], len(rows), "pictures")
+    return _index(both[0], both[1:], len(rows), "images")
 
 
 def _index(value: Floats, draws: Floats, n: int, unit: str) -> Estimate:

@@ -14,14 +14,14 @@ Alternative = Literal["two-sided", "greater", "less"]
 
 
 def right_answers(*answers: ArrayLike) -> Floats:
-    """Stack arrays ``(n,)`` of right (True, 1) and wrong (False, 0) answers on the same pictures to ``(n, k)`` float64.
+    """Stack arrays ``(n,)`` of right (True, 1) and wrong (False, 0) answers on the same images to ``(n, k)`` float64.
 
     Raises:
         ValueError: the arrays are empty or of unlike length, or hold anything else.
     """
     rows = rows_of(*answers)
     if rows.shape[1] != len(answers) or not np.isin(rows, (0.0, 1.0)).all():
-        raise ValueError("expected one bool (or 0/1) for each picture: whether the answer was right")
+        raise ValueError("expected one bool (or 0/1) for each image: whether the answer was right")
     return rows
 
 

@@ -14,7 +14,7 @@ from kdbias.analysis.labels import FREE, check_classes, difference
 from kdbias.checks.check import ConfigError
 from kdbias.config.build import build, target
 from kdbias.data.augment import Augment
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.data.cifar import CIFAR10_NAMES, CIFAR100_NAMES
 from kdbias.data.cues import cues
 from kdbias.models.deit import vit
@@ -22,7 +22,7 @@ from kdbias.models.resnet_cifar import small_cnn
 from kdbias.models.teacher import Teacher
 
 CONF = Path(__file__).parents[2] / "conf" / "probe"
-LEARNS = {"knn", "linear"}  # their classes from the training pictures
+LEARNS = {"knn", "linear"}  # their classes from the training images
 
 
 def node_of(name):
@@ -68,7 +68,7 @@ def test_what_needs_no_classes_may_be_asked_of_any_data(cifar10, tiny_info):
     check_classes([run(cifar10, replace(tiny_info, classes=3, names=("a", "b", "c")))], nodes)
 
 
-def test_the_same_classes_in_other_pictures_are_the_same(cifar10, tiny_info):
+def test_the_same_classes_in_other_images_are_the_same(cifar10, tiny_info):
     accuracy = {"accuracy": node_of("accuracy")}
     check_classes([run(cifar10, replace(cifar10, train=7, mean=(0.1, 0.2, 0.3)))], accuracy)
     check_classes([run(cifar10, replace(cifar10, names=()))], accuracy)  # nobody has named them
@@ -79,10 +79,10 @@ def test_the_same_classes_in_other_pictures_are_the_same(cifar10, tiny_info):
 
 @pytest.mark.parametrize("name", sorted(FREE.keys() - LEARNS))
 def test_what_is_free_of_classes_does_not_read_labels(name):
-    data = PictureData(cues(train=100, val=30, test=30), Augment(), batch_size=10, eval_batch_size=12)
+    data = ImageData(cues(train=100, val=30, test=30), Augment(), batch_size=10, eval_batch_size=12)
     torch.manual_seed(0)
     network = vit(data.info, width=16, depth=2, heads=2, patch=8)
-    node = {key: 24 if key == "pictures" else value for key, value in node_of(name).items()}
+    node = {key: 24 if key == "images" else value for key, value in node_of(name).items()}
     given = {"teacher": Teacher(small_cnn(data.info, widths=[4, 8]), "small")}
     probe = build(node, **{key: given[key] for key in given if key in signature(target(node)).parameters})
     batches = list(data.batches("test", limit=24))

@@ -7,7 +7,7 @@ from PIL import Image
 from kdbias.analysis.predict import predict
 from kdbias.config.build import build
 from kdbias.config.errors import ConfigError
-from kdbias.data.image_file import fit, open_picture
+from kdbias.data.image_file import fit, open_image
 from kdbias.models.features import Extractor
 from kdbias.probes.base import Result
 from kdbias.probes.tta import averaged, views
@@ -49,8 +49,8 @@ def network(tmp_path, tiny_info):
 
 @pytest.fixture
 def files(tmp_path):
-    """Three pictures of unlike size and mode, one of them turned by its EXIF data."""
-    folder, generator = tmp_path / "pictures", np.random.default_rng(0)
+    """Three images of unlike size and mode, one of them turned by its EXIF data."""
+    folder, generator = tmp_path / "images", np.random.default_rng(0)
     folder.mkdir()
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -58,20 +58,20 @@ def files(tmp_path):
     Image.fromarray(noise[0]).save(folder / "a.jpg", exif=exif)
     Image.fromarray(noise[1]).save(folder / "b.png")
     Image.fromarray(noise[2].astype(np.uint16) * 257).save(folder / "c.png")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return sorted(path for path in folder.iterdir() if path.suffix != ".txt")
 
 
 def test_a_folder_is_answered_as_the_network_answers(network, files, tiny_info, tmp_path, capsys):
     predict(config(tmp_path, image=str(files[0].parent)))
     result = Result.load(tmp_path / "out" / "exp-one", "predict")
-    image = torch.stack([fit(open_picture(file), tiny_info) for file in files]).float() / 255
+    image = torch.stack([fit(open_image(file), tiny_info) for file in files]).float() / 255
     with torch.no_grad():
         expected = network(image).logits.softmax(1)
     np.testing.assert_allclose(result.arrays["probabilities"], expected, rtol=1e-5, atol=1e-7)
-    pictures = result.meta["pictures"]
-    assert [entry["file"] for entry in pictures] == [str(file) for file in files]
-    for entry, row in zip(pictures, expected, strict=True):
+    images = result.meta["images"]
+    assert [entry["file"] for entry in images] == [str(file) for file in files]
+    for entry, row in zip(images, expected, strict=True):
         best = row.topk(3)
         assert entry["classes"] == [tiny_info.names[i] for i in best.indices]
         assert entry["probabilities"] == pytest.approx(best.values.tolist(), abs=1e-5)
@@ -85,7 +85,7 @@ def test_a_folder_is_answered_as_the_network_answers(network, files, tiny_info, 
 
 
 def test_views_are_averaged_and_mirrored_only_where_training_mirrors(network, files, tiny_info, tmp_path):
-    image = fit(open_picture(files[1]), tiny_info)[None].float() / 255
+    image = fit(open_image(files[1]), tiny_info)[None].float() / 255
     run_folder(tmp_path / "exp" / "upright", tiny_info, flip=False)
     runs = [str(tmp_path / "exp" / name) for name in ("one", "upright")]
     predict(config(tmp_path, image=str(files[1]), tta=True, runs=runs))
@@ -97,7 +97,7 @@ def test_views_are_averaged_and_mirrored_only_where_training_mirrors(network, fi
         np.testing.assert_allclose(result.arrays["probabilities"], expected, rtol=1e-5, atol=1e-7)
 
 
-def test_a_network_of_grey_digits_sees_paper_as_its_own_pictures(tiny_info, tmp_path):
+def test_a_network_of_grey_digits_sees_paper_as_its_own_images(tiny_info, tmp_path):
     grey = type(tiny_info)(1, 28, 10, tuple("0123456789"), 10, (0.13,), (0.31,))
     run_folder(tmp_path / "exp" / "one", grey)
     paper = Image.new("RGB", (100, 80), "white")
@@ -109,7 +109,7 @@ def test_a_network_of_grey_digits_sees_paper_as_its_own_pictures(tiny_info, tmp_
     np.testing.assert_allclose(light, dark, rtol=1e-6)
 
 
-def test_pictures_of_one_name_do_not_overwrite_each_other(network, files, tmp_path):
+def test_images_of_one_name_do_not_overwrite_each_other(network, files, tmp_path):
     (tmp_path / "more").mkdir()
     again = tmp_path / "more" / "a.jpg"
     again.write_bytes(files[0].read_bytes())
@@ -119,8 +119,8 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(network, files, tmp_pa
 
 
 MISTAKES = {
-    "no picture": ({}, r"image: no picture to look at: give image=FILE"),
-    "a missing picture": ({"image": "nowhere.png"}, r"image: nowhere\.png is not there: correct the path"),
+    "no image": ({}, r"image: no image to look at: give image=FILE"),
+    "a missing image": ({"image": "nowhere.png"}, r"image: nowhere\.png is not there: correct the path"),
     "no such run": ({"runs": ["nowhere"]}, r"runs: .*nowhere/checkpoints/best\.ckpt is not there; name a run folder"),
     "no run": ({"runs": []}, r"runs: no network to ask: give runs=\[RUN_DIR\]"),
     "no class": ({"top": 0}, r"top=0 must be a whole number from 1"),
@@ -134,17 +134,17 @@ MISTAKES = {
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_names_its_key_and_the_remedy(network, files, tmp_path, name):
     settings, text = MISTAKES[name]
-    base = {} if name == "no picture" else {"image": str(files[1])}
+    base = {} if name == "no image" else {"image": str(files[1])}
     with pytest.raises(ConfigError, match=text):
         predict(config(tmp_path, **(base | settings)))
 
 
-def test_what_is_no_picture_and_an_empty_folder_are_named(network, tmp_path):
+def test_what_is_no_image_and_an_empty_folder_are_named(network, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match=r"image: there is no picture in the folder"):
+    with pytest.raises(ConfigError, match=r"image: there is no image in the folder"):
         predict(config(tmp_path, image=str(tmp_path / "empty")))
-    (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(ConfigError, match=r"image: .*text\.png cannot be read as a picture .*give a PNG, JPEG"):
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(ConfigError, match=r"image: .*text\.png cannot be read as an image .*give a PNG, JPEG"):
         predict(config(tmp_path, image=str(tmp_path / "text.png")))
 
 

@@ -104,8 +104,8 @@ def test_forensics_draws_everything_from_saved_results(tmp_path):
         "control (2 seeds)",
         "untrained",
         "uniform attention, 4.14",
-        "n = 50 pictures",
-        "n = 16 pictures",
+        "n = 50 images",
+        "n = 16 images",
     ):
         assert label in drawn
 
@@ -124,7 +124,7 @@ def test_compare_writes_the_matrix_and_the_figures(tmp_path):
     assert float(exp1["transfer efficiency"]) == pytest.approx(student.mean() / teacher.mean())
     assert (exp1["published accuracy"], exp1["published efficiency"]) == ("0.9005", "0.947")
     assert rows["control"]["transfer efficiency"] == rows["control"]["published accuracy"] == "-"
-    assert float(exp1["Δ control, over pictures low"]) > 0.2
+    assert float(exp1["Δ control, over images low"]) > 0.2
     text = (tmp_path / "b" / "compare.md").read_text()
     assert "not tested against ours" in text
     assert " Differences are paired by seed; untrained with control over seed 0 alone. " in text
@@ -183,10 +183,10 @@ def test_all_untrained_networks_come_last():
     assert labels == ["EXP-1", "control", "untrained, EXP-3", "untrained"]
 
 
-def test_runs_of_one_name_on_different_pictures_are_refused():
+def test_runs_of_one_name_on_different_images_are_refused():
     found = networks()
     found[1] = replace(found[1], about=found[1].about | {"source": SOURCE | {"size": 48}})
-    with pytest.raises(ConfigError, match="the runs called EXP-1 saw different pictures: name them apart"):
+    with pytest.raises(ConfigError, match="the runs called EXP-1 saw different images: name them apart"):
         methods_of(found)
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from kdbias import cli
 from kdbias.analysis import measure, tasks
-from kdbias.analysis.networks import same_pictures, subjects
+from kdbias.analysis.networks import same_images, subjects
 from kdbias.analysis.references import untrained
 from kdbias.checks.check import ConfigError
 from kdbias.config.build import build
@@ -78,11 +78,11 @@ def test_evaluate_a_run_and_a_checkpoint_on_the_runs_own_data(run, tmp_path, cap
     assert str(tmp_path / "evaluate.md") in capsys.readouterr().out
 
 
-def test_only_networks_on_the_same_pictures_are_compared(run, beside, tmp_path):
-    runs = [run, beside("training", train=300, shape_reliability=0.5), beside("pictures", seed=1)]
+def test_only_networks_on_the_same_images_are_compared(run, beside, tmp_path):
+    runs = [run, beside("training", train=300, shape_reliability=0.5), beside("images", seed=1)]
     tasks.run(analyze_config([f"runs=[{','.join(map(str, runs))}]", f"out={tmp_path}"]))
     differences = {name: cells[-1] for name, cells in rows_of(tmp_path).items()}
-    assert differences["exp/small"] == differences["pictures/small"] == "-"
+    assert differences["exp/small"] == differences["images/small"] == "-"
     assert differences["training/small"].startswith("no difference shown")
 
 
@@ -103,13 +103,13 @@ def test_a_run_on_data_of_other_classes_is_looked_at_but_not_evaluated(run, tmp_
     assert Result.load(tmp_path / "out" / "exp-small", "attention").meta["n"] == 9
 
 
-def test_what_decides_the_pictures_depends_on_the_split():
+def test_what_decides_the_images_depends_on_the_split():
     base = {"_target_": "kdbias.data.mnist.mnist", "root": "a", "val": 100, "split_seed": 0, "size": 28}
-    assert same_pictures(base, {**base, "root": "b"}, "val")
-    assert same_pictures(base, {**base, "split_seed": 1}, "test")
-    assert not same_pictures(base, {**base, "split_seed": 1}, "val")
+    assert same_images(base, {**base, "root": "b"}, "val")
+    assert same_images(base, {**base, "split_seed": 1}, "test")
+    assert not same_images(base, {**base, "split_seed": 1}, "val")
     for other in ({"_target_": "kdbias.data.mnist.fashion_mnist"}, {"size": 32}):
-        assert not same_pictures(base, base | other, "test")
+        assert not same_images(base, base | other, "test")
 
 
 def test_evaluate_a_network_by_name_with_a_weights_file(tmp_path):
@@ -122,7 +122,7 @@ def test_evaluate_a_network_by_name_with_a_weights_file(tmp_path):
 
 
 def test_probes_of_a_run_write_results_and_figures(run, tmp_path, capsys):
-    probes = ["probe=[attention,cka,cues]", "probe.cues.pictures=20", "pictures=20"]
+    probes = ["probe=[attention,cka,cues]", "probe.cues.images=20", "images=20"]
     tasks.run(analyze_config(["task=probe", f"runs=[{run}]", *probes, f"out={tmp_path}"]))
     for network in ("exp-small", "untrained"):
         for name in ("attention", "cka", "cues"):
@@ -133,7 +133,7 @@ def test_probes_of_a_run_write_results_and_figures(run, tmp_path, capsys):
     assert "no control beside: control_run=RUN_DIR names" in capsys.readouterr().out
 
 
-def test_probes_of_plain_pictures_share_one_pass(run, tmp_path, monkeypatch):
+def test_probes_of_plain_images_share_one_pass(run, tmp_path, monkeypatch):
     asked: list[list[str]] = []
 
     def counted(network, batches, probes):
@@ -141,7 +141,7 @@ def test_probes_of_plain_pictures_share_one_pass(run, tmp_path, monkeypatch):
         return observe(network, batches, probes)
 
     monkeypatch.setattr(measure, "observe", counted)
-    chosen = ["probe=[attention,cka,accuracy]", "pictures=20", "untrained=false"]
+    chosen = ["probe=[attention,cka,accuracy]", "images=20", "untrained=false"]
     tasks.run(analyze_config(["task=probe", f"runs=[{run}]", *chosen, f"out={tmp_path}"]))
     assert [sorted(names) for names in asked] == [["accuracy", "attention", "cka"]]
 
@@ -155,7 +155,7 @@ def test_figures_get_seeds_by_name_and_the_control_and_the_untrained_one_marked(
 
     monkeypatch.setattr(attention_figures, "figures", figures)
     runs = f"runs=[{run},{beside('again')}]"
-    chosen = [runs, "names=[mine,mine]", f"control_run={beside('alone')}", "probe=[attention]", "pictures=20"]
+    chosen = [runs, "names=[mine,mine]", f"control_run={beside('alone')}", "probe=[attention]", "images=20"]
     tasks.run(analyze_config(["task=probe", *chosen, f"out={tmp_path}/out"]))
     assert list(drawn["results"]) == ["mine", "control", "untrained"]
     assert (drawn["control"], drawn["initial"]) == ("control", "untrained")
@@ -183,14 +183,14 @@ def test_the_untrained_network_leaves_random_numbers_as_they_were(run):
 
 def test_a_probe_under_a_name_of_its_own_is_drawn_as_what_it_is(run, tmp_path):
     own = "+probe.mine={_target_:kdbias.probes.attention.AttentionProbe,collapse:2.0}"
-    chosen = ["probe=[]", own, "pictures=20", "untrained=false"]
+    chosen = ["probe=[]", own, "images=20", "untrained=false"]
     tasks.run(analyze_config(["task=probe", f"runs=[{run}]", *chosen, f"out={tmp_path}"]))
     assert Result.load(tmp_path / "exp-small", "mine").meta["collapse"] == 2.0
     assert (tmp_path / "mine.png").is_file()
 
 
 def test_figures_are_drawn_again_from_results_alone(run, tmp_path, monkeypatch):
-    chosen = ["task=probe", "probe=[attention]", "pictures=20"]
+    chosen = ["task=probe", "probe=[attention]", "images=20"]
     tasks.run(analyze_config([*chosen, f"runs=[{run}]", f"out={tmp_path}/a"]))
     monkeypatch.setattr(measure, "observe", None)
     tasks.run(analyze_config([*chosen, f"from_results={tmp_path}/a", f"out={tmp_path}/b"]))
@@ -210,7 +210,7 @@ def test_probes_that_are_not_defined_are_left_out(tmp_path, monkeypatch, capsys)
     tasks.run(analyze_config(["task=probe", *named, "probe=[attention,cues]", f"out={tmp_path}/out"]))
     printed = capsys.readouterr().out
     assert re.search(r"attention: small_cnn is left out, .*CNN", printed)
-    assert "cues: small_cnn is left out, its data has no pictures of known shape and texture" in printed
+    assert "cues: small_cnn is left out, its data has no images of known shape and texture" in printed
     assert not (tmp_path / "out").exists()
 
 
@@ -240,12 +240,12 @@ def test_what_cannot_be_looked_at_is_named(overrides, message, tmp_path):
     [
         (["names=[a,b]"], "names: 2 names for 1 runs"),
         (["split=night"], "split: there is no split 'night'"),
-        (["pictures=0"], "pictures: must be at least 1"),
+        (["images=0"], "images: must be at least 1"),
         (["probe=[]"], r"probe: nothing to measure: name at least one, as in probe=\[attention,cka\]"),
         (["+probe.attention.colapse=2"], "probe.attention.colapse: there is no such setting: did you mean collapse"),
-        (["+probe.cues.pictures=2"], "probe.cues: has settings but is not selected"),
+        (["+probe.cues.images=2"], "probe.cues: has settings but is not selected"),
         (["data=mnist", "data.download=false", "data.root=nowhere"], "data: no data set at"),
-        (["data=cues", "data.size=28"], "data: runs .* reads pictures of 3x32x32, and the data has 3x28x28"),
+        (["data=cues", "data.size=28"], "data: runs .* reads images of 3x32x32, and the data has 3x28x28"),
         (["from_results=nowhere"], "from_results: nowhere/networks.json is not there"),
     ],
 )

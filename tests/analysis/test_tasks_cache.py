@@ -46,7 +46,7 @@ def call(tmp_path, monkeypatch):
         done.clear()
         loads.clear()
         cli.register()
-        settings = ["trainer=cpu", "task=probe", "probe=[attention]", "pictures=20", f"paths.runs={tmp_path}/runs"]
+        settings = ["trainer=cpu", "task=probe", "probe=[attention]", "images=20", f"paths.runs={tmp_path}/runs"]
         with initialize_config_dir(cli.conf_dir(), version_base="1.3"):
             tasks.run(compose("analyze", [*settings, f"out={tmp_path}/out", *overrides]))
         return list(done), list(loads)
@@ -66,7 +66,7 @@ def test_what_decides_a_result_is_computed_again(run, call, tmp_path, monkeypatc
     monkeypatch.setattr(probe, "draw", lambda name, results: {})
     alone = (f"runs=[{run}]", "untrained=false")
     assert call(*alone) == (["attention"], ["run"])
-    for change in ("probe.attention.collapse=2.0", "pictures=10", "split=val", "data.seed=1"):
+    for change in ("probe.attention.collapse=2.0", "images=10", "split=val", "data.seed=1"):
         extra = ("data=cues", *CUES[1:]) if change.startswith("data") else ()
         assert call(*alone, *extra, change)[0] == ["attention"], change
     assert call(*alone, "cache=false")[0] == ["attention"]
@@ -115,20 +115,20 @@ def test_a_broken_entry_is_said_and_replaced(tmp_path, capsys, broken, how):
 def test_the_key_knows_defaults_and_the_teacher():
     node = {"_target_": "kdbias.probes.attention.AttentionProbe"}
 
-    def key(node, weights="w", pictures=20, **given):
-        return key_of(describe(node, weights, {"pictures": pictures}, given))
+    def key(node, weights="w", images=20, **given):
+        return key_of(describe(node, weights, {"images": images}, given))
 
     base = key(node)
     assert key({**node, "collapse": 1.5}) == base  # its default
     assert (
-        len({base, key({**node, "collapse": 2.0}), key(node, "v"), key(node, pictures=21), key(node, teacher="t")}) == 5
+        len({base, key({**node, "collapse": 2.0}), key(node, "v"), key(node, images=21), key(node, teacher="t")}) == 5
     )
 
 
-def test_the_key_knows_the_files_of_a_folder_and_of_the_pictures_that_a_probe_learns_from():
+def test_the_key_knows_the_files_of_a_folder_and_of_the_images_that_a_probe_learns_from():
     asked = []
     folder = SimpleNamespace(fingerprint=lambda split: asked.append(split) or f"files of {split}")
-    cfg = SimpleNamespace(split="test", pictures=20, eval_batch_size=10)
+    cfg = SimpleNamespace(split="test", images=20, eval_batch_size=10)
     keys = []
     for name, source in itertools.product(("accuracy.AccuracyProbe", "knn.KNNProbe"), (folder, object())):
         subject = SimpleNamespace(source={}, data=SimpleNamespace(source=source), teacher=None, weights="w")

@@ -17,12 +17,12 @@ from kdbias.callbacks.summary import closing_table
 from kdbias.config.build import build
 from kdbias.config.conf import conf_dir
 from kdbias.data.augment import Augment
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.models.deit import vit
 
 
 class Noise:
-    """Random pictures, 32 of each split, a little brighter in one of two classes."""
+    """Random images, 32 of each split, a little brighter in one of two classes."""
 
     def __init__(self, info):
         self.info = info
@@ -58,7 +58,7 @@ def train(info, folder, callbacks, epochs=5, resume=None, until=None):
     L.seed_everything(0, verbose=False)
     module = Small(info)
     light = Augment(erasing=0, mixup=0, cutmix=0)
-    data = PictureData(Noise(info), light, batch_size=8, eval_batch_size=12, seed=0)
+    data = ImageData(Noise(info), light, batch_size=8, eval_batch_size=12, seed=0)
     trainer = L.Trainer(
         default_root_dir=folder,
         max_epochs=epochs,
@@ -80,7 +80,7 @@ def logged(folder, name="knn"):
 
 
 def test_measured_before_in_the_first_epoch_every_so_many_and_at_the_end(tiny_info, tmp_path):
-    callback = FrozenFeatures(every=3, linear_every=2, pictures=20, k=3)
+    callback = FrozenFeatures(every=3, linear_every=2, images=20, k=3)
     module, data, trainer = train(tiny_info, tmp_path, [callback])
     steps = {"knn": [0, 4, 12, 20], "linear": [0, 4, 8, 16, 20]}  # untrained, then after epochs of four steps
     for name, probe in (("knn", callback.probe), ("linear", callback.linear_probe)):
@@ -164,9 +164,9 @@ def test_the_bank_is_no_larger_than_an_epoch(tiny_info):
 
 
 def test_the_config_builds_the_callback():
-    config = OmegaConf.merge({"probe_pictures": 7}, OmegaConf.load(f"{conf_dir()}/callback/knn.yaml"))
+    config = OmegaConf.merge({"probe_images": 7}, OmegaConf.load(f"{conf_dir()}/callback/knn.yaml"))
     callback = build(OmegaConf.to_container(config, resolve=True)["knn"])
-    assert vars(callback) == vars(FrozenFeatures(pictures=7))
+    assert vars(callback) == vars(FrozenFeatures(images=7))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from kdbias.callbacks.averaging import EMA
 from kdbias.callbacks.probe import ProbeCallback, history
 from kdbias.config.build import build
 from kdbias.data.augment import Augment
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.models.deit import vit
 from kdbias.models.resnet_cifar import small_cnn
 from kdbias.models.teacher import Teacher
@@ -30,7 +30,7 @@ CONF = Path(__file__).parents[2] / "conf" / "callback"
 
 
 class Noise:
-    """Random pictures, 32 of each split."""
+    """Random images, 32 of each split."""
 
     def __init__(self, info):
         self.info = info
@@ -66,7 +66,7 @@ class Small(L.LightningModule):
 def train(info, folder, callbacks, epochs=3, loggers=False, teacher=None, **settings):
     L.seed_everything(0)
     module = Small(info, teacher)
-    data = PictureData(Noise(info), Augment(), batch_size=8, eval_batch_size=12, seed=0)
+    data = ImageData(Noise(info), Augment(), batch_size=8, eval_batch_size=12, seed=0)
     trainer = L.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
@@ -103,7 +103,7 @@ def test_training_is_the_same_bit_for_bit_with_and_without(tiny_info, tmp_path):
 
 @pytest.mark.parametrize("averaged_first", [True, False])
 def test_the_averaged_weights_are_probed_in_any_order_of_callbacks(tiny_info, tmp_path, averaged_first):
-    callbacks = [EMA(begin=0.5, decay=0.9), callback(every=1, pictures=20)]
+    callbacks = [EMA(begin=0.5, decay=0.9), callback(every=1, images=20)]
     module, data = train(tiny_info, tmp_path, callbacks if averaged_first else callbacks[::-1])
     results = history(tmp_path / "probes", "attention")
     assert [r.meta["weights"] for r in results] == ["initial", "current", "averaged", "averaged"]
@@ -162,7 +162,7 @@ def test_two_and_four_processes_write_what_one_writes(tiny_info, tmp_path, monke
     probes = {"attention": AttentionProbe(), "cka": CKAProbe()}
     found = []
     for processes in (1, 2, 4):
-        callbacks = [ProbeCallback(name, probe, every=1, pictures=30) for name, probe in probes.items()]
+        callbacks = [ProbeCallback(name, probe, every=1, images=30) for name, probe in probes.items()]
         strategy = "auto" if processes == 1 else DDPStrategy(start_method="fork", timeout=timedelta(seconds=60))
         folder = tmp_path / str(processes)
         train(tiny_info, folder, callbacks, epochs=1, devices=processes, strategy=strategy)
@@ -179,17 +179,17 @@ def test_two_and_four_processes_write_what_one_writes(tiny_info, tmp_path, monke
             assert last.scalars != first.scalars
 
 
-def test_fewer_validation_pictures_than_processes_are_refused(monkeypatch):
+def test_fewer_validation_images_than_processes_are_refused(monkeypatch):
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 4)
     trainer = SimpleNamespace(datamodule=SimpleNamespace(count={"val": 3}.get))
-    with pytest.raises(ValueError, match=r"probe_attention: 3 validation pictures for 4 processes: raise data\.val"):
+    with pytest.raises(ValueError, match=r"probe_attention: 3 validation images for 4 processes: raise data\.val"):
         ProbeCallback("attention", AttentionProbe()).on_fit_start(trainer, None)
 
 
 def test_a_probe_is_given_the_teacher_and_the_data_of_the_run(tiny_info, tmp_path):
     spec = OmegaConf.to_container(OmegaConf.load(CONF / "probe_cka_teacher.yaml"), resolve=False)["probe_cka_teacher"]
-    spec |= {"pictures": 16, "every": 1}
+    spec |= {"images": 16, "every": 1}
     teacher = Teacher(small_cnn(tiny_info, widths=(4, 8, 16)), "small")
     loggers = [CSVLogger(tmp_path, version="", name="csv"), TensorBoardLogger(tmp_path, version="", name="tb")]
     train(tiny_info, tmp_path, [build(deepcopy(spec))], epochs=1, loggers=loggers, teacher=teacher)
@@ -199,13 +199,13 @@ def test_a_probe_is_given_the_teacher_and_the_data_of_the_run(tiny_info, tmp_pat
     with pytest.raises(ValueError, match=r"callback\.probe_cka_teacher compares with a teacher, and the run has none"):
         train(tiny_info, tmp_path, [build(deepcopy(spec))], epochs=1)
     knn = {"_target_": "kdbias.probes.knn.KNNProbe", "bank": 16, "k": 3}
-    train(tiny_info, tmp_path, [ProbeCallback("knn", knn, pictures=16)], epochs=1)
+    train(tiny_info, tmp_path, [ProbeCallback("knn", knn, images=16)], epochs=1)
     assert history(tmp_path / "probes", "knn")[-1].meta["bank"] == 16
 
 
 @pytest.mark.parametrize("name", ["probe_attention", "probe_cka"])
 def test_the_configs_build_and_run(name, tiny_info, tmp_path):
-    config = OmegaConf.merge({"probe_pictures": 16}, OmegaConf.load(CONF / f"{name}.yaml"))
+    config = OmegaConf.merge({"probe_images": 16}, OmegaConf.load(CONF / f"{name}.yaml"))
     spec = OmegaConf.to_container(config, resolve=True)
     loggers = [TensorBoardLogger(tmp_path, version="", name="tb")]
     train(tiny_info, tmp_path, [build(spec[name])], epochs=1, loggers=loggers)
@@ -213,5 +213,5 @@ def test_the_configs_build_and_run(name, tiny_info, tmp_path):
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match=r"callback\.probe_attention: every and pictures"):
+    with pytest.raises(ValueError, match=r"callback\.probe_attention: every and images"):
         callback(every=0)

@@ -111,14 +111,14 @@ MESSAGES: dict[str, Mistake] = {
     "a batch that the devices do not divide": (
         {"trainer.devices": 4},
         "batch_size",
-        ("50 pictures (of all devices together) do not divide among 4 processes", "use 48 or 52"),
+        ("50 images (of all devices together) do not divide among 4 processes", "use 48 or 52"),
     ),
     "a batch that the nodes do not divide": (
         {"trainer.devices": [0, 1], "trainer.num_nodes": 2},
         "batch_size",
         ("among 4 processes",),
     ),
-    "a batch larger than the data": ({"batch_size": 600}, "batch_size", ("at most the 500 training pictures",)),
+    "a batch larger than the data": ({"batch_size": 600}, "batch_size", ("at most the 500 training images",)),
     "a teacher whose classifier nothing trained": (
         {"teacher.model": FRESH, "teacher.recipe": None},
         "loss.kl",
@@ -226,7 +226,7 @@ CHOICES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "another set of layers": ({"model.layers": [0], "teacher.layers": [1]}, ""),
     "places compared in one geometry": ({"augment.view": "photometric", "loss.token": {"_target_": TOKEN}}, ""),
-    "pictures compared in two": (
+    "images compared in two": (
         {"augment.view": "clean", "loss.cka": {"_target_": CKA, "axis": "sample"}, "loss.kl.weight": 0.5},
         "",
     ),

@@ -78,8 +78,8 @@ def test_views_of_half_patches_and_an_objective_that_nobody_logs() -> None:
         ("ssl=dino module.prototypes=0", "module.prototypes", "must be at least 2, got 0"),
         ("callback.knn.k=0", "callback.knn.k", "must be at least 1, got 0"),
         ("callback=[checkpoint,knn,early_stopping]", "callback.early_stopping.monitor", "it stops by a metric"),
-        ("batch_size=1", "batch_size", "SimCLR compares pictures, of which each process needs 2: use at least 2"),
-        ("batch_size=2 trainer.devices=2", "batch_size", "SimCLR compares pictures, of which each process needs 2"),
+        ("batch_size=1", "batch_size", "SimCLR compares images, of which each process needs 2: use at least 2"),
+        ("batch_size=2 trainer.devices=2", "batch_size", "SimCLR compares images, of which each process needs 2"),
     ],
 )
 def test_an_argument_out_of_range_is_one_problem(change: str, key: str, text: str) -> None:
@@ -90,8 +90,8 @@ def test_an_argument_out_of_range_is_one_problem(change: str, key: str, text: st
 @pytest.mark.parametrize(
     "chosen", ["augment=default", "augment=published", "augment.mix_probability=1 augment.cutmix=1"]
 )
-def test_views_are_of_one_picture(chosen: str) -> None:
-    problem = "augment.mix_probability: SimCLR makes two views of a picture, and MixUp or CutMix would make them of two"
+def test_views_are_of_one_image(chosen: str) -> None:
+    problem = "augment.mix_probability: SimCLR makes two views of an image, and MixUp or CutMix would make them of two"
     assert [found.startswith(problem) for found in check(composed([*SSL, *chosen.split()]))] == [True]
     assert check(composed([*SSL, "augment=light"])) == []
 
@@ -168,7 +168,7 @@ def test_every_augmentation_of_a_student_has_the_same_teacher_without_labels() -
     [
         ("cifar10", ["augment=published"], True),
         ("cifar10", ["augment=none"], True),
-        ("cifar10", ["augment.flip=false"], False),  # the pictures have a left and a right
+        ("cifar10", ["augment.flip=false"], False),  # the images have a left and a right
         ("cifar10", ["augment=mnist"], False),
         ("mnist", ["augment=mnist"], False),
         ("mnist", ["augment.flip=false"], False),

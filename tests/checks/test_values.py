@@ -31,7 +31,7 @@ MESSAGES: dict[str, Mistake] = {
     "no training": ({"trainer.limit_train_batches": 0}, "trainer.limit_train_batches", ("null for all", "got 0")),
     "no validation batch": ({"trainer.limit_val_batches": 0.0}, "trainer.limit_val_batches", ("got 0.0",)),
     "a negative clip": ({"optim.clip": -1}, "optim.clip", ("at least 0, or null for none, got -1",)),
-    "no validation pictures": ({"data.val": 0}, "data.val", ("at least 1 picture", "got 0")),
+    "no validation images": ({"data.val": 0}, "data.val", ("at least 1 image", "got 0")),
     "no GPU": ({"trainer.accelerator": "gpu"}, "trainer.accelerator", ("no GPU is there: use trainer=cpu",)),
     "half precision": ({"trainer.precision": "16-mixed"}, "trainer.precision", ("scaled gradients", "use bf16-mixed")),
     "an unknown precision": ({"trainer.precision": 32}, "trainer.precision", ("there is no 32", "32-true")),

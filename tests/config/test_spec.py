@@ -140,7 +140,7 @@ def test_a_teacher_that_the_control_makes_no_use_of_is_not_in_the_hash(control):
     assert spec_hash(under(control)) != spec_hash(CONFIG)
 
 
-def test_of_a_teacher_that_is_replaced_by_one_of_the_family_its_pictures_count():
+def test_of_a_teacher_that_is_replaced_by_one_of_the_family_its_images_count():
     assert spec_hash(under(FAMILY, data={"x": 0})) != spec_hash(under(FAMILY, data={"x": 1}))
     assert spec_hash(under(COPY, data={"x": 0})) == spec_hash(under(COPY, data={"x": 1}))
 

@@ -76,7 +76,7 @@ def with_weights(cfg: DictConfig, folder: Path) -> DictConfig:
             cfg.control.weights = saved(plain(cfg.model), info, folder)
         if control == "same_family":
             cfg.control.weights = saved(VIT if is_vit(cfg.model) else CNN, info, folder)
-            cfg.teacher.pop("data", None)  # pictures of the teacher's own, on which given weights were not trained
+            cfg.teacher.pop("data", None)  # images of the teacher's own, on which given weights were not trained
     return cfg
 
 

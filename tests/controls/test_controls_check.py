@@ -57,15 +57,15 @@ MESSAGES: dict[str, Mistake] = {
         "control",
         ("augment.view=clean", "set augment.view=same or augment.mix_probability=0"),
     ),
-    "many pictures alone in their class": (
+    "many images alone in their class": (
         control("shuffled", "Shuffled") | {"batch_size": 20},
         "control",
-        ("shuffled: of 20 pictures of 10 classes 14% would be alone", "raise batch_size"),
+        ("shuffled: of 20 images of 10 classes 14% would be alone", "raise batch_size"),
     ),
-    "pictures of each process": (
+    "images of each process": (
         control("shuffled", "Shuffled") | {"trainer.devices": 2},
         "control",
-        ("shuffled: of 25 pictures",),
+        ("shuffled: of 25 images",),
     ),
     "a teacher of the family already": (
         FAMILY | {"teacher.model": VIT},
@@ -82,11 +82,11 @@ MESSAGES: dict[str, Mistake] = {
         "control.vit",
         ("this is no teacher: name one that has a network",),
     ),
-    "weights in place of a teacher that is trained on pictures of its own": (
+    "weights in place of a teacher that is trained on images of its own": (
         control("same_family", "SameFamily", vit="vit_small_cifar", cnn="resnet56", weights=__file__)
         | {"teacher.data": {"texture_reliability": 0.0}},
         "control.weights",
-        ("may be of other pictures than those that small was trained on", "leave it out", "drop teacher.data"),
+        ("may be of other images than those that small was trained on", "leave it out", "drop teacher.data"),
     ),
     "a family's teacher that is not there": (
         control("same_family", "SameFamily", vit="vit_smal_cifar", cnn="resnet56"),
@@ -122,7 +122,7 @@ MESSAGES: dict[str, Mistake] = {
     "a graded teacher without classifier": (
         control("accuracy_matched", "AccuracyMatched", accuracy=0.9, among="graded", graded={"ssl_resnet": {}}),
         "control.graded.ssl_resnet",
-        ("has no classifier for these pictures",),
+        ("has no classifier for these images",),
     ),
     "an accuracy of weights that are not given": (
         graded(0.9, resnet20={"accuracy": 0.9}),

@@ -1,4 +1,4 @@
-"""Smoothed labels as sure as the teacher, and answers that belong to another picture of the class."""
+"""Smoothed labels as sure as the teacher, and answers that belong to another image of the class."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def batch_of(target, index=None, seed=0):
 
 
 def mixed(own, partner, share):
-    """Targets of which the part ``share`` is the picture's own class."""
+    """Targets of which the part ``share`` is the image's own class."""
     eye = torch.eye(CLASSES)
     return share * eye[own] + (1 - share) * eye[partner]
 
@@ -44,7 +44,7 @@ def test_smoothed_labels_have_the_softened_probability_that_is_asked_for(tempera
     torch.testing.assert_close(probability, expected)
 
 
-def test_a_mixed_picture_gets_the_mixture_of_its_labels_answers():
+def test_a_mixed_image_gets_the_mixture_of_its_labels_answers():
     both = smoothed_logits(torch.eye(CLASSES)[[3, 7]], 0.8, 2.0).div(2).softmax(1)
     found = smoothed_logits(mixed([3], [7], 0.7), 0.8, 2.0).div(2).softmax(1)
     torch.testing.assert_close(found, (0.7 * both[0] + 0.3 * both[1])[None])
@@ -58,7 +58,7 @@ def test_smoothed_labels_are_as_sure_as_the_teacher(tiny_info, soft, temperature
     teacher = Teacher(network(tiny_info), "small")
     batches = [batch_of(target[:25], seed=1), batch_of(target[25:], seed=2)]
     wanted = confidence(teacher, iter(batches), temperature)
-    assert wanted.pictures == 40
+    assert wanted.images == 40
     expected = [mean_on_target(teacher(b.teacher_image).logits, _soft(b.target), temperature) for b in batches]
     assert wanted.value == pytest.approx((25 * expected[0] + 15 * expected[1]) / 40, abs=1e-6)
 
@@ -73,13 +73,13 @@ def _soft(target):
 
 
 def test_a_confidence_that_labels_cannot_have_is_approached_and_told(tiny_info):
-    """Of pictures mixed .6 to .4 a teacher that bets on the larger part gives the target .6, and labels at most .52."""
+    """Of images mixed .6 to .4 a teacher that bets on the larger part gives the target .6, and labels at most .52."""
     smoothed = SmoothedTeacher(network(tiny_info), "small", Confidence(0.6, 0.6**2 + 0.4**2, 10), 1.0)
     assert smoothed.label == pytest.approx(1, abs=1e-5)
     assert smoothed.given == pytest.approx(0.52, abs=1e-5)
 
 
-def test_smoothed_labels_read_no_picture(tiny_info):
+def test_smoothed_labels_read_no_image(tiny_info):
     smoothed = SmoothedTeacher(network(tiny_info), "small", Confidence(0.7, 1.0, 10), 2.0)
     target = torch.tensor([1, 1, 2])
     first, second = (smoothed.answer(batch_of(target, seed=seed), 0).logits for seed in (0, 1))
@@ -88,7 +88,7 @@ def test_smoothed_labels_read_no_picture(tiny_info):
     assert smoothed.info.classes == CLASSES
 
 
-def test_partners_are_other_pictures_of_the_class():
+def test_partners_are_other_images_of_the_class():
     target = torch.tensor([0, 1, 0, 2, 1, 0, 0])
     index = torch.arange(100, 107)
     for step in range(20):
@@ -96,7 +96,7 @@ def test_partners_are_other_pictures_of_the_class():
         assert sorted(source.tolist()) == list(range(7))
         assert torch.equal(target[source], target)
         alone = source == torch.arange(7)
-        assert alone.tolist() == [False, False, False, True, False, False, False]  # the one picture of class 2
+        assert alone.tolist() == [False, False, False, True, False, False, False]  # the one image of class 2
 
 
 def test_partners_follow_seed_and_step_alone():
@@ -110,8 +110,8 @@ def test_partners_follow_seed_and_step_alone():
     assert not torch.equal(partners(target, index, 2, 7), first)
 
 
-def test_copies_of_a_picture_are_no_partners():
-    """With repeated augmentation a batch has a picture several times."""
+def test_copies_of_a_image_are_no_partners():
+    """With repeated augmentation a batch has an image several times."""
     index = torch.tensor([4, 5, 6, 4, 5, 6, 7, 8, 8])
     target = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 1])
     for step in range(20):
@@ -122,7 +122,7 @@ def test_copies_of_a_picture_are_no_partners():
         assert other[6:].sum() == 2  # of 7, 8, 8 one of the two 8 must keep to its kind
 
 
-def test_a_mixed_picture_counts_as_of_its_larger_part():
+def test_a_mixed_image_counts_as_of_its_larger_part():
     target = mixed([0, 1, 0, 1], [1, 0, 2, 2], 0.7)
     source = partners(target, torch.arange(4), 0, 0)
     assert source.tolist() == [2, 3, 0, 1]
@@ -150,11 +150,11 @@ def test_all_that_the_teacher_gives_is_the_partners(tiny_info):
 
 def test_what_happened_is_counted(tiny_info):
     shuffled = ShuffledTeacher(network(tiny_info), "small", seed=0)
-    assert shuffled.counted() == {"pictures": 0}
+    assert shuffled.counted() == {"images": 0}
     shuffled.answer(batch_of(torch.tensor([0, 0, 0, 1])), 0)
     shuffled.answer(batch_of(torch.tensor([0, 0, 0, 0])), 1)
-    assert shuffled.counted() == {"pictures": 8, "of_another": 7 / 8, "label_agreement": 1.0}
+    assert shuffled.counted() == {"images": 8, "of_another": 7 / 8, "label_agreement": 1.0}
 
     shuffled = ShuffledTeacher(network(tiny_info), "small", seed=0)
     shuffled.answer(batch_of(mixed([0, 0], [1, 2], 0.75)), 0)  # three quarters agree, a quarter does not
-    assert shuffled.counted() == {"pictures": 2, "of_another": 1.0, "label_agreement": 0.75}
+    assert shuffled.counted() == {"images": 2, "of_another": 1.0, "label_agreement": 0.75}

@@ -144,7 +144,7 @@ def test_an_accuracy_that_no_checkpoint_has_is_refused_before_the_run(cfg, data,
     assert check(cfg) == []
 
 
-def test_the_other_family_is_trained_on_the_pictures_of_the_teacher_that_it_replaces(cfg, data, tmp_path):
+def test_the_other_family_is_trained_on_the_images_of_the_teacher_that_it_replaces(cfg, data, tmp_path):
     own = {"shape_reliability": 1.0, "texture_reliability": 0.0}
     with open_dict(cfg):
         cfg.teacher.data = own
@@ -157,7 +157,7 @@ def test_the_other_family_is_trained_on_the_pictures_of_the_teacher_that_it_repl
     assert {key: child.data[key] for key in own} == own
     with open_dict(cfg):
         del cfg.teacher.data
-        cfg.control.vit = "demo_shape"  # which has pictures of its own
+        cfg.control.vit = "demo_shape"  # which has images of its own
     assert "data" not in applied(cfg, data.info)[1].teacher
 
 
@@ -208,11 +208,11 @@ def test_an_untrained_teacher_is_not_the_student_of_that_seed(data):
 
 
 def test_a_deep_untrained_teacher_gives_answers_of_a_trained_ones_size(cfg, data):
-    """Without statistics of its own pictures its logits are hundreds of times larger."""
+    """Without statistics of its own images its logits are hundreds of times larger."""
     with open_dict(cfg):
         cfg.teacher.model = {**RESNET, "layers": "all"}
         cfg.teacher.weights = "of-a-trained-one.safetensors"
-        cfg.control = {"_target_": "kdbias.controls.random.Random", "pictures": 80}
+        cfg.control = {"_target_": "kdbias.controls.random.Random", "images": 80}
     control, used = applied(cfg, data.info)
     assert (used.teacher.weights, cfg.teacher.weights) == (None, "of-a-trained-one.safetensors")
     teacher = control.teacher(used, data, source(data))
@@ -231,7 +231,7 @@ def test_an_untrained_teacher_is_the_network_that_the_checkpoint_describes(cfg, 
     model = {**CNN, "widths": [4, 8, 12], "layers": "all", "classes": None}
     with open_dict(cfg):
         cfg.teacher.weights = history(model, data.info, tmp_path)
-        cfg.control = {"_target_": "kdbias.controls.random.Random", "pictures": 40}
+        cfg.control = {"_target_": "kdbias.controls.random.Random", "images": 40}
     control, used = applied(cfg, data.info)
     teacher = control.teacher(used, data, source(data))
     real = build_teacher(cfg, data)
@@ -253,7 +253,7 @@ def test_an_untrained_teacher_of_another_networks_checkpoint_is_refused(cfg, dat
 @pytest.mark.parametrize("seed", [None, 7])
 def test_an_untrained_teacher_has_the_runs_seed_unless_told(cfg, data, seed):
     cfg.seed = 5
-    control = Random(seed=seed, pictures=40)
+    control = Random(seed=seed, images=40)
     cfg.teacher = control.changed(plain(cfg), None)["teacher"]
     teacher = control.teacher(cfg, data, source(data))
     expected = untrained(plain(cfg.teacher.model), data.info, seed or 5).network.linear.weight

@@ -1,4 +1,4 @@
-"""Both loaders over the same random pictures, and what tests compare of their batches."""
+"""Both loaders over the same random images, and what tests compare of their batches."""
 
 import threading
 
@@ -28,7 +28,7 @@ AUGMENTS = {
 }
 
 
-def random_pictures(count=COUNT, size=32):
+def random_images(count=COUNT, size=32):
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
     return images, torch.randint(0, 10, (count,), generator=generator)
@@ -37,7 +37,7 @@ def random_pictures(count=COUNT, size=32):
 def resident(info, *, train=True, repeats=1, prefetch=False, augment=AUGMENTS["default"], **settings):
     if train:
         settings |= {"augment": augment, "shuffle": True, "drop_last": True, "seed": 1, "repeats": repeats}
-    return ResidentLoader(*random_pictures(), info=info, prefetch=prefetch, **({"batch_size": BATCH} | settings))
+    return ResidentLoader(*random_images(), info=info, prefetch=prefetch, **({"batch_size": BATCH} | settings))
 
 
 def workers(info, *, train=True, repeats=1, num_workers=2, augment=AUGMENTS["default"], **settings):
@@ -45,7 +45,7 @@ def workers(info, *, train=True, repeats=1, num_workers=2, augment=AUGMENTS["def
         settings |= {"augment": augment, "shuffle": True, "drop_last": True, "seed": 1}
     chosen = Workers(repeats=repeats, num_workers=num_workers)
     settings = {"batch_size": BATCH, "device": torch.device("cpu")} | settings
-    return WorkerLoader(*random_pictures(), info=info, workers=chosen, **settings)
+    return WorkerLoader(*random_images(), info=info, workers=chosen, **settings)
 
 
 def epoch_of(loader, epoch):

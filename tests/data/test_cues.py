@@ -35,7 +35,7 @@ def test_split_gives_bytes_and_labels(source, name, n):
     assert set(label.tolist()) == set(range(10))
 
 
-def test_pictures_use_the_range_without_being_cut_off_by_it(source):
+def test_images_use_the_range_without_being_cut_off_by_it(source):
     image = source.split("train")[0]
     assert image.min() == 0
     assert image.max() == 255
@@ -46,7 +46,7 @@ def test_classes_are_balanced(source):
     assert torch.bincount(source.split("test")[1]).tolist() == [50] * 10
 
 
-def test_info_describes_the_training_pictures(source):
+def test_info_describes_the_training_images(source):
     info = source.info
     assert (info.channels, info.size, info.classes, info.train) == (3, 32, 10, 800)
     assert info.names[0] == "disc, fine stripes"
@@ -58,21 +58,21 @@ def test_info_describes_the_training_pictures(source):
     assert every.info.mean == info.mean
 
 
-def test_same_seed_same_pictures_and_another_seed_others(source):
+def test_same_seed_same_images_and_another_seed_others(source):
     again, other = (cues(train=1_100, val=300, test=500, preset="demo", seed=seed) for seed in (0, 1))
     for name in SPLITS:
         assert same(source.split(name), again.split(name))
         assert not torch.equal(source.split(name)[0], other.split(name)[0])
 
 
-def test_sizes_of_other_splits_change_no_picture(source):
+def test_sizes_of_other_splits_change_no_image(source):
     other = cues(train=1_300, val=300, test=260, preset="demo")
     assert same(other.split("val"), source.split("val"))
     assert torch.equal(other.split("train")[0][:800], source.split("train")[0])
     assert torch.equal(other.split("test")[0], source.split("test")[0][:260])
 
 
-def test_no_picture_is_in_two_splits(source):
+def test_no_image_is_in_two_splits(source):
     rows = [row.numpy().tobytes() for name in SPLITS for row in source.split(name)[0]]
     assert len(set(rows)) == len(rows) == 1_600
 
@@ -90,7 +90,7 @@ def test_reliability_is_how_often_a_cue_is_right(reliability):
         assert torch.equal(getattr(shown, other), label)
 
 
-def test_reliability_leaves_test_pictures_and_labels_alone():
+def test_reliability_leaves_test_images_and_labels_alone():
     reliable, unreliable = (
         cues(train=500, val=100, test=250, shape_reliability=r, texture_reliability=r) for r in (1.0, 0.3)
     )
@@ -116,10 +116,10 @@ def test_conflict_shows_two_classes_that_never_agree(source):
 def test_variants_say_which_cue_is_gone(source):
     label = source.split("test")[1]
     for name in VARIANTS:
-        pictures = source.variant(name, 500)
-        assert torch.equal(pictures.target, label)
-        assert (pictures.shape == -1).all() == (name == "texture")
-        assert (pictures.texture == -1).all() == (name == "shape")
+        images = source.variant(name, 500)
+        assert torch.equal(images.target, label)
+        assert (images.shape == -1).all() == (name == "texture")
+        assert (images.texture == -1).all() == (name == "shape")
 
 
 def test_variants_change_the_object_alone(source):
@@ -220,7 +220,7 @@ def test_config_builds_the_defaults():
     assert build(spec) == cues()
 
 
-def test_a_tenth_of_the_pictures_takes_a_second_or_so():
+def test_a_tenth_of_the_images_takes_a_second_or_so():
     cues(train=250, val=0).split("train")
     start = time.process_time()
     cues(train=2_500, val=0, seed=1).split("train")

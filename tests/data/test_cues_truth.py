@@ -1,6 +1,6 @@
 """The ground truth of a transferred preference: teachers of known preference, students that learn from logits alone.
 
-Five small networks, 6 epochs of 1,500 pictures each, every one on pictures of its own. An index towards the texture
+Five small networks, 6 epochs of 1,500 images each, every one on images of its own. An index towards the texture
 teacher is left out: the preference of a control lies too near to that of the teacher.
 """
 
@@ -26,7 +26,7 @@ AUGMENT = Augment(crop=1, flip=True, erasing=0.0, mixup=0.0, cutmix=0.0)
 
 
 def fit(seed: int, shape: float, texture: float, teacher: Extractor | None = None) -> Extractor:
-    """Train a small CNN on 1,500 pictures of its own, by cross-entropy or by the teacher's logits alone."""
+    """Train a small CNN on 1,500 images of its own, by cross-entropy or by the teacher's logits alone."""
     source = cues(
         train=1_500, val=0, test=1, seed=seed, preset="demo", shape_reliability=shape, texture_reliability=texture
     )
@@ -56,7 +56,7 @@ def fit(seed: int, shape: float, texture: float, teacher: Extractor | None = Non
 
 
 def decisions(network: Extractor) -> np.ndarray:
-    """Whether each of 2,000 conflict pictures was decided for shape, and for either cue: ``(n, 2)``."""
+    """Whether each of 2,000 conflict images was decided for shape, and for either cue: ``(n, 2)``."""
     image, shape, texture = cues(preset="demo", seed=99).variant("conflict", 2_000)
     with torch.no_grad():
         logits = torch.cat([network(part.float() / 255).logits for part in image.split(250)])

@@ -20,7 +20,7 @@ ARRAYS = {"motion", "corner", "flip", "actions", "cutout", "erasing"}
 
 
 @pytest.fixture
-def pictures():
+def images():
     return torch.randint(0, 256, (9, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
@@ -28,15 +28,15 @@ def drawn(augment, step=0):
     return augment.draw(9, 32, seed=3, epoch=1, step=step)
 
 
-def test_conversion_is_torchvisions(pictures):
-    assert torch.equal(to_float(pictures), reference.to_dtype(pictures, torch.float32, scale=True))
-    assert to_float(pictures.new_full((1,), 255)) == 1
+def test_conversion_is_torchvisions(images):
+    assert torch.equal(to_float(images), reference.to_dtype(images, torch.float32, scale=True))
+    assert to_float(images.new_full((1,), 255)) == 1
 
 
-def test_all_off_is_the_plain_picture(pictures):
+def test_all_off_is_the_plain_image(images):
     off = Augment(crop=0, flip=False, erasing=0, mixup=0, cutmix=0)
-    student, teacher = off.views(pictures, drawn(off), FILL)
-    assert torch.equal(student, to_float(pictures))
+    student, teacher = off.views(images, drawn(off), FILL)
+    assert torch.equal(student, to_float(images))
     assert teacher is student
 
 
@@ -63,20 +63,20 @@ def test_crop_and_flip_draws_are_uniform():
     assert draws.flip.mean() == pytest.approx(0.5, abs=0.015)
 
 
-def test_the_stages_in_order_give_pictures_in_range(pictures):
-    student, teacher = ALL.views(pictures, drawn(ALL), FILL)
+def test_the_stages_in_order_give_images_in_range(images):
+    student, teacher = ALL.views(images, drawn(ALL), FILL)
     assert student.shape == (8, 3, 32, 32)
     assert student.dtype == torch.float32
     assert 0 <= student.min() < student.max() <= 1
     assert teacher is student
 
 
-def test_photometric_view_differs_only_where_something_was_painted(pictures):
+def test_photometric_view_differs_only_where_something_was_painted(images):
     augment = replace(ALL, policy="none", view="photometric", mixup=0, cutmix=0)
     draws = drawn(augment)
-    student, teacher = augment.views(pictures, draws, FILL)
+    student, teacher = augment.views(images, draws, FILL)
     bare = replace(augment, cutout=0, erasing=0)
-    assert torch.equal(teacher, bare.views(pictures, drawn(bare), FILL)[0])
+    assert torch.equal(teacher, bare.views(images, drawn(bare), FILL)[0])
     changed = (student != teacher).any(dim=1)
     for boxes in (draws.cutout, draws.erasing):
         for row, (top, left, bottom, right) in enumerate(boxes.tolist()):
@@ -85,10 +85,10 @@ def test_photometric_view_differs_only_where_something_was_painted(pictures):
     assert not torch.equal(student, teacher)
 
 
-def test_photometric_view_is_mixed_with_the_same_share(pictures):
+def test_photometric_view_is_mixed_with_the_same_share(images):
     augment = replace(ALL, policy="none", view="photometric")
     bare = replace(augment, cutout=0, erasing=0)
-    assert torch.equal(augment.views(pictures, drawn(augment), FILL)[1], bare.views(pictures, drawn(bare), FILL)[0])
+    assert torch.equal(augment.views(images, drawn(augment), FILL)[1], bare.views(images, drawn(bare), FILL)[0])
 
 
 @pytest.mark.parametrize("policy", ["cifar10", "svhn", "randaugment", "trivialaugment"])
@@ -103,11 +103,11 @@ def test_photometric_view_has_the_geometry_of_the_policy_alone(policy, channels)
     chosen = policy_of(augment.policy, augment.operations, augment.magnitude)
     names = [[chosen.actions[code].operation for code in row] for row in draws.actions]
     expected = crop_flip(given, draws.corner, draws.flip, padding=4)
-    for row, (picture, codes) in enumerate(zip(expected, draws.actions, strict=True)):
+    for row, (image, codes) in enumerate(zip(expected, draws.actions, strict=True)):
         for name, code in zip(names[row], codes, strict=True):
             if name.startswith(MOVES):
-                picture = perform(picture[None], np.array([[code]]), chosen)[0]
-        assert torch.equal(teacher[row], to_float(picture))
+                image = perform(image[None], np.array([[code]]), chosen)[0]
+        assert torch.equal(teacher[row], to_float(image))
     moved_alone = [all(name.startswith((*MOVES, "Identity")) for name in row) for row in names]
     assert torch.equal(student[moved_alone], teacher[moved_alone])
     assert 0 < sum(moved_alone) < 200
@@ -115,25 +115,25 @@ def test_photometric_view_has_the_geometry_of_the_policy_alone(policy, channels)
 
 
 @pytest.mark.parametrize("view", ["same", "photometric", "clean"])
-def test_a_slice_of_the_batch_gives_a_slice_of_the_pictures(pictures, view):
+def test_a_slice_of_the_batch_gives_a_slice_of_the_images(images, view):
     augment = replace(ALL, mixup=0, cutmix=0, view=view)
     draws, rows = drawn(augment), np.array([2, 3, 7])
-    whole = augment.views(pictures, draws, FILL)
-    part = augment.views(pictures[rows], draws.take(rows), FILL)
+    whole = augment.views(images, draws, FILL)
+    part = augment.views(images[rows], draws.take(rows), FILL)
     for ours, theirs in zip(part, whole, strict=True):
         assert torch.equal(ours, theirs[rows])
 
 
-def test_photometric_view_without_painting_is_the_same_tensor(pictures):
+def test_photometric_view_without_painting_is_the_same_tensor(images):
     augment = Augment(erasing=0, view="photometric")
-    student, teacher = augment.views(pictures, drawn(augment), FILL)
+    student, teacher = augment.views(images, drawn(augment), FILL)
     assert teacher is student
 
 
-def test_clean_view_is_untouched(pictures):
+def test_clean_view_is_untouched(images):
     augment = replace(ALL, view="clean")
-    student, teacher = augment.views(pictures, drawn(augment), FILL)
-    assert torch.equal(teacher, to_float(pictures[1:]))
+    student, teacher = augment.views(images, drawn(augment), FILL)
+    assert torch.equal(teacher, to_float(images[1:]))
     assert not torch.equal(student, teacher)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kdbias.data.augment import Augment, to_float
-from kdbias.data.base import PictureData, split_train
+from kdbias.data.base import ImageData, split_train
 from kdbias.data.resident import Resident
 from kdbias.data.workers import Workers
 
@@ -18,7 +18,7 @@ LOADERS = {
 }
 
 
-class Pictures:
+class Images:
     def __init__(self, info):
         self.info, self.prepared, self.read = info, 0, []
 
@@ -56,7 +56,7 @@ class Recorder(lightning.LightningModule):
 
 
 def feed(info, loader=None):
-    return PictureData(Pictures(info), Augment(), batch_size=20, eval_batch_size=16, seed=4, loader=loader)
+    return ImageData(Images(info), Augment(), batch_size=20, eval_batch_size=16, seed=4, loader=loader)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def trainer(folder, **settings):
     )
 
 
-def test_lightning_sets_the_epoch_and_sees_each_picture(data, tmp_path):
+def test_lightning_sets_the_epoch_and_sees_each_image(data, tmp_path):
     module = Recorder()
     run = trainer(tmp_path)
     run.fit(module, datamodule=data)
@@ -113,8 +113,8 @@ class Witness(Recorder):
         self.folder = folder
 
     def training_step(self, batch, batch_idx):
-        pictures = [hashlib.sha256(picture.numpy().tobytes()).hexdigest() for picture in batch.image]
-        self.seen.append(list(zip(batch.index.tolist(), pictures, batch.target.tolist(), strict=True)))
+        images = [hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in batch.image]
+        self.seen.append(list(zip(batch.index.tolist(), images, batch.target.tolist(), strict=True)))
         return (self.weight - batch.image.mean()) ** 2
 
     def on_train_end(self):
@@ -122,7 +122,7 @@ class Witness(Recorder):
 
 
 @pytest.mark.parametrize("loader", [LOADERS["repeats"], LOADERS["workers"]], ids=["resident", "workers"])
-def test_one_and_two_processes_train_on_the_same_pictures(tiny_info, tmp_path, loader):
+def test_one_and_two_processes_train_on_the_same_images(tiny_info, tmp_path, loader):
     settings = {"use_distributed_sampler": False, "max_epochs": 2}
     trainer(tmp_path, **settings).fit(Witness(tmp_path), datamodule=feed(tiny_info, loader))
     two = trainer(tmp_path, devices=2, strategy="ddp_fork", **settings)
@@ -145,7 +145,7 @@ def test_all_loaders_feed_the_same_splits(tiny_info, data, loader):
     assert torch.equal(first.image, to_float(data.source.split("val")[0][:7]))
 
 
-def test_batches_are_plain_pictures_in_order(data):
+def test_batches_are_plain_images_in_order(data):
     images, labels = data.source.split("test")
     batches = list(data.batches("test", limit=40))
     assert [len(batch.index) for batch in batches] == [16, 16, 8]

@@ -50,15 +50,15 @@ def test_files_are_read_as_they_lie(tmp_path, monkeypatch):
     monkeypatch.setattr(CIFAR100, "_load_meta", lambda self: None)
     folder = tmp_path / "cifar-100-python"
     folder.mkdir()
-    pictures = torch.randint(0, 256, (50_000, 3, 32, 32), dtype=torch.uint8)
+    images = torch.randint(0, 256, (50_000, 3, 32, 32), dtype=torch.uint8)
     labels = torch.randint(0, 100, (50_000,))
     for name, count in (("train", 50_000), ("test", 100)):
-        entry = {"data": pictures[:count].flatten(1).numpy(), "fine_labels": labels[:count].tolist()}
+        entry = {"data": images[:count].flatten(1).numpy(), "fine_labels": labels[:count].tolist()}
         (folder / name).write_bytes(pickle.dumps(entry))
     source = cifar100(root=str(tmp_path), limit=200)
     source.prepare()
     read, read_labels = source.split("test")
-    assert torch.equal(read, pictures[:100])
+    assert torch.equal(read, images[:100])
     assert torch.equal(read_labels, labels[:100])
     train, val = source.split("train"), source.split("val")
     assert len(train[0]) == source.info.train == 200
@@ -71,7 +71,7 @@ def test_real_cifar10(shared_data):
     source = cifar10(root=str(shared_data), download=False)
     source.prepare()
     splits = {name: source.split(name) for name in ("train", "val", "test")}
-    assert [len(pictures) for pictures, _ in splits.values()] == [45_000, 5_000, 10_000]
+    assert [len(images) for images, _ in splits.values()] == [45_000, 5_000, 10_000]
     assert torch.bincount(splits["test"][1]).tolist() == [1_000] * 10
     counts = torch.bincount(splits["train"][1]) + torch.bincount(splits["val"][1])
     assert counts.tolist() == [5_000] * 10

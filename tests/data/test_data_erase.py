@@ -12,14 +12,12 @@ FILL = torch.tensor([125, 0, 255], dtype=torch.uint8)
 def test_erase_is_torchvisions_bit_for_bit(kind):
     rng = np.random.default_rng(0)
     boxes = draw_cutout(rng, 60, 32, 16) if kind == "cutout" else draw_erasing(rng, 60, 32, 0.7)
-    pictures = torch.randint(0, 256, (60, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    before = pictures.clone()
-    for picture, (top, left, bottom, right), got in zip(
-        pictures, boxes.tolist(), erase(pictures, boxes, FILL), strict=True
-    ):
-        expected = reference.erase(picture, top, left, bottom - top, right - left, FILL[:, None, None])
+    images = torch.randint(0, 256, (60, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    before = images.clone()
+    for image, (top, left, bottom, right), got in zip(images, boxes.tolist(), erase(images, boxes, FILL), strict=True):
+        expected = reference.erase(image, top, left, bottom - top, right - left, FILL[:, None, None])
         assert torch.equal(got, expected)
-    assert torch.equal(pictures, before)
+    assert torch.equal(images, before)
 
 
 def test_cutout_is_centred_anywhere_and_clipped():

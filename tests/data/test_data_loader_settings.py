@@ -1,4 +1,4 @@
-"""The group ``loader``, and what else decides how pictures are fed, as the config names it."""
+"""The group ``loader``, and what else decides how images are fed, as the config names it."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def test_a_mistake_is_named_once(changes, key, parts):
     assert_named_once(changes, key, parts)
 
 
-def test_pictures_that_do_not_fit_into_memory_are_sent_to_workers(monkeypatch):
+def test_images_that_do_not_fit_into_memory_are_sent_to_workers(monkeypatch):
     needed = 600 * 3 * 32 * 32  # 500 to train on and 100 to validate
     monkeypatch.setattr(values, "_memory", lambda cpu: 2 * needed - 1)
     assert_named_once({"loader": RESIDENT}, "loader", ("more than half of main memory: use loader=workers",))
@@ -57,7 +57,7 @@ def test_each_loader_is_built_as_the_config_says(name):
     assert data.loader == {"resident": Resident(2, True), "workers": Workers(2, 4, 2, None)}[name]
 
 
-def test_the_strong_recipe_repeats_pictures_in_batches_of_256_and_is_else_the_default():
+def test_the_strong_recipe_repeats_images_in_batches_of_256_and_is_else_the_default():
     default, strong = composed(["data=cues"]), composed(["data=cues", "optim=strong"])
     assert (strong.batch_size, strong.loader.repeats) == (256, 3)
     assert strong.optim == default.optim
@@ -68,9 +68,9 @@ def test_the_strong_recipe_repeats_pictures_in_batches_of_256_and_is_else_the_de
     assert composed(["optim=strong", "optim/schedule=cyclic"]).optim.schedule.cycles == 4
 
 
-def test_a_folder_of_pictures_needs_its_root():
+def test_a_folder_of_images_needs_its_root():
     assert check(composed(["data=image_folder", "loader=workers"])) == [
-        "data.root is not set: it must hold train/ and val/ or test/, and each of them one folder of pictures a class"
+        "data.root is not set: it must hold train/ and val/ or test/, and each of them one folder of images a class"
     ]
     (problem,) = check(composed(["data=image_folder", "data.root=/not/there", "loader=workers"]))
     assert problem.startswith("data.root=/not/there has no folder train: it must hold train/ and val/ or test/")

@@ -3,11 +3,11 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from kdbias.data.mix import Mix, draw_mix, mix_pictures, mix_targets
+from kdbias.data.mix import Mix, draw_mix, mix_images, mix_targets
 
 
 @pytest.fixture
-def pictures():
+def images():
     return torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
@@ -16,18 +16,18 @@ def draws(count, mixup, cutmix, probability):
     return [draw_mix(rng, 32, mixup, cutmix, probability) for _ in range(count)]
 
 
-def test_mixup_is_torchvisions(pictures):
-    share, batch = 0.3, pictures[1:]
+def test_mixup_is_torchvisions(images):
+    share, batch = 0.3, images[1:]
     transform = v2.MixUp(num_classes=4)
     params = {"lam": share, "labels": torch.arange(4), "batch_size": 4}
-    ours = mix_pictures(torch.cat([batch[-1:], batch]), Mix(share, None))
+    ours = mix_images(torch.cat([batch[-1:], batch]), Mix(share, None))
     torch.testing.assert_close(ours, transform.transform(batch, params), rtol=0, atol=1e-7)
 
 
-def test_cutmix_takes_the_box_from_the_picture_before(pictures):
-    mixed = mix_pictures(pictures, Mix(share=1 - 6 * 8 / 32**2, box=(2, 20, 8, 28)))
-    expected = pictures[1:].clone()
-    expected[:, :, 2:8, 20:28] = pictures[:-1, :, 2:8, 20:28]
+def test_cutmix_takes_the_box_from_the_image_before(images):
+    mixed = mix_images(images, Mix(share=1 - 6 * 8 / 32**2, box=(2, 20, 8, 28)))
+    expected = images[1:].clone()
+    expected[:, :, 2:8, 20:28] = images[:-1, :, 2:8, 20:28]
     assert torch.equal(mixed, expected)
 
 

@@ -10,41 +10,41 @@ from kdbias.data.mnist import fashion_mnist, invert_light_background, mnist
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """MNIST's file layout with 20 test and 60,000 one-coloured training pictures of its own."""
+    """MNIST's file layout with 20 test and 60,000 one-coloured training images of its own."""
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    pictures = torch.randint(0, 256, (20, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(0, 256, (20, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     many = torch.arange(60_000).remainder(256).to(torch.uint8)[:, None, None].expand(-1, 28, 28).contiguous()
-    for name, images in (("t10k", pictures), ("train", many)):
-        head = struct.pack(">IIII", 2051, len(images), 28, 28)
-        (raw / f"{name}-images-idx3-ubyte").write_bytes(head + images.numpy().tobytes())
-        labels = torch.arange(len(images)).remainder(10).to(torch.uint8)
+    for name, stored in (("t10k", images), ("train", many)):
+        head = struct.pack(">IIII", 2051, len(stored), 28, 28)
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(head + stored.numpy().tobytes())
+        labels = torch.arange(len(stored)).remainder(10).to(torch.uint8)
         (raw / f"{name}-labels-idx1-ubyte").write_bytes(
-            struct.pack(">II", 2049, len(images)) + labels.numpy().tobytes()
+            struct.pack(">II", 2049, len(stored)) + labels.numpy().tobytes()
         )
-    return tmp_path, pictures
+    return tmp_path, images
 
 
 @pytest.mark.parametrize("size", [28, 32])
 def test_one_channel_at_28_or_padded_to_32(small, size):
-    root, pictures = small
+    root, images = small
     source = mnist(root=str(root), size=size, download=False)
     source.prepare()
     read, labels = source.split("test")
     border = (size - 28) // 2
-    assert torch.equal(read, F.pad(pictures, [border] * 4)[:, None])
+    assert torch.equal(read, F.pad(images, [border] * 4)[:, None])
     assert labels.tolist() == [*range(10)] * 2
     assert (source.info.channels, source.info.size, source.info.train) == (1, size, 55_000)
 
 
-def test_pictures_keep_their_labels_through_the_split(small):
+def test_images_keep_their_labels_through_the_split(small):
     root, _ = small
     source = mnist(root=str(root), limit=3_000)
     for name, count in (("train", 3_000), ("val", 5_000)):
-        pictures, labels = source.split(name)
-        assert len(pictures) == count
-        # a picture's grey is its position modulo 256 and its label its position modulo 10: both know the parity
-        assert torch.equal(pictures[:, 0, 0, 0] % 2, (labels % 2).to(torch.uint8))
+        images, labels = source.split(name)
+        assert len(images) == count
+        # an image's grey is its position modulo 256 and its label its position modulo 10: both know the parity
+        assert torch.equal(images[:, 0, 0, 0] % 2, (labels % 2).to(torch.uint8))
 
 
 @pytest.mark.parametrize(("builder", "folder"), [(mnist, "MNIST/raw"), (fashion_mnist, "FashionMNIST/raw")])
@@ -72,24 +72,24 @@ def test_fashion_names_and_statistics():
 
 @pytest.mark.parametrize(("border", "inverted"), [(127, False), (128, True), (255, True), (0, False)])
 def test_inversion_looks_at_the_border_only(border, inverted):
-    picture = torch.full((2, 1, 28, 28), border, dtype=torch.uint8)
-    picture[:, :, 1:-1, 1:-1] = 255 - border
-    expected = 255 - picture if inverted else picture
-    assert torch.equal(invert_light_background(picture), expected)
+    image = torch.full((2, 1, 28, 28), border, dtype=torch.uint8)
+    image[:, :, 1:-1, 1:-1] = 255 - border
+    expected = 255 - image if inverted else image
+    assert torch.equal(invert_light_background(image), expected)
 
 
-def test_each_picture_is_judged_on_its_own():
-    pictures = torch.stack([torch.zeros(28, 28), torch.full((28, 28), 255)]).to(torch.uint8)
-    assert not invert_light_background(pictures).any()
-    assert not invert_light_background(pictures[1]).any()
+def test_each_image_is_judged_on_its_own():
+    images = torch.stack([torch.zeros(28, 28), torch.full((28, 28), 255)]).to(torch.uint8)
+    assert not invert_light_background(images).any()
+    assert not invert_light_background(images[1]).any()
 
 
 def test_real_mnist(shared_data):
     source = mnist(root=str(shared_data), download=False)
     source.prepare()
-    pictures, labels = source.split("train")
-    assert pictures.shape == (55_000, 1, 28, 28)
+    images, labels = source.split("train")
+    assert images.shape == (55_000, 1, 28, 28)
     assert labels.unique().tolist() == list(range(10))
-    assert (pictures / 255).mean().item() == pytest.approx(source.info.mean[0], abs=1e-3)
-    assert (pictures / 255).std().item() == pytest.approx(source.info.std[0], abs=1e-3)
-    assert torch.equal(invert_light_background(pictures), pictures)
+    assert (images / 255).mean().item() == pytest.approx(source.info.mean[0], abs=1e-3)
+    assert (images / 255).std().item() == pytest.approx(source.info.std[0], abs=1e-3)
+    assert torch.equal(invert_light_background(images), images)

@@ -20,14 +20,14 @@ OPERATIONS = get_args(Operation)
 TRANSFORM = v2.RandAugment()
 
 
-def reference(picture, operation, magnitude):
-    """What v2.AutoAugment, RandAugment and TrivialAugmentWide do to a picture with these parameters."""
+def reference(image, operation, magnitude):
+    """What v2.AutoAugment, RandAugment and TrivialAugmentWide do to an image with these parameters."""
     return TRANSFORM._apply_image_or_video_transform(
-        picture, operation, magnitude, interpolation=InterpolationMode.NEAREST, fill={torch.Tensor: None}
+        image, operation, magnitude, interpolation=InterpolationMode.NEAREST, fill={torch.Tensor: None}
     )
 
 
-def pictures(channels, size):
+def images(channels, size):
     """Noise, and what goes wrong first: constant, two values, almost constant, a ramp of one value a pixel."""
     generator = torch.Generator().manual_seed(0)
     shape = (channels, size, size)
@@ -58,20 +58,20 @@ def every_action(scale):
 )
 def test_every_action_is_torchvisions_bit_for_bit(space, channels, size):
     scale = SPACES[space][0]
-    policy, made = every_action(scale), pictures(channels, size)
+    policy, made = every_action(scale), images(channels, size)
     codes = np.repeat(np.arange(len(policy.actions)), len(made))
     changed = perform(made.repeat(len(policy.actions), 1, 1, 1), codes[:, None], policy).unflatten(0, (-1, len(made)))
     differing = {
         action
         for action, ours in zip(policy.actions, changed, strict=True)
-        for picture, got in zip(made, ours, strict=True)
-        if not torch.equal(got, reference(picture, action.operation, scale.magnitude(action, size, size)))
+        for image, got in zip(made, ours, strict=True)
+        if not torch.equal(got, reference(image, action.operation, scale.magnitude(action, size, size)))
     }
     assert differing == set()
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 80), (224, 224)])
-def test_larger_and_oblong_pictures_too(size):
+def test_larger_and_oblong_images_too(size):
     generator = torch.Generator().manual_seed(1)
     made = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8, generator=generator)
     policy = make_policy([[(op, 1.0, level)] for op in OPERATIONS for level in (3, 9)], TEN, rounds=1)
@@ -94,20 +94,20 @@ def test_magnitudes_are_torchvisions(space):
                 assert value == (0.0 if expected is None else sign * float(expected[level]))
 
 
-def test_no_action_is_the_picture_itself():
-    made = pictures(3, 8)
+def test_no_action_is_the_image_itself():
+    made = images(3, 8)
     assert perform(made, np.zeros((len(made), 2), dtype=np.int64), every_action(TEN)) is made
     assert every_action(TEN).actions[0] == IDENTITY
 
 
-def test_pictures_given_stay_as_they_are():
-    made, policy = pictures(3, 8), every_action(TEN)
+def test_images_given_stay_as_they_are():
+    made, policy = images(3, 8), every_action(TEN)
     kept, codes = made.clone(), np.arange(2 * len(made)).reshape(-1, 2) * 9 % len(policy.actions)
     assert not torch.equal(perform(made, codes, policy), made)
     assert torch.equal(made, kept)
 
 
-def test_a_picture_does_not_depend_on_the_rest_of_its_batch():
+def test_a_image_does_not_depend_on_the_rest_of_its_batch():
     policy, rng = every_action(WIDE), np.random.default_rng(0)
     made = torch.randint(0, 256, (300, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
     codes = rng.integers(0, len(policy.actions), (300, 2))

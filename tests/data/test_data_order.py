@@ -19,7 +19,7 @@ def visited(order, epoch=0):
 
 @pytest.mark.parametrize(("count", "batch_size"), [(103, 20), (1, 4), (7, 3), (10, 10), (5, 100), (101, 20)])
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_each_picture_is_evaluated_once(count, batch_size, world):
+def test_each_image_is_evaluated_once(count, batch_size, world):
     orders = [Order(count, batch_size, rank=rank, world=world) for rank in range(world)]
     shares = [list(order.shares(0)) for order in orders]
     seen = [position for part in shares for share in part for position in share.chosen[share.start : share.stop]]
@@ -40,10 +40,10 @@ def test_training_shares_of_all_ranks_are_the_global_batch():
 
 
 @pytest.mark.parametrize(("repeats", "batch_size"), [(2, 24), (3, 24), (3, 32), (5, 24)])
-def test_repeated_pictures_are_those_that_deit_would_take(repeats, batch_size):
+def test_repeated_images_are_those_that_deit_would_take(repeats, batch_size):
     plain, repeated = (Order(103, batch_size, repeats=r, **TRAIN) for r in (1, repeats))
     first = visited(Order(103, 103, **TRAIN))
-    taken = [position for position in first for _ in range(repeats)]  # RASampler: a row of copies, as many as pictures
+    taken = [position for position in first for _ in range(repeats)]  # RASampler: a row of copies, as many as images
     batches = chosen(repeated)
     assert len(batches) == len(repeated) == len(plain)
     for step, batch in enumerate(batches):
@@ -52,7 +52,7 @@ def test_repeated_pictures_are_those_that_deit_would_take(repeats, batch_size):
 
 
 @pytest.mark.parametrize(("repeats", "batch_size"), [(2, 24), (3, 24), (3, 32), (5, 24)])
-def test_copies_lie_apart_so_that_no_picture_is_mixed_with_itself(repeats, batch_size):
+def test_copies_lie_apart_so_that_no_image_is_mixed_with_itself(repeats, batch_size):
     for batch in chosen(Order(1_000, batch_size, repeats=repeats, **TRAIN)):
         for position in set(batch):
             (places,) = np.nonzero(np.array(batch) == position)
@@ -87,9 +87,9 @@ def test_a_lender_comes_first_and_is_the_last_one_for_the_first():
     ("settings", "message"),
     [
         ({"world": 5}, "batch_size=24 is global and 5 processes do not divide it"),
-        ({"batch_size": 104}, "batch_size=104 is more than the 103 training pictures"),
+        ({"batch_size": 104}, "batch_size=104 is more than the 103 training images"),
         ({"repeats": 0}, "loader.repeats must be at least 1"),
-        ({"batch_size": 2, "world": 3, "drop_last": False}, "a batch of 2 pictures leaves some of 3 processes without"),
+        ({"batch_size": 2, "world": 3, "drop_last": False}, "a batch of 2 images leaves some of 3 processes without"),
     ],
 )
 def test_an_impossible_order_is_refused(settings, message):

@@ -1,4 +1,4 @@
-"""Whole policies against torchvision's: their tables, the pictures that equal draws give, and how draws are spread."""
+"""Whole policies against torchvision's: their tables, the images that equal draws give, and how draws are spread."""
 
 from collections import Counter
 from functools import cache
@@ -30,7 +30,7 @@ def named(name):
 
 
 def sequence(policy, codes, size=32):
-    """Name what is done to one picture as torchvision's call sees it."""
+    """Name what is done to one image as torchvision's call sees it."""
     return tuple(step(policy, code, size) for code in codes if code)
 
 
@@ -48,7 +48,7 @@ def test_subpolicies_are_torchvisions(name):
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     made = cues(train=1_500, val=0, test=1, preset="demo").split("train")[0]
     noise = torch.randint(0, 256, (500, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return torch.cat([made, noise])
@@ -56,23 +56,23 @@ def pictures():
 
 @pytest.mark.parametrize("grey", [False, True], ids=["colour", "grey"])
 @pytest.mark.parametrize("name", REFERENCES)
-def test_whole_policies_give_torchvisions_pictures(name, grey, pictures):
-    given = pictures[::4, :1, 2:-2, 2:-2] if grey else pictures
+def test_whole_policies_give_torchvisions_images(name, grey, images):
+    given = images[::4, :1, 2:-2, 2:-2] if grey else images
     policy, transform = named(name), REFERENCES[name]()
     codes = policy.draw(np.random.default_rng(0), len(given))
     different = 0
-    for picture, got, row in zip(given, perform(given, codes, policy), codes, strict=True):
+    for image, got, row in zip(given, perform(given, codes, policy), codes, strict=True):
         for operation, magnitude in sequence(policy, row, given.shape[-1]):
-            picture = transform._apply_image_or_video_transform(
-                picture, operation, magnitude, interpolation=InterpolationMode.NEAREST, fill=transform._fill
+            image = transform._apply_image_or_video_transform(
+                image, operation, magnitude, interpolation=InterpolationMode.NEAREST, fill=transform._fill
             )
-        different += int((got != picture).sum())
+        different += int((got != image).sum())
     assert different == 0
 
 
 def recorded(transform, count):
     """Count the sequences of operations that torchvision draws, without doing them."""
-    done, seen, picture = [], Counter(), torch.zeros(3, 32, 32, dtype=torch.uint8)
+    done, seen, image = [], Counter(), torch.zeros(3, 32, 32, dtype=torch.uint8)
 
     def note(image, operation, magnitude, **_):
         if operation != "Identity":
@@ -83,7 +83,7 @@ def recorded(transform, count):
     torch.manual_seed(0)
     for _ in range(count):
         done.clear()
-        transform(picture)
+        transform(image)
         seen[tuple(done)] += 1
     return seen
 

@@ -20,8 +20,8 @@ def interruptible():
 
 
 def make(job):
-    picture = torch.full((1, 1, 1, 1), float(job))
-    return Batch(picture, torch.tensor([job]), torch.tensor([job]), picture)
+    image = torch.full((1, 1, 1, 1), float(job))
+    return Batch(image, torch.tensor([job]), torch.tensor([job]), image)
 
 
 @pytest.mark.parametrize("augment", AUGMENTS.values(), ids=AUGMENTS.keys())
@@ -66,12 +66,12 @@ def test_the_next_batch_is_made_before_it_is_asked_for():
 def test_an_error_is_raised_at_its_turn_and_the_thread_ends():
     def failing(job):
         if job == 2:
-            raise ValueError("picture 2 is broken")
+            raise ValueError("image 2 is broken")
         return make(job)
 
     batches = ahead(failing, range(5))
     assert [next(batches)[0], next(batches)[0]] == [0, 1]
-    with pytest.raises(ValueError, match="picture 2 is broken"):
+    with pytest.raises(ValueError, match="image 2 is broken"):
         next(batches)
     assert side_threads() == []
 

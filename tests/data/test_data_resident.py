@@ -12,18 +12,18 @@ ALWAYS_MIXED = Augment(
 
 
 @pytest.fixture
-def pictures():
+def images():
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (COUNT, 3, 32, 32), dtype=torch.uint8, generator=generator)
     return images, torch.randint(0, 10, (COUNT,), generator=generator)
 
 
 @pytest.fixture
-def make(pictures, tiny_info):
+def make(images, tiny_info):
     def loader(train=True, **settings):
         if train:
             settings = {"augment": Augment(), "shuffle": True, "drop_last": True, "seed": 1} | settings
-        return ResidentLoader(*pictures, info=tiny_info, **({"batch_size": 24} | settings))
+        return ResidentLoader(*images, info=tiny_info, **({"batch_size": 24} | settings))
 
     return loader
 
@@ -61,8 +61,8 @@ def _epoch(loader, epoch):
     return list(loader)
 
 
-def test_mixed_targets_are_the_labels_of_the_picture_and_the_one_before(make, pictures):
-    labels = pictures[1]
+def test_mixed_targets_are_the_labels_of_the_image_and_the_one_before(make, images):
+    labels = images[1]
     for batch in make(augment=ALWAYS_MIXED):
         own, partner = labels[batch.index], labels[batch.index].roll(1)
         rows = torch.arange(24)
@@ -74,18 +74,18 @@ def test_targets_stay_soft_in_unmixed_batches(make):
     assert all(batch.target.shape == (24, 10) and set(batch.target.unique().tolist()) == {0, 1} for batch in batches)
 
 
-def test_targets_are_labels_where_nothing_mixes(make, pictures):
+def test_targets_are_labels_where_nothing_mixes(make, images):
     for batch in make(augment=Augment(mixup=0, cutmix=0)):
-        assert torch.equal(batch.target, pictures[1][batch.index])
+        assert torch.equal(batch.target, images[1][batch.index])
 
 
-def test_evaluation_sees_each_picture_once(make, pictures):
+def test_evaluation_sees_each_image_once(make, images):
     seen = [list(make(train=False, batch_size=20, rank=rank, world=3)) for rank in range(3)]
     index = torch.cat([batch.index for batches in seen for batch in batches])
     assert torch.equal(index.sort().values, torch.arange(COUNT))
     for batch in (batch for batches in seen for batch in batches):
-        assert torch.equal(batch.image, to_float(pictures[0][batch.index]))
-        assert torch.equal(batch.target, pictures[1][batch.index])
+        assert torch.equal(batch.image, to_float(images[0][batch.index]))
+        assert torch.equal(batch.target, images[1][batch.index])
         assert batch.teacher_image is batch.image
 
 
@@ -96,7 +96,7 @@ def test_length_is_what_comes(make, batch_size, world):
         assert len(list(loader)) == len(loader)
 
 
-def test_training_visits_no_picture_twice_and_changes_order(make):
+def test_training_visits_no_image_twice_and_changes_order(make):
     loader = make()
     orders = [torch.cat([batch.index for batch in _epoch(loader, epoch)]) for epoch in (0, 1, 0)]
     assert all(len(order.unique()) == 96 for order in orders)
@@ -129,6 +129,6 @@ def test_a_batch_that_processes_do_not_divide_is_refused(make):
         make(world=5)
 
 
-def test_too_few_pictures_are_refused(make):
-    with pytest.raises(ValueError, match="batch_size=104 is more than the 103 training pictures"):
+def test_too_few_images_are_refused(make):
+    with pytest.raises(ValueError, match="batch_size=104 is more than the 103 training images"):
         make(batch_size=104)

@@ -3,7 +3,7 @@ import pickle
 
 import pytest
 import torch
-from loading import AUGMENTS, COUNT, assert_same, epoch_of, joined, random_pictures, resident, workers
+from loading import AUGMENTS, COUNT, assert_same, epoch_of, joined, random_images, resident, workers
 
 from kdbias.data.augment import Augment, to_float
 from kdbias.data.workers import Workers
@@ -18,14 +18,14 @@ def test_batches_are_the_resident_loaders_bit_for_bit(tiny_info, augment):
         assert_same(ours, theirs)
 
 
-def test_repeated_pictures_are_the_resident_loaders_in_every_epoch(tiny_info):
+def test_repeated_images_are_the_resident_loaders_in_every_epoch(tiny_info):
     ours, theirs = workers(tiny_info, repeats=3), resident(tiny_info, repeats=3)
     for epoch in (0, 1):
         for one, other in zip(epoch_of(ours, epoch), epoch_of(theirs, epoch), strict=True):
             assert_same(one, other)
 
 
-def test_rotated_pictures_are_the_resident_loaders_but_for_ties(tiny_info):
+def test_rotated_images_are_the_resident_loaders_but_for_ties(tiny_info):
     augment = Augment(crop=0, rotate=15, translate=0.1, mixup=0, cutmix=0)
     for ours, theirs in zip(
         workers(tiny_info, augment=augment, num_workers=1), resident(tiny_info, augment=augment), strict=True
@@ -48,8 +48,8 @@ def test_ranks_together_are_the_single_process(tiny_info):
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_evaluation_sees_each_picture_once(tiny_info, world):
-    images, labels = random_pictures()
+def test_evaluation_sees_each_image_once(tiny_info, world):
+    images, labels = random_images()
     ranks = [workers(tiny_info, train=False, batch_size=20, num_workers=0, rank=r, world=world) for r in range(world)]
     batches = [batch for loader in ranks for batch in loader]
     assert torch.equal(torch.cat([batch.index for batch in batches]).sort().values, torch.arange(COUNT))
@@ -106,13 +106,13 @@ class Broken:
         return COUNT
 
     def __getitem__(self, position):
-        raise ValueError(f"no picture {position}")
+        raise ValueError(f"no image {position}")
 
 
 def test_an_error_in_a_worker_is_raised_here(tiny_info):
     loader = workers(tiny_info)
-    loader._make.pictures = Broken()
-    with pytest.raises(ValueError, match="no picture"):
+    loader._make.images = Broken()
+    with pytest.raises(ValueError, match="no image"):
         list(loader)
     assert multiprocessing.active_children() == []
 

@@ -4,22 +4,22 @@ import torch
 from PIL import Image
 
 from kdbias.batch import DataInfo
-from kdbias.data.image_file import fit, light_on_black, middle, open_picture
+from kdbias.data.image_file import fit, light_on_black, middle, open_image
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 GREY = DataInfo(1, 28, 10, tuple("0123456789"), 10, (0.13,), (0.31,))
 
 
-def saved(picture, path, **options):
-    picture.save(path, **options)
+def saved(image, path, **options):
+    image.save(path, **options)
     return path
 
 
 def read(path):
-    return np.array(open_picture(path))
+    return np.array(open_image(path))
 
 
-TURNS = {  # how a stored picture is made upright
+TURNS = {  # how a stored image is made upright
     1: lambda x: x,
     2: lambda x: x[:, ::-1],
     3: lambda x: x[::-1, ::-1],
@@ -32,7 +32,7 @@ TURNS = {  # how a stored picture is made upright
 
 
 @pytest.mark.parametrize("orientation", TURNS)
-def test_a_picture_is_turned_as_its_orientation_says(tmp_path, orientation):
+def test_a_image_is_turned_as_its_orientation_says(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = saved(Image.fromarray(COLOUR), tmp_path / "a.png", exif=exif)
@@ -63,15 +63,15 @@ def test_what_is_transparent_becomes_white(tmp_path):
 
 
 def test_a_palette_gives_its_colours_and_may_be_transparent(tmp_path):
-    picture = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8)).convert("L")
-    picture.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8)).convert("L")
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
     expected = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [0, 255, 0]]])
-    np.testing.assert_array_equal(read(saved(picture, tmp_path / "a.png")), expected)
+    np.testing.assert_array_equal(read(saved(image, tmp_path / "a.png")), expected)
     expected[0, 1] = expected[1, 1] = 255
-    np.testing.assert_array_equal(read(saved(picture, tmp_path / "b.png", transparency=1)), expected)
+    np.testing.assert_array_equal(read(saved(image, tmp_path / "b.png", transparency=1)), expected)
 
 
-def test_deep_pictures_come_to_eight_bits(tmp_path):
+def test_deep_images_come_to_eight_bits(tmp_path):
     values = np.array([[0, 257, 65535], [32896, 771, 128]], np.uint16)
     expected = np.array([[0, 1, 255], [128, 3, 0]])
     np.testing.assert_array_equal(read(saved(Image.fromarray(values), tmp_path / "a.png")), expected)
@@ -90,27 +90,27 @@ def test_print_colours_and_black_and_white(tmp_path):
     np.testing.assert_array_equal(read(saved(one_bit, tmp_path / "b.png")), [[0, 255]])
 
 
-def test_what_is_no_picture_is_named(tmp_path):
+def test_what_is_no_image_is_named(tmp_path):
     text = tmp_path / "a.png"
-    text.write_text("no picture")
-    with pytest.raises(ValueError, match=r"a\.png cannot be read as a picture \(its format is not known\)"):
-        open_picture(text)
+    text.write_text("no image")
+    with pytest.raises(ValueError, match=r"a\.png cannot be read as an image \(its format is not known\)"):
+        open_image(text)
     whole = saved(Image.fromarray(np.zeros((64, 64, 3), np.uint8)), tmp_path / "b.bmp").read_bytes()
     (tmp_path / "b.bmp").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"b\.bmp cannot be read as a picture"):
-        open_picture(tmp_path / "b.bmp")
+    with pytest.raises(ValueError, match=r"b\.bmp cannot be read as an image"):
+        open_image(tmp_path / "b.bmp")
     with pytest.raises(ValueError, match=r"c\.png is not there"):
-        open_picture(tmp_path / "c.png")
+        open_image(tmp_path / "c.png")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (32, 32), (640, 200), (31, 500)])
 def test_any_size_fits(tiny_info, size):
-    picture = fit(Image.new("RGB", size, (10, 20, 30)), tiny_info)
-    assert picture.dtype == torch.uint8
-    assert torch.equal(picture, torch.tensor([10, 20, 30], dtype=torch.uint8).view(3, 1, 1).expand(3, 32, 32))
+    image = fit(Image.new("RGB", size, (10, 20, 30)), tiny_info)
+    assert image.dtype == torch.uint8
+    assert torch.equal(image, torch.tensor([10, 20, 30], dtype=torch.uint8).view(3, 1, 1).expand(3, 32, 32))
 
 
-def test_a_picture_of_the_right_size_is_not_touched_and_the_middle_is_kept(tiny_info):
+def test_a_image_of_the_right_size_is_not_touched_and_the_middle_is_kept(tiny_info):
     exact = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     assert torch.equal(fit(Image.fromarray(exact), tiny_info), torch.from_numpy(exact).permute(2, 0, 1))
     wide = Image.new("RGB", (300, 100), "red")

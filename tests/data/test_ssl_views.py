@@ -11,7 +11,7 @@ from kdbias.data.ssl_views import TwoViews
 PLAIN = {"crop": (1.0, 1.0), "aspect": (1.0, 1.0), "flip": False, "jitter": 0.0, "grey": 0.0}
 
 
-def pictures(count=6, channels=3, size=16):
+def images(count=6, channels=3, size=16):
     image = torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(0))
     image[0, :, :4] = 0.5  # grey
     image[1, :, :2] = torch.tensor([0.0, 1.0, 1.0])[:channels, None, None]  # two strongest channels
@@ -27,21 +27,21 @@ def pictures(count=6, channels=3, size=16):
         (colour.turn_hue, TF.adjust_hue, (-0.5, -0.2, 0.0, 0.31, 0.5)),
     ],
 )
-def test_colours_are_torchvisions_each_picture_with_its_own(mine, theirs, values):
-    image = pictures(len(values))
+def test_colours_are_torchvisions_each_image_with_its_own(mine, theirs, values):
+    image = images(len(values))
     changed = mine(image, torch.tensor(values))
-    for picture, value, found in zip(image, values, changed, strict=True):
-        torch.testing.assert_close(found, theirs(picture, value), rtol=0, atol=3e-6)
+    for one, value, found in zip(image, values, changed, strict=True):
+        torch.testing.assert_close(found, theirs(one, value), rtol=0, atol=3e-6)
 
 
-def test_everything_off_leaves_the_pictures():
-    image, views = pictures(), TwoViews(**PLAIN)
+def test_everything_off_leaves_the_images():
+    image, views = images(), TwoViews(**PLAIN)
     for draws in views.draw(6, 0, 0, 0):
         torch.testing.assert_close(views.view(image, draws), image, rtol=0, atol=1e-6)
 
 
 def test_flip_and_negative():
-    image, views = pictures(200), TwoViews(**{**PLAIN, "flip": True}, invert=0.5)
+    image, views = images(200), TwoViews(**{**PLAIN, "flip": True}, invert=0.5)
     draws, _ = views.draw(200, 0, 0, 0)
     mirrored = draws.theta[:, 0, 0] < 0
     assert 60 < mirrored.sum() < 140
@@ -52,7 +52,7 @@ def test_flip_and_negative():
 
 
 def test_a_quarter_turn_is_torchs():
-    image, views = pictures(), TwoViews(**PLAIN, rotate=90)
+    image, views = images(), TwoViews(**PLAIN, rotate=90)
     draws, _ = views.draw(6, 0, 0, 0)
     quarter = np.array([[0, 1, 0], [-1, 0, 0]], dtype=np.float32)
     draws.theta[:] = quarter
@@ -60,7 +60,7 @@ def test_a_quarter_turn_is_torchs():
 
 
 def test_a_crop_is_torchvisions_resized_crop():
-    image, views = pictures(size=32), TwoViews(**PLAIN, size=8)
+    image, views = images(size=32), TwoViews(**PLAIN, size=8)
     draws, _ = views.draw(6, 0, 0, 0)
     top, left, height, width = 4, 10, 8, 16  # in pixels, of 32
     draws.theta[:] = [[width / 32, 0, (2 * left + width) / 32 - 1], [0, height / 32, (2 * top + height) / 32 - 1]]
@@ -68,7 +68,7 @@ def test_a_crop_is_torchvisions_resized_crop():
     torch.testing.assert_close(views.view(image, draws)[..., 1:-1], expected[..., 1:-1], rtol=0, atol=1e-5)
 
 
-def test_crops_lie_within_the_picture_and_have_their_area():
+def test_crops_lie_within_the_image_and_have_their_area():
     views = TwoViews(crop=(0.3, 0.8), aspect=(0.75, 4 / 3), flip=False)
     theta = np.concatenate([draws.theta for draws in views.draw(2000, 0, 0, 0)])
     width, height, middle = theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2]
@@ -81,7 +81,7 @@ def test_crops_lie_within_the_picture_and_have_their_area():
 
 def test_a_process_makes_its_part_of_the_global_batch():
     views = TwoViews(rotate=15, invert=0.5, hue=0.5)
-    image = pictures(8)
+    image = images(8)
     for draws in views.draw(8, 3, 1, 2):
         whole = views.view(image, draws)
         parts = [views.view(image[rows], draws.take(rows)) for rows in (slice(0, 4), slice(4, 8))]
@@ -97,16 +97,16 @@ def test_draws_are_a_function_of_seed_epoch_and_step():
     assert not any(np.array_equal(first.theta, other.theta) for other in others)
 
 
-def test_grey_pictures_and_values_in_range():
+def test_grey_images_and_values_in_range():
     views = TwoViews(brightness=1, contrast=1, rotate=30, invert=0.5)
     for channels in (1, 3):
-        image = pictures(32, channels)
+        image = images(32, channels)
         for draws in views.draw(32, 0, 0, 0):
             view = views.view(image, draws)
             assert view.shape == image.shape
             assert 0 <= view.min() <= view.max() <= 1 + 1e-6
     grey, _ = TwoViews(**{**PLAIN, "grey": 1.0}).draw(2, 0, 0, 0)
-    view = views.view(pictures(2), grey)
+    view = views.view(images(2), grey)
     torch.testing.assert_close(view[:, 0], view[:, 2])
 
 

@@ -7,7 +7,7 @@ from kdbias.functional.collapse import effective_rank, entropy_ratios, feature_s
 
 
 def cross(directions: int, width: int) -> torch.Tensor:
-    """Pictures evenly in ``directions`` directions, centred."""
+    """Images evenly in ``directions`` directions, centred."""
     eye = torch.eye(width, dtype=torch.float64)[:directions]
     return torch.cat([eye, -eye])
 

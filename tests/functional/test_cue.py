@@ -47,7 +47,7 @@ def test_unlike_lengths_are_refused():
 
 @pytest.mark.parametrize(("preference", "guesses"), [(0.8, 0.0), (0.8, 0.7), (0.3, 0.5), (1.0, 0.9)])
 def test_guesses_are_taken_away(preference, guesses):
-    """Of a network that guesses evenly on a part of the pictures and goes by its preference on the others."""
+    """Of a network that guesses evenly on a part of the images and goes by its preference on the others."""
     classes = 10
     by_shape = (1 - guesses) * preference + guesses / classes
     by_texture = (1 - guesses) * (1 - preference) + guesses / classes

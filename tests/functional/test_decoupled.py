@@ -17,7 +17,7 @@ def three():
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_kl_is_tckd_plus_the_rest_of_nckd(three, temperature):
-    """KL = TCKD + (1 - p_t) NCKD, picture by picture (Zhao et al., eq. 5)."""
+    """KL = TCKD + (1 - p_t) NCKD, image by image (Zhao et al., eq. 5)."""
     student, teacher, target = three
     for s, t, y in zip(student[:, None], teacher[:, None], target[:, None]):
         p_t = F.softmax(t / temperature, dim=1)[0, y].item()

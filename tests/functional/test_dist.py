@@ -89,7 +89,7 @@ def test_gradient_is_that_of_the_formula(two):
     assert torch.autograd.gradcheck(lambda z: dist(z, teacher), student.requires_grad_())
 
 
-def test_one_picture_has_rows_only(two):
+def test_one_image_has_rows_only(two):
     student, teacher = two
     with pytest.raises(ValueError, match=r"got 1: raise batch_size, or set loss\.dist\.gamma=0"):
         dist(student[:1], teacher[:1])

@@ -9,7 +9,7 @@ EPSILON = 8 / 255
 
 @pytest.fixture
 def linear():
-    """A linear network of four classes, and pictures away from the bounds."""
+    """A linear network of four classes, and images away from the bounds."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(4, 48, generator=generator, requires_grad=True)
     image = 0.2 + 0.6 * torch.rand(6, 3, 4, 4, generator=generator)
@@ -33,7 +33,7 @@ def test_pgd_of_two_linear_classes_ends_in_the_corner(linear):
     torch.testing.assert_close(found, image + EPSILON * side.sign().view_as(image).detach(), rtol=0, atol=1e-7)
 
 
-def test_more_steps_never_leave_the_ball_nor_the_bounds_and_start_at_the_picture(linear):
+def test_more_steps_never_leave_the_ball_nor_the_bounds_and_start_at_the_image(linear):
     weight, image, target = linear
     image = (image - 0.2) / 0.6
     found = pgd(lambda x: torch.tanh(4 * x.flatten(1) @ weight.T), image, target, epsilon=0.3, steps=7)
@@ -55,7 +55,7 @@ def test_no_gradient_is_left_and_none_is_needed_around(linear):
     assert not torch.equal(found, image)
 
 
-def test_each_picture_is_attacked_alone(linear):
+def test_each_image_is_attacked_alone(linear):
     weight, image, target = linear
 
     def scores(x):

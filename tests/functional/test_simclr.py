@@ -38,7 +38,7 @@ def test_by_hand():
 def test_pairs_that_are_found():
     one = torch.eye(4)
     assert pair_accuracy(one, one).item() == 1.0
-    two = one[[0, 1, 3, 2]]  # the last two pictures look like each other
+    two = one[[0, 1, 3, 2]]  # the last two images look like each other
     assert pair_accuracy(one, two).item() == 0.5
 
 
@@ -52,7 +52,7 @@ def test_gradient_reaches_both_views_in_full_precision():
 
 
 def test_what_cannot_be_compared():
-    with pytest.raises(ValueError, match=r"at least 2 pictures.*\(1, 3\)"):
+    with pytest.raises(ValueError, match=r"at least 2 images.*\(1, 3\)"):
         nt_xent(torch.ones(1, 3), torch.ones(1, 3))
     with pytest.raises(ValueError, match="temperature"):
         nt_xent(torch.eye(2), torch.eye(2), 0.0)

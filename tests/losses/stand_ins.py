@@ -55,7 +55,7 @@ class Pair:
     info: DataInfo
 
     def batch(self, size: int = 16, mixed: bool = False, seed: int = 0) -> Batch:
-        """Pictures of a colour of their own and some noise, so that they differ as pictures and from place to place."""
+        """Images of a colour of their own and some noise, so that they differ as images and from place to place."""
         generator = torch.Generator().manual_seed(seed)
         image = (torch.rand(size, 3, 1, 1, generator=generator) + torch.rand(size, 3, 32, 32, generator=generator)) / 2
         target = torch.randint(CLASSES, (size,), generator=generator)

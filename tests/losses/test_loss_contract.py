@@ -41,7 +41,7 @@ def term_of(name: str) -> LossTerm:
     return build({**plain["loss"][key], **VARIANTS.get(name, {})})
 
 
-# A term that compares pictures with one another gathers across processes instead: see ``gather`` there.
+# A term that compares images with one another gathers across processes instead: see ``gather`` there.
 PER_SAMPLE = [name for name in NAMES if not hasattr(term_of(name), "gather")]
 
 
@@ -157,7 +157,7 @@ def test_what_it_needs_is_named(name, two):
 @pytest.mark.parametrize("name", PER_SAMPLE)
 @pytest.mark.parametrize("mixed", [False, True])
 def test_two_halves_equal_the_whole(name, mixed, two):
-    """A per-sample term is a mean over pictures, so that two processes with half a batch each train as one does."""
+    """A per-sample term is a mean over images, so that two processes with half a batch each train as one does."""
     term, batch = ready(name, two), two.batch(mixed=mixed)
     if mixed and term.hard:
         batch = two.batch(seed=1)

@@ -33,7 +33,7 @@ def test_labels_do_not_count(seen, pair):
     assert torch.equal(DIST()(student, teacher, batch, 0.0), DIST()(student, teacher, mixed, 0.0))
 
 
-def test_one_picture(pair):
+def test_one_image(pair):
     two = pair()
     batch = two.batch(1)
     student, teacher = two.student(batch.image), two.teacher(batch.image)

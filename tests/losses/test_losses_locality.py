@@ -106,7 +106,7 @@ def test_gradient_reaches_the_student_alone(two):
     assert all(p.grad is None for p in two.teacher.parameters())
 
 
-def test_constant_pictures_and_one_picture_are_finite(two):
+def test_constant_images_and_one_image_are_finite(two):
     term = ready(two)
     for batch in (two.batch(1), two.batch()._replace(image=torch.full((16, 3, 32, 32), 0.5))):
         assert term(two.student(batch.image), two.teacher(batch.image), batch, 0.0).isfinite()

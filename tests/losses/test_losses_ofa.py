@@ -149,16 +149,16 @@ def test_mixed_labels_follow_the_larger_part(two):
     assert torch.equal(term(student, teacher, mixed, 0.0), term(student, teacher, hard, 0.0))
 
 
-def test_one_picture_is_an_error_only_where_heads_normalise_over_the_batch(two):
+def test_one_image_is_an_error_only_where_heads_normalise_over_the_batch(two):
     term, batch = ready(two), two.batch(1)
     args = two.student(batch.image), two.teacher(batch.image), batch, 0.0
     assert term(*args).isfinite()
     term.build(CNN, two.teacher.info, two.info)
-    with pytest.raises(ValueError, match=r"loss\.ofa normalises over the pictures of a batch and got 1"):
+    with pytest.raises(ValueError, match=r"loss\.ofa normalises over the images of a batch and got 1"):
         term(*args)
 
 
-def test_constant_pictures_are_finite(two):
+def test_constant_images_are_finite(two):
     term, batch = ready(two), two.batch()
     batch = batch._replace(image=torch.zeros_like(batch.image))
     loss = term(two.student(batch.image), two.teacher(batch.image), batch, 0.0)

@@ -66,8 +66,8 @@ def test_constant_features_are_finite(two):
     assert all(p.grad.isfinite().all() for p in [*term.parameters(), *two.student.trunk.parameters()])
 
 
-def test_one_picture_is_an_error(two):
-    with pytest.raises(ValueError, match=r"loss\.rsd correlates over the pictures of a batch and got 1"):
+def test_one_image_is_an_error(two):
+    with pytest.raises(ValueError, match=r"loss\.rsd correlates over the images of a batch and got 1"):
         run(ready(two), two, two.batch(1))
 
 

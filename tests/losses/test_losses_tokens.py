@@ -54,7 +54,7 @@ def on_the_students_grid(student: Features, teacher: Features):
         yield student.tokens[k], resample_tokens(teacher.tokens[k], teacher.grids[k], student.grids[k])
 
 
-def test_token_in_loops_over_layers_pictures_and_places(seen, tiny_info):
+def test_token_in_loops_over_layers_images_and_places(seen, tiny_info):
     student, teacher = seen
     cosine, mse = (built(Token(distance=d), tiny_info) for d in ("cosine", "mse"))
     wholes, squares = [], []
@@ -70,7 +70,7 @@ def test_token_in_loops_over_layers_pictures_and_places(seen, tiny_info):
     assert not any(value.requires_grad for value in cosine.report.values())
 
 
-def test_relation_of_pictures_and_of_places(seen, tiny_info):
+def test_relation_of_images_and_of_places(seen, tiny_info):
     last = list(on_the_students_grid(*seen))[-1]
     pooled = [seen[0].tokens[1].mean(1), seen[1].tokens[1].mean(1)]
     over_batch, over_tokens = Relation(temperature=0.5), Relation(over="tokens", diagonal=True)
@@ -81,7 +81,7 @@ def test_relation_of_pictures_and_of_places(seen, tiny_info):
 
 
 @pytest.mark.parametrize("kernel", ["linear", "rbf"])
-def test_cka_of_the_tokens_of_each_picture(kernel, seen, tiny_info):
+def test_cka_of_the_tokens_of_each_image(kernel, seen, tiny_info):
     term = built(CKA(kernel=kernel, scale=0.5), tiny_info)
     each = [
         torch.stack([batched_cka(s[b], t[b], kernel, scale=0.5) for b in range(5)])
@@ -101,7 +101,7 @@ def test_cka_of_tokens_of_unit_length(seen, tiny_info):
 
 
 @pytest.mark.parametrize("estimator", ["biased", "debiased"])
-def test_cka_of_pictures_by_mean_token_or_cls(estimator, tiny_info):
+def test_cka_of_images_by_mean_token_or_cls(estimator, tiny_info):
     """A teacher without CLS token gives its mean token, also where the student has one."""
     student, teacher = network("student", 0, prefix=2), network("teacher", 1)
     term = built(CKA(axis="sample", estimator=estimator), tiny_info)
@@ -115,7 +115,7 @@ def test_cka_of_pictures_by_mean_token_or_cls(estimator, tiny_info):
 
 
 @pytest.mark.parametrize("as_published", [False, True])
-def test_gram_of_each_picture(as_published, seen, tiny_info):
+def test_gram_of_each_image(as_published, seen, tiny_info):
     term = built(Gram(as_published=as_published), tiny_info)
     each = [gram_distance(s, t, frobenius=as_published).mean() for s, t in on_the_students_grid(*seen)]
     torch.testing.assert_close(term(*seen, None, 0.0), sum(each) / 2)
@@ -203,7 +203,7 @@ TERMS = [
 @pytest.mark.parametrize("value", [0.0, 0.1])
 @pytest.mark.parametrize("who", [0, 1, 2])
 def test_equal_tokens_give_no_nan(make, value, who, seen, tiny_info):
-    """A black picture: tokens that are 0 or all equal, of the student, of the teacher, of both."""
+    """A black image: tokens that are 0 or all equal, of the student, of the teacher, of both."""
     term = built(make(), tiny_info)
     flat = [replace(f, tokens=tuple(torch.full_like(t, value) for t in f.tokens)) for f in seen]
     student, teacher = (flat[k] if who in (k, 2) else seen[k] for k in (0, 1))
@@ -223,19 +223,19 @@ def test_equal_tokens_give_no_nan(make, value, who, seen, tiny_info):
     [
         (
             Relation,
-            r"loss.relation.over=batch compares pictures and needs at least 3 in a batch, got 1: raise batch_size",
+            r"loss.relation.over=batch compares images and needs at least 3 in a batch, got 1: raise batch_size",
         ),
         (lambda: CKA(axis="sample"), r"loss.cka.axis=sample .* at least 3 in a batch, got 1"),
         (lambda: CKA(axis="sample", estimator="debiased"), "at least 4 in a batch, got 1"),
     ],
 )
-def test_one_picture_is_no_batch_to_compare(make, message, tiny_info):
+def test_one_image_is_no_batch_to_compare(make, message, tiny_info):
     with pytest.raises(ValueError, match=message):
         built(make(), tiny_info)(network("student", 0, batch=1), network("teacher", 1, batch=1), None, 0.0)
 
 
 @pytest.mark.parametrize("make", [Token, lambda: Relation(over="tokens"), CKA, Gram])
-def test_one_picture_is_enough_for_what_compares_its_places(make, tiny_info):
+def test_one_image_is_enough_for_what_compares_its_places(make, tiny_info):
     term = built(make(), tiny_info)
     assert term(network("student", 0, batch=1), network("teacher", 1, batch=1), None, 0.0) > 0
 

@@ -39,7 +39,7 @@ def test_logits_are_the_networks_own():
     assert features.pooled.min() == 0  # behind the ReLU
 
 
-def test_colour_pictures_and_digits_in_either(tiny_info):
+def test_colour_images_and_digits_in_either(tiny_info):
     features = adaptive_cnn_mnist(tiny_info, layers=[0, 2]).eval()(torch.rand(1, 3, 32, 32))
     assert features.grids == ((16, 16), (4, 4))
     assert adaptive_cnn(DIGITS, layers=[3]).eval()(torch.rand(1, 1, 28, 28)).grids == ((4, 4),)

@@ -37,14 +37,14 @@ def test_features_are_those_of_timm(tiny_info, shared_weights):
 
 
 def test_its_frozen_features_tell_the_classes(tiny_info, shared_weights, shared_data):
-    """Ridge regression on the pooled features of 200 pictures, judged on 100; chance is .1."""
+    """Ridge regression on the pooled features of 200 images, judged on 100; chance is .1."""
     extractor = build(tiny_info, shared_weights, size=64, frozen=True).eval().to(memory_format=torch.channels_last)
 
     def read(train, count):
         source = CIFAR10(str(shared_data), train=train)
-        pictures = torch.from_numpy(source.data[:count]).permute(0, 3, 1, 2).float() / 255
+        images = torch.from_numpy(source.data[:count]).permute(0, 3, 1, 2).float() / 255
         with torch.no_grad():
-            found = torch.cat([extractor(x).pooled for x in pictures.split(50)])
+            found = torch.cat([extractor(x).pooled for x in images.split(50)])
         return found.double(), torch.tensor(source.targets[:count])
 
     (x, y), (x_test, y_test) = read(True, 200), read(False, 100)

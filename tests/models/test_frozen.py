@@ -148,8 +148,8 @@ def test_statistics_rest_through_validation_and_averaging(tiny_info):
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    pictures = DataLoader(TensorDataset(torch.rand(8, 3, 32, 32), torch.arange(8)), batch_size=4)
-    trainer.fit(Student(student), pictures, pictures)
+    images = DataLoader(TensorDataset(torch.rand(8, 3, 32, 32), torch.arange(8)), batch_size=4)
+    trainer.fit(Student(student), images, images)
     moved = {name for name, value in student.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == {"network.linear.weight", "network.linear.bias"}
 

@@ -49,18 +49,18 @@ def test_one_channel():
 
 
 @pytest.mark.parametrize(
-    ("name", "pictures", "right"),
+    ("name", "count", "right"),
     [("resnet20", 10_000, 9173), ("resnet32", 2_000, 1854), ("resnet44", 2_000, 1866), ("resnet56", 2_000, 1859)],
 )
-def test_weights_in_circulation_have_their_accuracy(tiny_info, shared_data, shared_weights, name, pictures, right):
-    """ResNet-20 on the whole test set; the deeper ones, for the sake of time, on its first 2,000 pictures.
+def test_weights_in_circulation_have_their_accuracy(tiny_info, shared_data, shared_weights, name, count, right):
+    """ResNet-20 on the whole test set; the deeper ones, for the sake of time, on its first 2,000 images.
 
     On all 10,000 they have 9263 (32 layers), 9310 (44) and 9339 (56).
     """
     spec = {"_target_": f"kdbias.models.resnet_cifar.{name}"}
     teacher = teacher_from_weights(spec, tiny_info, shared_weights / f"{name}_cifar10.safetensors", name)
     test = CIFAR10(str(shared_data), train=False)
-    images, labels = torch.from_numpy(test.data[:pictures]).permute(0, 3, 1, 2), torch.tensor(test.targets[:pictures])
+    images, labels = torch.from_numpy(test.data[:count]).permute(0, 3, 1, 2), torch.tensor(test.targets[:count])
     found = sum(
         int((teacher(x.float() / 255).logits.argmax(1) == y).sum())
         for x, y in zip(images.split(500), labels.split(500), strict=True)

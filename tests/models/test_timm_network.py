@@ -68,12 +68,12 @@ def test_own_statistics_and_one_channel():
     extractor = timm_network(info, name="efficientnet_lite0", size=32)
     config = timm.get_pretrained_cfg("efficientnet_lite0")
     assert extractor.mean.flatten().tolist() == pytest.approx(list(config.mean))
-    picture = torch.rand(1, 1, 28, 28)
-    prepared = extractor.prepare(picture)
+    image = torch.rand(1, 1, 28, 28)
+    prepared = extractor.prepare(image)
     assert prepared.shape == (1, 3, 32, 32)
     undone = prepared * extractor.std + extractor.mean
     torch.testing.assert_close(undone[:, 0], undone[:, 2])
-    assert extractor.eval()(picture).logits.shape == (1, 10)
+    assert extractor.eval()(image).logits.shape == (1, 10)
 
 
 def test_dense_logits_of_a_norm_after_pooling(tiny_info):

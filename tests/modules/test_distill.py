@@ -17,7 +17,7 @@ from kdbias.batch import Batch
 from kdbias.callbacks.averaging import EMA
 from kdbias.config.build import build
 from kdbias.data.augment import Augment
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.data.cues import cues
 from kdbias.models.checkpoint import load_student
 from kdbias.models.teacher import Teacher
@@ -31,12 +31,12 @@ STUDENT = {"_target_": "kdbias.models.deit.vit", "width": 32, "depth": 2, "heads
 CNN = {"_target_": "kdbias.models.resnet_cifar.small_cnn"}
 
 
-def make_data(seed: int = 0, batch_size: int = 16, **augment) -> PictureData:
+def make_data(seed: int = 0, batch_size: int = 16, **augment) -> ImageData:
     source = cues(train=96, val=32, test=32)
-    return PictureData(source, Augment(**augment), batch_size=batch_size, eval_batch_size=32, seed=seed)
+    return ImageData(source, Augment(**augment), batch_size=batch_size, eval_batch_size=32, seed=seed)
 
 
-def make_spec(data: PictureData, seed: int = 0, drop_path: float = 0.1) -> dict:
+def make_spec(data: ImageData, seed: int = 0, drop_path: float = 0.1) -> dict:
     return {
         "name": "test",
         "model": {**STUDENT, "drop_path": drop_path},
@@ -56,7 +56,7 @@ def make_spec(data: PictureData, seed: int = 0, drop_path: float = 0.1) -> dict:
     }
 
 
-def make_teacher(data: PictureData) -> Teacher:
+def make_teacher(data: ImageData) -> Teacher:
     torch.manual_seed(5)
     return Teacher(build(CNN, data.info), "cnn")
 

@@ -17,7 +17,7 @@ from torch import nn
 from kdbias.config.build import build
 from kdbias.config.errors import RunStopped
 from kdbias.data.augment import Augment
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.data.cues import cues
 from kdbias.models.checkpoint import load_student, load_teacher
 from kdbias.models.teacher import teacher_from_weights
@@ -49,12 +49,12 @@ SMALL = [
 SOURCE = cues(train=96, val=32, test=32)
 
 
-def make_data() -> PictureData:
+def make_data() -> ImageData:
     augment = Augment(crop=0, flip=False, erasing=0, mixup=0, cutmix=0)
-    return PictureData(SOURCE, augment, batch_size=16, eval_batch_size=32, seed=0)
+    return ImageData(SOURCE, augment, batch_size=16, eval_batch_size=32, seed=0)
 
 
-def make_spec(data: PictureData, module: dict, model: dict = VIT) -> dict:
+def make_spec(data: ImageData, module: dict, model: dict = VIT) -> dict:
     return {
         "model": model,
         "module": module,

@@ -10,9 +10,9 @@ from kdbias.modules.trainer import SyncedBatchNorm
 def test_synced_batchnorm_keeps_the_activations_inside_of_timms_layers():
     torch.manual_seed(0)
     network = timm.create_model("tf_efficientnet_lite0", num_classes=3).eval()
-    pictures = torch.rand(2, 3, 32, 32)
+    images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        expected = network(pictures)
+        expected = network(images)
         converted = SyncedBatchNorm().apply(network).eval()
         assert any(isinstance(module, nn.SyncBatchNorm) for module in converted.modules())
-        assert torch.equal(converted(pictures), expected)
+        assert torch.equal(converted(images), expected)

@@ -1,4 +1,4 @@
-"""Small networks and random pictures for the probes."""
+"""Small networks and random images for the probes."""
 
 from collections.abc import Callable
 
@@ -28,8 +28,8 @@ def tiny_cnn(tiny_info: DataInfo) -> Extractor:
 
 
 @pytest.fixture
-def pictures() -> Callable[..., list[Batch]]:
-    """Batches of random pictures; other sizes split the same pictures otherwise."""
+def images() -> Callable[..., list[Batch]]:
+    """Batches of random images; other sizes split the same images otherwise."""
 
     def batches(n: int = 24, size: int = 8) -> list[Batch]:
         generator = torch.Generator().manual_seed(3)

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from kdbias.checks.check import check
 from kdbias.config.build import build, target
 from kdbias.data.augment import Augment
-from kdbias.data.base import PictureData
+from kdbias.data.base import ImageData
 from kdbias.data.cues import cues
 from kdbias.models.deit import vit
 from kdbias.models.resnet_cifar import small_cnn
@@ -23,13 +23,13 @@ from kdbias.report.style import styled
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "probe").glob("*.yaml"))
-SMALL = {"pictures": 24, "bank": 60, "vectors": 2, "k": 1, "density_steps": 6, "steps": 2, "draws": 1, "iterations": 5}
+SMALL = {"images": 24, "bank": 60, "vectors": 2, "k": 1, "density_steps": 6, "steps": 2, "draws": 1, "iterations": 5}
 NUMBERS_ALONE = {"cues", "knn", "linear"}  # no figure of their own
 
 
 @pytest.fixture(scope="module")
 def data():
-    return PictureData(cues(train=100, val=30, test=30), Augment(), batch_size=10, eval_batch_size=12)
+    return ImageData(cues(train=100, val=30, test=30), Augment(), batch_size=10, eval_batch_size=12)
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +122,10 @@ def test_a_probe_has_figures_of_several_networks(name, data, teacher):
     assert figures
     for label, figure in figures.items():
         assert label.startswith(name)
-        picture = io.BytesIO()
+        image = io.BytesIO()
         with styled():
-            figure.savefig(picture, format="png", dpi=40)
-        assert picture.getvalue().startswith(b"\x89PNG")
+            figure.savefig(image, format="png", dpi=40)
+        assert image.getvalue().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "callback").glob("probe_*.yaml")), ids=lambda path: path.stem)

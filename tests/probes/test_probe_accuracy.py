@@ -35,8 +35,8 @@ def targets(batches):
     return torch.cat([batch.target for batch in batches])
 
 
-def test_counts_by_hand(judge, pictures):
-    batches = pictures(n=20, size=8)
+def test_counts_by_hand(judge, images):
+    batches = images(n=20, size=8)
     target = targets(batches)
     logits = torch.zeros(20, 10)
     logits[torch.arange(20), target] = 2.0
@@ -56,8 +56,8 @@ def test_counts_by_hand(judge, pictures):
     np.testing.assert_array_equal(confusion.sum(1), np.bincount(target, minlength=10))
 
 
-def test_means_over_classes_by_hand(judge, pictures):
-    batches = pictures(n=40)
+def test_means_over_classes_by_hand(judge, images):
+    batches = images(n=40)
     target = targets(batches)
     logits = torch.randn(40, 10, generator=torch.Generator().manual_seed(5)) + 2 * one_hot(target, 10)
     result = judge(batches, logits)
@@ -76,9 +76,9 @@ def rank_auc(score, positive):
     return float(((gaps > 0).double() + 0.5 * (gaps == 0)).mean())
 
 
-def test_auc_is_how_often_a_picture_of_the_class_ranks_before_another(judge, pictures):
-    batches = pictures(n=60)
-    target = targets(batches) % 9  # no picture is of the last class: it does not count
+def test_auc_is_how_often_a_image_of_the_class_ranks_before_another(judge, images):
+    batches = images(n=60)
+    target = targets(batches) % 9  # no image is of the last class: it does not count
     batches = [batch._replace(target=batch.target % 9) for batch in batches]
     logits = torch.randn(60, 10, generator=torch.Generator().manual_seed(2)) + 2 * one_hot(target, 10)
     result = judge(batches, logits)
@@ -105,20 +105,20 @@ def test_a_thinned_curve_keeps_points_of_the_curve_in_even_distance():
     assert (a[0], b[0], a[-1], b[-1]) == (0, 0, 1, 1)
 
 
-def test_a_single_class_has_no_roc(judge, pictures):
-    batches = [batch._replace(target=torch.zeros_like(batch.target)) for batch in pictures()]
+def test_a_single_class_has_no_roc(judge, images):
+    batches = [batch._replace(target=torch.zeros_like(batch.target)) for batch in images()]
     assert math.isnan(judge(batches, torch.randn(24, 10)).scalars["auc"])
 
 
-def test_calibration_error_of_a_sure_network_is_what_it_gets_wrong(judge, pictures):
-    batches = pictures(n=20)
+def test_calibration_error_of_a_sure_network_is_what_it_gets_wrong(judge, images):
+    batches = images(n=20)
     target = targets(batches)
     answer = torch.where(torch.arange(20) < 6, (target + 1) % 10, target)
     assert judge(batches, 50.0 * one_hot(answer, 10)).scalars["ece"] == pytest.approx(0.3, abs=1e-6)
 
 
-def test_averaged_views_are_what_counts_with_test_time_augmentation(tiny_cnn, pictures):
-    batches = pictures()
+def test_averaged_views_are_what_counts_with_test_time_augmentation(tiny_cnn, images):
+    batches = images()
     result = AccuracyProbe(tta=True, shift=1)(tiny_cnn, batches)
     tiny_cnn.eval()
     with torch.no_grad():
@@ -130,9 +130,9 @@ def test_averaged_views_are_what_counts_with_test_time_augmentation(tiny_cnn, pi
     assert (result.meta["views"], plain.meta["views"]) == (10, 1)
 
 
-def test_ten_thousand_pictures_fit_a_megabyte(judge, pictures, tmp_path):
+def test_ten_thousand_images_fit_a_megabyte(judge, images, tmp_path):
     generator = torch.Generator().manual_seed(0)
-    batch = pictures(n=1, size=1)[0]
+    batch = images(n=1, size=1)[0]
     target = torch.randint(10, (10_000,), generator=generator)
     many = batch._replace(target=target, index=torch.arange(10_000))
     result = judge([many], torch.randn(10_000, 10, generator=generator))
@@ -140,9 +140,9 @@ def test_ten_thousand_pictures_fit_a_megabyte(judge, pictures, tmp_path):
     assert (tmp_path / "accuracy.npz").stat().st_size < 500_000
 
 
-def test_no_classifier_no_accuracy(tiny_cnn, pictures):
+def test_no_classifier_no_accuracy(tiny_cnn, images):
     with pytest.raises(ValueError, match="no classifier"):
-        AccuracyProbe().observer(tiny_cnn).see(pictures()[0], answers(None))
+        AccuracyProbe().observer(tiny_cnn).see(images()[0], answers(None))
     headless = tiny_cnn.reading()
     headless.info = type(headless.info)(headless.info.layers, headless.info.width, None, 0, False, "cnn")
     assert "no classifier" in AccuracyProbe().refuses(headless)

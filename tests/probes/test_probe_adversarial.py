@@ -13,7 +13,7 @@ EPSILON = 0.1
 
 
 def labelled_by(network, batches):
-    """The same pictures with the network's own answers as labels, so that it gets all right."""
+    """The same images with the network's own answers as labels, so that it gets all right."""
     network = deepcopy(network).eval()
     with torch.no_grad():
         return [batch._replace(target=network(batch.image).logits.argmax(1)) for batch in batches]
@@ -27,8 +27,8 @@ def state(*networks):
     ], [(p.requires_grad, p.grad is None) for network in networks for p in network.parameters()]
 
 
-def test_all_transfers_to_a_copy_of_the_teacher(tiny_cnn, pictures):
-    batches = labelled_by(tiny_cnn, pictures())
+def test_all_transfers_to_a_copy_of_the_teacher(tiny_cnn, images):
+    batches = labelled_by(tiny_cnn, images())
     network, teacher = deepcopy(tiny_cnn), Teacher(tiny_cnn, "t")
     result = AdversarialProbe(teacher, epsilon=EPSILON, steps=4)(network, batches)
     scalars = result.scalars
@@ -43,10 +43,10 @@ def test_all_transfers_to_a_copy_of_the_teacher(tiny_cnn, pictures):
     assert result.meta["n"] == 24
 
 
-def test_only_pictures_that_both_get_right_count_and_only_the_first(tiny_vit, tiny_cnn, pictures):
-    batches = labelled_by(tiny_cnn, pictures())
+def test_only_images_that_both_get_right_count_and_only_the_first(tiny_vit, tiny_cnn, images):
+    batches = labelled_by(tiny_cnn, images())
     teacher = Teacher(tiny_cnn, "t")
-    probe = AdversarialProbe(teacher, epsilon=EPSILON, steps=2, pictures=13)
+    probe = AdversarialProbe(teacher, epsilon=EPSILON, steps=2, images=13)
     result = probe(tiny_vit, batches)
     arrays = result.arrays
     both = arrays["right"] & arrays["teacher_right"]
@@ -54,45 +54,45 @@ def test_only_pictures_that_both_get_right_count_and_only_the_first(tiny_vit, ti
     assert len(both) == result.meta["n"] == 13
     np.testing.assert_equal(result.scalars["pgd_fooled"], arrays["pgd_wrong"][both].mean() if both.any() else np.nan)
     assert arrays["index"].tolist() == list(range(13))
-    for key, array in probe(tiny_vit, labelled_by(tiny_cnn, pictures(size=5))).arrays.items():
+    for key, array in probe(tiny_vit, labelled_by(tiny_cnn, images(size=5))).arrays.items():
         np.testing.assert_array_equal(array, arrays[key])
 
 
 @pytest.mark.parametrize("probe", [AdversarialProbe, GradcamAgreementProbe])
-def test_gradients_are_taken_of_few_pictures_at_once(tiny_cnn, pictures, probe):
+def test_gradients_are_taken_of_few_images_at_once(tiny_cnn, images, probe):
     teacher, most = Teacher(deepcopy(tiny_cnn), "t"), []
     first = next(module for module in teacher.extractor.modules() if isinstance(module, torch.nn.Conv2d))
     first.register_forward_pre_hook(lambda _, given: most.append(len(given[0])))
-    few = probe(teacher, pictures=20, batch_size=8)(tiny_cnn, pictures(size=24))
+    few = probe(teacher, images=20, batch_size=8)(tiny_cnn, images(size=24))
     assert max(most) <= 8
-    for key, array in probe(teacher, pictures=20)(tiny_cnn, pictures(size=24)).arrays.items():
+    for key, array in probe(teacher, images=20)(tiny_cnn, images(size=24)).arrays.items():
         np.testing.assert_allclose(few.arrays[key], array, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("probe", [AdversarialProbe, GradcamAgreementProbe])
-def test_bad_settings_and_no_pictures_are_named(tiny_cnn, pictures, probe):
+def test_bad_settings_and_no_images_are_named(tiny_cnn, images, probe):
     teacher = Teacher(deepcopy(tiny_cnn), "t")
-    for setting in ({"pictures": 0}, {"batch_size": 0}):
+    for setting in ({"images": 0}, {"batch_size": 0}):
         with pytest.raises(ValueError, match=rf"probe\.{probe.name}: .*at least 1"):
             probe(teacher, **setting)
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         probe(teacher)(tiny_cnn, [])
 
 
-def test_no_change_fools_nobody(tiny_cnn, pictures):
-    batches = labelled_by(tiny_cnn, pictures())
+def test_no_change_fools_nobody(tiny_cnn, images):
+    batches = labelled_by(tiny_cnn, images())
     scalars = AdversarialProbe(Teacher(deepcopy(tiny_cnn), "t"), epsilon=0.0)(tiny_cnn, batches).scalars
     assert scalars["pgd_fooled"] == scalars["fgsm_fooled"] == scalars["turned_fooled"] == 0
 
 
 @pytest.mark.parametrize("probe", [AdversarialProbe, GradcamAgreementProbe])
 @pytest.mark.parametrize("swapped", [False, True], ids=["vit-student", "vit-teacher"])
-def test_nothing_is_left_on_either_network(tiny_vit, tiny_cnn, pictures, probe, swapped):
+def test_nothing_is_left_on_either_network(tiny_vit, tiny_cnn, images, probe, swapped):
     network, other = (tiny_cnn, tiny_vit) if swapped else (tiny_vit, tiny_cnn)
     teacher = Teacher(other, "t")
     before = state(network, other)
     weights = {k: v.clone() for k, v in network.state_dict().items()}
-    first, second = probe(teacher)(network, pictures(n=8)), probe(teacher)(network, pictures(n=8))
+    first, second = probe(teacher)(network, images(n=8)), probe(teacher)(network, images(n=8))
     assert state(network, other) == before
     assert all(torch.equal(v, weights[k]) for k, v in network.state_dict().items())
     assert all(p.grad is None for p in [*network.parameters(), *other.parameters()])
@@ -101,8 +101,8 @@ def test_nothing_is_left_on_either_network(tiny_vit, tiny_cnn, pictures, probe, 
         np.testing.assert_array_equal(array, second.arrays[key])
 
 
-def test_a_copy_looks_where_its_teacher_looks(tiny_cnn, pictures):
-    result = GradcamAgreementProbe(Teacher(deepcopy(tiny_cnn), "t"))(tiny_cnn, pictures())
+def test_a_copy_looks_where_its_teacher_looks(tiny_cnn, images):
+    result = GradcamAgreementProbe(Teacher(deepcopy(tiny_cnn), "t"))(tiny_cnn, images())
     assert result.scalars["correlation"] == pytest.approx(1, abs=1e-6)
     assert result.scalars["cosine"] == pytest.approx(1, abs=1e-6)
     assert 0 < result.scalars["defined"] <= 1

@@ -16,9 +16,9 @@ def saying(logits):
     return SimpleNamespace(logits=logits)
 
 
-def test_a_copy_of_the_teacher_agrees_in_all(tiny_cnn, pictures):
+def test_a_copy_of_the_teacher_agrees_in_all(tiny_cnn, images):
     network, teacher = deepcopy(tiny_cnn), Teacher(tiny_cnn, "t")
-    batches = pictures()
+    batches = images()
     with torch.no_grad():
         answer = torch.cat([teacher(batch.image).logits.argmax(1) for batch in batches])
     marked = [
@@ -33,8 +33,8 @@ def test_a_copy_of_the_teacher_agrees_in_all(tiny_cnn, pictures):
     assert result.meta == {"n": 24, "classes": 10, "teacher": "t", "precision": "fp32"}
 
 
-def test_counts_by_hand(tiny_cnn, pictures):
-    batch = pictures(n=8)[0]
+def test_counts_by_hand(tiny_cnn, images):
+    batch = images(n=8)[0]
     target = batch.target
     other, third = (target + 1) % 10, (target + 2) % 10
     theirs = torch.where(torch.arange(8) < 4, target, other)  # half right
@@ -63,20 +63,20 @@ def test_counts_by_hand(tiny_cnn, pictures):
     np.testing.assert_allclose(result.arrays["kl"], (p * (p / q).log()).sum(1), rtol=1e-5)
 
 
-def test_a_teacher_without_error_has_none_to_share(tiny_cnn, pictures):
+def test_a_teacher_without_error_has_none_to_share(tiny_cnn, images):
     teacher = Teacher(deepcopy(tiny_cnn), "t")
-    batches = [batch._replace(target=teacher(batch.image).logits.argmax(1)) for batch in pictures()]
+    batches = [batch._replace(target=teacher(batch.image).logits.argmax(1)) for batch in images()]
     scalars = AgreementProbe(teacher)(tiny_cnn, batches).scalars
     assert math.isnan(scalars["same_error"])
     assert math.isnan(scalars["kappa"])
 
 
-def test_the_teacher_is_read_and_left_as_it_was(tiny_vit, tiny_cnn, pictures):
+def test_the_teacher_is_read_and_left_as_it_was(tiny_vit, tiny_cnn, images):
     teacher = Teacher(tiny_cnn, "t")
     before = {k: v.clone() for k, v in tiny_cnn.state_dict().items()}
     modes = [module.training for module in tiny_vit.modules()]
     random = torch.random.get_rng_state()
-    AgreementProbe(teacher)(tiny_vit, pictures())
+    AgreementProbe(teacher)(tiny_vit, images())
     assert all(torch.equal(v, before[k]) for k, v in tiny_cnn.state_dict().items())
     assert all(p.grad is None for p in [*tiny_cnn.parameters(), *tiny_vit.parameters()])
     assert [module.training for module in tiny_vit.modules()] == modes
@@ -87,11 +87,11 @@ def test_the_teacher_is_read_and_left_as_it_was(tiny_vit, tiny_cnn, pictures):
     ("theirs", "own", "text"),
     [(None, 10, "teacher t has no classifier"), (10, None, "network has no classifier"), (7, 10, "7 classes")],
 )
-def test_what_cannot_agree_is_refused(tiny_cnn, pictures, theirs, own, text):
+def test_what_cannot_agree_is_refused(tiny_cnn, images, theirs, own, text):
     teacher, network = Teacher(deepcopy(tiny_cnn), "t"), tiny_cnn
     teacher.extractor.info = replace(teacher.info, classes=theirs)
     network.survey = replace(network.survey, classes=own)
     network.info = replace(network.info, classes=own)
     assert text in AgreementProbe(teacher).refuses(network)
     with pytest.raises(ValueError, match=text):
-        AgreementProbe(teacher)(network, pictures())
+        AgreementProbe(teacher)(network, images())

@@ -12,9 +12,9 @@ from kdbias.probes.attention import AttentionProbe
 from kdbias.probes.attention_maps import attention_maps
 
 
-def test_maps_are_the_softmax_before_dropout_and_leave_the_answer_alone(tiny_vit, pictures):
+def test_maps_are_the_softmax_before_dropout_and_leave_the_answer_alone(tiny_vit, images):
     tiny_vit.eval()
-    image, maps = pictures()[0].image, {}
+    image, maps = images()[0].image, {}
     attention = tiny_vit.network.blocks[1].attn
     inputs = []
     handle = attention.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
@@ -29,14 +29,14 @@ def test_maps_are_the_softmax_before_dropout_and_leave_the_answer_alone(tiny_vit
     torch.testing.assert_close(maps[1], (q @ k.transpose(-1, -2) / math.sqrt(8)).softmax(-1))
 
 
-def test_dropout_does_not_reach_the_maps_of_a_network_in_training(tiny_vit, pictures):
+def test_dropout_does_not_reach_the_maps_of_a_network_in_training(tiny_vit, images):
     rows = []
     with attention_maps(tiny_vit, lambda layer, attention: rows.append(attention.sum(-1))):
-        tiny_vit(pictures()[0].image)
+        tiny_vit(images()[0].image)
     torch.testing.assert_close(torch.stack(rows), torch.ones(3, 8, 2, 18))
 
 
-def test_everything_is_undone_after_an_error(tiny_vit, pictures):
+def test_everything_is_undone_after_an_error(tiny_vit, images):
     for module in attention_modules(tiny_vit):
         module.fused_attn = True
 
@@ -45,30 +45,30 @@ def test_everything_is_undone_after_an_error(tiny_vit, pictures):
         raise KeyError
 
     with pytest.raises(KeyError), attention_maps(tiny_vit, fail):
-        tiny_vit(pictures()[0].image)
+        tiny_vit(images()[0].image)
     assert all(module.fused_attn for module in attention_modules(tiny_vit))
     assert not any(module._forward_pre_hooks for module in tiny_vit.modules())
 
 
-def test_missing_maps_are_an_error(tiny_vit, tiny_cnn, pictures):
+def test_missing_maps_are_an_error(tiny_vit, tiny_cnn, images):
     with pytest.raises(RuntimeError, match="no attention map came from 3 of 3"), attention_maps(tiny_vit, print):
         pass
     with pytest.raises(ValueError, match="attention maps are not defined for a CNN"), attention_maps(tiny_cnn, print):
         pass
 
 
-def test_a_network_without_maps_over_one_grid_is_refused(tiny_vit, tiny_cnn, pictures):
+def test_a_network_without_maps_over_one_grid_is_refused(tiny_vit, tiny_cnn, images):
     assert AttentionProbe().refuses(tiny_vit) == ""
     assert "a CNN has no attention maps" in AttentionProbe().refuses(tiny_cnn)
     with pytest.raises(ValueError, match="a CNN has no attention maps: attention distance is not defined for it"):
-        AttentionProbe()(tiny_cnn, pictures())
+        AttentionProbe()(tiny_cnn, images())
     tiny_vit.survey = replace(tiny_vit.survey, token_based=False)
     assert "windowed" in AttentionProbe().refuses(tiny_vit)
 
 
-def test_a_compiled_network_gives_its_maps_and_is_not_compiled_again(tiny_vit, pictures):
+def test_a_compiled_network_gives_its_maps_and_is_not_compiled_again(tiny_vit, images):
     tiny_vit.eval()
-    expected = AttentionProbe()(tiny_vit, pictures())
+    expected = AttentionProbe()(tiny_vit, images())
     compiled, maps = [], {}
 
     def backend(graph, example):
@@ -77,12 +77,12 @@ def test_a_compiled_network_gives_its_maps_and_is_not_compiled_again(tiny_vit, p
 
     tiny_vit.compile(backend=backend)
     with torch.no_grad():
-        tiny_vit(pictures()[0].image)
+        tiny_vit(images()[0].image)
         count = len(compiled)
-        found = AttentionProbe()(tiny_vit, pictures())
+        found = AttentionProbe()(tiny_vit, images())
         with attention_maps(tiny_vit, maps.__setitem__):
-            tiny_vit(pictures()[0].image)
-        tiny_vit(pictures()[0].image)
+            tiny_vit(images()[0].image)
+        tiny_vit(images()[0].image)
     assert count > 0
     assert sorted(maps) == [0, 1, 2]
     assert len(compiled) == count
@@ -97,10 +97,10 @@ def weights_of(attention: nn.Module, content: float) -> None:
         attention.qkv.bias[:16] *= content
 
 
-def test_uniform_attention_has_the_values_of_the_reference_line(tiny_vit, pictures):
+def test_uniform_attention_has_the_values_of_the_reference_line(tiny_vit, images):
     for block in tiny_vit.network.blocks:
         weights_of(block.attn, 0.0)
-    result = AttentionProbe()(tiny_vit, pictures())
+    result = AttentionProbe()(tiny_vit, images())
     arrays = result.arrays
     for key in ("distance", "entropy"):
         assert arrays[key].shape == (3, 2)
@@ -114,8 +114,8 @@ def test_uniform_attention_has_the_values_of_the_reference_line(tiny_vit, pictur
     assert result.meta["grid"] == [4, 4]
 
 
-def test_values_are_means_over_all_pictures_and_heads_are_counted(tiny_vit, pictures):
-    batches, maps = pictures(), []
+def test_values_are_means_over_all_images_and_heads_are_counted(tiny_vit, images):
+    batches, maps = images(), []
     tiny_vit.eval()
     with torch.no_grad(), attention_maps(tiny_vit, lambda layer, attention: maps.append((layer, attention))):
         for batch in batches:
@@ -131,8 +131,8 @@ def test_values_are_means_over_all_pictures_and_heads_are_counted(tiny_vit, pict
     assert result.scalars["cls_self"] == pytest.approx(float(own.mean()), rel=1e-5)
 
 
-def test_bf16_is_near_fp32_and_says_so(tiny_vit, pictures):
-    exact, fast = AttentionProbe()(tiny_vit, pictures()), AttentionProbe(precision="bf16")(tiny_vit, pictures())
+def test_bf16_is_near_fp32_and_says_so(tiny_vit, images):
+    exact, fast = AttentionProbe()(tiny_vit, images()), AttentionProbe(precision="bf16")(tiny_vit, images())
     assert fast.meta["precision"] == "bf16"
     assert not np.array_equal(fast.arrays["distance"], exact.arrays["distance"])
     np.testing.assert_allclose(fast.arrays["distance"], exact.arrays["distance"], rtol=1e-2)

@@ -39,12 +39,12 @@ def state(network):
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: f"{probe.name}-{getattr(probe, 'tokens', '')}")
-def test_a_probe_leaves_the_network_as_it_was_and_repeats_itself(probe, tiny_vit, pictures):
+def test_a_probe_leaves_the_network_as_it_was_and_repeats_itself(probe, tiny_vit, images):
     tiny_vit.network.blocks[1].eval()  # modes may differ between modules
     tiny_vit.network.blocks[2].attn.fused_attn = True
     before, weights = state(tiny_vit), {k: v.clone() for k, v in tiny_vit.state_dict().items()}
     random = torch.random.get_rng_state()
-    first, second = probe(tiny_vit, pictures()), probe(tiny_vit, pictures())
+    first, second = probe(tiny_vit, images()), probe(tiny_vit, images())
     assert state(tiny_vit) == before
     assert torch.equal(torch.random.get_rng_state(), random)
     assert all(torch.equal(v, weights[k]) for k, v in tiny_vit.state_dict().items())
@@ -56,8 +56,8 @@ def test_a_probe_leaves_the_network_as_it_was_and_repeats_itself(probe, tiny_vit
 
 
 @pytest.mark.parametrize("probe", PROBES[:3], ids=lambda probe: probe.name)
-def test_batch_size_does_not_matter(probe, tiny_vit, pictures):
-    whole, parts = probe(tiny_vit, pictures(size=24)), probe(tiny_vit, pictures(size=7))
+def test_batch_size_does_not_matter(probe, tiny_vit, images):
+    whole, parts = probe(tiny_vit, images(size=24)), probe(tiny_vit, images(size=7))
     for name, array in whole.arrays.items():
         np.testing.assert_allclose(parts.arrays[name], array, rtol=1e-5, atol=1e-6)
 

@@ -21,9 +21,9 @@ def samples(network, batches):
     return [tokens.mean(1).double() for tokens in features.tokens]
 
 
-def test_all_layers_with_all_layers_exactly(tiny_vit, pictures):
-    result = CKAProbe()(tiny_vit, pictures(n=30, size=8))
-    layers = samples(tiny_vit, pictures(n=30))
+def test_all_layers_with_all_layers_exactly(tiny_vit, images):
+    result = CKAProbe()(tiny_vit, images(n=30, size=8))
+    layers = samples(tiny_vit, images(n=30))
     expected = [[float(linear_cka(x, y)) for y in layers] for x in layers]
     np.testing.assert_allclose(result.arrays["cka"], expected, atol=1e-5)
     np.testing.assert_allclose(np.diag(result.arrays["cka"]), 1, atol=1e-9)
@@ -31,44 +31,44 @@ def test_all_layers_with_all_layers_exactly(tiny_vit, pictures):
     assert result.meta["n"] == 30
 
 
-def test_a_cnn_against_a_transformer_either_way_round(tiny_vit, tiny_cnn, pictures):
+def test_a_cnn_against_a_transformer_either_way_round(tiny_vit, tiny_cnn, images):
     teacher = Teacher(tiny_cnn, "cnn")
-    result = CKAProbe(other=teacher)(tiny_vit, pictures())
-    mine, theirs = samples(tiny_vit, pictures()), samples(tiny_cnn, pictures())
+    result = CKAProbe(other=teacher)(tiny_vit, images())
+    mine, theirs = samples(tiny_vit, images()), samples(tiny_cnn, images())
     expected = [[float(linear_cka(x, y)) for y in theirs] for x in mine]
     np.testing.assert_allclose(result.arrays["cka"], expected, atol=1e-5)
-    back = CKAProbe(other=tiny_vit)(tiny_cnn.train(), pictures())
+    back = CKAProbe(other=tiny_vit)(tiny_cnn.train(), images())
     np.testing.assert_allclose(back.arrays["cka"].T, result.arrays["cka"], atol=1e-6)
     assert tiny_cnn.training
     assert set(result.scalars) == {"alignment", "first_last", "last_last"}
 
 
-def test_the_other_network_sees_the_view_of_the_teacher_in_eval_mode(tiny_vit, pictures):
+def test_the_other_network_sees_the_view_of_the_teacher_in_eval_mode(tiny_vit, images):
     tiny_vit.train()
-    batches = [batch._replace(teacher_image=batch.image.flip(-1)) for batch in pictures()]
+    batches = [batch._replace(teacher_image=batch.image.flip(-1)) for batch in images()]
     result = CKAProbe(other=tiny_vit)(tiny_vit, batches)
-    mine = samples(tiny_vit, pictures())
+    mine = samples(tiny_vit, images())
     theirs = samples(tiny_vit, [batch._replace(image=batch.teacher_image) for batch in batches])
     assert result.scalars["last_last"] == pytest.approx(float(linear_cka(mine[-1], theirs[-1])), abs=1e-5)
     assert result.scalars["last_last"] < 0.999
 
 
-def test_two_networks_of_one_family(tiny_vit, tiny_cnn, pictures):
+def test_two_networks_of_one_family(tiny_vit, tiny_cnn, images):
     """A student with a copy of itself is that student's own matrix, for transformers and for CNNs."""
     for network in (tiny_vit, tiny_cnn):
-        own, two = CKAProbe()(network, pictures()), CKAProbe(other=Teacher(deepcopy(network), "t"))(network, pictures())
+        own, two = CKAProbe()(network, images()), CKAProbe(other=Teacher(deepcopy(network), "t"))(network, images())
         np.testing.assert_allclose(two.arrays["cka"], own.arrays["cka"], atol=1e-6)
         assert two.scalars["alignment"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("size", [8, 5])
 @pytest.mark.parametrize(("kernel", "tokens"), [("rbf", "mean"), ("linear", "flat"), ("rbf", "flat"), ("rbf", "cls")])
-def test_minibatches_of_their_own_size(tiny_vit, pictures, kernel, tokens, size):
-    result = CKAProbe(kernel=kernel, tokens=tokens, batch=12)(tiny_vit, pictures(n=24, size=size))
+def test_minibatches_of_their_own_size(tiny_vit, images, kernel, tokens, size):
+    result = CKAProbe(kernel=kernel, tokens=tokens, batch=12)(tiny_vit, images(n=24, size=size))
     with torch.no_grad():
-        features = tiny_vit.eval()(torch.cat([batch.image for batch in pictures(n=24)]))
+        features = tiny_vit.eval()(torch.cat([batch.image for batch in images(n=24)]))
     flat = [tokens.flatten(1) for tokens in features.tokens]
-    layers = {"mean": samples(tiny_vit, pictures()), "flat": flat, "cls": [p[:, 0] for p in features.prefix]}[tokens]
+    layers = {"mean": samples(tiny_vit, images()), "flat": flat, "cls": [p[:, 0] for p in features.prefix]}[tokens]
     sums = MinibatchCKA(kernel, batch=12)
     sums.update(layers)
     np.testing.assert_allclose(result.arrays["cka"], sums.compute(), atol=1e-4)
@@ -77,15 +77,15 @@ def test_minibatches_of_their_own_size(tiny_vit, pictures, kernel, tokens, size)
     assert (meta["kernel"], meta["tokens"], meta["batch"], meta["n"]) == (kernel, tokens, 12, 24)
 
 
-def test_flat_tokens_of_unlike_grids(tiny_vit, tiny_cnn, pictures):
-    result = CKAProbe(other=Teacher(tiny_cnn, "cnn"), tokens="flat", batch=12)(tiny_vit, pictures())
+def test_flat_tokens_of_unlike_grids(tiny_vit, tiny_cnn, images):
+    result = CKAProbe(other=Teacher(tiny_cnn, "cnn"), tokens="flat", batch=12)(tiny_vit, images())
     assert result.arrays["cka"].shape == (3, len(tiny_cnn.info.layers))
     assert np.isfinite(result.arrays["cka"]).all()
 
 
-def test_the_probe_of_a_teacher_names_it(tiny_vit, tiny_cnn, pictures):
+def test_the_probe_of_a_teacher_names_it(tiny_vit, tiny_cnn, images):
     spec = OmegaConf.to_container(OmegaConf.load(CONF / "cka_teacher.yaml"))["cka_teacher"]
-    result = build(spec, teacher=Teacher(tiny_cnn, "resnet8"))(tiny_vit, pictures())
+    result = build(spec, teacher=Teacher(tiny_cnn, "resnet8"))(tiny_vit, images())
     assert (result.name, result.meta["other"], result.meta["batch"]) == ("cka_teacher", "resnet8", None)
     assert "alignment" in result.scalars
     own = build(OmegaConf.to_container(OmegaConf.load(CONF / "cka.yaml"))["cka"])
@@ -101,12 +101,12 @@ def test_bad_settings_are_named():
         CKAProbe(batch=2)
 
 
-def test_a_cls_token_must_be_there(tiny_vit, tiny_cnn, pictures):
-    cls = CKAProbe(tokens="cls")(tiny_vit, pictures())
+def test_a_cls_token_must_be_there(tiny_vit, tiny_cnn, images):
+    cls = CKAProbe(tokens="cls")(tiny_vit, images())
     assert cls.meta["tokens"] == "cls"
-    assert not np.allclose(cls.arrays["cka"], CKAProbe()(tiny_vit, pictures()).arrays["cka"])
+    assert not np.allclose(cls.arrays["cka"], CKAProbe()(tiny_vit, images()).arrays["cka"])
     with pytest.raises(ValueError, match="no CLS token; use tokens='mean'"):
-        CKAProbe(tokens="cls")(tiny_cnn, pictures())
+        CKAProbe(tokens="cls")(tiny_cnn, images())
     for probe in (CKAProbe(tokens="cls"), CKAProbe(tokens="cls", other=tiny_vit)):
         assert (probe.refuses(tiny_vit), "no CLS token" in probe.refuses(tiny_cnn)) == ("", True)
     assert "no CLS token" in CKAProbe(tokens="cls", other=tiny_cnn).refuses(tiny_vit)
@@ -127,7 +127,7 @@ def test_scalars_of_known_matrices():
 
 
 class Dead(CKAProbe):
-    """Sees a layer that answers every picture alike."""
+    """Sees a layer that answers every image alike."""
 
     def samples(self, features):
         found = super().samples(features)
@@ -135,33 +135,33 @@ class Dead(CKAProbe):
 
 
 @pytest.mark.parametrize("kernel", ["linear", "rbf"])
-def test_a_layer_that_answers_every_picture_alike_is_named_and_can_be_left_out(tiny_vit, pictures, kernel):
-    message = r"layer 1 \(.*1\) answers every picture alike, so it has no CKA; leave it out by probe.cka.layers=\[0,2\]"
+def test_a_layer_that_answers_every_image_alike_is_named_and_can_be_left_out(tiny_vit, images, kernel):
+    message = r"layer 1 \(.*1\) answers every image alike, so it has no CKA; leave it out by probe.cka.layers=\[0,2\]"
     with pytest.raises(ValueError, match=message):
-        Dead(kernel=kernel)(tiny_vit, pictures())
-    result = Dead(kernel=kernel, layers=[0, 2])(tiny_vit, pictures())
-    whole = CKAProbe(kernel=kernel)(tiny_vit, pictures())
+        Dead(kernel=kernel)(tiny_vit, images())
+    result = Dead(kernel=kernel, layers=[0, 2])(tiny_vit, images())
+    whole = CKAProbe(kernel=kernel)(tiny_vit, images())
     np.testing.assert_allclose(result.arrays["cka"], whole.arrays["cka"][::2, ::2], atol=1e-9)
     np.testing.assert_array_equal(result.arrays["depth"], whole.arrays["depth"][::2])
 
 
-def test_a_layer_of_the_other_network_that_answers_every_picture_alike_is_named(tiny_vit, tiny_cnn, pictures):
+def test_a_layer_of_the_other_network_that_answers_every_image_alike_is_named(tiny_vit, tiny_cnn, images):
     dead = deepcopy(tiny_cnn)
     for module in dead.network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.zeros_(module.weight)
-    with pytest.raises(ValueError, match="cnn answers every picture alike in "):
-        CKAProbe(other=Teacher(dead, "cnn"), other_name="cnn")(tiny_vit, pictures())
+    with pytest.raises(ValueError, match="cnn answers every image alike in "):
+        CKAProbe(other=Teacher(dead, "cnn"), other_name="cnn")(tiny_vit, images())
 
 
 @pytest.mark.parametrize("kernel", ["linear", "rbf"])
-def test_shares_are_summed_before_the_result(tiny_vit, pictures, kernel):
-    """As several processes do by ``reduced``; a layer that answers every picture alike is named after the sum."""
-    whole, kind = CKAProbe(kernel=kernel, batch=12)(tiny_vit, pictures(n=24)), {}
+def test_shares_are_summed_before_the_result(tiny_vit, images, kernel):
+    """As several processes do by ``reduced``; a layer that answers every image alike is named after the sum."""
+    whole, kind = CKAProbe(kernel=kernel, batch=12)(tiny_vit, images(n=24)), {}
     for probe in (CKAProbe(kernel=kernel, batch=12), Dead(kernel=kernel, batch=12)):
         shares = []
         with torch.no_grad():
-            for batch in pictures(n=24, size=12):
+            for batch in images(n=24, size=12):
                 shares.append(probe.observer(tiny_vit.eval()))
                 shares[-1].see(batch, tiny_vit(batch.image))
         shares[0].sums.merge(shares[1].sums)
@@ -169,5 +169,5 @@ def test_shares_are_summed_before_the_result(tiny_vit, pictures, kernel):
     found = kind[CKAProbe].result()
     np.testing.assert_allclose(found.arrays["cka"], whole.arrays["cka"], rtol=1e-4)
     assert found.meta == whole.meta
-    with pytest.raises(ValueError, match=r"layer 1 \(.*1\) answers every picture alike"):
+    with pytest.raises(ValueError, match=r"layer 1 \(.*1\) answers every image alike"):
         kind[Dead].result()

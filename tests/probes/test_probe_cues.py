@@ -9,7 +9,7 @@ SHAPE, TEXTURE = torch.arange(40) % 10, (torch.arange(40) + 3) % 10
 
 
 class Red:
-    """Pictures whose red says the answer: for 30 conflicts the shape's class, for 8 the texture's, for 2 neither."""
+    """Images whose red says the answer: for 30 conflicts the shape's class, for 8 the texture's, for 2 neither."""
 
     def variant(self, name, n):
         answer = {"shape": SHAPE, "texture": TEXTURE}.get(name)
@@ -26,7 +26,7 @@ class Red:
 
 @pytest.fixture
 def red_reader(tiny_cnn, monkeypatch):
-    """A network that answers with the class that the red of a picture stands for."""
+    """A network that answers with the class that the red of an image stands for."""
     forward = type(tiny_cnn).forward
 
     def answer(self, image):
@@ -40,7 +40,7 @@ def red_reader(tiny_cnn, monkeypatch):
 
 
 def test_shares_and_masks_by_hand(red_reader):
-    result = CueProbe(Red(), pictures=40, batch_size=16)(red_reader)
+    result = CueProbe(Red(), images=40, batch_size=16)(red_reader)
     assert result.scalars["shape_share"] == pytest.approx(30 / 38)
     assert result.scalars["decided"] == pytest.approx(38 / 40)
     assert result.scalars["accuracy_shape"] == 1
@@ -54,8 +54,8 @@ def test_shares_and_masks_by_hand(red_reader):
 
 def test_the_embedded_data_set_is_a_source(tiny_vit):
     source = cues(train=300, val=50, test=50)
-    result = CueProbe(source, pictures=60, batch_size=32)(tiny_vit)
-    again = CueProbe(source, pictures=60, batch_size=60)(tiny_vit)
+    result = CueProbe(source, images=60, batch_size=32)(tiny_vit)
+    again = CueProbe(source, images=60, batch_size=60)(tiny_vit)
     assert tiny_vit.training
     assert result.meta["n"] == 60
     assert (result.arrays["shape"] != result.arrays["texture"]).all()

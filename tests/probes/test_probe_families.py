@@ -19,9 +19,9 @@ PROBES = {
     "shuffle": ShuffleProbe(grids=(2, 4)),
     "shift": ShiftProbe(shifts=(1, 5)),
     "frequency": FrequencyProbe(cutoffs=(0.25, 1.0)),
-    "receptive_field": ReceptiveFieldProbe(pictures=20, batch_size=7),
-    "gradcam": GradCAMProbe(pictures=20, shown=3, batch_size=7),
-    "features": FeatureMapsProbe(pictures=20, shown=3, batch_size=7),
+    "receptive_field": ReceptiveFieldProbe(images=20, batch_size=7),
+    "gradcam": GradCAMProbe(images=20, shown=3, batch_size=7),
+    "features": FeatureMapsProbe(images=20, shown=3, batch_size=7),
 }
 NEED_ANSWERS = ("shuffle", "shift", "frequency", "gradcam")
 
@@ -47,10 +47,10 @@ def same(a, b, tolerance=0.0):
 
 @pytest.mark.parametrize("family", ["tiny_cnn", "tiny_vit"])
 @pytest.mark.parametrize("name", PROBES)
-def test_leaves_nothing_behind_and_gives_the_same_again(name, family, request, pictures, tmp_path):
+def test_leaves_nothing_behind_and_gives_the_same_again(name, family, request, images, tmp_path):
     network, probe = request.getfixturevalue(family), PROBES[name]
     before = state(network)
-    result = probe(network, pictures())
+    result = probe(network, images())
     assert state(network) == before
     assert result.name == name
     assert result.meta["n"] == (24 if name in ("shuffle", "shift", "frequency") else 20)
@@ -59,14 +59,14 @@ def test_leaves_nothing_behind_and_gives_the_same_again(name, family, request, p
     same(type(result).load(tmp_path, name), result)
     network.requires_grad_(False)
     with torch.no_grad():
-        same(probe(network, pictures()), result)
-    same(probe(network, pictures(size=5)), result, 1e-3)  # sums in another order
+        same(probe(network, images()), result)
+    same(probe(network, images(size=5)), result, 1e-3)  # sums in another order
     network.compile(backend="eager")
-    same(probe(network, pictures()), result)
+    same(probe(network, images()), result)
 
 
 @pytest.mark.parametrize("build", [vit, small_cnn])
-def test_grey_pictures(build):
+def test_grey_images(build):
     info = DataInfo(1, 28, 10, tuple("abcdefghij"), 100, (0.13,), (0.3,))
     torch.manual_seed(0)
     options = {"width": 16, "depth": 2, "heads": 2, "patch": 7} if build is vit else {"widths": (4, 8)}
@@ -78,26 +78,26 @@ def test_grey_pictures(build):
         result = probe(network, [batch])
         assert result.meta["n"] == 6
         if name in ("gradcam", "features"):
-            assert result.arrays["picture"].shape == (3, 28, 28, 1)
+            assert result.arrays["image"].shape == (3, 28, 28, 1)
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_a_network_without_classifier(name, pictures):
+def test_a_network_without_classifier(name, images):
     network, probe = one_convolution(classes=0), PROBES[name]
     if name not in NEED_ANSWERS:
-        assert probe(network, pictures()).name == name
+        assert probe(network, images()).name == name
         return
     reason = probe.refuses(network)
     assert "no classifier" in reason
     assert probe.refuses(one_convolution()) == ""
     with pytest.raises(ValueError) as error:
-        probe(network, pictures())
+        probe(network, images())
     assert str(error.value) == reason
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_no_pictures(name):
-    with pytest.raises(ValueError, match="no pictures"):
+def test_no_images(name):
+    with pytest.raises(ValueError, match="no images"):
         PROBES[name](one_convolution(), [])
 
 
@@ -110,9 +110,9 @@ def test_no_pictures(name):
         (FrequencyProbe, {"cutoffs": [0.5, 1.5]}, "probe.frequency.cutoffs"),
         (FrequencyProbe, {"window": "box"}, "probe.frequency.window"),
         (ReceptiveFieldProbe, {"share": 1.0}, "probe.receptive_field.share"),
-        (ReceptiveFieldProbe, {"draws": 0}, "probe.receptive_field: pictures, draws"),
+        (ReceptiveFieldProbe, {"draws": 0}, "probe.receptive_field: images, draws"),
         (GradCAMProbe, {"target": "best"}, "probe.gradcam.target"),
-        (FeatureMapsProbe, {"shown": 0}, "probe.features: pictures, shown"),
+        (FeatureMapsProbe, {"shown": 0}, "probe.features: images, shown"),
     ],
 )
 def test_bad_settings_name_their_key(probe, settings, key):

@@ -18,7 +18,7 @@ PROBES = {"knn": KNNProbe, "linear": LinearProbe}
 
 
 class Means(Extractor):
-    """A network whose penultimate features are the mean colours of a picture, and its tokens nothing."""
+    """A network whose penultimate features are the mean colours of an image, and its tokens nothing."""
 
     def forward(self, image):
         features = super().forward(image)
@@ -28,7 +28,7 @@ class Means(Extractor):
 
 @dataclass
 class Colours:
-    """Pictures of one colour for each class, some of them of a wrong class in the test split."""
+    """Images of one colour for each class, some of them of a wrong class in the test split."""
 
     info: object
     wrong: int = 0
@@ -99,15 +99,15 @@ def test_the_linear_probe_learns_what_neighbours_do_not_see(tiny_info, means):
     assert KNNProbe(data, k=5)(means, data.batches("test")).scalars["knn"] < 0.95
 
 
-def test_features_of_a_network_that_diverged_are_refused(tiny_vit, pictures):
+def test_features_of_a_network_that_diverged_are_refused(tiny_vit, images):
     with torch.no_grad():
         next(tiny_vit.parameters()).fill_(float("nan"))
     with pytest.raises(ValueError, match="not finite: its training diverged"):
-        read_features(tiny_vit, pictures(), "pooled", "fp32")
+        read_features(tiny_vit, images(), "pooled", "fp32")
 
 
-def test_features_are_the_penultimate_ones_or_the_mean_token(tiny_vit, pictures):
-    batches = pictures(n=6, size=4)
+def test_features_are_the_penultimate_ones_or_the_mean_token(tiny_vit, images):
+    batches = images(n=6, size=4)
     tiny_vit.eval()
     with torch.no_grad():
         whole = tiny_vit(torch.cat([batch.image for batch in batches]))

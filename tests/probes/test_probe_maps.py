@@ -25,24 +25,24 @@ def test_spread_of_known_maps():
 
 
 @pytest.mark.parametrize("target", ["answer", "class"])
-def test_gradcam_shows_the_maps_of_the_first_pictures(target, tiny_cnn, pictures):
+def test_gradcam_shows_the_maps_of_the_first_images(target, tiny_cnn, images):
     source = cues(train=20, val=10, test=10)
-    result = GradCAMProbe(source=source, pictures=20, shown=5, target=target)(tiny_cnn, pictures())
-    image, classes = pictures(n=24, size=24)[0][:2]
+    result = GradCAMProbe(source=source, images=20, shown=5, target=target)(tiny_cnn, images())
+    image, classes = images(n=24, size=24)[0][:2]
     tiny_cnn.eval()
     expected = activation_map(tiny_cnn, image[:20], None if target == "answer" else classes[:20])
     np.testing.assert_allclose(result.arrays["map"], expected[:5], atol=1e-5)
     np.testing.assert_array_equal(result.arrays["answer"], tiny_cnn(image[:5]).logits.argmax(1))
     np.testing.assert_array_equal(result.arrays["target"], classes[:5])
-    np.testing.assert_allclose(result.arrays["picture"] / 255, image[:5].permute(0, 2, 3, 1), atol=0.5 / 255 + 1e-6)
+    np.testing.assert_allclose(result.arrays["image"] / 255, image[:5].permute(0, 2, 3, 1), atol=0.5 / 255 + 1e-6)
     assert result.scalars["centre"] == pytest.approx(float(spread(expected, (32, 32))[0].nanmean()))
     assert result.meta["names"] == list(source.info.names)
     assert result.meta["n"] == 20
 
 
-def test_norms_and_components_are_those_of_the_tokens(tiny_vit, pictures):
-    result = FeatureMapsProbe(pictures=24, shown=2)(tiny_vit, pictures())
-    image = pictures(n=24, size=24)[0].image
+def test_norms_and_components_are_those_of_the_tokens(tiny_vit, images):
+    result = FeatureMapsProbe(images=24, shown=2)(tiny_vit, images())
+    image = images(n=24, size=24)[0].image
     tokens = tiny_vit.eval()(image).tokens
     for layer, found in enumerate(tokens):
         norm = found.detach().norm(dim=-1)
@@ -56,6 +56,6 @@ def test_norms_and_components_are_those_of_the_tokens(tiny_vit, pictures):
     assert result.arrays["depth"].tolist() == pytest.approx([1 / 3, 2 / 3, 1])
 
 
-def test_layers_of_a_cnn_have_their_own_grids(tiny_cnn, pictures):
-    result = FeatureMapsProbe(shown=2)(tiny_cnn, pictures())
+def test_layers_of_a_cnn_have_their_own_grids(tiny_cnn, images):
+    result = FeatureMapsProbe(shown=2)(tiny_cnn, images())
     assert [result.arrays[f"norm_{layer}"].shape for layer in range(3)] == [(2, 32, 32), (2, 16, 16), (2, 8, 8)]

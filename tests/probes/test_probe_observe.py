@@ -52,11 +52,11 @@ def passes(network):
     return count
 
 
-def test_probes_share_one_pass_and_give_what_each_gives_alone(tiny_vit, pictures):
+def test_probes_share_one_pass_and_give_what_each_gives_alone(tiny_vit, images):
     probes = {"attention": AttentionProbe(), "cka": CKAProbe(), "cls": CKAProbe(tokens="cls")}
-    alone = {key: probe(tiny_vit, pictures()) for key, probe in probes.items()}
+    alone = {key: probe(tiny_vit, images()) for key, probe in probes.items()}
     count = passes(tiny_vit)
-    together = observe(tiny_vit, pictures(), probes)
+    together = observe(tiny_vit, images(), probes)
     assert len(count) == 3
     assert list(together) == list(probes)
     for key, result in together.items():
@@ -67,7 +67,7 @@ def test_probes_share_one_pass_and_give_what_each_gives_alone(tiny_vit, pictures
 
 
 @pytest.mark.parametrize("place", ["", "observer", "see", "attention", "result"])
-def test_nothing_is_left_behind_also_after_an_error(tiny_vit, pictures, place):
+def test_nothing_is_left_behind_also_after_an_error(tiny_vit, images, place):
     tiny_vit.train()
     tiny_vit.network.blocks[1].eval()  # a mode of its own
     for flag, module in zip((True, False, True), attention_modules(tiny_vit), strict=True):
@@ -76,39 +76,39 @@ def test_nothing_is_left_behind_also_after_an_error(tiny_vit, pictures, place):
     probes = {"a": AttentionProbe(), "b": CKAProbe(), "c": Failing(place)}
     if place:
         with pytest.raises(KeyError, match=place):
-            observe(tiny_vit, pictures(), probes)
+            observe(tiny_vit, images(), probes)
     else:
-        observe(tiny_vit, pictures(), probes)
+        observe(tiny_vit, images(), probes)
     assert state(tiny_vit) == before
 
 
-def test_maps_of_a_network_that_an_observer_runs_are_nobodys(tiny_vit, pictures):
+def test_maps_of_a_network_that_an_observer_runs_are_nobodys(tiny_vit, images):
     """CKA of a network with itself reads it twice a batch, once mirrored."""
-    batches = [batch._replace(teacher_image=batch.image.flip(-1)) for batch in pictures()]
+    batches = [batch._replace(teacher_image=batch.image.flip(-1)) for batch in images()]
     found = observe(tiny_vit, batches, {"attention": AttentionProbe(), "cka": CKAProbe(other=tiny_vit)})
     alone = AttentionProbe()(tiny_vit, batches)
     np.testing.assert_array_equal(found["attention"].arrays["distance"], alone.arrays["distance"])
     assert found["attention"].meta["n"] == 24
 
 
-def test_without_a_wish_for_maps_the_fused_path_stays(tiny_vit, pictures):
+def test_without_a_wish_for_maps_the_fused_path_stays(tiny_vit, images):
     paths = []
     attention = tiny_vit.network.blocks[0].attn
     attention.register_forward_pre_hook(lambda module, inputs: paths.append(module.fused_attn))
-    observe(tiny_vit, pictures(n=8), {"cka": CKAProbe()})
+    observe(tiny_vit, images(n=8), {"cka": CKAProbe()})
     assert paths == [True]
 
 
-def test_what_cannot_be_one_pass_is_said(tiny_vit, pictures):
+def test_what_cannot_be_one_pass_is_said(tiny_vit, images):
     with pytest.raises(ValueError, match="one precision, got bf16 and fp32: run them apart"):
-        observe(tiny_vit, pictures(), {"a": CKAProbe(), "b": AttentionProbe(precision="bf16")})
+        observe(tiny_vit, images(), {"a": CKAProbe(), "b": AttentionProbe(precision="bf16")})
     for probe in (CKAProbe(), AttentionProbe()):
-        with pytest.raises(ValueError, match="no pictures to probe with"):
+        with pytest.raises(ValueError, match="no images to probe with"):
             probe(tiny_vit, [])
-    assert observe(tiny_vit, pictures(), {}) == {}
+    assert observe(tiny_vit, images(), {}) == {}
 
 
-def test_bf16_is_of_the_passes_alone(tiny_vit, pictures):
+def test_bf16_is_of_the_passes_alone(tiny_vit, images):
     seen = []
 
     class Looking(Failing):
@@ -119,5 +119,5 @@ def test_bf16_is_of_the_passes_alone(tiny_vit, pictures):
         for precision in ("fp32", "bf16"):
             probe = Looking()
             probe.precision = precision
-            observe(tiny_vit, pictures(n=8), {"x": probe})
+            observe(tiny_vit, images(n=8), {"x": probe})
     assert seen == [(torch.float32, False), (torch.bfloat16, False)]

@@ -7,14 +7,14 @@ from kdbias.probes.receptive_field import ReceptiveFieldProbe
 
 
 @pytest.fixture
-def box(pictures):
+def box(images):
     """One channel of a 3×3 convolution whose weights are given for each of its nine places."""
 
     def measure(weights, width=1, **settings):
         network = one_convolution(width=width, kernel=3)
         with torch.no_grad():
             network.network.conv.weight.copy_(torch.as_tensor(weights, dtype=torch.float32).expand(width, 3, 3, 3))
-        return ReceptiveFieldProbe(**settings)(network, pictures())
+        return ReceptiveFieldProbe(**settings)(network, images())
 
     return measure
 
@@ -40,19 +40,19 @@ def test_energy_is_the_squared_weight(box):
     np.testing.assert_allclose(energy, (weights.square() / 30).numpy(), rtol=1e-5)
 
 
-def test_random_signs_estimate_the_whole_jacobian(pictures):
+def test_random_signs_estimate_the_whole_jacobian(images):
     network = one_convolution(width=6, kernel=3)
     weight = network.network.conv.weight.detach()
     exact = weight.square().sum((0, 1)) / weight.square().sum()
-    many = ReceptiveFieldProbe(pictures=24, draws=100)(network, pictures()).arrays["energy"][0, 15:18, 15:18]
-    one = ReceptiveFieldProbe(pictures=1, draws=1)(network, pictures()).arrays["energy"][0, 15:18, 15:18]
+    many = ReceptiveFieldProbe(images=24, draws=100)(network, images()).arrays["energy"][0, 15:18, 15:18]
+    one = ReceptiveFieldProbe(images=1, draws=1)(network, images()).arrays["energy"][0, 15:18, 15:18]
     assert np.abs(many - exact.numpy()).max() < 0.02
     assert np.abs(one - exact.numpy()).max() > 0.02
 
 
-def test_uniform_radius_and_deeper_layers_see_more(tiny_cnn, tiny_vit, pictures):
+def test_uniform_radius_and_deeper_layers_see_more(tiny_cnn, tiny_vit, images):
     for network, layers in ((tiny_cnn, 3), (tiny_vit, 3)):
-        result = ReceptiveFieldProbe()(network, pictures())
+        result = ReceptiveFieldProbe()(network, images())
         assert result.arrays["energy"].shape == (layers, 32, 32)
         np.testing.assert_allclose(result.arrays["energy"].sum((1, 2)), 1.0, rtol=1e-5)
         assert result.scalars["radius_uniform"] == pytest.approx(np.sqrt(512 / np.pi), abs=0.05)
@@ -68,12 +68,12 @@ def test_uniform_radius_and_deeper_layers_see_more(tiny_cnn, tiny_vit, pictures)
 
 
 def test_a_token_that_sees_nothing_is_an_error(box):
-    with pytest.raises(ValueError, match="does not depend on the picture"):
+    with pytest.raises(ValueError, match="does not depend on the image"):
         box(torch.zeros(3, 3))
 
 
-def test_gradients_take_the_explicit_path_on_a_cpu(tiny_vit, pictures):
+def test_gradients_take_the_explicit_path_on_a_cpu(tiny_vit, images):
     fused = []
     tiny_vit.network.blocks[0].attn.register_forward_pre_hook(lambda module, _: fused.append(module.fused_attn))
-    ReceptiveFieldProbe()(tiny_vit, pictures(n=4))
+    ReceptiveFieldProbe()(tiny_vit, images(n=4))
     assert fused == [False]

@@ -8,7 +8,7 @@ from toy_networks import one_convolution
 from kdbias import stats
 from kdbias.batch import Batch
 from kdbias.functional.frequency import filtered, response
-from kdbias.functional.shift import shift_pictures
+from kdbias.functional.shift import shift_images
 from kdbias.functional.shuffle import shuffle_patches
 from kdbias.probes.accuracy import AccuracyProbe
 from kdbias.probes.frequency import FrequencyProbe
@@ -18,12 +18,12 @@ from kdbias.probes.versions import take
 
 
 @pytest.fixture
-def answered(pictures):
-    """Pictures whose classes are mostly what a network answers."""
+def answered(images):
+    """Images whose classes are mostly what a network answers."""
 
     def batches(network):
         found = []
-        for batch in pictures(n=48, size=16):
+        for batch in images(n=48, size=16):
             own = network.eval()(batch.image).logits.argmax(1)
             target = torch.where(batch.index % 8 == 0, (own + 1) % 10, own)
             found.append(batch._replace(target=target))
@@ -45,7 +45,7 @@ def test_grid_one_is_clean_accuracy_and_the_others_are_by_hand(tiny_vit, answere
     np.testing.assert_array_equal(result.arrays["right"][0], clean.arrays["right"])
     image, target = (torch.cat([batch[place] for batch in batches]) for place in (0, 1))
     orders = np.stack([np.random.default_rng([3, index, 2]).permutation(4) for index in range(48)])
-    assert len({tuple(order) for order in orders}) > 10  # each picture has its own
+    assert len({tuple(order) for order in orders}) > 10  # each image has its own
     right = answer(tiny_vit, shuffle_patches(image, torch.from_numpy(orders))) == target.numpy()
     np.testing.assert_array_equal(result.arrays["right"][1], right)
     expected = stats.retention(right, clean.arrays["right"], 10)
@@ -65,11 +65,11 @@ def test_a_network_of_mean_colour_does_not_see_shuffles(answered):
     assert [result.scalars[f"retention_{grid}"] for grid in (2, 4, 8, 32)] == [1, 1, 1, 1]
 
 
-def test_grids_that_do_not_divide_are_an_error(tiny_cnn, pictures):
+def test_grids_that_do_not_divide_are_an_error(tiny_cnn, images):
     with pytest.raises(ValueError, match=r"probe\.shuffle\.grids: 3 patches to a side do not divide .* 32×32"):
-        ShuffleProbe(grids=[1, 3])(tiny_cnn, pictures())
+        ShuffleProbe(grids=[1, 3])(tiny_cnn, images())
     with pytest.raises(ValueError, match=r"probe\.shift\.shifts: 32 pixels are too many"):
-        ShiftProbe(shifts=[32])(tiny_cnn, pictures())
+        ShiftProbe(shifts=[32])(tiny_cnn, images())
 
 
 def test_a_circular_network_does_not_see_circular_shifts(answered):
@@ -89,7 +89,7 @@ def test_shifts_by_hand(tiny_vit, answered):
     down, right = torch.from_numpy(4 * signs).T
     none, still = torch.zeros(48, dtype=torch.long), answer(tiny_vit, image)
     for place, steps in enumerate([(none, right), (down, none), (down, right)]):
-        moved = answer(tiny_vit, shift_pictures(image, *steps))
+        moved = answer(tiny_vit, shift_images(image, *steps))
         assert result.arrays["consistency"][place].tolist()[::2] == [1.0, (moved == still).mean()]
         assert result.arrays["accuracy"][place, 2] == (moved == target.numpy()).mean()
     assert result.scalars["consistency_4"] == pytest.approx(result.arrays["consistency"][:, 2].mean())
@@ -125,16 +125,16 @@ def test_a_network_of_mean_colour_does_not_see_filters_within_range(answered):
     assert result.scalars["area_low"] == result.scalars["area_high"] == 1
 
 
-def test_retention_is_refused_at_chance(tiny_cnn, pictures):
-    batches = [batch._replace(target=torch.full_like(batch.target, 11)) for batch in pictures()]
+def test_retention_is_refused_at_chance(tiny_cnn, images):
+    batches = [batch._replace(target=torch.full_like(batch.target, 11)) for batch in images()]
     result = ShuffleProbe(grids=[2])(tiny_cnn, batches)
     assert np.isnan(result.scalars["retention_2"])
     assert result.scalars["accuracy_2"] == 0
 
 
-def test_take_gives_the_first_pictures_in_small_batches(pictures):
-    taken = list(take(pictures(n=24, size=10), limit=13, size=4))
+def test_take_gives_the_first_images_in_small_batches(images):
+    taken = list(take(images(n=24, size=10), limit=13, size=4))
     assert [len(batch.target) for batch in taken] == [4, 4, 2, 3]
     assert torch.cat([batch.index for batch in taken]).tolist() == list(range(13))
     assert all(isinstance(batch, Batch) and batch.image.shape[1:] == (3, 32, 32) for batch in taken)
-    assert len(list(take(pictures(n=24, size=10), limit=20, size=10))) == 2
+    assert len(list(take(images(n=24, size=10), limit=20, size=10))) == 2

@@ -26,7 +26,7 @@ def test_a_view_moves_and_reflects():
     assert View(down=-2)(column)[0, 0, :, 0].tolist() == [2, 3, 4, 3, 2]
 
 
-def test_there_are_ten_views_five_without_mirrors_and_the_picture_is_the_first():
+def test_there_are_ten_views_five_without_mirrors_and_the_image_is_the_first():
     assert len(set(views())) == 10
     assert len(views(flip=False)) == 5
     assert views(shift=0) == (View(), View(flip=True))
@@ -35,7 +35,7 @@ def test_there_are_ten_views_five_without_mirrors_and_the_picture_is_the_first()
         views(shift=-1)
 
 
-def test_nothing_changes_for_a_network_that_does_not_tell_mirrored_pictures_apart(image):
+def test_nothing_changes_for_a_network_that_does_not_tell_mirrored_images_apart(image):
     weight = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
     blind = network(lambda x: x.mean((1, 3)) @ weight)
     torch.testing.assert_close(

@@ -5,7 +5,7 @@ import pytest
 
 from kdbias.probes.base import Result
 from kdbias.report.compare import matrix
-from kdbias.report.method import Method, over_pictures, over_seeds, paired, pairing
+from kdbias.report.method import Method, over_images, over_seeds, paired, pairing
 from kdbias.stats import ratio
 
 N = 400
@@ -25,7 +25,7 @@ def test_transfer_efficiency_of_one_seed_is_the_ratio_of_the_accuracies():
     assert Method("a", [0], "p", accuracy=[student], teacher="t", taught_by=[None]).efficiency == "-"
 
 
-def test_methods_are_paired_by_seed_on_the_same_pictures_only():
+def test_methods_are_paired_by_seed_on_the_same_images_only():
     one = Method("a", [0, 1, 2], "p", accuracy=[answers(share, 0) for share in (0.5, 0.6, 0.7)])
     other = Method("b", [2, 0], "p", accuracy=[answers(share, 1) for share in (0.65, 0.4)])
     by_seed = over_seeds(one, other)
@@ -33,9 +33,9 @@ def test_methods_are_paired_by_seed_on_the_same_pictures_only():
     second = [answers(share, 1).arrays["right"] for share in (0.4, 0.65)]
     expected = np.mean(first) - np.mean(second)
     assert by_seed.estimate.value == pytest.approx(expected)
-    assert over_pictures(one, other).estimate.value == pytest.approx(expected)
+    assert over_images(one, other).estimate.value == pytest.approx(expected)
     elsewhere = Method("c", [0], "q", accuracy=[answers(0.5, 1)])
-    assert over_pictures(one, elsewhere) == over_seeds(one, elsewhere) == "-"
+    assert over_images(one, elsewhere) == over_seeds(one, elsewhere) == "-"
     assert pairing([(one, other)]) == "Differences are paired by seed; a with b over seeds 0, 2 alone."
     assert pairing([(one, elsewhere)]) == ""
     again = Method("e", [1, 2, 0], "p", accuracy=one.accuracy)
@@ -67,7 +67,7 @@ def test_where_seeds_cannot_be_paired_the_table_says_so(seeds, why):
     one = Method("a", [0, 1], "p", accuracy=[answers(share, 0) for share in (0.5, 0.7)])
     other = Method("b", seeds, "p", accuracy=[answers(0.4 + 0.1 * place, 1) for place, _ in enumerate(seeds)])
     assert over_seeds(one, other).reason == f"runs are paired by their seeds: {why}"
-    found = over_pictures(one, other)
+    found = over_images(one, other)
     assert found.estimate.value == pytest.approx(one.right.mean() - other.right.mean())
     text = matrix([one, other], control="b").markdown()
     assert f"Differences are paired by seed; a with b unpaired, by the means of all runs ({why})." in text

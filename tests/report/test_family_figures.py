@@ -52,15 +52,15 @@ def field_result(seed=0, epoch=0, layers=4):
     return Result("receptive_field", {}, arrays, {"n": 64, "share": 0.5, "layers": names, "epoch": epoch})
 
 
-def gradcam_result(seed=0, pictures=0, grid=4, names=("cat", "dog")):
-    picture = np.random.default_rng(pictures).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
-    arrays = {"picture": picture, "map": random(seed, 3, grid, grid), "target": np.array([0, 1, 1])}
+def gradcam_result(seed=0, images=0, grid=4, names=("cat", "dog")):
+    image = np.random.default_rng(images).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    arrays = {"image": image, "map": random(seed, 3, grid, grid), "target": np.array([0, 1, 1])}
     arrays["answer"] = np.array([0, 0, 1])
     return Result("gradcam", {}, arrays, {"n": 64, "names": list(names), "of": "answer"})
 
 
 def features_result(seed=0):
-    arrays = {"picture": np.random.default_rng(0).integers(0, 256, (2, 16, 16, 1), dtype=np.uint8)}
+    arrays = {"image": np.random.default_rng(0).integers(0, 256, (2, 16, 16, 1), dtype=np.uint8)}
     for layer, grid in enumerate((8, 4, 2)):
         arrays[f"norm_{layer}"] = random(seed, 2, grid, grid)
         arrays[f"components_{layer}"] = random(seed, 2, grid, grid, 3) - 0.5
@@ -103,10 +103,10 @@ def test_figures_are_named_and_render_the_same_twice(name):
     pngs = {key: style.rendered(found[key]) for key in {first, list(found)[-1]}}
     assert style.rendered(drawn(name)[first]) == pngs[first]
     for key, png in pngs.items():
-        picture = imread(io.BytesIO(png))
-        border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+        image = imread(io.BytesIO(png))
+        border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
         assert (border[:, :3] == 1).all()  # nothing is cut off at the edge
-        assert any("n = " in text or "pictures" in text for text in texts(found[key]))
+        assert any("n = " in text or "images" in text for text in texts(found[key]))
     assert dict(mpl.rcParams) == before
 
 
@@ -128,7 +128,7 @@ def test_training(name):
     for results in ([result(0)], [result(s, epoch=10 * s) for s in range(4)]):
         figure = module.training(results)
         assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
-        assert any("validation pictures" in text for text in texts(figure))
+        assert any("validation images" in text for text in texts(figure))
 
 
 def test_accuracy_lines_are_means_in_percent_with_chance():
@@ -142,10 +142,10 @@ def test_accuracy_lines_are_means_in_percent_with_chance():
     assert any(list(found.get_ydata()) == [10, 10] for found in axes.lines)
     assert [text.get_text() for text in axes.get_xticklabels()] == ["1×1", "2×2", "4×4", "8×8"]
     unlike = shuffle.figures({"a": runs[0], "b": shuffle_result(n=500)})["shuffle"]
-    assert "n = 500 to 1,000 pictures" in texts(unlike)
+    assert "n = 500 to 1,000 images" in texts(unlike)
 
 
-def test_high_pass_begins_with_the_pictures_themselves():
+def test_high_pass_begins_with_the_images_themselves():
     result = frequency_result()
     axes = frequency.figures({"a": result})["frequency"].axes[1]
     assert line(axes, "a").get_xdata().tolist() == [0, 0.25, 0.5, 1.0]
@@ -159,18 +159,18 @@ def test_radius_has_the_line_of_the_uniform_map():
 
 
 def test_overlay_colours_the_map_only():
-    picture = np.random.default_rng(0).uniform(size=(8, 8, 3))
+    image = np.random.default_rng(0).uniform(size=(8, 8, 3))
     heat = np.zeros((2, 2))
-    grey = gradcam.overlay(picture, heat)
-    assert np.ptp(grey[..., 0] - (1 - gradcam.STRENGTH) * picture.mean(-1)) < 1e-9
+    grey = gradcam.overlay(image, heat)
+    assert np.ptp(grey[..., 0] - (1 - gradcam.STRENGTH) * image.mean(-1)) < 1e-9
     heat[0, 1] = 1.0
-    bright = gradcam.overlay(picture, heat)
+    bright = gradcam.overlay(image, heat)
     assert (bright[0, 7] > grey[0, 7]).any()
     np.testing.assert_array_equal(bright[7, 0], grey[7, 0])
 
 
-def test_unlike_pictures_have_figures_of_their_own():
-    found = gradcam.figures({"a": gradcam_result(), "b": gradcam_result(grid=8), "c": gradcam_result(pictures=1)})
+def test_unlike_images_have_figures_of_their_own():
+    found = gradcam.figures({"a": gradcam_result(), "b": gradcam_result(grid=8), "c": gradcam_result(images=1)})
     assert list(found) == ["gradcam", "gradcam-2"]
     assert {"a", "b"} <= set(texts(found["gradcam"]))
     assert "✗ cat" in texts(found["gradcam"])
@@ -183,7 +183,7 @@ def test_nothing_to_draw_is_an_error():
             module.figures({})
 
 
-def test_the_band_of_a_high_pass_has_the_interval_of_the_pictures_themselves():
+def test_the_band_of_a_high_pass_has_the_interval_of_the_images_themselves():
     figure = frequency.figures({"student": frequency_result()})["frequency"]
     band = figure.axes[1].collections[0].get_paths()[0].vertices
     low, high = np.sort(band[np.isclose(band[:, 0], 0), 1])[[0, -1]]
@@ -197,7 +197,7 @@ def test_maps_over_training_are_rows_by_epoch_and_components_those_of_the_last()
         result.meta["epoch"] = 10 * epoch
     figure = gradcam.training(seen)
     rows = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
-    assert rows == ["picture, class", "untrained", "epoch 20", "epoch 30", "epoch 40", "epoch 60"]
+    assert rows == ["image, class", "untrained", "epoch 20", "epoch 30", "epoch 40", "epoch 60"]
     last = features_result()
     last.meta["epoch"] = 20
     assert any("epoch 20" in text for text in texts(features.training([last])))

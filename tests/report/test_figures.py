@@ -68,8 +68,8 @@ def test_every_figure_has_labelled_axes_and_renders_the_same_twice(name):
     png = style.rendered(figure)
     assert style.rendered(DRAWINGS[name]()) == png
     assert dict(mpl.rcParams) == before
-    picture = imread(io.BytesIO(png))
-    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    image = imread(io.BytesIO(png))
+    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
     assert (border[:, :3] == 1).all()  # nothing is cut off at the edge
 
 
@@ -97,10 +97,10 @@ def test_heads_are_sorted_within_each_seed():
     np.testing.assert_allclose(heads.get_ydata(), expected)
 
 
-def test_cka_says_how_many_pictures_and_puts_the_first_network_across():
+def test_cka_says_how_many_images_and_puts_the_first_network_across():
     figure = cka.heat_map(cka_result(4, 3, n=1234), name="student", other="teacher")
     axes = figure.axes[0]
-    assert "n = 1,234 pictures" in axes.get_title(loc="left")
+    assert "n = 1,234 images" in axes.get_title(loc="left")
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("layer", "layer of teacher")
     assert axes.images[0].get_array().shape == (3, 4)
     assert axes.images[0].get_clim() == (0, 1)
@@ -115,7 +115,7 @@ def test_a_figure_a_question_of_attention_with_control_and_untrained_in_each():
     for name in ("attention", "attention-entropy", "attention-sorted"):
         labels = [text.get_text() for text in found[name].axes[0].get_legend().get_texts()]
         assert labels == ["student (3 seeds)", "control, no teacher", "untrained"]
-        assert found[name].axes[0].get_title(loc="left") == "n = 1,024 pictures"
+        assert found[name].axes[0].get_title(loc="left") == "n = 1,024 images"
     titles = [axes.get_title(loc="left") for axes in found["attention-heads"].axes]
     assert titles == ["student (3 seeds)", "control, no teacher", "untrained"]
     without = replace(SEEDS[0], arrays={k: v for k, v in SEEDS[0].arrays.items() if "cls" not in k})
@@ -147,7 +147,7 @@ def test_cka_with_a_teacher_names_it_and_its_minibatches():
     found = cka_teacher.figures({"student": result})
     assert list(found) == ["cka_teacher", "cka_teacher-alignment"]
     axes = found["cka_teacher"].axes[0]
-    assert axes.get_title(loc="left") == "student\nn = 2,048 pictures, debiased,\nminibatches of 256"
+    assert axes.get_title(loc="left") == "student\nn = 2,048 images, debiased,\nminibatches of 256"
     assert axes.get_ylabel() == "layer of resnet18"
     line = found["cka_teacher-alignment"].axes[0].lines[0]
     np.testing.assert_allclose(line.get_ydata(), result.arrays["cka"][np.arange(6), [0, 0, 1, 1, 2, 2]])

@@ -89,8 +89,8 @@ def test_every_figure_has_labelled_axes_and_room_for_its_text(module):
         buffer = io.BytesIO()
         with style.styled():
             figure.savefig(buffer, format="png", dpi=60)
-        picture = imread(io.BytesIO(buffer.getvalue()))
-        border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+        image = imread(io.BytesIO(buffer.getvalue()))
+        border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
         assert (border[:, :3] == 1).all()  # nothing is cut off at the edge
 
 
@@ -129,13 +129,13 @@ def test_efficiency_is_the_quotient_of_the_accuracies():
     assert agreement.efficiency(result).value == pytest.approx(right / theirs)
 
 
-def test_only_pictures_that_both_get_right_are_drawn():
+def test_only_images_that_both_get_right_are_drawn():
     result = adversarial_result()
     both = result.arrays["right"] & result.arrays["teacher_right"]
     expected = accuracy_estimate(result.arrays["pgd_wrong"][both])
     assert adversarial.fooled("pgd_wrong")(result) == expected
     result.arrays["right"][:] = False
-    assert "no picture" in adversarial.fooled("pgd_wrong")(result).reason
+    assert "no image" in adversarial.fooled("pgd_wrong")(result).reason
 
 
 def test_bins_of_confidence_are_those_of_the_calibration_error():
@@ -146,12 +146,12 @@ def test_bins_of_confidence_are_those_of_the_calibration_error():
     assert sure[10] == pytest.approx(confidence[inside].mean())
     assert right[10] == pytest.approx(result.arrays["right"][inside].mean())
     assert share.sum() == pytest.approx(1)
-    assert np.isnan(sure[0])  # too few pictures for a point
+    assert np.isnan(sure[0])  # too few images for a point
     result.arrays["confidence"][:] = 1.0
     assert accuracy.bins([result])[2][-1] == 1
 
 
-def test_the_mean_roc_leaves_out_classes_without_pictures():
+def test_the_mean_roc_leaves_out_classes_without_images():
     result = accuracy_result()
     result.arrays["roc_tpr"][3] = np.nan
     single = replace(result, arrays={key: array[:1] for key, array in result.arrays.items()})

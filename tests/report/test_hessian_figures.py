@@ -26,13 +26,13 @@ def test_three_figures_of_networks_with_control_and_untrained_one():
     results = {"taught": [measured(1), measured(2)], "alone": measured(3), "new": measured(4)}
     drawn = hessian.figures(results, control="alone", initial="new")
     assert list(drawn) == ["hessian", "hessian-eigenvalues", "hessian-density"]
-    pictures = {name: rendered(figure, "svg").decode() for name, figure in drawn.items()}
+    images = {name: rendered(figure, "svg").decode() for name, figure in drawn.items()}
     for name, texts in {
-        "hessian": ["Hessian trace (nats)", "256 pictures; bars: 95 % over 8 random vectors", "taught (2 seeds)"],
-        "hessian-eigenvalues": ["2 most negative", "alone (control)", "n = 256 pictures"],
+        "hessian": ["Hessian trace (nats)", "256 images; bars: 95 % over 8 random vectors", "taught (2 seeds)"],
+        "hessian-eigenvalues": ["2 most negative", "alone (control)", "n = 256 images"],
         "hessian-density": ["one eigenvalue", "density (1/nats)", "new (untrained)"],
     }.items():
-        assert all(text in pictures[name] for text in texts), name
+        assert all(text in images[name] for text in texts), name
 
 
 def test_what_was_not_computed_is_not_drawn():

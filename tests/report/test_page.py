@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from kdbias.report.page import Code, Picture, Section, page
+from kdbias.report.page import Code, Image, Section, page
 from kdbias.report.style import rendered
 from kdbias.report.table import Column, Table
 
@@ -49,7 +49,7 @@ def test_a_page_holds_everything_and_refers_to_nothing_outside():
     text = page(
         "Shape & texture",
         [
-            Section("Result", ["First.\n\nSecond <b>.", table, Picture(small_figure(), 'distance, "uniform" line')]),
+            Section("Result", ["First.\n\nSecond <b>.", table, Image(small_figure(), 'distance, "uniform" line')]),
             Section("Command", [Code("python train.py a<b")]),
         ],
         lead="About half came along.",
@@ -70,6 +70,6 @@ def test_a_page_holds_everything_and_refers_to_nothing_outside():
 
 def test_the_same_parts_give_the_same_page_and_leave_matplotlib_alone():
     before = dict(mpl.rcParams)
-    pages = [page("t", [Section("s", [Picture(small_figure(), "c")])]) for _ in range(2)]
+    pages = [page("t", [Section("s", [Image(small_figure(), "c")])]) for _ in range(2)]
     assert pages[0] == pages[1]
     assert dict(mpl.rcParams) == before

@@ -20,7 +20,7 @@ def cues(share: float, n: int = 400, seed: int = 0) -> Result:
 
 
 @pytest.mark.parametrize(
-    ("seeds", "pictures", "shown"),
+    ("seeds", "images", "shown"),
     [
         (CLEAR, (CLEAR, CLEAR), "recipe"),
         (OPEN, (CLEAR, CLEAR), "networks"),
@@ -31,8 +31,8 @@ def cues(share: float, n: int = 400, seed: int = 0) -> Result:
         (CLEAR, (REFUSED, REFUSED), "refused"),
     ],
 )
-def test_what_is_shown(seeds, pictures, shown):
-    assert Finding(seeds, pictures, 0.46).shown == shown
+def test_what_is_shown(seeds, images, shown):
+    assert Finding(seeds, images, 0.46).shown == shown
 
 
 def test_clear():
@@ -48,7 +48,7 @@ def test_clear():
 
 def test_clear_for_these_networks_only():
     text = inherited(Finding(OPEN, (CLEAR, CLEAR), 0.46), SHARES)
-    assert "95 % interval over pictures [0.40, 0.50], [0.40, 0.50]; over 2 seeds [-0.20, 0.30] holds 0" in text
+    assert "95 % interval over images [0.40, 0.50], [0.40, 0.50]; over 2 seeds [-0.20, 0.30] holds 0" in text
     text = inherited(Finding(ONE_SEED, (CLEAR,), 0.46), SHARES)
     assert "one seed says nothing of other seeds" in text
 
@@ -90,4 +90,4 @@ def test_gain_of_known_answers():
     found = gain([worse, worse], [Result("test", {}, {"right": right})] * 2)
     assert found.value == pytest.approx(-0.07)
     assert found.shown == "recipe"
-    assert found.pictures[0].low < -0.07 < found.pictures[0].high < 0
+    assert found.images[0].low < -0.07 < found.images[0].high < 0

@@ -70,7 +70,7 @@ def test_one_value_has_no_interval_and_says_so() -> None:
     assert "no interval" in estimate.reason
 
 
-def test_the_widening_vanishes_with_many_pictures() -> None:
+def test_the_widening_vanishes_with_many_images() -> None:
     draws = np.linspace(-1, 1, 10_001)
     assert interval(0.0, draws, 1_000_000).high == pytest.approx(0.95, abs=1e-3)
     # t(.975, 2) / z * sqrt(3 / 2)

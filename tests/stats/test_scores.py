@@ -52,7 +52,7 @@ def test_the_interval_of_the_transfer_index_covers() -> None:
     assert covered([e for e in estimates if not e.refused], 0.4) > 0.92
 
 
-def test_ten_thousand_resamples_of_ten_thousand_pictures_in_two_seconds() -> None:
+def test_ten_thousand_resamples_of_ten_thousand_images_in_two_seconds() -> None:
     n = 10_000
     stress, clean, student = answers(0.5, n, 1), answers(0.9, n, 2), answers(0.6, n, 3)
     jobs = {
@@ -68,7 +68,7 @@ def test_ten_thousand_resamples_of_ten_thousand_pictures_in_two_seconds() -> Non
         assert time.process_time() - start < 2, name
 
 
-def test_sampling_error_of_ten_thousand_pictures() -> None:
+def test_sampling_error_of_ten_thousand_images() -> None:
     estimate = accuracy(answers(0.9, 10_000))
     assert estimate.value == 0.9
     assert (estimate.high - estimate.low) / 2 == pytest.approx(1.96 * 0.003, rel=0.01)
@@ -86,13 +86,13 @@ def test_retention_and_ratio_values() -> None:
     assert ratio(stress, clean, 10).value == pytest.approx(0.5)
 
 
-def test_retention_of_the_clean_pictures_is_one_without_noise() -> None:
+def test_retention_of_the_clean_images_is_one_without_noise() -> None:
     clean = answers(0.3, 500)
     estimate = retention(clean, clean, 10)
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx((1, 1, 1))
 
 
-def test_pairing_by_picture_narrows_the_interval() -> None:
+def test_pairing_by_image_narrows_the_interval() -> None:
     clean = answers(0.7, 2000)
     nested = clean & (np.random.default_rng(5).random(2000) < 0.9)
     shuffled = np.random.default_rng(6).permutation(nested)
@@ -105,7 +105,7 @@ def test_a_student_at_chance_retains_nothing_that_can_be_measured(score) -> None
     refused = score(answers(0.1, 1000, 1), answers(0.1, 1000, 2), 10)
     assert math.isnan(refused.value)
     assert math.isnan(refused.low)
-    assert "clean accuracy 10.0% of 1000 pictures is not above chance" in refused.reason
+    assert "clean accuracy 10.0% of 1000 images is not above chance" in refused.reason
 
 
 def test_the_gate_of_retention_is_one_percent() -> None:
@@ -189,19 +189,19 @@ def decisions(shape: int, texture: int, n: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(kinds)
 
 
-def test_the_index_over_pictures_is_of_shape_shares() -> None:
+def test_the_index_over_images_is_of_shape_shares() -> None:
     control, student, teacher = decisions(100, 400, 600, 1), decisions(200, 200, 600, 2), decisions(450, 50, 600, 3)
     estimate = transfer_index_pictures(student, control, teacher)
     assert estimate.value == pytest.approx((0.5 - 0.2) / (0.9 - 0.2))
     assert 0.3 < estimate.low < estimate.value < estimate.high < 0.6
     assert transfer_index_pictures(teacher, control, teacher).value == pytest.approx(1)
-    assert "over 600 pictures" in transfer_index_pictures(student, control, decisions(101, 399, 600, 4)).reason
+    assert "over 600 images" in transfer_index_pictures(student, control, decisions(101, 399, 600, 4)).reason
 
 
-def test_an_index_over_pictures_without_decisions_is_refused() -> None:
+def test_an_index_over_images_without_decisions_is_refused() -> None:
     none = np.zeros((600, 2))
     reason = transfer_index_pictures(none, decisions(100, 400, 600, 1), decisions(450, 50, 600, 3)).reason
-    assert reason.startswith("too few pictures count for: student")
+    assert reason.startswith("too few images count for: student")
 
 
 def test_mean_and_standard_deviation() -> None:
@@ -209,7 +209,7 @@ def test_mean_and_standard_deviation() -> None:
     assert math.isnan(mean_std([1])[1])
 
 
-def test_several_seeds_of_pictures_are_not_taken_for_pairs() -> None:
+def test_several_seeds_of_images_are_not_taken_for_pairs() -> None:
     right = np.ones((2, 100))
     with pytest.raises(ValueError, match=r"got \(2, 100\) and \(2, 100\): average over the other axis"):
         difference(right, right - 0.5)

@@ -42,8 +42,8 @@ def test_the_sampled_permutation_test_agrees_with_scipys() -> None:
     assert ours == pytest.approx(theirs, abs=0.012)
 
 
-def test_the_sampled_permutation_test_on_pictures_is_mcnemars() -> None:
-    a, b = np.arange(400) < 200, (np.arange(400) < 178) | (np.arange(400) >= 392)  # 22 against 8 discordant pictures
+def test_the_sampled_permutation_test_on_images_is_mcnemars() -> None:
+    a, b = np.arange(400) < 200, (np.arange(400) < 178) | (np.arange(400) >= 392)  # 22 against 8 discordant images
     exact = scipy_stats.binomtest(8, 30, 0.5).pvalue
     assert permutation_test(a, b, resamples=50_000) == pytest.approx(exact, abs=0.003)
 

@@ -1,7 +1,7 @@
 """CKA of many small sets of samples at once, as a loss needs it: never an error for data, never NaN.
 
 A metric must not hide that CKA is undefined, so ``linear_cka`` and ``rbf_cka`` raise there. A loss meets such sets, as
-the equal tokens of a black picture: here they count as unlike, without gradient, and nothing waits for the device.
+the equal tokens of a black image: here they count as unlike, without gradient, and nothing waits for the device.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from kdbias.functional.precision import without_autocast
 
 Loss = Callable[[], Tensor]
 Losses = Loss | Sequence[Loss]
-"""A scalar loss, or the parts that it is the sum of: the shares of several batches in a mean over all pictures."""
+"""A scalar loss, or the parts that it is the sum of: the shares of several batches in a mean over all images."""
 Method = Literal["exact", "finite_difference", "central_difference"]
 
 
@@ -177,7 +177,7 @@ def finite(value: Tensor, name: str) -> Tensor:
     """
     if not bool(torch.isfinite(value).all()):
         raise CurvatureError(
-            f"no curvature: {name} is not finite (NaN or infinite); look at the weights and the pictures"
+            f"no curvature: {name} is not finite (NaN or infinite); look at the weights and the images"
         )
     return value
 

@@ -24,7 +24,7 @@ def hessian_trace(
 ) -> tuple[Tensor, Tensor]:
     """Estimate tr H by the mean of vᵀHv over random signs v, with the standard error of that mean over the vectors.
 
-    Both are scalars in fp64. The error is that of ``probes`` vectors alone, not of the pictures; it is 0 where H is
+    Both are scalars in fp64. The error is that of ``probes`` vectors alone, not of the images; it is 0 where H is
     diagonal. Networks with equal parameter shapes and equally seeded generators are probed with the same vectors.
 
     Args:

@@ -18,7 +18,7 @@ def dkd(
     beta: float = 8.0,
     temperature: float = 4.0,
 ) -> Tensor:
-    """Give tau² (alpha TCKD + beta NCKD), the mean over pictures, in nats.
+    """Give tau² (alpha TCKD + beta NCKD), the mean over images, in nats.
 
     ``student`` and ``teacher`` are logits ``(B, C)``, C >= 2, ``target`` the labels ``(B,)`` int64; the result is a
     scalar >= 0. TCKD is the KL between (target, not target), NCKD the KL between the distributions over the other
@@ -27,7 +27,7 @@ def dkd(
 
     Raises:
         ValueError: shapes or temperature as for ``soft_kl``, C < 2, or labels that are not ``(B,)`` integers (mixed
-            pictures have no single target class).
+            images have no single target class).
 
     Source: Zhao et al., CVPR 2022, arXiv:2203.08679.
     """
@@ -53,7 +53,7 @@ def dkd(
 
 
 def _other_classes(target: Tensor, classes: int) -> Tensor:
-    """Give ``(B, C - 1)``: for each picture the classes that are not its target, in order."""
+    """Give ``(B, C - 1)``: for each image the classes that are not its target, in order."""
     index = torch.arange(classes - 1, device=target.device).expand(len(target), -1)
     return index + (index >= target[:, None])
 

@@ -16,12 +16,12 @@ def dist(student: Tensor, teacher: Tensor, beta: float = 1.0, gamma: float = 1.0
     """Give tau² [beta (1 - r between rows) + gamma (1 - r between columns)], r the mean Pearson correlation.
 
     ``student`` and ``teacher`` are logits ``(B, C)``, C >= 2; the result is a scalar in 0..2 tau² (beta + gamma). Rows
-    (inter-class) are the probabilities of one picture, columns (intra-class) those of one class over the pictures, so
-    that ``gamma`` needs the whole batch, at least 2 pictures. A row or column without any variation has correlation 0
+    (inter-class) are the probabilities of one image, columns (intra-class) those of one class over the images, so
+    that ``gamma`` needs the whole batch, at least 2 images. A row or column without any variation has correlation 0
     and no gradient.
 
     Raises:
-        ValueError: shapes or temperature as for ``soft_kl``, C < 2, or a single picture and ``gamma`` > 0.
+        ValueError: shapes or temperature as for ``soft_kl``, C < 2, or a single image and ``gamma`` > 0.
 
     Source: Huang et al., NeurIPS 2022, arXiv:2205.10536.
 
@@ -36,7 +36,7 @@ def dist(student: Tensor, teacher: Tensor, beta: float = 1.0, gamma: float = 1.0
         raise ValueError(f"dist needs at least 2 classes, got logits {tuple(student.shape)}")
     if batch < 2 and gamma > 0:
         raise ValueError(
-            "dist correlates over the pictures of a batch and got 1: raise batch_size, or set loss.dist.gamma=0"
+            "dist correlates over the images of a batch and got 1: raise batch_size, or set loss.dist.gamma=0"
         )
     with without_autocast(student):
         student, teacher = full_precision(student, teacher)

@@ -17,7 +17,7 @@ def soft_kl(
     """Give tau² KL(softmax(teacher / tau) ‖ softmax(student / tau)), in nats.
 
     ``student`` and ``teacher`` are logits ``(B, C)``; the result is a scalar >= 0. ``batchmean`` is the mean over
-    pictures; ``numel`` divides by B·C as DeiT's code does, which makes the term C times smaller. tau² keeps the size
+    images; ``numel`` divides by B·C as DeiT's code does, which makes the term C times smaller. tau² keeps the size
     of the gradient when the temperature changes.
 
     Raises:

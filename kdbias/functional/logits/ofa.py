@@ -10,9 +10,9 @@ from kdbias.functional.precision import full_precision, without_autocast
 
 
 def ofa(student: Tensor, teacher: Tensor, target: Tensor, gamma: float = 1.0, temperature: float = 1.0) -> Tensor:
-    """Give -sum over c of [(p_t + 1_y)^gamma - 1_y] log p_s, the mean over pictures, in nats.
+    """Give -sum over c of [(p_t + 1_y)^gamma - 1_y] log p_s, the mean over images, in nats.
 
-    ``student`` and ``teacher`` are logits ``(B, C)``; ``target`` is ``(B,)`` int64, or ``(B, C)`` for mixed pictures,
+    ``student`` and ``teacher`` are logits ``(B, C)``; ``target`` is ``(B,)`` int64, or ``(B, C)`` for mixed images,
     of which the class of the larger part counts, as in the official code. With ``gamma`` = 1 this is the cross-entropy
     with the teacher's probabilities p_t, whatever the target; above, the target class gains weight against the others.
     The least value is not 0. There is no factor tau².

@@ -1,4 +1,4 @@
-"""What the benchmarks share: data of CIFAR-10's shape, random pictures of it, and a clock that waits for the device."""
+"""What the benchmarks share: data of CIFAR-10's shape, random images of it, and a clock that waits for the device."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from kdbias.batch import Batch, DataInfo
 INFO = DataInfo(3, 32, 10, tuple("abcdefghij"), 45_000, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
 
-def make_batches(pictures: int, size: int, device: torch.device) -> list[Batch]:
-    """Give random ``pictures`` in batches of ``size``, each a class of its own."""
+def make_batches(images: int, size: int, device: torch.device) -> list[Batch]:
+    """Give random ``images`` in batches of ``size``, each a class of its own."""
     generator = torch.Generator().manual_seed(0)
-    image = torch.rand(pictures, 3, 32, 32, generator=generator).to(device)
-    rows = torch.arange(pictures, device=device)
+    image = torch.rand(images, 3, 32, 32, generator=generator).to(device)
+    rows = torch.arange(images, device=device)
     return [Batch(x, i, i, x) for x, i in zip(image.split(size), rows.split(size), strict=True)]
 
 
