@@ -33,7 +33,7 @@ from kdbias.data.cues import CLASSES
 from kdbias.functional.cue import share_without_guesses
 from kdbias.models.checkpoint import load_student
 from kdbias.probes.base import Result
-from kdbias.probes.cues import Cue, CueProbe, CueSource
+from kdbias.probes.cues import Cue, CueProbe, CueVariants
 from kdbias.report.table import Column, Table, percent
 from kdbias.runs import parallel, run_folder
 from kdbias.runs.board import board
@@ -138,7 +138,7 @@ class Conflicts:
     @cache
     def variant(name: Cue | Literal["conflict"], n: int) -> tuple[Tensor, Tensor, Tensor]:
         """Give ``n`` images and the classes of shape and texture."""
-        source: CueSource = build({"_target_": "kdbias.data.cues.cues", "preset": "demo", "seed": 99})
+        source: CueVariants = build({"_target_": "kdbias.data.cues.cues", "preset": "demo", "seed": 99})
         return source.variant(name, n)
 
 

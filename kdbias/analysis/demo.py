@@ -24,7 +24,16 @@ from kdbias.probes.attention import AttentionProbe
 from kdbias.probes.base import Result
 from kdbias.probes.cues import CueProbe
 from kdbias.report.curves import read_metrics
-from kdbias.report.demo import Measured, Network, demo_figures, demo_page, gain_table, index_table, lead, networks_table
+from kdbias.report.demo import (
+    DemoNetwork,
+    DemoResults,
+    demo_figures,
+    demo_page,
+    gain_table,
+    index_table,
+    lead,
+    networks_table,
+)
 from kdbias.report.page import Code
 from kdbias.report.style import save
 from kdbias.runs import parallel, run_folder
@@ -39,7 +48,7 @@ TRAINER = ("trainer=cpu", "trainer.precision=32-true", "trainer.log_every=10")
 
 
 @dataclass(frozen=True)
-class Plan:
+class DemoRuns:
     """The runs of the demo, and the config of its first student."""
 
     teacher: Run
@@ -79,7 +88,7 @@ def demo(cfg: DictConfig) -> None:
     print(f"{duration(time.monotonic() - began)}; the page, with its figures and tables beside it:\n{path}")
 
 
-def plan_runs(study: dict[str, Any], root: Path, folder: Path) -> Plan:
+def plan_runs(study: dict[str, Any], root: Path, folder: Path) -> DemoRuns:
     """Compose all runs."""
     common = [*TRAINER, f"paths.runs={quoted(str(root))}", *study["overrides"]]
 
@@ -91,10 +100,10 @@ def plan_runs(study: dict[str, Any], root: Path, folder: Path) -> Plan:
     cfg = student[0][1]
     found = recipe(cfg, root / "teachers", "train")
     teacher = Run("teacher", tuple(found.overrides), found.folder, found.key, found.epochs)
-    return Plan(teacher, control, [one for one, _ in student], cfg)
+    return DemoRuns(teacher, control, [one for one, _ in student], cfg)
 
 
-def measure(plan: Plan, study: dict[str, Any], shown: Board, folder: Path) -> Measured:
+def measure(plan: DemoRuns, study: dict[str, Any], shown: Board, folder: Path) -> DemoResults:
     """Probe all networks on the student's images; Results are saved under ``folder/results``."""
     source = build(plain(plan.cfg.data))
     data = ImageData(source, Augment(), batch_size=100, eval_batch_size=250)
@@ -109,7 +118,7 @@ def measure(plan: Plan, study: dict[str, Any], shown: Board, folder: Path) -> Me
     torch.manual_seed(int(plan.cfg.seed))
     untrained = attend(build(plain(plan.cfg.model), data.info), 1)
     untrained.save(folder / "results" / "untrained")
-    networks: dict[str, Network] = {}
+    networks: dict[str, DemoNetwork] = {}
     for place, run in enumerate(plan.all):
         network = load_student(run.folder / run_folder.BEST)
         conflict = cues(network)
@@ -118,15 +127,15 @@ def measure(plan: Plan, study: dict[str, Any], shown: Board, folder: Path) -> Me
         tested = Result.load(run.folder / "probes", "test")  # made at the end of the run, the only time it is read
         for result in (conflict, tested, *([looked] if looked else [])):
             result.save(folder / "results" / run.label.replace(", ", "-").replace(" ", "-"))
-        networks[run.label] = Network(tested, conflict, read_metrics(run.folder / "metrics.csv"), looked)
+        networks[run.label] = DemoNetwork(tested, conflict, read_metrics(run.folder / "metrics.csv"), looked)
 
-    def of(chosen: Sequence[Run]) -> list[Network]:
+    def of(chosen: Sequence[Run]) -> list[DemoNetwork]:
         return [networks[run.label] for run in chosen]
 
-    return Measured(networks["teacher"], of(plan.control), of(plan.student), untrained, describe(plan, study))
+    return DemoResults(networks["teacher"], of(plan.control), of(plan.student), untrained, describe(plan, study))
 
 
-def describe(plan: Plan, study: dict[str, Any]) -> list[str | Code]:
+def describe(plan: DemoRuns, study: dict[str, Any]) -> list[str | Code]:
     """Say how the networks were made, and on what."""
     results = {run.label: json.loads((run.folder / run_folder.RESULT).read_text()) for run in plan.all}
     teacher, student = results["teacher"], results[plan.student[0].label]
@@ -150,7 +159,7 @@ def describe(plan: Plan, study: dict[str, Any]) -> list[str | Code]:
     ]
 
 
-def write(measured: Measured, folder: Path) -> Path:
+def write(measured: DemoResults, folder: Path) -> Path:
     """Write the page, its figures and its tables; give the path of the page."""
     for name, figure in demo_figures(measured).items():
         save(figure, folder / "figures" / f"{name}.svg")

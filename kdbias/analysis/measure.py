@@ -134,7 +134,7 @@ class Work:
     def run(self, names: Sequence[str], shown: Shown) -> None:
         """Measure the network by probes that share a pass."""
         network, probes = self._network(), {name: self.probes[name] for name in names}
-        images = Images(self.cfg, self.subject, network, shown, f"{self.subject.name}: {', '.join(names)}")
+        images = ImageBatches(self.cfg, self.subject, network, shown, f"{self.subject.name}: {', '.join(names)}")
         try:
             if hasattr(probes[names[0]], "observer"):
                 results = observe(network, images, probes)  # type: ignore[arg-type]
@@ -249,7 +249,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Images(Iterable[Batch]):
+class ImageBatches(Iterable[Batch]):
     """The images of a subject, as often as they are asked for, with a bar for each pass."""
 
     cfg: DictConfig

@@ -21,7 +21,7 @@ def progress(*, style: Literal["auto", "bar", "lines"] = "auto") -> ProgressBar:
     """Build the progress display; ``auto`` takes the bar in a terminal and a line an epoch in a file or a pipe."""
     if style == "auto":
         style = "bar" if sys.stdout.isatty() else "lines"
-    return Bar() if style == "bar" else Lines()
+    return Bar() if style == "bar" else EpochLines()
 
 
 class Bar(RichProgressBar):
@@ -51,7 +51,7 @@ class Bar(RichProgressBar):
         return columns[:-1]
 
 
-class Lines(ProgressBar):
+class EpochLines(ProgressBar):
     """One line an epoch, on stdout: what was logged of it.
 
     An epoch's line comes at the start of the next, when the module has logged its means.

@@ -16,7 +16,7 @@ from kdbias.data.augment import Augment
 from kdbias.data.loader import ImageLoader
 from kdbias.data.resident import Resident, ResidentLoader
 from kdbias.data.streams import Stream, stream
-from kdbias.data.workers import Images, WorkerLoader, Workers
+from kdbias.data.workers import ImageSequence, WorkerLoader, Workers
 
 Split = Literal["train", "val", "test"]
 
@@ -43,7 +43,7 @@ class Source(Protocol):
 class Undecoded(Protocol):
     """A source whose images need not be in memory: they can be decoded one at a time."""
 
-    def images(self, name: Split) -> tuple[Images, Tensor]:
+    def images(self, name: Split) -> tuple[ImageSequence, Tensor]:
         """Give one split's images to be decoded, and its labels."""
 
 
@@ -179,7 +179,7 @@ class ImageData(LightningDataModule):
             prefetch=train and self.loader.prefetch,
         )
 
-    def _images(self, split: Split) -> tuple[Images, Tensor]:
+    def _images(self, split: Split) -> tuple[ImageSequence, Tensor]:
         return self.source.images(split) if isinstance(self.source, Undecoded) else self._read(split)
 
     def _read(self, split: Split) -> tuple[Tensor, Tensor]:

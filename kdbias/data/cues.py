@@ -61,7 +61,7 @@ PRESETS: dict[str, Look] = {
 """``balanced``: shape and texture weigh about the same for a small CNN. ``demo``: easier, with contradictory cues."""
 
 
-class Images(NamedTuple):
+class CueImages(NamedTuple):
     """Images with the class of each cue.
 
     ``image`` is ``(n, 3, size, size)`` uint8; ``shape`` and ``texture`` are ``(n,)`` int64 classes, -1 where the cue is
@@ -148,7 +148,7 @@ class CueSource:
         return images.image[part], label[part]
 
     @cached_property
-    def _training(self) -> tuple[Images, Tensor]:
+    def _training(self) -> tuple[CueImages, Tensor]:
         return self._make(TRAINING, self.train, self._unreliable)
 
     def _unreliable(self, cues: _Cues) -> tuple[Ints, Ints]:
@@ -157,11 +157,11 @@ class CueSource:
             np.where(cues.texture_coin < self.texture_reliability, cues.label, cues.other_texture),
         )
 
-    def training_cues(self) -> Images:
+    def training_cues(self) -> CueImages:
         """Give the training images, validation first, with the classes of the cues that they really show."""
         return self._training[0]
 
-    def variant(self, name: Variant, n: int) -> Images:
+    def variant(self, name: Variant, n: int) -> CueImages:
         """Give ``n`` test images with a cue changed.
 
         ``test``: both cues of one class; ``shape``: the texture replaced by a plain fill; ``texture``: the shape
@@ -175,7 +175,7 @@ class CueSource:
         }
         return self._make(TEST, n, choose[name])[0]
 
-    def _make(self, stream: int, n: int, choose: Callable[[_Cues], tuple[Ints, Ints]]) -> tuple[Images, Tensor]:
+    def _make(self, stream: int, n: int, choose: Callable[[_Cues], tuple[Ints, Ints]]) -> tuple[CueImages, Tensor]:
         """Make the first ``n`` images of a stream; every chunk has its own generator, so a prefix stays a prefix."""
         image = np.empty((n, 3, self.size, self.size), dtype=np.uint8)
         label, shape, texture = np.empty((3, n), dtype=np.int64)
@@ -189,7 +189,7 @@ class CueSource:
             image[part] = render(scene, outline, fill)[:kept]
             label[part], texture[part] = cues.label[:kept], fill[:kept]
             shape[part] = np.where(outline < CLASSES, outline, -1)[:kept]
-        images = Images(torch.from_numpy(image), torch.from_numpy(shape), torch.from_numpy(texture))
+        images = CueImages(torch.from_numpy(image), torch.from_numpy(shape), torch.from_numpy(texture))
         return images, torch.from_numpy(label)
 
 

@@ -26,7 +26,7 @@ from kdbias.data.reference import image_views
 Anything = TypeVar("Anything")
 
 
-class Images(Protocol):
+class ImageSequence(Protocol):
     """Uint8 images ``(C, H, W)`` by position: a tensor, or something that decodes them."""
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class WorkerLoader(ImageLoader):
 
     def __init__(
         self,
-        images: Images,
+        images: ImageSequence,
         labels: Tensor,
         *,
         info: DataInfo,
@@ -154,7 +154,7 @@ class Views(NamedTuple):
 class _MakeShare(Dataset[Views]):
     """A data set whose items are the parts of whole batches; it goes to the worker processes."""
 
-    def __init__(self, images: Images, augment: Augment | None, info: DataInfo, seed: int) -> None:
+    def __init__(self, images: ImageSequence, augment: Augment | None, info: DataInfo, seed: int) -> None:
         self.images, self.augment, self.info, self.seed = images, augment, info, seed
         self._fill = fill_value(info)
 

@@ -28,7 +28,7 @@ class SqueezeExcitation(nn.Module):
         return x * weight[:, :, None, None]
 
 
-class Block(nn.Module):
+class ConvBlock(nn.Module):
     """Two 3×3 convolutions and squeeze-excitation, with a 1×1 convolution as shortcut where shapes differ."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -82,8 +82,10 @@ class AdaptiveCNN(nn.Module):
         self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
         inputs = widths[0]
         for i, (width, count) in enumerate(zip(widths, blocks, strict=True)):
-            first = Block(inputs, width, 1 if i == 0 else 2)
-            self.add_module(f"layer{i + 1}", nn.Sequential(first, *(Block(width, width, 1) for _ in range(count - 1))))
+            first = ConvBlock(inputs, width, 1 if i == 0 else 2)
+            self.add_module(
+                f"layer{i + 1}", nn.Sequential(first, *(ConvBlock(width, width, 1) for _ in range(count - 1)))
+            )
             inputs = width
         self.hidden = nn.Linear(inputs, hidden)
         self.dropout = nn.Dropout(dropout)

@@ -17,7 +17,7 @@ from kdbias.models.features import Extractor, Layers
 Shortcut = Literal["A", "B"]
 
 
-class Block(nn.Module):
+class CifarBlock(nn.Module):
     """Two 3×3 convolutions with a shortcut: subsampled and padded with zero channels (A), or a 1×1 convolution (B)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, shortcut: Shortcut) -> None:
@@ -62,8 +62,8 @@ class CifarResNet(nn.Module):
         self.conv1 = nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         for i, (inputs, outputs) in enumerate(pairwise((widths[0], *widths))):
-            stage = [Block(inputs, outputs, 1 if i == 0 else 2, shortcut)]
-            stage += [Block(outputs, outputs, 1, shortcut) for _ in range(blocks - 1)]
+            stage = [CifarBlock(inputs, outputs, 1 if i == 0 else 2, shortcut)]
+            stage += [CifarBlock(outputs, outputs, 1, shortcut) for _ in range(blocks - 1)]
             self.add_module(f"layer{i + 1}", nn.Sequential(*stage))
         self.linear = nn.Linear(widths[-1], classes) if classes else nn.Identity()
         self.feature_info = [

@@ -66,7 +66,7 @@ class AccuracyProbe:
         """Say why accuracy is not defined for ``network``; nothing where it is."""
         return NO_CLASSIFIER if network.info.classes is None else ""
 
-    def observer(self, reader: Extractor) -> Answers:
+    def observer(self, reader: Extractor) -> Predictions:
         """Give what collects the answers of one pass.
 
         Raises:
@@ -76,14 +76,14 @@ class AccuracyProbe:
             raise ValueError(reason)
         names = () if self.data is None else self.data.info.names
         seen = views(flip=self.flip, shift=self.shift) if self.tta else ()
-        return Answers(self.name, self.precision, reader, seen, names)
+        return Predictions(self.name, self.precision, reader, seen, names)
 
 
 NO_CLASSIFIER = "the network has no classifier (a self-supervised one?): accuracy is not defined for it"
 
 
 @dataclass
-class Answers:
+class Predictions:
     """The answers of one network to the images that it is shown; where there are ``views``, ``reader`` reads them."""
 
     name: str

@@ -21,7 +21,7 @@ Cue = Literal["shape", "texture"]
 CUES: tuple[Cue, ...] = ("shape", "texture")
 
 
-class CueSource(Protocol):
+class CueVariants(Protocol):
     """Images whose shape and texture are known, such as ``data=cues``."""
 
     def variant(self, name: Literal["conflict", "shape", "texture"], n: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,7 +46,7 @@ class CueProbe:
     Source: Geirhos et al. 2019 (1811.12231); Burgert et al. 2025 for why a preference is not a reliance.
     """
 
-    source: CueSource
+    source: CueVariants
     images: int = 5000
     batch_size: int = 500
     precision: Precision = "fp32"

@@ -22,7 +22,7 @@ NO_IMAGES = "there are no images to probe with: images must be at least 1, the s
 
 
 @dataclass(frozen=True)
-class Answers:
+class VersionAnswers:
     """Answers ``(V, n)`` to V versions of n images, with the images' classes and positions ``(n,)``."""
 
     answer: npt.NDArray[np.int64]
@@ -42,7 +42,7 @@ class Answers:
 
 def answers(
     network: Extractor, batches: Iterable[Batch], versions: Sequence[Version], precision: Precision = "fp32"
-) -> Answers:
+) -> VersionAnswers:
     """Ask ``network`` for its answer to each version of each image.
 
     Raises:
@@ -56,7 +56,7 @@ def answers(
     if not parts:
         raise ValueError(NO_IMAGES)
     answer, target, index = zip(*parts, strict=True)
-    return Answers(torch.cat(answer, 1).numpy(), torch.cat(target).numpy(), torch.cat(index).numpy())
+    return VersionAnswers(torch.cat(answer, 1).numpy(), torch.cat(target).numpy(), torch.cat(index).numpy())
 
 
 def scores(right: npt.NDArray[np.bool_], clean: npt.NDArray[np.bool_], classes: int) -> dict[str, npt.NDArray[Any]]:

@@ -22,7 +22,7 @@ MEASURES = {"both cues": "test", "shape alone": "shape", "texture alone": "textu
 
 
 @dataclass(frozen=True)
-class Network:
+class DemoNetwork:
     """What was measured of one trained network: test accuracy, cues, training, and attention where it has any."""
 
     test: Result
@@ -38,12 +38,12 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Measured:
+class DemoResults:
     """The networks of the demo, students and controls one a seed and paired; ``how`` says how they were made."""
 
-    teacher: Network
-    control: Sequence[Network]
-    student: Sequence[Network]
+    teacher: DemoNetwork
+    control: Sequence[DemoNetwork]
+    student: Sequence[DemoNetwork]
     untrained: Result
     how: Sequence[str | Code]
 
@@ -57,12 +57,12 @@ class Measured:
         return gain([n.right(measure) for n in self.student], [n.right(measure) for n in self.control])
 
     @property
-    def networks(self) -> dict[str, Sequence[Network]]:
+    def networks(self) -> dict[str, Sequence[DemoNetwork]]:
         """All networks by name, in the order of tables and figures."""
         return {"student": self.student, "teacher": [self.teacher], "control": self.control}
 
 
-def demo_page(measured: Measured) -> str:
+def demo_page(measured: DemoResults) -> str:
     """Write the page, with nothing outside it."""
     figures = demo_figures(measured)
     n = len(measured.student)
@@ -112,7 +112,7 @@ def demo_page(measured: Measured) -> str:
     )
 
 
-def lead(measured: Measured) -> str:
+def lead(measured: DemoResults) -> str:
     """Say in two sentences or three what was inherited and what it cost."""
     shares = {name: _mean(each.cues.scalars["shape_share"] for each in of) for name, of in measured.networks.items()}
     accuracies = {name: _mean(each.test.scalars["accuracy"] for each in of) for name, of in measured.networks.items()}
@@ -120,7 +120,7 @@ def lead(measured: Measured) -> str:
     return f"{first} {cost(measured.gain('test'), (accuracies['student'], accuracies['control']))}"
 
 
-def attention_sentence(measured: Measured) -> str:
+def attention_sentence(measured: DemoResults) -> str:
     """Compare the mean attention distance of student and control, between the untrained one and uniform attention."""
     runs = {name: _attention(of) for name, of in measured.networks.items() if name != "teacher"}
     found = {name: [run.scalars["distance"] for run in results] for name, results in runs.items()}
@@ -140,7 +140,7 @@ def attention_sentence(measured: Measured) -> str:
     )
 
 
-def networks_table(measured: Measured) -> Table:
+def networks_table(measured: DemoResults) -> Table:
     """Give a row for each network."""
     rows: list[list[Cell]] = []
     for name, networks in measured.networks.items():
@@ -168,7 +168,7 @@ def networks_table(measured: Measured) -> Table:
     return Table("Networks", columns, rows, note)
 
 
-def index_table(measured: Measured) -> Table:
+def index_table(measured: DemoResults) -> Table:
     """Give the transfer index over seeds, and over images for each seed."""
     found = measured.index
     teacher = measured.teacher.cues.scalars["shape_share"]
@@ -184,7 +184,7 @@ def index_table(measured: Measured) -> Table:
     return Table("Transfer index", [*columns, Column("transfer index", digits=2)], rows, note)
 
 
-def gain_table(measured: Measured) -> Table:
+def gain_table(measured: DemoResults) -> Table:
     """Give student less control in accuracy, over images for each seed and over seeds."""
     rows: list[list[Cell]] = []
     tests = []
@@ -209,7 +209,7 @@ def gain_table(measured: Measured) -> Table:
     return Table("Student - control, percentage points", columns, rows, note)
 
 
-def demo_figures(measured: Measured) -> dict[str, Figure]:
+def demo_figures(measured: DemoResults) -> dict[str, Figure]:
     """Draw the figures, by file name."""
     networks = measured.networks
     cues = {name: [n.cues for n in of] for name, of in networks.items()}
@@ -226,7 +226,7 @@ def demo_figures(measured: Measured) -> dict[str, Figure]:
     }
 
 
-def _attention(networks: Sequence[Network]) -> list[Result]:
+def _attention(networks: Sequence[DemoNetwork]) -> list[Result]:
     return [network.attention for network in networks if network.attention is not None]
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
 from kdbias.report.bands import Runs
-from kdbias.report.lines import Network, heading, networks
+from kdbias.report.lines import NetworkLines, heading, networks
 from kdbias.report.style import canvas, styled
 
 CELL = 0.78  # inches
@@ -41,7 +41,7 @@ def training(results: Sequence[Result]) -> Figure:
     return _components(networks({"untrained" if epoch == 0 else f"epoch {epoch}": results[-1]})[0])
 
 
-def _components(network: Network) -> Figure:
+def _components(network: NetworkLines) -> Figure:
     run = network.runs[0]
     maps = [_coloured(run.arrays[f"components_{layer}"]) for layer in range(len(run.meta["layers"]))]
     shares = run.arrays["explained"].sum(1)
@@ -50,7 +50,7 @@ def _components(network: Network) -> Figure:
     return _sheet(network, maps, below, title)
 
 
-def _norms(network: Network) -> Figure:
+def _norms(network: NetworkLines) -> Figure:
     run = network.runs[0]
     maps = [run.arrays[f"norm_{layer}"] for layer in range(len(run.meta["layers"]))]
     below = [f"{found.min():.3g}–{found.max():.3g}" for found in maps]
@@ -63,7 +63,7 @@ def _coloured(components: Array) -> Array:
     return np.asarray(((components - low) / np.maximum(high - low, 1e-12)).clip(0, 1))
 
 
-def _sheet(network: Network, maps: list[Array], below: list[str], title: str) -> Figure:
+def _sheet(network: NetworkLines, maps: list[Array], below: list[str], title: str) -> Figure:
     run = network.runs[0]
     images = run.arrays["image"] / 255
     with styled():

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
 from kdbias.report.bands import Runs
-from kdbias.report.lines import Network, bands, chance, draw, images, level, networks, over_epochs
+from kdbias.report.lines import NetworkLines, bands, chance, draw, images, level, networks, over_epochs
 from kdbias.report.style import canvas, legend_beside, styled
 from kdbias.stats import accuracy as estimate_of
 
@@ -56,7 +56,7 @@ def training(results: Sequence[Result]) -> Figure:
     return figure
 
 
-def _curve(axes: Axes, network: Network, band: str) -> None:
+def _curve(axes: Axes, network: NetworkLines, band: str) -> None:
     """Draw one band; a high-pass begins with the images themselves, at 0."""
     cutoffs, accuracy = network.runs[0].arrays["cutoffs"], network.values(f"accuracy_{band}")
     interval = network.values(f"accuracy_{band}_interval")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
 from kdbias.report.bands import Runs
-from kdbias.report.lines import Network, heading, networks
+from kdbias.report.lines import NetworkLines, heading, networks
 from kdbias.report.style import canvas, styled
 
 CELL = 0.72  # inches
@@ -29,7 +29,7 @@ def figures(
     Networks that have seen unlike images have a figure for each set of images.
     """
     found = networks(results, control, initial)
-    sets: list[list[Network]] = []
+    sets: list[list[NetworkLines]] = []
     for network in found:
         for others in sets:
             if _same(others[0].runs[0], network.runs[0]):
@@ -66,7 +66,7 @@ def _same(a: Result, b: Result) -> bool:
     return np.array_equal(a.arrays["image"], b.arrays["image"])
 
 
-def _sheet(group: Sequence[Network]) -> Figure:
+def _sheet(group: Sequence[NetworkLines]) -> Figure:
     first = group[0].runs[0]
     images = first.arrays["image"] / 255
     count = len(images)

@@ -14,7 +14,7 @@ from scipy.stats import t
 from kdbias.probes.base import Result
 from kdbias.report.bands import Runs, sample
 from kdbias.report.dots import Panel, dot_panels, known
-from kdbias.report.lines import Network, networks
+from kdbias.report.lines import NetworkLines, networks
 from kdbias.report.style import INK, REFERENCE, canvas, legend_beside, look, styled
 from kdbias.stats import Estimate
 
@@ -55,7 +55,7 @@ def trace(results: Mapping[str, Runs], *, control: str | None = None, initial: s
     return dot_panels(results, panels, control=control, initial=initial, title=title)
 
 
-def eigenvalues(found: Sequence[Network]) -> Figure:
+def eigenvalues(found: Sequence[NetworkLines]) -> Figure:
     """Draw a row for each network: its largest and its most negative eigenvalues; seeds lie above each other."""
     with styled():
         longest = max(len(_named(network)) for network in found)
@@ -89,7 +89,7 @@ def eigenvalues(found: Sequence[Network]) -> Figure:
     return figure
 
 
-def density(found: Sequence[Network]) -> Figure:
+def density(found: Sequence[NetworkLines]) -> Figure:
     """Draw the spectral density of each network on a logarithmic axis, the mean over seeds.
 
     One eigenvalue of all P alone has a bell as high as the grey line; what is lower comes from the tails of bells.
@@ -167,12 +167,12 @@ def _series(results: Sequence[Result], key: str) -> list[float]:
     return [result.scalars[key] for result in results]
 
 
-def _named(network: Network) -> str:
+def _named(network: NetworkLines) -> str:
     count = len(network.runs)
     return network.label if count == 1 else f"{network.label} ({count} seeds)"
 
 
-def _images(found: Sequence[Network]) -> str:
+def _images(found: Sequence[NetworkLines]) -> str:
     return sample({network.label: network.runs for network in found})
 
 

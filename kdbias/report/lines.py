@@ -21,7 +21,7 @@ LETTERS = 15  # of a title, to an inch
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkLines:
     """One network of a figure: its name, its runs (seeds) and its style."""
 
     label: str
@@ -33,7 +33,7 @@ class Network:
         return np.stack([run.arrays[key] for run in self.runs])
 
 
-def networks(results: Mapping[str, Runs], control: str | None = None, initial: str | None = None) -> list[Network]:
+def networks(results: Mapping[str, Runs], control: str | None = None, initial: str | None = None) -> list[NetworkLines]:
     """Give the networks of a figure, those that ``control`` and ``initial`` name last and in their styles.
 
     Raises:
@@ -41,31 +41,31 @@ def networks(results: Mapping[str, Runs], control: str | None = None, initial: s
     """
     if not any(seeds(runs, Result) for runs in results.values()):
         raise ValueError("nothing to draw: no Result")
-    found: list[Network] = []
+    found: list[NetworkLines] = []
     special = {control: ("control", CONTROL), initial: ("untrained", INITIAL)}
     for name, runs in results.items():
         if name not in special:
-            found.append(Network(name, seeds(runs, Result), look(len(found))))
+            found.append(NetworkLines(name, seeds(runs, Result), look(len(found))))
     for place, (role, style) in special.items():
         if place is not None and place in results:
             label = place if role in place else f"{place} ({role})"
-            found.append(Network(label, seeds(results[place], Result), style))
+            found.append(NetworkLines(label, seeds(results[place], Result), style))
     return found
 
 
-def draw(axes: Axes, x: Array, network: Network, y: Array, interval: Array | None = None) -> None:
+def draw(axes: Axes, x: Array, network: NetworkLines, y: Array, interval: Array | None = None) -> None:
     """Draw a network's line with its ``band``."""
     band(axes, x, y, counted(network.label, len(y)), network.style, interval)
 
 
-def bands(found: Sequence[Network]) -> str:
+def bands(found: Sequence[NetworkLines]) -> str:
     """Say what the bands of ``draw`` are."""
     several, single = any(len(n.runs) > 1 for n in found), any(len(n.runs) == 1 for n in found)
     kinds = ["lowest to highest seed"] * several + ["95 % over images"] * single
     return f"bands: {', '.join(kinds)}"
 
 
-def images(found: Sequence[Network]) -> str:
+def images(found: Sequence[NetworkLines]) -> str:
     """Give the number of images of a figure's title."""
     return sample({network.label: network.runs for network in found})
 
@@ -92,7 +92,7 @@ def heading(figure: Figure, *parts: str) -> None:
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=8)
 
 
-def chance(found: Sequence[Network]) -> float | None:
+def chance(found: Sequence[NetworkLines]) -> float | None:
     """Give the accuracy of guessing, in percent; None where the networks' numbers of classes differ."""
     classes = {run.meta["classes"] for network in found for run in network.runs}
     return 100 / classes.pop() if len(classes) == 1 else None

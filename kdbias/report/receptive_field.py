@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
 from kdbias.report.bands import Runs
-from kdbias.report.lines import Network, draw, images, level, networks
+from kdbias.report.lines import NetworkLines, draw, images, level, networks
 from kdbias.report.style import INITIAL, REFERENCE, canvas, legend_beside, styled
 
 RADII = {"radius": "energy", "magnitude_radius": "magnitude"}
@@ -38,11 +38,11 @@ def training(results: Sequence[Result]) -> Figure:
     for result, colour in zip(results, colours, strict=True):
         untrained = result.meta["epoch"] == 0
         style = INITIAL if untrained else {"color": colour, "marker": "o", "markersize": 3}
-        found.append(Network("untrained" if untrained else f"epoch {result.meta['epoch']}", [result], style))
+        found.append(NetworkLines("untrained" if untrained else f"epoch {result.meta['epoch']}", [result], style))
     return _radius(found, f"{results[-1].meta['n']:,} validation images")
 
 
-def _radius(found: Sequence[Network], title: str) -> Figure:
+def _radius(found: Sequence[NetworkLines], title: str) -> Figure:
     with styled():
         figure, panels = canvas(1, 2, width=7.6, height=3.0)
         for axes, (key, what) in zip(panels, RADII.items(), strict=True):
@@ -58,11 +58,11 @@ def _radius(found: Sequence[Network], title: str) -> Figure:
     return figure
 
 
-def _curve(found: Sequence[Network]) -> Figure:
+def _curve(found: Sequence[NetworkLines]) -> Figure:
     with styled():
         figure, axes = canvas()
         for network in found:
-            lines = Network(network.label, network.runs, {**network.style, "marker": ""})
+            lines = NetworkLines(network.label, network.runs, {**network.style, "marker": ""})
             draw(axes, network.runs[0].arrays["radii"], lines, 100 * network.values("curve")[:, -1])
         first = found[0].runs[0]
         axes.plot(first.arrays["radii"], 100 * first.arrays["uniform_curve"], label="uniform", **REFERENCE)
@@ -73,7 +73,7 @@ def _curve(found: Sequence[Network]) -> Figure:
     return figure
 
 
-def _maps(found: Sequence[Network]) -> Figure:
+def _maps(found: Sequence[NetworkLines]) -> Figure:
     """Draw the maps of up to six layers of each network, on a logarithmic scale that is each map's own."""
     with styled():
         figure, grid = canvas(len(found), COLUMNS, width=7.6, height=1.1 * len(found) + 0.5, squeeze=False)

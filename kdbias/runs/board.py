@@ -45,7 +45,7 @@ class Bars:
         self._progress.stop()
 
 
-class Lines:
+class BoardLines:
     """A line whenever a piece of work has come further."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Lines:
             self._done[label] = done
             print(f"{time.monotonic() - self._began:5.0f} s  {label}: {done}/{total}  {note}".rstrip(), flush=True)
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> BoardLines:
         """Begin to count the seconds."""
         self._began = time.monotonic()
         return self
@@ -69,9 +69,9 @@ class Lines:
         """Nothing is left to do."""
 
 
-Board = Bars | Lines
+Board = Bars | BoardLines
 
 
 def board(overall: str, steps: int) -> Board:
     """Build bars in a terminal, lines elsewhere; the arguments are those of ``Bars``."""
-    return Bars(overall, steps) if sys.stdout.isatty() else Lines()
+    return Bars(overall, steps) if sys.stdout.isatty() else BoardLines()

@@ -10,13 +10,21 @@ from kdbias.checks.check import check
 from kdbias.cli import conf_dir, register
 from kdbias.config.spec import plain
 from kdbias.probes.base import Result
-from kdbias.report.demo import Measured, Network, attention_sentence, gain_table, index_table, lead, networks_table
+from kdbias.report.demo import (
+    DemoNetwork,
+    DemoResults,
+    attention_sentence,
+    gain_table,
+    index_table,
+    lead,
+    networks_table,
+)
 from kdbias.report.page import Code
 
 N = 500
 
 
-def network(accuracy: float, share: float, attention: float | None, seed: int = 0) -> Network:
+def network(accuracy: float, share: float, attention: float | None, seed: int = 0) -> DemoNetwork:
     rng = np.random.default_rng([seed, int(1000 * share)])
     right, decided = rng.random(N) < accuracy, rng.random(N) < 0.9
     by_shape = decided & (rng.random(N) < share)
@@ -34,7 +42,7 @@ def network(accuracy: float, share: float, attention: float | None, seed: int = 
     test = Result("test", {"accuracy": float(right.mean())}, {"right": right}, {"n": N, "classes": 10})
     epochs = np.array([0.0, 1.0])
     metrics = {"epoch": epochs, "val/accuracy": 0.3 + 0.1 * epochs, "train/loss": 2 - epochs}
-    return Network(test, cues, metrics, None if attention is None else attended(attention))
+    return DemoNetwork(test, cues, metrics, None if attention is None else attended(attention))
 
 
 def attended(distance: float) -> Result:
@@ -47,8 +55,8 @@ def attended(distance: float) -> Result:
     return Result("attention", {"distance": distance}, arrays, {"n": 100, "grid": [8, 8]})
 
 
-def measured(student_share: float = 0.6, seeds: int = 2, teacher_share: float = 0.98) -> Measured:
-    return Measured(
+def measured(student_share: float = 0.6, seeds: int = 2, teacher_share: float = 0.98) -> DemoResults:
+    return DemoResults(
         teacher=network(0.9, teacher_share, None),
         control=[network(0.7, 0.2, 3.0, seed) for seed in range(seeds)],
         student=[network(0.6, student_share, 3.3 + 0.01 * seed, seed) for seed in range(seeds)],

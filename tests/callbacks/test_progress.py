@@ -8,7 +8,7 @@ from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from kdbias.callbacks.progress import Bar, Lines, line, progress
+from kdbias.callbacks.progress import Bar, EpochLines, line, progress
 from kdbias.callbacks.throughput import Throughput
 
 
@@ -56,7 +56,7 @@ def fit(folder, *callbacks, epochs=2, pause=0.0, **options):
 
 
 def test_one_line_an_epoch(tmp_path, capsys):
-    fit(tmp_path, Lines(), Throughput(), epochs=3)
+    fit(tmp_path, EpochLines(), Throughput(), epochs=3)
     lines = [row for row in capsys.readouterr().out.splitlines() if row.startswith("epoch")]
     assert [row.split("  ")[0] for row in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     for row in lines:
@@ -66,7 +66,7 @@ def test_one_line_an_epoch(tmp_path, capsys):
 
 
 def test_epochs_without_validation_show_no_old_accuracy(tmp_path, capsys):
-    fit(tmp_path, Lines(), epochs=3, check_val_every_n_epoch=2)
+    fit(tmp_path, EpochLines(), epochs=3, check_val_every_n_epoch=2)
     lines = [row for row in capsys.readouterr().out.splitlines() if row.startswith("epoch")]
     assert ["val accuracy" in row for row in lines] == [False, True, False]
 
@@ -102,10 +102,10 @@ def test_bar_reads_values_at_most_every_half_second(tmp_path):
 
 def test_style_follows_the_terminal(monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: False)
-    assert isinstance(progress(), Lines)
+    assert isinstance(progress(), EpochLines)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert isinstance(progress(), Bar)
-    assert isinstance(progress(style="lines"), Lines)
+    assert isinstance(progress(style="lines"), EpochLines)
 
 
 def test_throughput_leaves_validation_out(tmp_path):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from kdbias.batch import DataInfo
-from kdbias.models.adaptive_cnn import Block, SqueezeExcitation, adaptive_cnn, adaptive_cnn_mnist
+from kdbias.models.adaptive_cnn import ConvBlock, SqueezeExcitation, adaptive_cnn, adaptive_cnn_mnist
 
 DIGITS = DataInfo(1, 28, 10, tuple("0123456789"), 60_000, (0.1307,), (0.3081,))
 
@@ -57,7 +57,7 @@ def test_squeeze_excitation_weights_channels():
 
 @pytest.mark.parametrize(("outputs", "stride", "count"), [(32, 1, 0), (64, 1, 3), (32, 2, 3)])
 def test_a_shortcut_where_shapes_differ(outputs, stride, count):
-    block = Block(32, outputs, stride)
+    block = ConvBlock(32, outputs, stride)
     assert len(list(block.shortcut.parameters())) == count
     assert block(torch.rand(1, 32, 8, 8)).shape == (1, outputs, 8 // stride, 8 // stride)
 

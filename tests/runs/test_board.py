@@ -2,11 +2,11 @@ import io
 
 from rich.console import Console
 
-from kdbias.runs.board import Bars, Lines
+from kdbias.runs.board import Bars, BoardLines
 
 
 def test_lines_come_with_progress_only(capsys):
-    with Lines() as lines:
+    with BoardLines() as lines:
         lines.show("student", 0, 3)
         lines.show("student", 1, 3, "val accuracy 40 %")
         lines.show("student", 1, 3, "val accuracy 40 %")
