@@ -5,200 +5,152 @@ from __future__ import annotations
 import logging
 import math
 import warnings
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
-from kdbias.callbacks.checkpoint import LastState
-from kdbias.callbacks.knn import FrozenFeatures, epoch_images
-from kdbias.callbacks.summary import closing_table
-from kdbias.config.build import build
+from kdbias.batch import DataInfo
+from kdbias.callbacks.progress import SaysProgress
+from kdbias.config.build import build, selected
 from kdbias.config.errors import RunStopped
 from kdbias.config.spec import plain, spec_hash
-from kdbias.controls.base import Control, applied
+from kdbias.controls.base import applied
 from kdbias.data.base import ImageData
-from kdbias.models.checkpoint import load_student
-from kdbias.models.features import Extractor
+from kdbias.files import write_text
+from kdbias.finish import Trained, finish
+from kdbias.models.checkpoint import Checkpoint
 from kdbias.models.teacher import Teacher, ready_teacher, teacher_from_weights
 from kdbias.modules.base import StudentModule
 from kdbias.modules.loggers import keep_until
-from kdbias.probes.accuracy import AccuracyProbe
-from kdbias.probes.base import Probe, Result
+from kdbias.runs import run_folder
 from kdbias.runs.pretrained import settled
-from kdbias.runs.result import environment, write_result
 from kdbias.runs.teacher_recipe import ensure_teacher
 
-JUDGED = ("accuracy", "knn", "linear")  # test scores that TensorBoard compares runs by
+Tree = Mapping[str, Any]
+"""A resolved config as plain types (``kdbias.config.spec.plain``)."""
 
 
-def build_data(cfg: DictConfig) -> ImageData:
+def train(cfg: DictConfig) -> float:
+    """Train, test once, write ``result.json`` last; give the objective (best value on the validation split), or NaN.
+
+    Raises:
+        RunStopped: training failed in a way that it noticed, now or before it was resumed.
+    """
+    quiet()
+    if not cfg.resume:  # a run that goes on keeps what it decided when it began
+        cfg, _ = settled(cfg)
+    tree, key = plain(cfg), spec_hash(cfg)
+    run = Path(tree["paths"]["run"])
+    if tree["resume"] and (known := ended(run, key)) is not None:
+        return known
+    run.mkdir(parents=True, exist_ok=True)
+    L.seed_everything(tree["seed"], workers=True, verbose=False)
+    data = build_data(tree)
+    data.prepare_data()
+    control, used = applied(cfg, data.info)
+    teacher = control.teacher(used, data, partial(build_teacher, data=data)) if control else build_teacher(cfg, data)
+    L.seed_everything(  # the student's first weights are the seed's, not the teacher's
+        tree["seed"], workers=True, verbose=False
+    )
+    spec = module_spec(plain(used), data.info, key, control.kind if control else None)
+    module: StudentModule = build(spec["module"], spec, teacher)
+    resume = begin(run, bool(tree["resume"]))
+    trainer = build_trainer(tree, run)
+    if trainer.is_global_zero:
+        write_text(run / run_folder.CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    return finish(Trained(tree, key, trainer, module, data, control))
+
+
+def ended(run: Path, key: str) -> float | None:
+    """Give the objective of a run of the spec hash ``key`` that has its result, and say so; None where it has none.
+
+    Raises:
+        RunStopped: it has failed: going on would not mend it.
+    """
+    stopped = run_folder.stopped(run, key)
+    if stopped is not None:
+        raise RunStopped(f"resume={run}: the run has {stopped}; change what led to it, and start anew")
+    found = run_folder.result(run, key)
+    if found is None:
+        return None
+    print(f"done already: {run / run_folder.RESULT}")
+    return math.nan if found.get("objective") is None else float(found["objective"])
+
+
+def begin(run: Path, resume: bool) -> Path | None:
+    """Give the checkpoint from which a run goes on, None where it starts anew; drop metrics that come again."""
+    last = run / run_folder.LAST
+    found = Checkpoint(last) if resume and last.is_file() else None
+    keep_until(run / "metrics.csv", found.global_step if found else -1)
+    return found.path if found else None
+
+
+def build_data(tree: Tree) -> ImageData:
     """Build the data module that a config names."""
     return ImageData(
-        build(plain(cfg.data)),
-        build(plain(cfg.augment)),
-        batch_size=cfg.batch_size,
-        eval_batch_size=cfg.eval_batch_size,
-        seed=cfg.seed,
-        loader=build(plain(cfg.loader)) if cfg.get("loader") else None,
+        build(tree["data"]),
+        build(tree["augment"]),
+        batch_size=tree["batch_size"],
+        eval_batch_size=tree["eval_batch_size"],
+        seed=tree["seed"],
+        loader=build(tree["loader"]) if tree.get("loader") else None,
     )
 
 
 def build_teacher(cfg: DictConfig, data: ImageData) -> Teacher | None:
     """Build the teacher that a config names, downloaded or trained first where it is missing; None without one."""
-    if cfg.teacher.get("name") is None:
+    teacher = plain(cfg.teacher)
+    if teacher.get("name") is None:
         return None
-    spec = {**plain(cfg.teacher.model), "layers": plain(cfg.teacher).get("layers", "all")}
-    if cfg.teacher.get("weights") is None and cfg.teacher.get("recipe") is None:
-        return ready_teacher(spec, data.info, cfg.teacher.name)
-    return teacher_from_weights(spec, data.info, ensure_teacher(cfg, Path(cfg.paths.teachers)), cfg.teacher.name)
+    spec = {**teacher["model"], "layers": teacher.get("layers", "all")}
+    if teacher.get("weights") is None and teacher.get("recipe") is None:
+        return ready_teacher(spec, data.info, teacher["name"])
+    return teacher_from_weights(spec, data.info, ensure_teacher(cfg, Path(cfg.paths.teachers)), teacher["name"])
 
 
-def module_spec(cfg: DictConfig, data: ImageData) -> dict[str, Any]:
-    """Plain types only: what the checkpoint keeps, and what ``load_student`` and resume need."""
-    return {
-        "name": cfg.name,
-        "model": plain(cfg.model),
-        "module": plain(cfg.module),
-        "loss": plain(cfg.get("loss") or {}),
-        "optim": plain(cfg.optim),
-        "teacher": plain(cfg.teacher),
-        "data": data.info.to_dict(),
-        "seed": int(cfg.seed),
-        "compile": bool(cfg.compile),
-        "channels_last": cfg.trainer.channels_last in ("auto", True),
-        "hash": spec_hash(cfg),
-    }
-
-
-def build_many(group: DictConfig, **extra: Any) -> list[Any]:
-    """Build every entry of a multi-select group that has a ``_target_``; ``extra`` goes to each."""
-    return [build(node, **extra) for node in plain(group).values() if isinstance(node, dict) and "_target_" in node]
-
-
-def train(cfg: DictConfig) -> float:
-    """Train, test once, write ``result.json`` last; give the objective (best value on the validation split), or NaN."""
-    quiet()
-    if not cfg.resume:  # a run that goes on keeps what it decided when it began
-        cfg, _ = settled(cfg)
-    run = Path(cfg.paths.run)
-    run.mkdir(parents=True, exist_ok=True)
-    L.seed_everything(cfg.seed, workers=True, verbose=False)
-    data = build_data(cfg)
-    data.prepare_data()
-    control, used = applied(cfg, data.info)
-    teacher = control.teacher(used, data, partial(build_teacher, data=data)) if control else build_teacher(cfg, data)
-    L.seed_everything(
-        cfg.seed, workers=True, verbose=False
-    )  # the student's first weights are the seed's, not the teacher's
-    described = {**module_spec(used, data), "hash": spec_hash(cfg), "control": control.kind if control else None}
-    module: StudentModule = build(described["module"], described, teacher)
-    last = run / "checkpoints" / "last.ckpt"
-    resume = str(last) if cfg.resume and last.is_file() else None
-    step = torch.load(resume, weights_only=True, map_location="cpu")["global_step"] if resume else -1
-    keep_until(run / "metrics.csv", int(step))  # of an earlier run here; a resumed one goes on with it
-    callbacks = build_many(cfg.get("callback") or OmegaConf.create())
-    loggers = build_many(cfg.get("logger") or OmegaConf.create(), run=str(run))
+def build_trainer(tree: Tree, run: Path) -> L.Trainer:
+    """Build the trainer that a config names, with its callbacks and loggers, for a run in the folder ``run``."""
+    callbacks = [*build_many(tree.get("callback")), SaysProgress(run)]
+    loggers = build_many(tree.get("logger"), run=str(run))
     trainer: L.Trainer = build(
-        plain(cfg.trainer), run=str(run), epochs=cfg.epochs, callbacks=callbacks, loggers=loggers
+        tree["trainer"], run=str(run), epochs=tree["epochs"], callbacks=callbacks, loggers=loggers
     )
-    if trainer.is_global_zero:
-        OmegaConf.save(cfg, run / "config.yaml", resolve=True)
-    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    return finish(cfg, trainer, module, data, control)
+    return trainer
 
 
-def finish(
-    cfg: DictConfig, trainer: L.Trainer, module: StudentModule, data: ImageData, control: Control | None = None
-) -> float:
-    """Test the best checkpoint on rank 0, write the result, print the closing table; give the objective.
+def build_many(group: Tree | None, **extra: Any) -> list[Any]:
+    """Build every entry of a multi-select group that has a ``_target_``; ``extra`` goes to each."""
+    return [build(node, **extra) for _, node in selected(group or {})]
 
-    Raises:
-        RunStopped: training failed in a way that it noticed; the result has the reason, and no hash: it is not done.
+
+def module_spec(tree: Tree, data: DataInfo, key: str, control: str | None) -> dict[str, Any]:
+    """Plain types only: what the checkpoint keeps, and what ``load_student`` and resume need.
+
+    Args:
+        tree: The config, as its control has changed it.
+        data: The images.
+        key: The spec hash of the config as it was given.
+        control: The kind of control, None without one.
     """
-    seconds = module.seconds
-    checkpoint = best_checkpoint(trainer.callbacks)  # type: ignore[attr-defined]
-    score = checkpoint.best_model_score if checkpoint else None
-    objective = float("nan") if score is None else float(score)
-    if not trainer.is_global_zero:
-        _require_whole(module)
-        return objective
-    run = Path(cfg.paths.run)
-    device = trainer.strategy.root_device  # fit has moved the module back to the CPU
-    best = checkpoint.best_model_path if checkpoint else ""
-    student = load_student(best) if best else module.student.eval()
-    frozen = next((c for c in trainer.callbacks if isinstance(c, FrozenFeatures)), None)  # type: ignore[attr-defined]
-    limit, epoch = cfg.trainer.limit_test_batches, epoch_images(trainer)
-    tested = judged(student.to(device), data, device, limit, frozen, epoch)
-    for result in tested:
-        result.save(run / "probes")
-    scores = {key: value for result in tested for key, value in result.scalars.items()}
-    metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    payload = {
-        "name": cfg.name,
-        "objective": objective,
-        "objective_name": cfg.objective,
-        "test": scores,
-        "metrics": metrics,
-        "best_epoch": best_epoch(checkpoint),
-        "epochs": trainer.current_epoch,
-        "steps": trainer.global_step,
-        "seed": int(cfg.seed),
-        "parameters": sum(p.numel() for p in module.student.parameters()),
-        "teacher": module.teacher.name if module.teacher else None,
-        "control": control.report() if control else None,
-        "stopped": module.stopped,
-        "spec_hash": None if module.stopped else spec_hash(cfg),
-        "spec": module.spec,
-        "precision": str(trainer.precision),
-        "processes": trainer.world_size,
-        "seconds": seconds,
-        "images_per_second": metrics.get("train/images_per_second"),
-        "environment": environment(),
-        "folder": str(run),
+    return {
+        "name": tree["name"],
+        "model": tree["model"],
+        "module": tree["module"],
+        "loss": tree.get("loss") or {},
+        "optim": tree["optim"],
+        "teacher": tree["teacher"],
+        "data": data.to_dict(),
+        "seed": int(tree["seed"]),
+        "compile": bool(tree["compile"]),
+        "channels_last": tree["trainer"]["channels_last"] in ("auto", True),
+        "hash": key,
+        "control": control,
     }
-    log_hparams(trainer, payload)
-    write_result(run / "result.json", payload)
-    Console().print(closing_table(payload))
-    if cfg.aim is not None and scores.get("accuracy", cfg.aim) < cfg.aim:
-        print(f"warning: {cfg.name} ends at {scores['accuracy']:.2%} on test, below its aim of {cfg.aim:.0%}")
-    _require_whole(module)
-    return objective
-
-
-def _require_whole(module: StudentModule) -> None:
-    if module.stopped is not None:
-        raise RunStopped(module.stopped)
-
-
-def judged(
-    student: Extractor,
-    data: ImageData,
-    device: torch.device,
-    limit: int | float | None,
-    frozen: FrozenFeatures | None = None,
-    epoch: int = 0,
-) -> list[Result]:
-    """Evaluate ``student`` on the test split in fp32, not TF32; on its first ``limit`` batches or part where given.
-
-    A classifier by its accuracy (``test``); where the run watched ``frozen`` features, these by k-NN and a linear probe
-    (``test_knn``, ``test_linear``) on images of an epoch, of which there are ``epoch``.
-    """
-    images = None
-    if isinstance(limit, int):
-        images = limit * data.eval_batch_size
-    elif limit is not None:
-        images = round(limit * data.count("test"))
-    torch.set_float32_matmul_precision("highest")
-    probes: list[Probe] = [] if student.info.classes is None else [AccuracyProbe(name="test")]
-    probes += [] if frozen is None else frozen.final(data, epoch, prefix="test_")
-    return [probe(student, data.batches("test", device=device, limit=images)) for probe in probes]
 
 
 def quiet() -> None:
@@ -207,35 +159,3 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=r"Found .* in eval mode")  # a frozen trunk rests on purpose
-
-
-def best_checkpoint(callbacks: list[Callback]) -> ModelCheckpoint | None:
-    """Give the checkpoint callback that watches a metric, or else keeps the end of training, where there is one."""
-    found = [c for c in callbacks if isinstance(c, ModelCheckpoint) and (c.monitor or isinstance(c, LastState))]
-    return found[0] if found else None
-
-
-def best_epoch(checkpoint: ModelCheckpoint | None) -> int | None:
-    """The epoch, from 0, whose validation was best; None where none was chosen."""
-    if checkpoint is None or not checkpoint.monitor or not checkpoint.best_model_path:
-        return None
-    return int(torch.load(checkpoint.best_model_path, weights_only=True, map_location="cpu")["epoch"])
-
-
-def log_hparams(trainer: L.Trainer, payload: dict[str, Any]) -> None:
-    """Show the run in TensorBoard's hparams tab: its settings beside validation objective and test accuracy."""
-    spec = payload["spec"]
-    chosen = {
-        "name": payload["name"],
-        "seed": payload["seed"],
-        "teacher": payload["teacher"] or "none",
-        "lr": spec["optim"]["optimizer"]["lr"],
-        "weight_decay": spec["optim"]["optimizer"]["weight_decay"],
-        "terms": "+".join(name for name, node in spec["loss"].items() if isinstance(node, dict) and "_target_" in node),
-        "alpha": str(spec["loss"].get("alpha", "")),
-    }
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            scores = {} if math.isnan(payload["objective"]) else {"hp/objective": payload["objective"]}
-            scores |= {f"hp/test_{key}": payload["test"][key] for key in JUDGED if key in payload["test"]}
-            logger.log_hyperparams(chosen, scores)

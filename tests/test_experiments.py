@@ -31,7 +31,7 @@ def offline(experiment: str, folder: Path) -> DictConfig:
     if "pretrained" in cfg.teacher:
         cfg.teacher.pretrained, cfg.teacher.size = False, SIZES[cfg.teacher.name]
     elif cfg.teacher.name is not None and cfg.teacher.weights is None:
-        network = build(architecture(plain(cfg.teacher.model)), build_data(cfg).info).network
+        network = build(architecture(plain(cfg.teacher.model)), build_data(plain(cfg)).info).network
         cfg.teacher.weights = str(folder / "teacher.safetensors")
         save_file({k: v.contiguous() for k, v in network.state_dict().items()}, cfg.teacher.weights)
     return cfg
@@ -54,7 +54,7 @@ def test_experiment_runs_two_steps(experiment, tmp_path):
     student = load_student(tmp_path / "run" / "checkpoints" / "best.ckpt")
     saved = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
     assert all(key.startswith(("student.", "total.", "projector.")) for key in saved["state_dict"])
-    info = build_data(cfg).info
+    info = build_data(plain(cfg)).info
     answer = student(torch.rand(2, info.channels, info.size, info.size))
     if cfg.model.get("classes", "data") is None:
         assert answer.logits is None

@@ -15,6 +15,7 @@ from kdbias.analysis.measure import wanted
 from kdbias.analysis.networks import CONTROL, images_key
 from kdbias.analysis.results import Measured, by_label, marked
 from kdbias.checks.check import ConfigError
+from kdbias.files import write_text
 from kdbias.report import compare as report
 from kdbias.report.method import Method
 from kdbias.report.panels import upright
@@ -41,8 +42,8 @@ def compare(cfg: DictConfig) -> None:
     folder, labels = Path(cfg.out), {method.label: method for method in methods}
     save_figures(report.figures(methods, **marked(labels)), folder)
     table = report.matrix(methods, control=marked(labels)["control"], against=against(networks))
-    (folder / "compare.md").write_text(table.markdown())
-    (folder / "compare.csv").write_text(table.csv())
+    write_text(folder / "compare.md", table.markdown())
+    write_text(folder / "compare.csv", table.csv())
     Console().print(upright(table).rich())
     print(folder / "compare.md")
 

@@ -19,6 +19,7 @@ from kdbias.config.build import build
 from kdbias.config.spec import plain
 from kdbias.data.augment import Augment
 from kdbias.data.base import ImageData
+from kdbias.files import write_json, write_text
 from kdbias.models.checkpoint import load_student
 from kdbias.probes.attention import AttentionProbe
 from kdbias.probes.base import Result
@@ -39,7 +40,6 @@ from kdbias.report.style import save
 from kdbias.runs import parallel, run_folder
 from kdbias.runs.board import Board, board
 from kdbias.runs.parallel import Run, RunFailed, planned
-from kdbias.runs.result import write_result
 from kdbias.runs.sweep import quoted
 from kdbias.runs.teacher_recipe import recipe
 
@@ -166,13 +166,13 @@ def write(measured: DemoResults, folder: Path) -> Path:
         save(figure, folder / "figures" / f"{name}.png")
     tables = {"networks": networks_table, "index": index_table, "gain": gain_table}
     for name, table in tables.items():
-        (folder / f"{name}.csv").write_text(table(measured).csv())
+        write_text(folder / f"{name}.csv", table(measured).csv())
     markdown = "\n".join([lead(measured) + "\n", *(table(measured).markdown() for table in tables.values())])
-    (folder / "demo.md").write_text(markdown)
+    write_text(folder / "demo.md", markdown)
     found = measured.index
     summary = {"lead": lead(measured), "transfer_index": found.value, "shown": found.shown}
     summary |= {"accuracy_difference": measured.gain("test").value}
-    write_result(folder / "demo.json", summary)
+    write_json(folder / "demo.json", summary)
     path = folder / "demo.html"
-    path.write_text(demo_page(measured), encoding="utf-8")
+    write_text(path, demo_page(measured))
     return path

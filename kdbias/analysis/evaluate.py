@@ -15,6 +15,7 @@ from kdbias.analysis.measure import measure
 from kdbias.analysis.networks import same_images, subjects
 from kdbias.analysis.results import Measured
 from kdbias.config.errors import ConfigError
+from kdbias.files import write_text
 from kdbias.modules.trainer import choose_precision
 from kdbias.report.table import Cell, Column, Table, percent
 from kdbias.stats import Difference, accuracy, difference
@@ -45,7 +46,7 @@ def evaluate(cfg: DictConfig) -> None:
         percent("difference to the first", 2),
     ]
     table = Table(f"Accuracy on {cfg.split}", columns, rows, "Intervals: 95 %, over images; seeds are not in them.")
-    (folder / "evaluate.md").write_text(table.markdown())
+    write_text(folder / "evaluate.md", table.markdown())
     Console().print(table.rich())
     print(folder / "evaluate.md")
 

@@ -16,6 +16,7 @@ from kdbias.analysis.networks import paths
 from kdbias.callbacks.probe import history
 from kdbias.checks.check import ConfigError
 from kdbias.config.spec import flat, spec
+from kdbias.files import write_text
 from kdbias.probes.base import Result
 from kdbias.report.table import Cell, Column, Table, percent
 from kdbias.runs import run_folder
@@ -55,8 +56,8 @@ def factorial(cfg: DictConfig) -> None:
     tables = [cell_table(cells, factors, keys), effect_table(cells, factors, keys)]
     folder = Path(cfg.out)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "factorial.md").write_text("\n".join(table.markdown() for table in tables))
-    (folder / "factorial.csv").write_text(tables[1].csv())
+    write_text(folder / "factorial.md", "\n".join(table.markdown() for table in tables))
+    write_text(folder / "factorial.csv", tables[1].csv())
     for table in tables:
         Console().print(table.rich())
     print(folder / "factorial.md")

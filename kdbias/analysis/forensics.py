@@ -11,6 +11,7 @@ from kdbias.analysis.collect import gathered, save_figures
 from kdbias.analysis.measure import wanted
 from kdbias.analysis.results import by_label, marked
 from kdbias.checks.check import ConfigError
+from kdbias.files import write_text
 from kdbias.report import forensics as report
 from kdbias.report.panels import upright
 
@@ -32,7 +33,7 @@ def forensics(cfg: DictConfig) -> None:
     folder = Path(cfg.out)
     save_figures(report.figures(attention, cka, hessian, **marked({**attention, **cka, **hessian})), folder)
     table = report.table(attention, cka, hessian)
-    (folder / "forensics.md").write_text(table.markdown())
-    (folder / "forensics.csv").write_text(table.csv())
+    write_text(folder / "forensics.md", table.markdown())
+    write_text(folder / "forensics.csv", table.csv())
     Console().print(upright(table).rich())
     print(folder / "forensics.md")

@@ -13,14 +13,15 @@ from typing import Any, Literal
 import torch
 from omegaconf import DictConfig, ListConfig
 
-from kdbias.analysis.run_teacher import NO_TEACHER, RunTeacher, file_digest, teacher_of
+from kdbias.analysis.run_teacher import NO_TEACHER, Lack, RunTeacher, teacher_of
 from kdbias.batch import DataInfo
 from kdbias.checks.check import ConfigError
 from kdbias.config.build import build
 from kdbias.config.spec import plain
 from kdbias.data.augment import Augment
 from kdbias.data.base import ImageData
-from kdbias.models.checkpoint import load_student, read_spec
+from kdbias.files import digest
+from kdbias.models.checkpoint import Checkpoint
 from kdbias.models.features import Extractor
 from kdbias.models.teacher import teacher_from_weights
 from kdbias.runs.run_folder import CONFIG, saved_config
@@ -54,7 +55,7 @@ class Subject:
     label: str = ""
     spec: Mapping[str, Any] = field(default_factory=dict)
     teacher: RunTeacher | None = None
-    lack: str = ""
+    lack: Lack | None = None
 
     @property
     def control(self) -> bool:
@@ -124,8 +125,9 @@ def run_subject(cfg: DictConfig, key: str, path: Path, device: str, known: dict[
     node = cfg.get("data") or (saved.data if saved is not None else None)
     if node is None:
         raise ConfigError(f"{key}: no config.yaml in {folder} tells the data of {checkpoint.name}; add data=NAME")
+    opened = Checkpoint(checkpoint)
     try:
-        spec = read_spec(checkpoint)
+        spec, weights = opened.spec, opened.digest
     except ValueError as error:
         raise ConfigError(f"{key}: {error}") from error
     data, info = image_data(cfg, node, known), DataInfo.from_dict(spec["data"])
@@ -140,18 +142,18 @@ def run_subject(cfg: DictConfig, key: str, path: Path, device: str, known: dict[
     own = (
         teacher_of(saved, info, Path(cfg.paths.teachers), spec.get("teacher"))
         if isinstance(saved, DictConfig)
-        else "no config.yaml tells its teacher"
+        else Lack("no config.yaml tells its teacher")
     )
     return Subject(
         name,
-        partial(_student, checkpoint, device),
-        file_digest(checkpoint),
+        partial(_student, opened, device),
+        weights,
         data,
         plain(node),
         label=name,
         spec=spec,
         teacher=own if isinstance(own, RunTeacher) else None,
-        lack=own if isinstance(own, str) else "",
+        lack=own if isinstance(own, Lack) else None,
     )
 
 
@@ -165,7 +167,7 @@ def named_subject(cfg: DictConfig, device: str, known: dict[str, ImageData]) -> 
     if not path.is_file():
         raise ConfigError(f"teacher.weights: there is no file {path}: correct the path")
     data, model = image_data(cfg, cfg.data, known), plain(cfg.teacher.model)
-    weights = json.dumps({"model": model, "weights": file_digest(path)}, sort_keys=True)
+    weights = json.dumps({"model": model, "weights": digest(path)}, sort_keys=True)
     load = partial(_named, model, data.info, path, name, device)
     return Subject(name, load, weights, data, plain(cfg.data), label=name, lack=NO_TEACHER)
 
@@ -224,14 +226,17 @@ def _taught(found: list[Subject]) -> list[Subject]:
         if subject.teacher is not None:
             own.setdefault(subject.teacher.identity, subject.teacher)
     first = next(iter(own.values()), None)
-    return [
-        replace(one, teacher=own[one.teacher.identity] if one.teacher else first if one.lack == NO_TEACHER else None)
-        for one in found
-    ]
+
+    def teacher(one: Subject) -> RunTeacher | None:
+        if one.teacher is not None:
+            return own[one.teacher.identity]
+        return first if one.lack == NO_TEACHER else None
+
+    return [replace(one, teacher=teacher(one)) for one in found]
 
 
-def _student(checkpoint: Path, device: str) -> Extractor:
-    return load_student(checkpoint).to(device)
+def _student(checkpoint: Checkpoint, device: str) -> Extractor:
+    return checkpoint.student().to(device)
 
 
 def _named(model: dict[str, Any], info: DataInfo, path: Path, name: str, device: str) -> Extractor:

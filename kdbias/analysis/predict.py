@@ -20,7 +20,7 @@ from kdbias.config.build import build
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import plain
 from kdbias.data.image_file import HOW, SUFFIXES, fit, light_on_black, middle, open_image
-from kdbias.models.checkpoint import load_student, read_spec
+from kdbias.models.checkpoint import Checkpoint
 from kdbias.models.evaluation import evaluation
 from kdbias.models.features import Extractor
 from kdbias.models.teacher import teacher_from_weights
@@ -172,10 +172,11 @@ def _run(path: Path) -> Classifier:
     folder = checkpoint.parent.parent
     if not checkpoint.is_file():
         raise ConfigError(f"runs: {checkpoint} is not there; name a run folder or a checkpoint file")
-    info = DataInfo.from_dict(read_spec(checkpoint)["data"])
+    own = Checkpoint(checkpoint)
+    info = DataInfo.from_dict(own.spec["data"])
     name = f"{folder.parent.name}/{folder.name}" + (f"/{checkpoint.stem}" if path.is_file() else "")
     flip = OmegaConf.select(saved_config(folder), "augment.flip") if (folder / CONFIG).is_file() else None
-    return Classifier(name, load_student(checkpoint), info, info.channels == 3 if flip is None else bool(flip))
+    return Classifier(name, own.student(), info, info.channels == 3 if flip is None else bool(flip))
 
 
 def _named(cfg: DictConfig) -> Classifier:

@@ -15,9 +15,10 @@ import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from kdbias.analysis.networks import INITIAL, Subject
-from kdbias.analysis.run_teacher import RunTeacher, file_digest
+from kdbias.analysis.run_teacher import RunTeacher
 from kdbias.batch import DataInfo
 from kdbias.config.build import build, target
+from kdbias.files import digest
 from kdbias.models.features import Extractor
 from kdbias.runs.teacher_recipe import READING
 
@@ -88,7 +89,7 @@ def _initial(spec: Mapping[str, Any], device: str) -> Extractor:
 def _start(spec: Mapping[str, Any]) -> list[Any]:
     """What decides the first weights beside the architecture."""
     weights = spec["model"].get("weights")
-    return [spec["seed"], file_digest(Path(weights)) if weights and Path(weights).is_file() else None]
+    return [spec["seed"], digest(Path(weights)) if weights and Path(weights).is_file() else None]
 
 
 def _teaching(teacher: RunTeacher, device: str) -> Extractor:

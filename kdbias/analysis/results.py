@@ -11,8 +11,8 @@ from typing import Any
 
 from kdbias.analysis.networks import CONTROL, INITIAL, Role, Subject, safe
 from kdbias.checks.check import ConfigError
+from kdbias.files import write_json
 from kdbias.probes.base import Result
-from kdbias.runs.result import write_result
 
 INDEX = "networks.json"
 MOST = 1_000_000  # bytes of a network's Results that are small enough to keep beside a figure
@@ -63,7 +63,7 @@ def save(networks: Sequence[Measured], folder: Path) -> None:
         {"name": one.name, "label": one.label, "role": one.role, "probes": sorted(one.results), "about": one.about}
         for one in networks
     ]
-    write_result(folder / INDEX, {"networks": entries})
+    write_json(folder / INDEX, {"networks": entries})
     for one in networks:
         size = sum(path.stat().st_size for path in (folder / one.folder).glob("*") if path.is_file())
         if size > MOST:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,12 +20,26 @@ from kdbias.batch import DataInfo
 from kdbias.config.build import target
 from kdbias.config.conf import conf_dir
 from kdbias.config.spec import plain
+from kdbias.files import digest
 from kdbias.models.teacher import Teacher, ready_teacher, teacher_from_weights
 from kdbias.runs import run_folder
 from kdbias.runs.teacher_recipe import recipe
 
-NO_TEACHER = "it had no teacher"
 UNKEPT = ("random", "label_smoothing")
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Why the teacher of a network is not at hand, in words; ``had_one`` is False where none taught it."""
+
+    reason: str
+    had_one: bool = True
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+NO_TEACHER = Lack("it had no teacher", had_one=False)
 
 
 @dataclass(frozen=True)
@@ -46,7 +59,7 @@ class RunTeacher:
     @cached_property
     def identity(self) -> str:
         """Give what tells it from every other teacher: its network and the SHA-256 of its weights."""
-        content = "ready" if self.path is None else file_digest(self.path)
+        content = "ready" if self.path is None else digest(self.path)
         return json.dumps({"spec": dict(self.spec), "weights": content}, sort_keys=True)
 
     @cached_property
@@ -57,16 +70,10 @@ class RunTeacher:
         return teacher_from_weights(self.spec, self.info, self.path, self.name)
 
 
-def file_digest(path: Path) -> str:
-    """Give the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def teacher_of(
     cfg: DictConfig, info: DataInfo, teachers: Path, used: Mapping[str, Any] | None = None
-) -> RunTeacher | str:
-    """Give the teacher that a run's saved config names, or in words why there is none.
+) -> RunTeacher | Lack:
+    """Give the teacher that a run's saved config names, or why there is none.
 
     It is the weights file that the config names, or what its recipe left under the run's own folder of teachers or
     under ``teachers``. Of a run under a control it is the one that taught in the end, with its own recipe, which the
@@ -76,7 +83,7 @@ def teacher_of(
     if cfg.get("control") is not None:
         kind = target(plain(cfg.control)).kind
         if kind in UNKEPT:
-            return f"under control={kind} no network taught it whose weights are kept"
+            return Lack(f"under control={kind} no network taught it whose weights are kept")
         node = OmegaConf.create(dict(used)) if used else None
     if node is None or node.get("name") is None:
         return NO_TEACHER
@@ -84,7 +91,7 @@ def teacher_of(
     if node.get("weights") is not None:
         path = Path(str(node.weights))
         if not path.is_file():
-            return f"the weights of its teacher {node.name} are no longer at {path}"
+            return Lack(f"the weights of its teacher {node.name} are no longer at {path}")
         return RunTeacher(node.name, spec, info, path)
     if node.get("recipe") is None:
         return RunTeacher(node.name, spec, info, None)
@@ -100,7 +107,7 @@ def _with_teacher(cfg: DictConfig, teacher: Mapping[str, Any]) -> DictConfig:
     return changed
 
 
-def _trained(cfg: DictConfig, spec: Mapping[str, Any], info: DataInfo, places: list[Path]) -> RunTeacher | str:
+def _trained(cfg: DictConfig, spec: Mapping[str, Any], info: DataInfo, places: list[Path]) -> RunTeacher | Lack:
     """The teacher that a recipe left in one of ``places``: by its hash, or else the only one of its name and data."""
     name, data, reason = cfg.teacher.name, cfg.chosen.data, "not trained yet"
     for place in places:
@@ -116,7 +123,7 @@ def _trained(cfg: DictConfig, spec: Mapping[str, Any], info: DataInfo, places: l
         note = f"the recipe of {name} has changed since; taking the only one there is, {others[0]}"
         return RunTeacher(name, spec, info, others[0] / run_folder.BEST, note)
     several = f"; there are {', '.join(folder.name for folder in others)}, of other recipes" if others else ""
-    return f"its teacher {name} on {data} is not under {places[0]} ({reason}{several})"
+    return Lack(f"its teacher {name} on {data} is not under {places[0]} ({reason}{several})")
 
 
 def _done(folder: Path) -> bool:

@@ -10,6 +10,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
+from kdbias.files import replacing
+from kdbias.models.weights import read_file
+
 KEPT = ("state_dict", "hyper_parameters", "epoch", "global_step", "pytorch-lightning_version")
 
 
@@ -41,9 +44,10 @@ class History(Checkpoint):
         whole = path.with_suffix(".whole")
         trainer.save_checkpoint(whole)  # by all processes
         if trainer.is_global_zero:
-            content = torch.load(whole, map_location="cpu", weights_only=True)
-            torch.save({key: content[key] for key in KEPT if key in content}, whole)
-            whole.rename(path)
+            content = read_file(whole)
+            with replacing(path, only_writer=True) as file:
+                torch.save({key: content[key] for key in KEPT if key in content}, file)
+            whole.unlink()
 
 
 def accuracies(folder: Path) -> dict[str, float]:

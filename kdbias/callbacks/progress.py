@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
+from lightning.pytorch.callbacks import Callback, ProgressBar, RichProgressBar
 from rich.progress import ProgressColumn
 from torch import Tensor
 
 from kdbias.callbacks.throughput import Throughput
+from kdbias.runs.progress import Progress
 
 REFRESH = 0.5
 
@@ -49,6 +51,34 @@ class Bar(RichProgressBar):
         """Give the columns without Lightning's it/s: images/s stands among the values."""
         columns: list[ProgressColumn] = super().configure_columns(trainer)
         return columns[:-1]
+
+
+class SaysProgress(Callback):
+    """Leaves in the run's folder how far it has come, for those who wait for it.
+
+    Every run has it: who waits may not see what the run shows.
+    """
+
+    def __init__(self, run: str | Path) -> None:
+        self.run = Path(run)
+        self._accuracy: float | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say how many epochs were over before: none, unless the run goes on."""
+        self._say(trainer, trainer.current_epoch)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the accuracy, where the module has one."""
+        value = trainer.callback_metrics.get("val/accuracy")
+        self._accuracy = None if value is None else float(value)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say that an epoch is over."""
+        self._say(trainer, trainer.current_epoch + 1)
+
+    def _say(self, trainer: Trainer, done: int) -> None:
+        if trainer.is_global_zero:
+            Progress(done, int(trainer.max_epochs or 0), self._accuracy).write(self.run)
 
 
 class EpochLines(ProgressBar):

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kdbias.config.conf import conf_dir
 from kdbias.config.renamed import once_named
+from kdbias.files import digest
 
 # Keys that do not change the result: where files lie, what is shown and measured on the way, and what computes it. Two
 # runs that differ in these alone are the same run, so a sweep does not repeat it and a resumed run may change them.
@@ -79,7 +80,7 @@ def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     for node in (teacher, _node(teacher, "model"), _node(found, "model"), *_nodes(control)):
         weights = node.get("weights")
         if isinstance(weights, str) and Path(weights).is_file():
-            node["weights"] = "sha256:" + _digest(Path(weights))
+            node["weights"] = "sha256:" + digest(Path(weights))
     _put_recipe(teacher)
     if teacher_unused(found):
         used = {key: teacher[key] for key in ("data",) if key in teacher and control["_target_"] == SAME_FAMILY}
@@ -141,7 +142,7 @@ def _put_recipe(teacher: dict[str, Any]) -> None:
     """Add its content to the name of the recipe that trains a teacher."""
     recipe = Path(conf_dir(), "experiment", f"{teacher.get('recipe')}.yaml")
     if teacher.get("weights") is None and recipe.is_file():
-        teacher["recipe"] = f"{teacher['recipe']}@{_digest(recipe)[:12]}"
+        teacher["recipe"] = f"{teacher['recipe']}@{digest(recipe)[:12]}"
 
 
 def _teachers_named(control: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -159,11 +160,6 @@ def _named_teacher(name: str, weights: Any) -> dict[str, Any]:
     teacher = {**_whole(content), "weights": weights or content.get("weights")}
     _put_recipe(teacher)
     return teacher
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _config(cfg: DictConfig | Mapping[str, Any]) -> DictConfig:

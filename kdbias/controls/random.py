@@ -97,4 +97,5 @@ def _described(teacher: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the teacher's checkpoint says of its network and images; None where it has none that does."""
     if teacher.get("name") is None or teacher.get("weights") is None:
         return None
-    return own_checkpoint(teacher["model"], teacher["weights"])
+    own = own_checkpoint(teacher["model"], teacher["weights"])
+    return None if own is None else own.spec

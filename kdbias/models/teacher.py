@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import build
-from kdbias.models.checkpoint import architecture, load_teacher, read_spec
+from kdbias.models.checkpoint import Checkpoint, architecture
 from kdbias.models.features import Extractor, Features, NetworkInfo
 from kdbias.models.weights import load_state, read_weights
 
@@ -76,36 +76,38 @@ def teacher_from_weights(spec: Mapping[str, Any], data: DataInfo, path: str | Pa
         FileNotFoundError: there is no such file.
         ValueError: the weights are another network's, or for another number of classes.
     """
-    if own_checkpoint(spec, path) is not None:
-        return Teacher(_from_checkpoint(spec, data, path), name)
+    own = own_checkpoint(spec, path)
+    if own is not None:
+        return Teacher(_from_checkpoint(spec, data, own), name)
     extractor: Extractor = build(architecture(spec), data)
     state = read_weights(path, "teacher.weights")
     return Teacher(load_state(extractor, state, "teacher.weights", fresh_head=extractor.info.classes is None), name)
 
 
-def own_checkpoint(spec: Mapping[str, Any], path: str | Path) -> dict[str, Any] | None:
-    """Give what a checkpoint of this package says of its ``model`` and ``data``; None for another or a missing file.
+def own_checkpoint(spec: Mapping[str, Any], path: str | Path) -> Checkpoint | None:
+    """Give a checkpoint of this package, which says of its ``model`` and ``data``; None for another or a missing file.
 
     Raises:
         ValueError: it is another network than ``spec`` names, or no checkpoint of this package.
     """
     if Path(path).suffix != ".ckpt" or not Path(path).is_file():
         return None
-    saved = read_spec(path)
+    own = Checkpoint(Path(path))
+    saved = own.spec
     for key in ("_target_", "name"):
         if key in spec and saved["model"].get(key) != spec[key]:
             raise ValueError(
                 f"teacher.weights: {path} holds a {saved['model'].get(key)}, but the teacher is a {spec[key]}; "
                 "choose the teacher=... of that network, or other weights"
             )
-    return saved
+    return own
 
 
-def _from_checkpoint(spec: Mapping[str, Any], data: DataInfo, path: str | Path) -> Extractor:
-    extractor = load_teacher(path)
+def _from_checkpoint(spec: Mapping[str, Any], data: DataInfo, own: Checkpoint) -> Extractor:
+    extractor = own.student().requires_grad_(False)
     if extractor.info.classes not in (None, data.classes):
         raise ValueError(
-            f"teacher.weights: {path} classifies {extractor.info.classes} classes, the data has {data.classes}; "
+            f"teacher.weights: {own.path} classifies {extractor.info.classes} classes, the data has {data.classes}; "
             "take weights trained on this data, or leave teacher.weights out to have the teacher trained"
         )
     return extractor.reading(layers=spec["layers"]) if "layers" in spec else extractor

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors.torch import load_file
@@ -33,7 +34,7 @@ def read_weights(path: str | Path, key: str) -> dict[str, Tensor]:
     if file.suffix == ".safetensors":
         content: Any = load_file(file)
     else:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        content = read_file(file)
         content = content.get("state_dict", content.get("model", content)) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise ValueError(f"{key}: {file} holds no state dict; give a .safetensors or .ckpt file")
@@ -41,6 +42,11 @@ def read_weights(path: str | Path, key: str) -> dict[str, Tensor]:
         if any(k.startswith(prefix) for k in content):
             return {k.removeprefix(prefix): v for k, v in content.items() if k.startswith(prefix)}
     return content
+
+
+def read_file(path: Path) -> Any:
+    """Give what ``torch.save`` wrote, on the CPU; tensors are mapped from the file where its format allows that."""
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
 
 
 def load_state(extractor: Extractor, state: Mapping[str, Tensor], key: str, fresh_head: bool = False) -> Extractor:

@@ -52,6 +52,7 @@ class StudentModule(L.LightningModule):
         self.student: Extractor = build(spec["model"], self.info)
         self._began: float | None = None
         self._seconds_before = 0.0
+        self._logged_before: dict[str, float] = {}
         self._parts: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
 
@@ -72,18 +73,32 @@ class StudentModule(L.LightningModule):
         """Seconds of training and validation so far, those before a resumed checkpoint included."""
         return self._seconds_before + (time.perf_counter() - self._began if self._began is not None else 0.0)
 
+    @property
+    def logged(self) -> dict[str, float]:
+        """What was logged last of each name, also before a resumed checkpoint."""
+        return {**self._logged_before, **{key: float(value) for key, value in self.trainer.callback_metrics.items()}}
+
     def on_fit_start(self) -> None:
         """Start the clock."""
         self._began = time.perf_counter()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the time spent so far."""
+        """Keep the time spent so far, what was logged last, and that training has failed."""
         checkpoint["seconds"] = self.seconds
+        checkpoint["metrics"] = self.logged
+        checkpoint["stopped"] = self.stopped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the number of steps that the resumed run was planned for, and the time it has taken."""
+        """Take over what the resumed run was planned for, has taken and has logged, and that it had failed."""
         self._seconds_before = float(checkpoint.get("seconds", 0.0))
+        self._logged_before = dict(checkpoint.get("metrics", {}))
+        self.stopped = checkpoint.get("stopped")
         self.spec["steps"] = checkpoint["hyper_parameters"]["spec"].get("steps")
+
+    def on_train_start(self) -> None:
+        """Leave a run that had failed as it is: going on would not mend it, and would make it look done."""
+        if self.stopped is not None:
+            self.trainer.should_stop = True
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed this step by (seed, rank, step): alone this made resume bit-identical."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv as csv_format
+import io
 from pathlib import Path
 from typing import cast
 
@@ -10,6 +11,8 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
+
+from kdbias.files import write_text
 
 
 def tensorboard(run: str) -> TensorBoardLogger:
@@ -35,10 +38,11 @@ def keep_until(path: Path, step: int) -> None:
         reader = csv_format.DictReader(file)
         names = reader.fieldnames or []
         rows = [row for row in reader if int(row["step"]) < step or (int(row["step"]) == step and _probed(row))]
-    with path.open("w", newline="") as file:
-        writer = csv_format.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
+    kept = io.StringIO(newline="")
+    writer = csv_format.DictWriter(kept, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, kept.getvalue())
 
 
 def _probed(row: dict[str, str]) -> bool:

@@ -98,6 +98,7 @@ class DINO(SelfSupervised):
 
     def on_train_start(self) -> None:
         """Remember where a resumed run stands."""
+        super().on_train_start()
         self._averaged_at = self.global_step
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

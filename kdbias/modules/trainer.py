@@ -13,6 +13,8 @@ from lightning.pytorch.plugins import LayerSync
 from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
 from torch import nn
 
+from kdbias.modules.checkpoint_io import WholeCheckpoints
+
 
 def fast_bf16(accelerator: str) -> bool:
     """Whether bf16 matrix products are faster than fp32 ones on this device.
@@ -77,7 +79,7 @@ def trainer(
         devices=devices if isinstance(devices, int | str) else list(devices),
         num_nodes=num_nodes,
         strategy=strategy,
-        plugins=[SyncedBatchNorm()] if sync_batchnorm else None,
+        plugins=[WholeCheckpoints(), *([SyncedBatchNorm()] if sync_batchnorm else [])],
         precision=choose_precision(precision, accelerator),  # type: ignore[arg-type]
         accumulate_grad_batches=accumulate,
         limit_train_batches=limit_train_batches,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from kdbias.files import replacing, write_text
 
 if TYPE_CHECKING:  # a figure is drawn from a Result without loading any network
     from torch import Tensor
@@ -38,16 +39,12 @@ class Result:
         latter.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         scalars = {k: v if math.isfinite(v) else repr(v) for k, v in self.scalars.items()}
         text = json.dumps({"name": self.name, "scalars": scalars, "meta": self.meta}, indent=1, allow_nan=False)
-        arrays, path = folder / f"{self.name}.npz", folder / f"{self.name}.json"
-        with (folder / f".{self.name}.npz").open("wb") as file:
+        path = folder / f"{self.name}.json"
+        with replacing(folder / f"{self.name}.npz") as file:
             np.savez_compressed(file, **self.arrays)  # type: ignore[arg-type]
-        os.replace(file.name, arrays)
-        temporary = folder / f".{self.name}.json"
-        temporary.write_text(text + "\n")
-        os.replace(temporary, path)
+        write_text(path, text + "\n")
         return path
 
     @classmethod

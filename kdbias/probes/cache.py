@@ -21,6 +21,7 @@ import torch
 
 from kdbias.config.build import target
 from kdbias.data.base import Source
+from kdbias.files import sync_folder, write_text
 from kdbias.probes.base import Result
 
 FORMAT = 1  # of what is kept here; another one is not read
@@ -58,9 +59,10 @@ class Cache:
         own = Path(tempfile.mkdtemp(prefix=".", dir=self.folder))
         try:
             Result("result", result.scalars, result.arrays, result.meta).save(own)
-            (own / "key.json").write_text(json.dumps(about, indent=1, default=str) + "\n")
+            write_text(own / "key.json", json.dumps(about, indent=1, default=str) + "\n")
             own.chmod(0o755)
             self._place(own, self.folder / key)
+            sync_folder(self.folder)
         finally:
             shutil.rmtree(own, ignore_errors=True)
 

@@ -12,6 +12,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kdbias.files import write_bytes
+
 T = TypeVar("T")
 
 INK = "#1a1a1a"
@@ -107,6 +109,5 @@ def save(figure: Figure, path: str | Path) -> Path:
     kind = path.suffix.removeprefix(".")
     if kind not in ("png", "svg"):
         raise ValueError(f"a figure is saved as .png or .svg, got {path.name!r}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(rendered(figure, "svg" if kind == "svg" else "png"))
+    write_bytes(path, rendered(figure, "svg" if kind == "svg" else "png"))
     return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import sysconfig
 import time
@@ -17,15 +16,14 @@ from hydra import compose
 from omegaconf import DictConfig, open_dict
 
 from kdbias.config.spec import spec_hash
-from kdbias.runs import process, run_folder
+from kdbias.runs import process, progress, run_folder
 from kdbias.runs.board import Board
 from kdbias.runs.pretrained import settled
+from kdbias.runs.progress import Progress
 from kdbias.runs.sweep import LOG, quoted
 
 POLL = 0.3  # seconds
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-_EPOCH = re.compile(r"^epoch (\d+)/\d+ .*$", re.MULTILINE)
-_ACCURACY = re.compile(r"val accuracy ([\d.]+)")
 _PROGRAMS = ("train.py", "kdbias-train", "kdbias-train.exe")
 
 
@@ -58,14 +56,10 @@ class Run:
         resume = [f"resume={quoted(str(self.folder))}"] if run_folder.resumable(self.folder, self.key) else []
         return [*training_program(), *self.overrides, f"hydra.run.dir={quoted(str(self.folder))}", *resume]
 
-    def progress(self) -> tuple[int, str]:
-        """Give the epochs that are over, and the accuracy on the validation split after the last of them."""
-        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.is_file() else ""
-        lines = list(_EPOCH.finditer(text))
-        if not lines:
-            return (self.epochs if self.done else 0), ""
-        found = _ACCURACY.search(lines[-1][0])
-        return int(lines[-1][1]), f"val accuracy {100 * float(found[1]):.0f} %" if found else ""
+    def progress(self) -> Progress:
+        """Give how far it has come, also where it is done and has not said so on the way."""
+        found = progress.read(self.folder)
+        return found or Progress(self.epochs if self.done else 0, self.epochs, None)
 
 
 def planned(label: str, overrides: Sequence[str], parent: Path) -> tuple[Run, DictConfig]:
@@ -115,8 +109,9 @@ def train(waiting: Sequence[Run], *, lanes: int, board: Board, watched: Sequence
 
 def show(board: Board, run: Run) -> None:
     """Show how far a run has come."""
-    done, note = run.progress()
-    board.show(run.label, done, run.epochs, note)
+    found = run.progress()
+    note = "" if found.accuracy is None else f"val accuracy {100 * found.accuracy:.0f} %"
+    board.show(run.label, found.done, run.epochs, note)
 
 
 def require_done(run: Run, status: int) -> None:

@@ -1,14 +1,10 @@
-"""What a run leaves behind: ``result.json``, and what it ran on."""
+"""What a run ran on, as its ``result.json`` says it."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import platform
 import subprocess
-import tempfile
-from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,30 +13,6 @@ from typing import Any
 import torch
 
 PACKAGES = ("torch", "torchvision", "lightning", "timm", "kdbias")
-
-
-def write_result(path: str | Path, payload: Mapping[str, Any]) -> None:
-    """Write ``payload`` as JSON, whole or not at all: beside ``path`` first, then renamed to it.
-
-    NaN and infinities, which JSON does not have, become null.
-
-    Raises:
-        TypeError: something in it is not a plain type.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_finite(payload), indent=2, allow_nan=False) + "\n"
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def environment() -> dict[str, Any]:
@@ -98,11 +70,3 @@ def _git() -> tuple[str | None, bool | None]:
 def _run(root: Path, *arguments: str) -> str:
     command = ["git", "-C", str(root), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -30,6 +30,13 @@ def result(folder: Path, key: str) -> dict[str, Any] | None:
     return found if found.get("spec_hash") == key else None
 
 
+def stopped(folder: Path, key: str) -> str | None:
+    """Give why training in a run of the spec hash ``key`` ended before its time; None where it did not."""
+    path = folder / RESULT
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return found.get("stopped") if (found.get("spec") or {}).get("hash") == key else None
+
+
 def saved_config(folder: Path) -> DictConfig:
     """Give the config that a run saved, its keys by the names of today.
 

@@ -17,7 +17,7 @@ from kdbias.analysis import tasks
 from kdbias.analysis.compare import against, methods_of, published_of
 from kdbias.analysis.references import _architecture
 from kdbias.analysis.results import Measured, save
-from kdbias.analysis.run_teacher import RunTeacher, teacher_of
+from kdbias.analysis.run_teacher import NO_TEACHER, Lack, RunTeacher, teacher_of
 from kdbias.checks.check import ConfigError
 from kdbias.probes.base import Result
 from kdbias.report.compare import figures, matrix
@@ -203,8 +203,9 @@ def test_the_teacher_of_a_run_is_found_or_its_absence_explained(tmp_path, tiny_i
     cfg = composed(["experiment=exp1_resnet_kl", f"paths.runs={tmp_path}"])
     OmegaConf.update(cfg, "chosen", {"data": "cifar10", "trainer": "cpu", "overrides": []}, force_add=True)
     missing = teacher_of(cfg, tiny_info, tmp_path / "teachers")
-    assert isinstance(missing, str)
-    assert missing.startswith("its teacher resnet18 on cifar10 is not under ")
+    assert isinstance(missing, Lack)
+    assert missing.had_one
+    assert missing.reason.startswith("its teacher resnet18 on cifar10 is not under ")
     left = tmp_path / "teachers" / "resnet18-cifar10-0123456789abcdef"
     (left / "checkpoints").mkdir(parents=True)
     for file in ("result.json", "checkpoints/best.ckpt"):
@@ -215,7 +216,7 @@ def test_the_teacher_of_a_run_is_found_or_its_absence_explained(tmp_path, tiny_i
     assert "the recipe of resnet18 has changed since" in found.note
     cfg.teacher.weights = str(tmp_path / "gone.ckpt")
     assert "are no longer at" in str(teacher_of(cfg, tiny_info, tmp_path))
-    assert teacher_of(composed(["experiment=baseline"]), tiny_info, tmp_path) == "it had no teacher"
+    assert teacher_of(composed(["experiment=baseline"]), tiny_info, tmp_path) == NO_TEACHER
 
 
 def test_the_teacher_of_a_run_under_a_control_is_the_one_that_taught(tmp_path, tiny_info):
@@ -230,8 +231,10 @@ def test_the_teacher_of_a_run_under_a_control_is_the_one_that_taught(tmp_path, t
     found = under("self", used)
     assert isinstance(found, RunTeacher)
     assert (found.name, found.path) == ("self", weights)
-    assert under("none", {"name": None}) == "it had no teacher"
-    assert under("random", {"name": "resnet18"}) == "under control=random no network taught it whose weights are kept"
+    assert under("none", {"name": None}) == NO_TEACHER
+    unkept = under("random", {"name": "resnet18"})
+    assert unkept == Lack("under control=random no network taught it whose weights are kept")
+    assert unkept.had_one
 
 
 def test_nothing_measured_is_an_error(tmp_path):

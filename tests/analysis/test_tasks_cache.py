@@ -37,9 +37,9 @@ def call(tmp_path, monkeypatch):
         done.extend(probes)
         return observe(network, batches, probes)
 
-    observe, load, initial = measure.observe, networks.load_student, references._initial
+    observe, load, initial = measure.observe, networks._student, references._initial
     monkeypatch.setattr(measure, "observe", counted)
-    monkeypatch.setattr(networks, "load_student", lambda path: loads.append("run") or load(path))
+    monkeypatch.setattr(networks, "_student", lambda *args: loads.append("run") or load(*args))
     monkeypatch.setattr(references, "_initial", lambda *args: loads.append("untrained") or initial(*args))
 
     def probed(*overrides: str) -> tuple[list[str], list[str]]:

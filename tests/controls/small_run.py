@@ -43,9 +43,9 @@ def _experiment(name: str) -> DictConfig:
     cfg = composed([f"experiment={name}", *SMALL, f"callback=[{judge}]"])
     with open_dict(cfg):
         layers = "all" if cfg.model.layers == "all" else LOOKS
-        cfg.model = _small(plain(cfg.model), build_data(cfg).info) | {"layers": layers}
+        cfg.model = _small(plain(cfg.model), build_data(plain(cfg)).info) | {"layers": layers}
         if cfg.teacher.name is not None:
-            cfg.teacher.model = _small(plain(cfg.teacher.model), build_data(cfg).info)
+            cfg.teacher.model = _small(plain(cfg.teacher.model), build_data(plain(cfg)).info)
             cfg.teacher.layers = "all"
     return cfg
 
@@ -67,7 +67,7 @@ def small_run(experiment: str, control: str) -> DictConfig:
 
 def with_weights(cfg: DictConfig, folder: Path) -> DictConfig:
     """The run with a folder of its own, and with weights of the networks that would be trained first."""
-    info = build_data(cfg).info
+    info = build_data(plain(cfg)).info
     control = cfg.control._target_.split(".")[2]
     with open_dict(cfg):
         cfg.paths.run = str(folder / "run")

@@ -40,7 +40,7 @@ def cfg():
 
 @pytest.fixture
 def data(cfg):
-    return build_data(cfg)
+    return build_data(plain(cfg))
 
 
 def source(data):

@@ -7,7 +7,7 @@ from config_base import assert_named_once, composed, config
 from kdbias.checks import values
 from kdbias.checks.check import check
 from kdbias.config import conf
-from kdbias.config.spec import spec_hash
+from kdbias.config.spec import plain, spec_hash
 from kdbias.data.resident import Resident
 from kdbias.data.workers import Workers
 from kdbias.train import build_data
@@ -53,7 +53,7 @@ def test_memory_is_counted_in_bytes():
 
 @pytest.mark.parametrize("name", ["resident", "workers"])
 def test_each_loader_is_built_as_the_config_says(name):
-    data = build_data(composed(["data=cues", f"loader={name}", "loader.repeats=2"]))
+    data = build_data(plain(composed(["data=cues", f"loader={name}", "loader.repeats=2"])))
     assert data.loader == {"resident": Resident(2, True), "workers": Workers(2, 4, 2, None)}[name]
 
 

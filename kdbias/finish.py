@@ -1,0 +1,188 @@
+"""What follows the training of a run: the best checkpoint tested once, and the result written, logged and shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+from kdbias.callbacks.checkpoint import LastState
+from kdbias.callbacks.knn import FrozenFeatures, epoch_images
+from kdbias.callbacks.summary import closing_table
+from kdbias.config.errors import RunStopped
+from kdbias.controls.base import Control
+from kdbias.data.base import ImageData
+from kdbias.files import write_json
+from kdbias.models.checkpoint import Checkpoint
+from kdbias.models.features import Extractor
+from kdbias.modules.base import StudentModule
+from kdbias.probes.accuracy import AccuracyProbe
+from kdbias.probes.base import Probe, Result
+from kdbias.runs.result import environment
+from kdbias.runs.run_folder import RESULT
+
+JUDGED = ("accuracy", "knn", "linear")  # test scores that TensorBoard compares runs by
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run whose training is over: its resolved config as plain types, its spec hash, and what trained it."""
+
+    tree: Mapping[str, Any]
+    key: str
+    trainer: L.Trainer
+    module: StudentModule
+    data: ImageData
+    control: Control | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.tree["paths"]["run"])
+
+    @property
+    def callbacks(self) -> list[Callback]:
+        """The trainer's callbacks."""
+        found: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        return found
+
+    @property
+    def objective(self) -> float:
+        """The best value on the validation split; NaN where nothing chose."""
+        keeper = best_checkpoint(self.callbacks)
+        score = keeper.best_model_score if keeper else None
+        return math.nan if score is None else float(score)
+
+
+def finish(run: Trained) -> float:
+    """Test the best checkpoint on rank 0, write the result, print the closing table; give the objective.
+
+    Raises:
+        RunStopped: training failed in a way that it noticed; the result has the reason, and no hash: it is not done.
+    """
+    if run.trainer.is_global_zero:
+        seconds = run.module.seconds
+        keeper = best_checkpoint(run.callbacks)
+        best = Checkpoint(Path(keeper.best_model_path)) if keeper and keeper.best_model_path else None
+        student = best.student() if best else run.module.student.eval()
+        scores = tested(run, student)
+        chosen = best.epoch if best and keeper and keeper.monitor else None
+        payload = result(run, scores, chosen, seconds)
+        log_hparams(run.trainer, payload)
+        write_json(run.folder / RESULT, payload)
+        show(run.tree, payload)
+    if run.module.stopped is not None:
+        raise RunStopped(run.module.stopped)
+    return run.objective
+
+
+def tested(run: Trained, student: Extractor) -> dict[str, float]:
+    """Give the scores of a run's student on the test split; the Results go to ``<run>/probes``."""
+    device = run.trainer.strategy.root_device  # fit has moved the module back to the CPU
+    frozen = next((callback for callback in run.callbacks if isinstance(callback, FrozenFeatures)), None)
+    limit = run.tree["trainer"]["limit_test_batches"]
+    found = judged(student.to(device), run.data, device, limit, frozen, epoch_images(run.trainer))
+    for one in found:
+        one.save(run.folder / "probes")
+    return {key: value for one in found for key, value in one.scalars.items()}
+
+
+def judged(
+    student: Extractor,
+    data: ImageData,
+    device: torch.device,
+    limit: int | float | None,
+    frozen: FrozenFeatures | None = None,
+    epoch: int = 0,
+) -> list[Result]:
+    """Evaluate ``student`` on the test split in fp32, not TF32; on its first ``limit`` batches or part where given.
+
+    A classifier by its accuracy (``test``); where the run watched ``frozen`` features, these by k-NN and a linear probe
+    (``test_knn``, ``test_linear``) on images of an epoch, of which there are ``epoch``.
+    """
+    images = None
+    if isinstance(limit, int):
+        images = limit * data.eval_batch_size
+    elif limit is not None:
+        images = round(limit * data.count("test"))
+    torch.set_float32_matmul_precision("highest")
+    probes: list[Probe] = [] if student.info.classes is None else [AccuracyProbe(name="test")]
+    probes += [] if frozen is None else frozen.final(data, epoch, prefix="test_")
+    return [probe(student, data.batches("test", device=device, limit=images)) for probe in probes]
+
+
+def result(run: Trained, scores: Mapping[str, float], best_epoch: int | None, seconds: float) -> dict[str, Any]:
+    """Put together what ``result.json`` says of a run.
+
+    Args:
+        run: What was trained.
+        scores: Those of the test split.
+        best_epoch: The epoch, from 0, whose validation was best; None where none was chosen.
+        seconds: Seconds of training and validation.
+    """
+    tree, trainer, module = run.tree, run.trainer, run.module
+    metrics = module.logged
+    return {
+        "name": tree["name"],
+        "objective": run.objective,
+        "objective_name": tree["objective"],
+        "test": dict(scores),
+        "metrics": metrics,
+        "best_epoch": best_epoch,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "seed": int(tree["seed"]),
+        "parameters": sum(p.numel() for p in module.student.parameters()),
+        "teacher": module.teacher.name if module.teacher else None,
+        "control": run.control.report() if run.control else None,
+        "stopped": module.stopped,
+        "spec_hash": None if module.stopped else run.key,
+        "spec": module.spec,
+        "precision": str(trainer.precision),
+        "processes": trainer.world_size,
+        "seconds": seconds,
+        "images_per_second": metrics.get("train/images_per_second"),
+        "environment": environment(),
+        "folder": str(run.folder),
+    }
+
+
+def show(tree: Mapping[str, Any], payload: Mapping[str, Any]) -> None:
+    """Print the closing table, and a warning where the test accuracy is below the config's aim."""
+    Console().print(closing_table(payload))
+    aim, accuracy = tree["aim"], payload["test"].get("accuracy")
+    if aim is not None and accuracy is not None and accuracy < aim:
+        print(f"warning: {payload['name']} ends at {accuracy:.2%} on test, below its aim of {aim:.0%}")
+
+
+def best_checkpoint(callbacks: list[Callback]) -> ModelCheckpoint | None:
+    """Give the checkpoint callback that watches a metric, or else keeps the end of training, where there is one."""
+    found = [c for c in callbacks if isinstance(c, ModelCheckpoint) and (c.monitor or isinstance(c, LastState))]
+    return found[0] if found else None
+
+
+def log_hparams(trainer: L.Trainer, payload: Mapping[str, Any]) -> None:
+    """Show the run in TensorBoard's hparams tab: its settings beside validation objective and test accuracy."""
+    spec = payload["spec"]
+    chosen = {
+        "name": payload["name"],
+        "seed": payload["seed"],
+        "teacher": payload["teacher"] or "none",
+        "lr": spec["optim"]["optimizer"]["lr"],
+        "weight_decay": spec["optim"]["optimizer"]["weight_decay"],
+        "terms": "+".join(name for name, node in spec["loss"].items() if isinstance(node, dict) and "_target_" in node),
+        "alpha": str(spec["loss"].get("alpha", "")),
+    }
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            scores = {} if math.isnan(payload["objective"]) else {"hp/objective": payload["objective"]}
+            scores |= {f"hp/test_{key}": payload["test"][key] for key in JUDGED if key in payload["test"]}
+            logger.log_hyperparams(chosen, scores)
