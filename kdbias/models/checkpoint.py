@@ -90,7 +90,7 @@ class Checkpoint:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The tensors of the student by the names of its extractor; with weight averaging the averaged ones."""
+        """The tensors of the student's network by their names in it; with weight averaging the averaged ones."""
         prefix = PREFIXES[0]
         return {k.removeprefix(prefix): v for k, v in self.content["state_dict"].items() if k.startswith(prefix)}
 

@@ -8,8 +8,9 @@ from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from kdbias.callbacks.progress import Bar, EpochLines, line, progress
+from kdbias.callbacks.progress import Bar, EpochLines, SaysProgress, line, progress
 from kdbias.callbacks.throughput import Throughput
+from kdbias.runs.progress import Progress, read
 
 
 class Toy(L.LightningModule):
@@ -38,7 +39,7 @@ class Toy(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(folder, *callbacks, epochs=2, pause=0.0, **options):
+def fit(folder, *callbacks, epochs=2, pause=0.0, resume=None, **options):
     trainer = L.Trainer(
         default_root_dir=folder,
         max_epochs=epochs,
@@ -51,7 +52,7 @@ def fit(folder, *callbacks, epochs=2, pause=0.0, **options):
         **options,
     )
     loader = DataLoader(TensorDataset(torch.randn(8, 2)), batch_size=2)
-    trainer.fit(Toy(pause), loader, loader)
+    trainer.fit(Toy(pause), loader, loader, ckpt_path=resume, weights_only=True)
     return trainer
 
 
@@ -114,3 +115,32 @@ def test_throughput_leaves_validation_out(tmp_path):
     assert 0 < seconds < 1.0
     assert float(trainer.callback_metrics["train/images_per_second"]) == pytest.approx(8 / seconds, rel=0.2)
     assert "train/peak_memory" not in trainer.callback_metrics
+
+
+class Watch(L.Callback):
+    """Keeps what the run's folder says at the start of every epoch."""
+
+    def __init__(self, folder):
+        self.folder, self.seen = folder, []
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        self.seen.append(read(self.folder))
+
+
+def test_the_folder_says_how_far_a_run_has_come(tmp_path):
+    watch = Watch(tmp_path)
+    assert read(tmp_path) is None
+    fit(tmp_path, SaysProgress(tmp_path), watch, epochs=3, check_val_every_n_epoch=2)
+    assert watch.seen == [Progress(0, 3, None), Progress(1, 3, None), Progress(2, 3, 0.75)]
+    assert read(tmp_path) == Progress(3, 3, 0.75)
+    fit(tmp_path, SaysProgress(tmp_path), again := Watch(tmp_path), epochs=2)
+    assert again.seen[0] == Progress(0, 2, None)  # a run that starts anew in the folder of another
+
+
+def test_a_resumed_run_says_what_was_done_before(tmp_path):
+    trainer = fit(tmp_path, SaysProgress(tmp_path), epochs=2)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    watch = Watch(tmp_path)
+    fit(tmp_path, SaysProgress(tmp_path), watch, epochs=3, resume=tmp_path / "last.ckpt")
+    assert watch.seen == [Progress(2, 3, None)]
+    assert read(tmp_path) == Progress(3, 3, 0.75)

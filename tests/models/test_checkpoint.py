@@ -1,3 +1,5 @@
+import hashlib
+import os
 import subprocess
 import sys
 
@@ -5,8 +7,9 @@ import pytest
 import torch
 
 import kdbias
-from kdbias.models.checkpoint import architecture, read_spec
+from kdbias.models.checkpoint import Checkpoint, architecture, read_spec
 from kdbias.models.deit import vit
+from kdbias.models.weights import read_weights
 
 SPEC = {"_target_": "kdbias.models.deit.vit", "width": 24, "depth": 2, "heads": 3, "distilled": True}
 
@@ -16,6 +19,8 @@ def checkpoint(tiny_info, tmp_path):
     student = vit(tiny_info, **{k: v for k, v in SPEC.items() if k != "_target_"}).eval()
     content = {
         "hyper_parameters": {"spec": {"model": SPEC, "data": tiny_info.to_dict(), "seed": 3}},
+        "epoch": 4,
+        "global_step": 50,
         "state_dict": {f"student.{k}": v for k, v in student.state_dict().items()},
     }
     torch.save(content, tmp_path / "best.ckpt")
@@ -60,3 +65,46 @@ def test_a_broken_checkpoint_is_named(content, tmp_path):
     (tmp_path / "best.ckpt").write_bytes(content)
     with pytest.raises(ValueError, match=r"best\.ckpt cannot be read as a checkpoint"):
         read_spec(tmp_path / "best.ckpt")
+
+
+def test_a_checkpoint_is_opened_once_for_all_that_is_asked_of_it(checkpoint, monkeypatch):
+    path, student = checkpoint
+    opened, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda *args, **settings: opened.append(settings) or load(*args, **settings))
+    found = Checkpoint(path)
+    assert opened == []
+    assert (found.epoch, found.global_step, found.spec["seed"]) == (4, 50, 3)
+    assert found.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    own = student.network.state_dict()
+    assert found.weights.keys() == own.keys()
+    assert all(torch.equal(found.weights[name], value) for name, value in own.items())
+    first, second = found.student(), found.student()
+    assert len(opened) == 1
+    assert opened[0]["mmap"]
+    assert opened[0]["weights_only"]
+    assert first is not second
+    with torch.no_grad():
+        next(first.parameters()).zero_()  # a network has weights of its own: the file stays, and the next one is whole
+    assert torch.equal(next(found.student().parameters()), next(student.parameters()))
+    assert torch.equal(next(kdbias.load_student(path).parameters()), next(student.parameters()))
+
+
+def test_a_checkpoint_that_is_replaced_stays_the_one_that_was_opened(checkpoint, tmp_path):
+    """A run that still trains writes its best again: weights of one file must not go by the digest of another."""
+    path, student = checkpoint
+    found = Checkpoint(path)
+    assert found.epoch == 4
+    other = {**found.content, "state_dict": {k: v + 1 for k, v in found.content["state_dict"].items()}}
+    torch.save(other, tmp_path / "other")
+    os.replace(tmp_path / "other", path)
+    assert torch.equal(found.student().network.cls_token, student.network.cls_token)
+    with pytest.raises(ValueError, match=r"best\.ckpt was replaced while it was read"):
+        _ = found.digest
+
+
+def test_bare_weights_of_any_format_are_read(tiny_info, tmp_path):
+    """Published weights may be of the time before torch wrote archives, which cannot be mapped."""
+    weights = {"weight": torch.arange(6.0)}
+    for name, archive in (("old.pth", False), ("new.pth", True)):
+        torch.save(weights, tmp_path / name, _use_new_zipfile_serialization=archive)
+        assert torch.equal(read_weights(tmp_path / name, "model.weights")["weight"], weights["weight"])

@@ -287,6 +287,18 @@ def test_a_collapsed_run_says_so_stops_and_is_not_done(tmp_path, capsys):
     assert result["steps"] < 15
     assert result["test"]["knn"] >= 0
 
+    written = (tmp_path / "result.json").read_bytes()
+    cfg.resume = str(tmp_path)
+    with pytest.raises(RunStopped, match=r"has collapsed: the teacher's entropy .* start anew"):
+        train(cfg)
+    assert (tmp_path / "result.json").read_bytes() == written
+    (tmp_path / "result.json").unlink()  # as of a run that was killed between its last checkpoint and its result
+    with pytest.raises(RunStopped, match=r"the teacher's entropy is above"):
+        train(cfg)
+    again = json.loads((tmp_path / "result.json").read_text())
+    assert (again["stopped"], again["spec_hash"]) == (result["stopped"], None)
+    assert again["steps"] == result["steps"]
+
 
 def test_a_whole_run_leaves_a_teacher_without_logits(tmp_path):
     cfg = composed(["experiment=teacher_ssl_vit", *SMALL, "epochs=2", f"paths.run={tmp_path}"])
