@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,11 @@ class DemoRuns:
     student: list[Run]
     cfg: DictConfig
 
+    @cached_property
+    def tree(self) -> dict[str, Any]:
+        """That config as plain types."""
+        return plain(self.cfg)
+
     @property
     def order(self) -> list[Run]:
         """All runs that are started, students and controls in turn; the first student has the teacher trained."""
@@ -105,7 +111,7 @@ def plan_runs(study: dict[str, Any], root: Path, folder: Path) -> DemoRuns:
 
 def measure(plan: DemoRuns, study: dict[str, Any], shown: Board, folder: Path) -> DemoResults:
     """Probe all networks on the student's images; Results are saved under ``folder/results``."""
-    source = build(plain(plan.cfg.data))
+    source = build(plan.tree["data"])
     data = ImageData(source, Augment(), batch_size=100, eval_batch_size=250)
     cues, attention = CueProbe(source, images=study["conflict_images"]), AttentionProbe()
     vits = len(plan.order) + 1
@@ -115,8 +121,8 @@ def measure(plan: DemoRuns, study: dict[str, Any], shown: Board, folder: Path) -
         shown.show("attention", done, vits)
         return result
 
-    torch.manual_seed(int(plan.cfg.seed))
-    untrained = attend(build(plain(plan.cfg.model), data.info), 1)
+    torch.manual_seed(int(plan.tree["seed"]))
+    untrained = attend(build(plan.tree["model"], data.info), 1)
     untrained.save(folder / "results" / "untrained")
     networks: dict[str, DemoNetwork] = {}
     for place, run in enumerate(plan.all):
@@ -139,20 +145,19 @@ def describe(plan: DemoRuns, study: dict[str, Any]) -> list[str | Code]:
     """Say how the networks were made, and on what."""
     results = {run.label: json.loads((run.folder / run_folder.RESULT).read_text()) for run in plan.all}
     teacher, student = results["teacher"], results[plan.student[0].label]
-    data = plan.cfg.data
     count = student["spec"]["data"]["train"]
-    reliable = build(plain(data))
+    reliable, temperature = build(plan.tree["data"]), plan.tree["loss"]["kl"]["temperature"]
     machine = student["environment"]
     seconds = sum(result["seconds"] for result in results.values())
     return [
-        f"Images are made on the spot: ten classes, each a shape and a texture, {data.size} px, {count:,} to train "
+        f"Images are made on the spot: ten classes, each a shape and a texture, {reliable.size} px, {count:,} to train "
         f"on. In training, the shape is right in {100 * reliable.shape_reliability:.0f} % of the images and the "
         f"texture in {100 * reliable.texture_reliability:.0f} %, otherwise drawn at random; the teacher alone is "
         "trained where the shape is always right and the texture always random, so its preference is known.",
         f"Teacher: a CNN of {teacher['parameters']:,} parameters, {teacher['epochs']} epochs. Student and control: a "
         f"vision transformer of {student['parameters']:,} parameters, {student['epochs']} epochs, by the same recipe; "
         "the control learns the labels, the student only the teacher's logits (KL divergence, temperature "
-        f"{plan.cfg.loss.kl.temperature:g}). Of each run the epoch that was best on its validation split is measured.",
+        f"{temperature:g}). Of each run the epoch that was best on its validation split is measured.",
         f"The {len(results)} trainings took {duration(seconds)} together, several at a time, on {machine['cpu']}, "
         f"{machine['cores']} cores, torch {machine['torch']}, fp32.",
         Code("\n".join(["python analyze.py task=demo", *(f"# {run.label}: {run.folder}" for run in plan.all)])),

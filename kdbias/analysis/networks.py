@@ -122,10 +122,10 @@ def run_subject(cfg: DictConfig, key: str, path: Path, device: str, known: dict[
     if not checkpoint.is_file():
         raise ConfigError(f"{key}: {checkpoint} is not there; name a run folder or a checkpoint file")
     saved = saved_config(folder) if (folder / CONFIG).is_file() else None
-    node = cfg.get("data") or (saved.data if saved is not None else None)
-    if node is None:
+    chosen = cfg.get("data") or (saved.data if saved is not None else None)
+    if chosen is None:
         raise ConfigError(f"{key}: no config.yaml in {folder} tells the data of {checkpoint.name}; add data=NAME")
-    opened = Checkpoint(checkpoint)
+    node, opened = plain(chosen), Checkpoint(checkpoint)
     try:
         spec, weights = opened.spec, opened.digest
     except ValueError as error:
@@ -149,7 +149,7 @@ def run_subject(cfg: DictConfig, key: str, path: Path, device: str, known: dict[
         partial(_student, opened, device),
         weights,
         data,
-        plain(node),
+        node,
         label=name,
         spec=spec,
         teacher=own if isinstance(own, RunTeacher) else None,
@@ -166,24 +166,25 @@ def named_subject(cfg: DictConfig, device: str, known: dict[str, ImageData]) -> 
     path, name = Path(str(cfg.teacher.weights)), cfg.teacher.name
     if not path.is_file():
         raise ConfigError(f"teacher.weights: there is no file {path}: correct the path")
-    data, model = image_data(cfg, cfg.data, known), plain(cfg.teacher.model)
+    node, model = plain(cfg.data), plain(cfg.teacher.model)
+    data = image_data(cfg, node, known)
     weights = json.dumps({"model": model, "weights": digest(path)}, sort_keys=True)
     load = partial(_named, model, data.info, path, name, device)
-    return Subject(name, load, weights, data, plain(cfg.data), label=name, lack=NO_TEACHER)
+    return Subject(name, load, weights, data, node, label=name, lack=NO_TEACHER)
 
 
-def image_data(cfg: DictConfig, node: Any, known: dict[str, ImageData] | None = None) -> ImageData:
-    """Build the data of a config node, without augmentation, downloaded where it is missing; once for equal nodes.
+def image_data(cfg: DictConfig, node: Mapping[str, Any], known: dict[str, ImageData] | None = None) -> ImageData:
+    """Build the data of a plain node, without augmentation, downloaded where it is missing; once for equal nodes.
 
     ``known`` has what was built before.
 
     Raises:
         ConfigError: it is missing and cannot be had.
     """
-    key, size = json.dumps(plain(node), sort_keys=True), cfg.eval_batch_size
+    key, size = json.dumps(node, sort_keys=True), cfg.eval_batch_size
     if known is not None and key in known:
         return known[key]
-    data = ImageData(build(plain(node)), Augment(), batch_size=size, eval_batch_size=size, seed=cfg.seed)
+    data = ImageData(build(node), Augment(), batch_size=size, eval_batch_size=size, seed=cfg.seed)
     try:
         data.prepare_data()
     except FileNotFoundError as error:

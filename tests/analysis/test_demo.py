@@ -119,6 +119,7 @@ def test_plan_pairs_one_network_and_recipe_with_and_without_teacher(tmp_path):
         teacher = compose("train", plan.teacher.overrides)
         with open_dict(plan.cfg):
             plan.cfg.paths.run = None
+    assert plan.tree["loss"]["kl"]["temperature"] == 1.0
     assert len({run.folder for run in plan.all}) == len(plan.all) == 1 + 2 * len(study["seeds"])
     assert check(plan.cfg) == []
     for key in ("data", "augment", "model", "optim", "epochs", "batch_size"):
