@@ -74,7 +74,7 @@ def ended(run: Path, key: str) -> float | None:
     """
     stopped = run_folder.stopped(run, key)
     if stopped is not None:
-        raise RunStopped(f"resume={run}: the run has {stopped}; change what led to it, and start anew")
+        raise RunStopped(f"resume={run}: training had failed ({stopped}): change what led to it, and start anew")
     found = run_folder.result(run, key)
     if found is None:
         return None

@@ -289,7 +289,7 @@ def test_a_collapsed_run_says_so_stops_and_is_not_done(tmp_path, capsys):
 
     written = (tmp_path / "result.json").read_bytes()
     cfg.resume = str(tmp_path)
-    with pytest.raises(RunStopped, match=r"has collapsed: the teacher's entropy .* start anew"):
+    with pytest.raises(RunStopped, match=r"had failed \(collapsed: the teacher's entropy .* start anew"):
         train(cfg)
     assert (tmp_path / "result.json").read_bytes() == written
     (tmp_path / "result.json").unlink()  # as of a run that was killed between its last checkpoint and its result
