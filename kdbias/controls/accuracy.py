@@ -1,4 +1,4 @@
-"""What controls measure of a teacher before training: how often it is right, and how sure of the label."""
+"""What controls measure about a teacher before training: its accuracy, and its confidence in the label."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kdbias.probes.accuracy import AccuracyProbe
 
 
 class Confidence(NamedTuple):
-    """Means over ``images`` of a teacher's probability on the target, and of the target's own (1 unless mixed)."""
+    """Means over ``images`` of the teacher's probability of the target, and of the target itself (1 unless mixed)."""
 
     value: float
     target: float
@@ -37,7 +37,7 @@ def device_of(cfg: DictConfig) -> torch.device:
 
 
 def accuracy(teacher: Teacher, data: ImageData, cfg: DictConfig, images: int | None) -> float | None:
-    """Give the accuracy on the first ``images`` of the validation split; None where it has no classifier of these."""
+    """Give the accuracy on the first ``images`` of the validation split; None if the teacher cannot classify them."""
     if teacher.info.classes != data.info.classes:
         return None
     device = device_of(cfg)
@@ -46,19 +46,19 @@ def accuracy(teacher: Teacher, data: ImageData, cfg: DictConfig, images: int | N
 
 
 def training_batches(data: ImageData, device: torch.device, images: int) -> Iterator[Batch]:
-    """Give the first augmented batches of training, at least ``images`` images where an epoch has as many."""
+    """Give the first augmented training batches, with at least ``images`` images if an epoch has as many."""
     with closing(cast(Generator[Batch, None, None], iter(data.train_dataloader()))) as batches:
         for batch in islice(batches, math.ceil(images / data.batch_size)):
             yield Batch(*(part.to(device) for part in batch))
 
 
 def confidence(teacher: Teacher, batches: Iterator[Batch], temperature: float) -> Confidence:
-    """Measure how much of its softened answer a teacher gives to the target, soft where images are mixed."""
+    """Measure the probability that a teacher's softened answer gives to the target, which is soft for mixed images."""
     sums, images = torch.zeros(2, dtype=torch.float64), 0
     for batch in batches:
         logits = teacher.answer(batch, 0).logits
         if logits is None:
-            raise ValueError(f"{teacher.name} has no classifier, so no confidence: choose another control")
+            raise ValueError(f"{teacher.name} has no classifier, and therefore no confidence: choose another control")
         probability = (logits.double() / temperature).softmax(1)
         target = soft(batch.target, probability.shape[1]).double()
         sums += torch.stack([(probability * target).sum(), target.square().sum()]).cpu()

@@ -1,4 +1,4 @@
-"""``control=accuracy_matched``: of several teachers the one nearest to a given accuracy."""
+"""``control=accuracy_matched``: among several teachers, the one whose accuracy is nearest to a given one."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ from kdbias.runs.teacher_recipe import recipe, trained
 class AccuracyMatched(Control):
     """A teacher of a wanted accuracy: a checkpoint of the teacher's own training, or another teacher.
 
-    Accuracies are those on the validation split, or given ones: weights that were trained on these images too would
-    be measured too well. A teacher's training keeps checkpoints where ``callback.checkpoint_history`` says so; where it
-    has not been trained in that way it is, once. Of graded teachers those with weights are compared first; the others
-    are trained one by one, in their order, until one is near enough, for ``teacher.epochs`` and on ``teacher.data``.
+    Accuracies are measured on the validation split, or given: for weights that were trained on these images the
+    measured accuracy would be too high. A teacher's training keeps checkpoints if it has
+    ``callback.checkpoint_history``; if no such training exists, it runs once. Graded teachers with weights are compared
+    first. The others are then trained one by one, in their order, until one is near enough, for ``teacher.epochs`` and
+    on ``teacher.data``.
 
     Args:
-        accuracy: The wanted one, 0 to 1.
-        among: ``training`` chooses among checkpoints of the teacher's own training, which for ``teacher.weights`` lie
-            beside that file; ``graded`` among the teachers below.
+        accuracy: The wanted accuracy, 0 to 1.
+        among: ``training`` chooses among checkpoints of the teacher's own training (with ``teacher.weights``, those in
+            the folder of that file); ``graded`` chooses among the teachers below.
         every: Epochs between two checkpoints.
         graded: Teachers by the names of their configs, each with ``weights`` (trained once where None) and their
             ``accuracy`` (measured where None).
-        tolerance: A nearest candidate further away than this is refused.
+        tolerance: The run is refused if the nearest candidate is further away than this.
     """
 
     kind = "accuracy_matched"
@@ -66,7 +67,7 @@ class AccuracyMatched(Control):
         self._replaced: Mapping[str, Any] = {}  # the teacher of the experiment
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
-        """Refuse teachers without accuracy or training to choose from, and candidates that are not there or near."""
+        """Refuse teachers without an accuracy or a training, and candidates that are missing or not near enough."""
         yield from super().refusals(run)
         teacher = run.tree.get("teacher") or {}
         if self.among == "graded":
@@ -76,7 +77,7 @@ class AccuracyMatched(Control):
             if known.keys() == self.graded.keys() and not self._near(known):
                 yield Problem("control.accuracy", self._too_far(known))
         elif run.teacher is not None and run.teacher.info.classes is None:
-            yield Problem("control", f"accuracy_matched: {teacher['name']} has no classifier, and so no accuracy")
+            yield Problem("control", f"accuracy_matched: {teacher['name']} has no classifier, hence no accuracy")
         elif run.has_teacher and teacher.get("weights") is None and teacher.get("recipe") is None:
             yield Problem("control.among", f"no recipe trains {teacher['name']}: use control.among=graded")
         elif teacher.get("weights") is not None:
@@ -91,7 +92,7 @@ class AccuracyMatched(Control):
                 yield Problem("control.accuracy", self._too_far(known))
 
     def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
-        """Give the config with the first of the graded teachers, until the nearest is known."""
+        """Give the config with the first graded teacher as a stand-in, until the nearest is known."""
         self._replaced = tree["teacher"]
         return {**tree, "teacher": self._named(next(iter(self.graded)))} if self.among == "graded" else dict(tree)
 
@@ -99,7 +100,7 @@ class AccuracyMatched(Control):
         """Give the candidate that is nearest.
 
         Raises:
-            ValueError: none is near enough, or there is none; names the accuracies that there are.
+            ValueError: there is no candidate, or none is near enough; the message lists the available accuracies.
         """
         known = self._graded(cfg, data, source) if self.among == "graded" else self._training(cfg)
         if not known:
@@ -126,7 +127,7 @@ class AccuracyMatched(Control):
         return source(cfg)
 
     def keep(self) -> list[str]:
-        """Give the overrides by which a training keeps its checkpoints."""
+        """Give the overrides that make a training keep its checkpoints."""
         node = "callback.checkpoint_history"
         settings = {
             "_target_": "kdbias.callbacks.history.History",
@@ -139,7 +140,7 @@ class AccuracyMatched(Control):
         return min(known, key=lambda name: abs(known[name] - self.wanted))
 
     def _near(self, known: Mapping[str, float]) -> bool:
-        """Whether one is within the tolerance."""
+        """Whether a candidate is within the tolerance."""
         return any(abs(value - self.wanted) <= self.tolerance for value in known.values())
 
     def _too_far(self, known: Mapping[str, float]) -> str:
@@ -151,7 +152,7 @@ class AccuracyMatched(Control):
         )
 
     def _named(self, name: str) -> dict[str, Any]:
-        """The settings of a graded teacher; where it is to be trained, as long and where the replaced one would be."""
+        """The settings of a graded teacher; if it is trained, for the epochs and on the data of the replaced one."""
         teacher = named_teacher(name)
         weights = self.graded[name].get("weights") or teacher["weights"]
         if weights is not None:
@@ -164,10 +165,10 @@ class AccuracyMatched(Control):
         return {name: float(given["accuracy"]) for name, given in self.graded.items() if given.get("accuracy")}
 
     def _graded(self, cfg: DictConfig, data: ImageData, source: Source) -> dict[str, float]:
-        """The accuracies of the graded teachers, measured where they are not given.
+        """The accuracies of the graded teachers, measured if they are not given.
 
-        Those to be trained come last, and only until one is near enough: which ones have been trained before changes
-        nothing.
+        Teachers without weights come last, and only until one is near enough. The result does not depend on which of
+        them were trained before.
         """
         known = self._given()
         rest = {name: self._named(name) for name in self.graded if name not in known}
@@ -183,7 +184,7 @@ class AccuracyMatched(Control):
         return {name: known[name] for name in self.graded if name in known}
 
     def _training(self, cfg: DictConfig) -> dict[str, float]:
-        """The accuracies of the checkpoints of the teacher's training, made first where it is missing."""
+        """The accuracies of the checkpoints of the teacher's training, which runs first if it is missing."""
         if cfg.teacher.get("weights") is not None:
             best = Path(str(cfg.teacher.weights))
         else:

@@ -1,4 +1,4 @@
-"""What every control shares: what it changes of a run, where it makes no sense, and what it says of itself."""
+"""What every control shares: what it changes in a run, when it is refused, and what it reports."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from kdbias.models.teacher import Teacher
 from kdbias.modules.choice import module_class
 
 Source = Callable[[DictConfig], Teacher | None]
-"""Gives the teacher that a config names, downloaded or trained first where it is missing."""
+"""Gives the teacher that a config names; downloads or trains it first if it is missing."""
 
 
 class Control:
-    """Takes something away from the teacher of a run, so that what it was worth can be seen; the rest stays as it is.
+    """Takes one thing away from the teacher of a run, so that its effect can be measured; the rest stays the same.
 
     ``kind`` names the control. ``needs_terms`` says that it works on a loss that is a sum of terms, ``own_weights``
-    that it finds the teacher's weights itself. ``found`` has what it matched and how well, once the teacher is there,
-    as plain types.
+    that it finds the teacher's weights itself. Once the teacher is built, ``found`` states in plain types what was
+    matched and how well.
     """
 
     kind: ClassVar[str]
@@ -39,7 +39,7 @@ class Control:
         self.found = {}
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
-        """Give the reasons why this control makes no sense for a run: at least, that there is nothing to change."""
+        """Give the reasons to refuse this control for a run; the first is a run without a teacher."""
         if not run.has_teacher:
             yield Problem(
                 "control", f"{self.kind} changes the teacher, and this run has none: choose an experiment that distils"
@@ -51,26 +51,26 @@ class Control:
             )
 
     def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
-        """Give the resolved config with the loss and the teacher of the control."""
+        """Give the resolved config with the control's loss and teacher."""
         return dict(tree)
 
     def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
         """Give the teacher that answers.
 
         Args:
-            cfg: The config that ``changed`` has changed; its teacher becomes the one that was found.
+            cfg: The config that ``changed`` gave; its teacher is set to the one that was found.
             data: The images, prepared.
             source: Gives the teacher that a config names.
         """
         return source(cfg)
 
     def report(self) -> dict[str, Any]:
-        """Give what ``result.json`` says of the control."""
+        """Give what ``result.json`` states about the control."""
         return {"kind": self.kind, **self.found}
 
 
 def applied(cfg: DictConfig, data: DataInfo) -> tuple[Control | None, DictConfig]:
-    """Give the control of a config, and a copy of the config that it has changed; None and ``cfg`` without one."""
+    """Give the control of a config and the config that it changes (a copy); None and ``cfg`` without a control."""
     if cfg.get("control") is None:
         return None, cfg
     control: Control = build(plain(cfg.control))
@@ -84,6 +84,6 @@ def applied(cfg: DictConfig, data: DataInfo) -> tuple[Control | None, DictConfig
 
 
 def missing_file(key: str, path: str | None) -> Iterator[Problem]:
-    """Give the problem of a weights file that is not there."""
+    """Report a weights file that does not exist."""
     if path is not None and not Path(path).is_file():
         yield Problem(key, f"there is no file {path}: correct the path")

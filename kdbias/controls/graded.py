@@ -1,4 +1,4 @@
-"""Teachers of graded accuracies: what is wrong with those that a config names, and which have to be trained."""
+"""Teachers of graded accuracies: the mistakes in their settings, and which of them must be trained."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kdbias.controls.named import named_teacher, network_of
 
 
 def graded_problems(graded: Mapping[str, Mapping[str, Any]], run: Plan) -> Iterator[Problem]:
-    """Give what is wrong with ``control.graded``: teachers by the names of their configs, with weights and accuracy."""
+    """Give the mistakes in ``control.graded``: teachers by the names of their configs, with weights and accuracy."""
     for name, given in graded.items():
         key = f"control.graded.{name}"
         unknown = sorted(given.keys() - {"weights", "accuracy"})

@@ -1,4 +1,4 @@
-"""``control=label_smoothing``: soft labels of the teacher's mean confidence, no knowledge."""
+"""``control=label_smoothing``: labels smoothed to the teacher's mean confidence, without its knowledge."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ EDGE = 1e-6  # no class gets a probability of 0, whose logit would be infinite
 
 
 class LabelSmoothing(Control):
-    """The teacher answers with the label, as sure of it on average as it was, and nothing of the other classes.
+    """The answer is the smoothed label, with the teacher's mean confidence and no knowledge of the other classes.
 
-    Its softened answer has the probability p at the label and (1 - p)/(C - 1) elsewhere; mixed images get the mixture
-    of their labels' answers. p is such that on training images as they are trained on (augmented, mixed) the target
-    gets, on average, what the teacher gives it. The teacher itself answers nothing in training.
+    The softened answer has the probability p at the label and (1 - p)/(C - 1) at each other class; a mixed image gets
+    the mixture for its two labels. p is chosen so that the mean probability of the target equals the teacher's, on
+    training images with augmentation and mixing. The teacher itself is not used in training.
 
     Source: Yuan et al., CVPR 2020, arXiv:1909.11723 (the "virtual teacher", there with a chosen p).
 
     Args:
         images: Training images on which the teacher's confidence is measured.
-        temperature: At which p holds; that of the terms where None.
+        temperature: The softening at which p holds; None takes that of the terms.
     """
 
     kind = "label_smoothing"
@@ -49,7 +49,7 @@ class LabelSmoothing(Control):
         self.images, self.temperature = images, temperature
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
-        """Refuse losses that read more than logits, or nothing of how sure they are; and labels of another image."""
+        """Refuse losses that read more than logits or ignore confidence, and labels that belong to another image."""
         yield from super().refusals(run)
         yield from labels_problem(run, self.kind)
         for name, term in run.terms.items():
@@ -71,7 +71,7 @@ class LabelSmoothing(Control):
             yield Problem("control.temperature", f"the terms differ in theirs ({each}): set the one to match at")
 
     def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
-        """Give the teacher of smoothed labels, as confident as the one that it replaces."""
+        """Give a teacher of smoothed labels with the mean confidence of the teacher that it replaces."""
         teacher = source(cfg)
         if teacher is None:
             return None
@@ -91,10 +91,10 @@ class LabelSmoothing(Control):
 
 
 class SmoothedTeacher(Teacher):
-    """Answers the labels of a batch, smoothed: logits alone.
+    """Answers with the smoothed labels of a batch, as logits alone.
 
-    ``label`` is the probability that one label gets, ``given`` the target's on average, both of the answer softened by
-    ``temperature``; ``given`` is the ``wanted`` confidence unless no ``label`` in 0..1 gives it.
+    ``label`` is the probability of a single label, ``given`` the mean probability of the target, both after softening
+    by ``temperature``. ``given`` equals the ``wanted`` confidence unless no ``label`` in 0..1 reaches it.
     """
 
     def __init__(self, extractor: Extractor, name: str, wanted: Confidence, temperature: float) -> None:
@@ -112,9 +112,9 @@ class SmoothedTeacher(Teacher):
 
 
 def smoothed_logits(target: Tensor, label: float, temperature: float) -> Tensor:
-    """Give logits ``(B, C)`` whose softmax at ``temperature`` mixes ``label`` at a class with the rest elsewhere.
+    """Give logits ``(B, C)`` whose softmax at ``temperature`` has ``label`` at a class and the rest at the others.
 
-    ``target`` ``(B, C)`` says in which shares.
+    A soft ``target`` ``(B, C)`` gives the mixture of these answers over its classes.
     """
     rest = (1 - label) / (target.shape[1] - 1)
     return temperature * torch.log(rest + (label - rest) * target)
@@ -126,7 +126,7 @@ def temperatures(loss: dict[str, Any]) -> dict[str, float]:
 
 
 def labels_problem(run: Plan, kind: str) -> Iterator[Problem]:
-    """Refuse teachers that see another image than the one whose label is mixed."""
+    """Refuse a teacher's view that is not mixed although the labels are."""
     if run.augment is not None and run.augment.view == "clean" and run.augment.mixes:
         yield Problem(
             "control",

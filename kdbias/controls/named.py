@@ -1,4 +1,4 @@
-"""Teachers by the names of their configs, for controls that bring one of their own."""
+"""Teachers by the names of their configs, for controls that replace the teacher."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kdbias.models.features import NetworkInfo
 
 
 def named_teacher(name: str) -> dict[str, Any]:
-    """Give the settings of ``conf/teacher/<name>.yaml``, resolved; a running program's search path counts.
+    """Give the resolved settings of ``conf/teacher/<name>.yaml``, from the search path of the running program.
 
     Raises:
         ValueError: there is no such config.
@@ -30,21 +30,21 @@ def named_teacher(name: str) -> dict[str, Any]:
         try:
             return plain(compose("train", [f"teacher={name}"]).teacher)
         except MissingConfigException as error:
-            raise ValueError(f"there is no conf/teacher/{name}.yaml: name a teacher that is there") from error
+            raise ValueError(f"there is no conf/teacher/{name}.yaml: name an existing teacher") from error
 
 
 def network_of(teacher: Mapping[str, Any], data: DataInfo) -> NetworkInfo:
     """Describe the network of a teacher's settings for ``data``, without weights.
 
     Raises:
-        ValueError: they name none; or any of ``kdbias.checks.plan.REFUSALS``, where it cannot be built.
+        ValueError: the settings name no network. Or any of ``kdbias.checks.plan.REFUSALS``: it cannot be built.
     """
     if teacher.get("model") is None:
-        raise ValueError("this is no teacher: name one that has a network")
+        raise ValueError("this teacher has no network: name one that has")
     return describe_network(teacher["model"], data).info
 
 
 def on_the_images_of(replaced: Mapping[str, Any], teacher: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a teacher's settings, trained where the ``replaced`` one is: on the run's images but for its ``data``."""
+    """Give a teacher's settings with the ``data`` of the ``replaced`` one, so that both train on the same images."""
     own = {key: value for key, value in teacher.items() if key != "data"}
     return own | ({"data": replaced["data"]} if replaced.get("data") else {})

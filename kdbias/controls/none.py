@@ -19,10 +19,10 @@ NO_TEACHER = {"name": None, "model": None, "weights": None, "recipe": None, "epo
 class NoTeacher(Control):
     """Drops the teacher and the terms that need it; cross-entropy takes weight 1 and trains the DIST head too.
 
-    So an experiment on a DIST token becomes ``baseline_dist``, one without it ``baseline``.
+    So an experiment with a DIST token becomes ``baseline_dist``, one without it becomes ``baseline``.
 
     Args:
-        label_smoothing: Of the cross-entropy of an experiment that has none of its own.
+        label_smoothing: For an experiment without cross-entropy, that of the cross-entropy that is added.
     """
 
     kind = "none"
@@ -33,7 +33,7 @@ class NoTeacher(Control):
         self.label_smoothing = label_smoothing
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
-        """Refuse runs of which nothing would be left to learn."""
+        """Refuse runs in which no term would be left to train the classifier."""
         yield from super().refusals(run)
         yield from unlabelled(run, self.kind)
 
@@ -46,7 +46,7 @@ class NoTeacher(Control):
 
 
 def label_terms(terms: Mapping[str, Any], student: NetworkInfo, label_smoothing: float) -> dict[str, Any]:
-    """Give the terms that need no teacher, cross-entropy with weight 1 first; ``label_smoothing`` where it is new."""
+    """Give cross-entropy at weight 1 (if it is new, with ``label_smoothing``), then the terms that need no teacher."""
     own = {name: dict(spec) for name, spec in terms.items() if not _term(spec).needs - {"hard_target"}}
     ce = {"_target_": "kdbias.losses.ce.CE", "label_smoothing": label_smoothing, **own.pop("ce", {})}
     return {"ce": {**ce, "weight": 1.0, "dist": student.has_dist}, **own}

@@ -25,15 +25,15 @@ from kdbias.models.teacher import Teacher, own_checkpoint
 
 
 class Random(Control):
-    """The teacher's network with fresh weights answers: its architecture, and nothing learnt.
+    """The teacher's network with fresh weights: its architecture without anything learnt.
 
-    Where ``teacher.weights`` is a checkpoint that describes itself, it is the network described there.
+    If ``teacher.weights`` is a checkpoint of this package, the network is the one that the checkpoint describes.
 
-    BatchNorm's statistics are taken from training images, as any training would: with those of a fresh network, which
-    normalise nothing, the answers of a deep ResNet grow to thousands.
+    BatchNorm's statistics are computed from training images, as in training. With the statistics of a fresh network,
+    which normalise nothing, the logits of a deep ResNet grow to thousands.
 
     Args:
-        seed: Of the weights, which are not those of a student with the same seed; the run's where None.
+        seed: Of the weights, which differ from those of a student with the same seed; None takes the run's seed.
         images: Training images for the statistics.
     """
 
@@ -50,7 +50,7 @@ class Random(Control):
         self._size: int | None = None  # of the images that a checkpoint's network is for; None: the data's
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
-        """Refuse weights that are not there, or that describe another network than the teacher's."""
+        """Refuse a weights file that does not exist or that describes another network than the teacher's."""
         yield from super().refusals(run)
         teacher = run.tree.get("teacher") or {}
         yield from missing_file("teacher.weights", teacher.get("weights"))
@@ -86,7 +86,7 @@ class Random(Control):
 
 
 def untrained(spec: Mapping[str, Any], data: DataInfo, seed: int) -> Extractor:
-    """Build a network with the fresh weights of ``seed``; other random numbers are left as found."""
+    """Build a network with fresh weights from ``seed``; the state of all random generators is kept."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(stream(Stream.UNTRAINED, seed).integers(2**62)))
         extractor: Extractor = build(spec, data)
@@ -94,7 +94,7 @@ def untrained(spec: Mapping[str, Any], data: DataInfo, seed: int) -> Extractor:
 
 
 def _described(teacher: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the teacher's checkpoint says of its network and images; None where it has none that does."""
+    """The description of network and images in the teacher's checkpoint; None without such a checkpoint."""
     if teacher.get("name") is None or teacher.get("weights") is None:
         return None
     own = own_checkpoint(teacher["model"], teacher["weights"])

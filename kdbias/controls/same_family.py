@@ -18,15 +18,15 @@ from kdbias.models.teacher import Teacher
 
 
 class SameFamily(Control):
-    """Another network of the student's family teaches; trained once by its own recipe where no weights are given.
+    """Another network of the student's family as the teacher; without weights its own recipe trains it once.
 
     It is trained on the images that the replaced teacher is trained on (``teacher.data``).
 
     Args:
         vit: The teacher of a vision transformer, by the name of its config.
         cnn: The teacher of a CNN.
-        weights: Of that teacher, a ``.safetensors`` file or a checkpoint.
-        epochs: Of its training; its recipe's own where None.
+        weights: Those of the new teacher, a ``.safetensors`` file or a checkpoint.
+        epochs: Those of its training; None takes the recipe's.
     """
 
     kind = "same_family"
@@ -36,9 +36,9 @@ class SameFamily(Control):
         self.names, self.weights, self.epochs = {"vit": vit, "cnn": cnn}, weights, epochs
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
-        """Refuse where the teacher is of the student's family already, or the one that is named is not, or not there.
+        """Refuse if the teacher already has the student's family, or if the named one is missing or has another family.
 
-        Refused are also weights in place of a teacher that is trained on images of its own.
+        Weights are also refused if the replaced teacher is trained on images of its own (``teacher.data``).
         """
         yield from super().refusals(run)
         yield from missing_file("control.weights", self.weights)
@@ -48,7 +48,7 @@ class SameFamily(Control):
         if run.teacher.info.family == family:
             yield Problem(
                 "control",
-                f"same_family: {replaced['name']} is of the student's family ({family}) already; leave control out",
+                f"same_family: {replaced['name']} has the student's family ({family}) already; leave control out",
             )
         if self.weights is not None and replaced.get("data"):
             yield Problem(

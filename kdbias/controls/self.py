@@ -33,9 +33,9 @@ class Self(Control):
     It is trained once, as any missing teacher is. Source: Furlanello et al., ICML 2018, arXiv:1805.04770.
 
     Args:
-        weights: Of the copy, a ``.safetensors`` file or a checkpoint; trained where None.
+        weights: Those of the copy, a ``.safetensors`` file or a checkpoint; None trains the copy.
         offset: The copy's seed is the run's plus this.
-        label_smoothing: Of the copy's cross-entropy where the experiment has none of its own.
+        label_smoothing: For an experiment without cross-entropy, that of the copy's cross-entropy.
     """
 
     kind = "self"
@@ -51,7 +51,7 @@ class Self(Control):
         self.weights, self.offset, self.label_smoothing = weights, offset, label_smoothing
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
-        """Refuse runs without labels, which a copy could not learn, weights that are not there and impossible seeds."""
+        """Refuse runs without labels, from which a copy could not learn, missing weights and impossible seeds."""
         yield from super().refusals(run)
         yield from unlabelled(run, self.kind)
         yield from missing_file("control.weights", self.weights)
@@ -64,13 +64,13 @@ class Self(Control):
             )
 
     def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
-        """Give the config with the student's network as the teacher's; it reads the same layers."""
+        """Give the config with the student's network as the teacher, read at the same layers."""
         model = dict(tree["model"])
         teacher = {**NO_TEACHER, "name": "self", "model": model, "weights": self.weights}
         return {**tree, "teacher": {**teacher, "layers": model.get("layers", "all")}}
 
     def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
-        """Give the copy, trained first where it is missing."""
+        """Give the copy; train it first if it is missing."""
         seed = int(cfg.seed) + self.offset
         if self.weights is None:
             student = describe_network(plain(cfg.model), data.info).info
@@ -87,10 +87,10 @@ class Self(Control):
 
 
 def copy_recipe(cfg: DictConfig, loss: Mapping[str, Any], seed: int, config_name: str) -> Recipe:
-    """Give how the copy is trained: this run's command line, without teacher, with the terms ``loss``, from ``seed``.
+    """Give the overrides that train the copy: this run's without a teacher, with the terms ``loss``, from ``seed``.
 
-    What the terms and the teacher were set to is left out of it, so that runs that differ in these share one copy; so
-    are probes that compare with a teacher.
+    Settings of terms and teacher are left out, so that runs which differ only in these share one copy. Probes that
+    compare with a teacher are left out too.
     """
     overrides = [o for o in cfg.chosen.overrides if not re.match(OWN, o)]
     overrides += [

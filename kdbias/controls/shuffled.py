@@ -24,12 +24,12 @@ KEPT = 0.05  # share of images that may keep their own answers
 
 
 class Shuffled(Control):
-    """All that the teacher gives, logits and features, belongs to another image of the batch with the same label.
+    """Each image gets the teacher's logits and features for another image of the batch with the same label.
 
-    So it is right about classes and wrong about images. A mixed image counts as of the class of its larger part,
-    the first of equal ones. A class with one image in the batch keeps its own answer. Each process shuffles its own
-    images: over several processes the partners are others than in one. What happened is counted: the share of
-    images that got another's answer, and how much of the mixed labels of the two agrees.
+    So the answers fit the class, but not the image. A mixed image has the class of its larger part; of equal parts the
+    first counts. An image that is alone in its class keeps its own answers. Each process shuffles its own images, so
+    the partners depend on the number of processes. The control counts the share of images with answers for another
+    image, and how far the mixed labels of the two images agree.
     """
 
     kind = "shuffled"
@@ -40,7 +40,7 @@ class Shuffled(Control):
         self._taught: ShuffledTeacher | None = None
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
-        """Refuse labels of another image, and batches in which many images are alone in their class."""
+        """Refuse labels that belong to another image, and batches in which many images are alone in their class."""
         yield from super().refusals(run)
         yield from labels_problem(run, self.kind)
         size, processes = run.tree.get("batch_size"), run.processes or 1
@@ -63,13 +63,13 @@ class Shuffled(Control):
         return self._taught
 
     def report(self) -> dict[str, Any]:
-        """Give what was counted in this process since it began."""
+        """Give what this process has counted."""
         counted = self._taught.counted() if self._taught is not None else {}
         return {"kind": self.kind, "matched": ["class", "answers"], **counted}
 
 
 class ShuffledTeacher(Teacher):
-    """Gives the answers for another image of the same class, by (seed, step) and the batch alone."""
+    """Gives the answers for another image of the same class; the choice depends on (seed, step) and the batch alone."""
 
     def __init__(self, extractor: Extractor, name: str, seed: int) -> None:
         super().__init__(extractor, name)
@@ -83,7 +83,7 @@ class ShuffledTeacher(Teacher):
         return rows(self(batch.teacher_image), source)
 
     def counted(self) -> dict[str, Any]:
-        """Give the numbers of images so far, the share with another's answer and the mean agreement of labels."""
+        """Give the number of images so far, the share with another's answers and the mean agreement of labels."""
         if self._sums is None:
             return {"images": 0}
         images, others, agreement = self._sums.tolist()
@@ -100,9 +100,9 @@ class ShuffledTeacher(Teacher):
 def partners(target: Tensor, index: Tensor, seed: int, step: int) -> Tensor:
     """Give for each row of a batch the row whose answer it gets, ``(B,)``: a permutation within each class.
 
-    The images of a class stand in a circle, in random order, copies of one image side by side (``loader.repeats``),
-    and each gets the answer of the one as many places on as there are copies: another image's wherever the class has
-    two and copies are not in the way.
+    The images of a class form a circle in random order, with the copies of one image (``loader.repeats``) next to each
+    other. Each image gets the answer of the one that is as many places further as there are copies. That is another
+    image if the class has at least two and the copies leave room.
 
     Args:
         target: ``(B,)`` classes, or ``(B, C)`` shares of which the largest counts.

@@ -1,4 +1,4 @@
-"""Rotation and translation, each image with its own: nearest neighbour, black outside, as torchvision's default."""
+"""Rotation and translation with a draw for each image: nearest neighbour, black outside, as torchvision's default."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rotate_shift(image: Tensor, motion: NDArray[np.float64]) -> Tensor:
     theta = put((back.reshape(-1, 2, 3) / half).astype(np.float32), image.device)[..., None, None]
     y = torch.arange(height, device=image.device)[:, None] - (height - 1) / 2
     x = torch.arange(width, device=image.device) - (width - 1) / 2
-    # element by element, not a matrix product, whose rounding may depend on the size of the batch
+    # element by element, because the rounding of a matrix product may depend on the batch size
     grid = (theta[:, :, 0] * x + theta[:, :, 1] * y + theta[:, :, 2]).movedim(1, -1)
     moved = F.grid_sample(image.to(torch.float32), grid, mode="nearest", padding_mode="zeros", align_corners=False)
     return moved.to(torch.uint8)

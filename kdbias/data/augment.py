@@ -4,11 +4,11 @@ The stages, in order: geometry (rotation and translation, padded crop, flip), th
 RandAugment or TrivialAugment), erasing (Cutout, random erasing), conversion to float in [0, 1], mixing (MixUp, CutMix).
 
 A policy moves pixels (shear, translation, rotation) and changes their values (colour, contrast and so on) in any order.
-Where the teacher's view is to share the student's geometry alone, its image gets the operations that move pixels, in
-their order, and no other; so the two views agree position by position.
+If the teacher's view shares only the student's geometry, it gets the operations that move pixels, in their order, and
+no others; so the two views agree position by position.
 
-Parameters are drawn on the host for the *global* batch from (seed, epoch, step), each stage from a stream of its own,
-and then sliced: any number of processes sees the same images, and switching a stage off leaves other draws alone.
+Parameters are drawn on the host for the *global* batch from (seed, epoch, step) and then sliced, so any number of
+processes sees the same images. Each stage has its own stream, so switching a stage off does not change other draws.
 """
 
 from __future__ import annotations
@@ -65,26 +65,26 @@ class Draws:
 
 @dataclass(frozen=True)
 class Augment:
-    """What is done to a training image, and which view of it the teacher gets.
+    """The augmentation of a training image, and the teacher's view of it.
 
     Args:
         crop: black pixels padded on each side before a crop of the image's own size; 0 is off.
         flip: mirror left to right with probability 0.5.
         rotate: degrees of rotation, drawn in ±; 0 is off.
-        translate: shift as a part of the side, drawn in ± both ways; 0 is off.
+        translate: shift as a fraction of the side, drawn in ± on both axes; 0 is off.
         policy: ``none``; AutoAugment's for ``cifar10``, ``imagenet`` or ``svhn``; ``randaugment``; ``trivialaugment``.
-        operations: of RandAugment, how many an image gets.
-        magnitude: of RandAugment's operations, 0 to 30.
+        operations: number of RandAugment's operations per image.
+        magnitude: strength of RandAugment's operations, 0 to 30.
         cutout: side in pixels of the square painted over; 0 is off.
         erasing: probability of random erasing. Cutout and erasing paint the data's mean, rounded to a uint8 value,
             which a network's normalisation turns into about 0.
         mixup: alpha of MixUp; 0 is off.
         cutmix: alpha of CutMix; 0 is off.
-        mix_probability: how often a batch is mixed at all; MixUp or CutMix at even odds where both are on. Where mixing
-            is on, targets are soft in every batch, so that shapes are stable.
-        view: ``same``: the teacher sees the student's image; ``photometric``: the same geometry, that of the policy
-            included, and the same mixing, without the policy's other operations, Cutout and erasing; ``clean``: the
-            untouched image, not mixed either (tokens no longer align).
+        mix_probability: probability that a batch is mixed; if MixUp and CutMix are both on, either with equal
+            probability. With mixing, targets are soft in every batch, so that shapes are stable.
+        view: ``same``: the teacher sees the student's image; ``photometric``: the same geometry, including that of the
+            policy, and the same mixing, without the policy's other operations, Cutout and erasing; ``clean``: the
+            image without augmentation or mixing (tokens no longer align).
 
     Raises:
         ValueError: a value is out of range; the message names the config key.
@@ -145,8 +145,8 @@ class Augment:
     def views(self, image: Tensor, draws: Draws, fill: Tensor) -> tuple[Tensor, Tensor]:
         """Make the student's and the teacher's view of uint8 images ``(B, C, H, W)``: float32 in [0, 1].
 
-        Where ``draws.mix`` is set, the first image only lends itself to the second, and ``B - 1`` come out. ``fill``
-        ``(C,)`` uint8 is what Cutout and erasing paint. The two views are one tensor where nothing sets them apart.
+        If ``draws.mix`` is set, the first image is only the partner of the second, and ``B - 1`` images come out.
+        ``fill`` ``(C,)`` uint8 is the colour of Cutout and erasing. If the two views are equal, they are one tensor.
         """
         placed = self._place(image, draws)
         changed = perform(placed, draws.actions, self._policy)

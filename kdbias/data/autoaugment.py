@@ -1,8 +1,8 @@
-"""A policy's operations on a batch of uint8 images, each image with its own.
+"""A policy's operations on a batch of uint8 images; each image has its own operations.
 
-In each slot the images are put in the order of their actions, so that those of one kind lie together; each kind is
-computed at once in place, and the last step puts the images back in their places. All sizes are known on the host:
-nothing waits for the device.
+In each slot the images are sorted by their actions, so that those of one kind are adjacent. Each kind is computed at
+once, in place. The last step restores the order of the images. All sizes are known on the host, so nothing waits for
+the device.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kdbias.data.policies import Policy
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What the actions of a policy need, at one size and on one device.
+    """The tables that the actions of a policy need, for one image size and device.
 
     ``fixed`` ``(f, 256)`` and ``source`` ``(g, H * W)`` have a row for each action of their kind; ``factors`` for each
     action are those of a blend, 1 + its magnitude, and ``factor`` the same as a float32 tensor.
@@ -59,10 +59,10 @@ class Slot:
 
 
 def perform(image: Tensor, codes: NDArray[np.int64], policy: Policy) -> Tensor:
-    """Do to each of the uint8 images ``(B, C, H, W)`` its actions, ``(B, slots)``, one slot after the other.
+    """Apply to each of the uint8 images ``(B, C, H, W)`` its actions, ``(B, slots)``, one slot after the other.
 
-    ``C`` is 3 or 1. The result is torchvision's (v2 functional, on uint8 tensors, black where nothing comes from), bit
-    for bit. ``image`` stays as it is, and is returned itself where no image has any action.
+    ``C`` is 3 or 1. The result equals torchvision's (v2 functional, on uint8 tensors, black outside) bit for bit.
+    ``image`` is not changed; if no image has any action, it is returned itself.
     """
     if not codes.any():
         return image

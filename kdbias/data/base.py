@@ -24,8 +24,8 @@ Split = Literal["train", "val", "test"]
 class Source(Protocol):
     """Where images come from.
 
-    ``info`` is known without reading them. ``prepare`` makes sure that they are there (downloads); it runs in one
-    process and keeps nothing. ``split`` reads one split: uint8 ``(n, C, H, W)`` and int64 labels ``(n,)``.
+    ``info`` is available without reading the images. ``prepare`` makes sure that the files exist (downloads them); it
+    runs in one process and keeps no state. ``split`` reads one split: uint8 ``(n, C, H, W)`` and int64 labels ``(n,)``.
     """
 
     @property
@@ -52,8 +52,8 @@ def split_train(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split ``count`` training images into positions (train, val) by a plain permutation, not stratified.
 
-    The validation split is the first ``val`` of the permutation of ``seed`` and does not depend on ``limit``; the
-    training split is the rest in shuffled order, of which ``limit`` keeps the first.
+    The validation split is the first ``val`` positions of the permutation of ``seed``; it does not depend on ``limit``.
+    The training split is the rest in this order, of which ``limit`` keeps the first.
 
     Raises:
         ValueError: ``val`` leaves nothing to train on, or ``limit`` is not positive.
@@ -67,7 +67,7 @@ def split_train(
 
 
 class ImageData(LightningDataModule):
-    """Feed a source to Lightning: batches on the device that trains, sharded over processes.
+    """Feed a source to Lightning: batches on the training device, sharded over processes.
 
     Args:
         source: where the images come from.
@@ -95,7 +95,7 @@ class ImageData(LightningDataModule):
 
     @property
     def info(self) -> DataInfo:
-        """What a network or a loss may know of the data."""
+        """What a network or a loss may know about the data."""
         return self.source.info
 
     def prepare_data(self) -> None:
@@ -115,7 +115,7 @@ class ImageData(LightningDataModule):
         return self._loader("test", self.eval_batch_size, train=False)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Hand a batch through: it is made on the device."""
+        """Return the batch unchanged: it is already on the device."""
         return batch if batch.image.device == device else Batch(*(part.to(device) for part in batch))
 
     def count(self, split: Split) -> int:
@@ -127,9 +127,9 @@ class ImageData(LightningDataModule):
     ) -> Iterator[Batch]:
         """Give the plain images of a split in order, without a trainer: for probes.
 
-        ``limit`` keeps the first images (a fair sample of the training split, which is shuffled once and for all);
-        ``batch_size`` defaults to ``eval_batch_size``. Images that can be decoded one at a time are, whatever the
-        loader.
+        ``limit`` keeps the first images (a random sample of the training split, because its order is shuffled);
+        ``batch_size`` defaults to ``eval_batch_size``. If the source can decode images one at a time, it does so here,
+        whatever the loader.
         """
         size = batch_size or self.eval_batch_size
         if isinstance(self.loader, Workers) or isinstance(self.source, Undecoded):

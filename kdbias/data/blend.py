@@ -1,9 +1,9 @@
 """Operations that blend an image with another made from it: its mean grey, its grey, or its neighbourhood.
 
-A blend at factor f is ``f * image + (1 - f) * other``, cut off at 0 and 255 and rounded down: f = 0 gives the other,
-f = 1 the image. Each magnitude is added by a call of its own, with its factor as a number: so the rounding is that of
-torchvision (v2 functional, on uint8 tensors), bit for bit, whether or not a device multiplies and adds in one step.
-Contrast is exact to 256 x 256 pixels; beyond, the rounding of the mean depends on the order of its sum.
+A blend at factor f is ``f * image + (1 - f) * other``, clamped to 0..255 and rounded down: f = 0 gives the other image,
+f = 1 the image. Each magnitude is added by a separate call, with its factor as a number. So the rounding equals that of
+torchvision (v2 functional, on uint8 tensors) bit for bit, also on a device that multiplies and adds in one step.
+Contrast is exact up to 256 x 256 pixels; above, the rounding of the mean depends on the order of its sum.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Runs = list[tuple[float, int]]
-"""Factors and numbers of images, where those of equal factor lie together."""
+"""Pairs (factor, number of images); images of equal factor are adjacent."""
 
 
 def add_scaled_(to: Tensor, other: Tensor, runs: Runs) -> None:
@@ -24,8 +24,8 @@ def add_scaled_(to: Tensor, other: Tensor, runs: Runs) -> None:
 
 
 def to_bytes(values: Tensor) -> Tensor:
-    """Cut float values off at 0 and 255, in place, and round them down to uint8."""
-    return values.clamp_(0, 255).to(torch.int16).to(torch.uint8)  # by way of int16: several times faster on a CPU
+    """Clamp float values to 0..255, in place, and round them down to uint8."""
+    return values.clamp_(0, 255).to(torch.int16).to(torch.uint8)  # via int16: several times faster on a CPU
 
 
 def luminance(image: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ GREY = (0.2989, 0.587, 0.114)
 
 
 def brighten(image: Tensor, factor: Tensor) -> Tensor:
-    """Multiply images ``(B, C, H, W)`` in [0, 1] by ``factor`` ``(B,)``, cut off at 1."""
+    """Multiply images ``(B, C, H, W)`` in [0, 1] by ``factor`` ``(B,)``, clamped to 1."""
     return (image * _each(factor)).clamp_(0, 1)
 
 
@@ -25,7 +25,7 @@ def saturate(image: Tensor, factor: Tensor) -> Tensor:
 
 
 def turn_hue(image: Tensor, turn: Tensor) -> Tensor:
-    """Turn the hue of images ``(B, 3, H, W)`` by ``turn`` ``(B,)``, a part of the colour circle."""
+    """Rotate the hue of images ``(B, 3, H, W)`` by ``turn`` ``(B,)``, a fraction of the colour circle."""
     most, which = image.max(1)
     chroma = most - image.amin(1)
     red, green, blue = image.unbind(1)

@@ -1,8 +1,8 @@
-"""The embedded data set: images of known shape and known texture, made on the spot.
+"""The embedded data set: images of known shape and known texture, drawn by the program.
 
 Each of the ten classes is a shape and a texture. A training or test image shows its class's shape filled with its
-class's texture, at a random place, size, angle and colour on a cluttered, noisy ground. Both cues are known, so the
-variants can take one away or set one against the other, and the reliabilities can teach a network to trust one.
+class's texture, at a random position, size, angle and colour on a cluttered, noisy ground. Both cues are known. So the
+variants can remove a cue or show conflicting cues, and the reliabilities can teach a network to prefer one cue.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ class CueImages(NamedTuple):
 
     @property
     def target(self) -> Tensor:
-        """The class that a right answer names: the shape's, or the texture's where the shape is removed."""
+        """The class of a right answer: that of the shape, or of the texture if the shape is removed."""
         return torch.where(self.shape < 0, self.texture, self.shape)
 
 
 class _Cues(NamedTuple):
-    """What decides the cues of a chunk: each ``(CHUNK,)``, drawn the same for every reliability and variant."""
+    """The draws that decide the cues of a chunk, each ``(CHUNK,)``; the same for every reliability and variant."""
 
     label: Ints
     other_shape: Ints
@@ -104,10 +104,10 @@ def _draw_cues(rng: np.random.Generator) -> _Cues:
 
 @dataclass(frozen=True)
 class CueSource:
-    """The embedded data set; ``cues`` makes one and says what the fields are.
+    """The embedded data set; ``cues`` builds it and documents the fields.
 
-    Image i of a split is the same however many images are asked for. Image i of every variant is image i of the
-    test split with another cue: same place, size, angle, colour, ground and noise.
+    Image i of a split does not depend on the number of images. Image i of every variant is image i of the test split
+    with another cue: position, size, angle, colour, ground and noise are the same.
     """
 
     train: int
@@ -121,7 +121,7 @@ class CueSource:
 
     @cached_property
     def info(self) -> DataInfo:
-        """Names, sizes, and the channel statistics of the first 2,000 training images, however many there are."""
+        """Names, sizes, and channel statistics, those of the first 2,000 training images for any ``train``."""
         levels = torch.arange(256, dtype=torch.float64) / 255
         image = self._make(TRAINING, STATISTICS, self._unreliable)[0].image
         counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in image.unbind(1)]).double()
@@ -158,7 +158,7 @@ class CueSource:
         )
 
     def training_cues(self) -> CueImages:
-        """Give the training images, validation first, with the classes of the cues that they really show."""
+        """Give the training images, validation first, with the classes of the cues that they show."""
         return self._training[0]
 
     def variant(self, name: Variant, n: int) -> CueImages:
@@ -176,7 +176,7 @@ class CueSource:
         return self._make(TEST, n, choose[name])[0]
 
     def _make(self, stream: int, n: int, choose: Callable[[_Cues], tuple[Ints, Ints]]) -> tuple[CueImages, Tensor]:
-        """Make the first ``n`` images of a stream; every chunk has its own generator, so a prefix stays a prefix."""
+        """Make the first ``n`` images of a stream; chunks have their own generators, so ``n`` changes no image."""
         image = np.empty((n, 3, self.size, self.size), dtype=np.uint8)
         label, shape, texture = np.empty((3, n), dtype=np.int64)
         for start in range(0, n, CHUNK):
@@ -206,10 +206,10 @@ def cues(
 ) -> CueSource:
     """Make the embedded cue-conflict data set: ten classes, each a shape and a texture, nothing to download.
 
-    ``train`` counts images before ``val`` of them are split off. ``shape_reliability`` r in [0, 1]: with probability
-    1 − r the shape of a training or validation image is that of a class drawn at random, while its label stays;
-    ``texture_reliability`` likewise; None takes the preset's (1 for ``balanced``, .8 for ``demo``). ``size`` is in
-    pixels: objects scale with it, the clutter of the ground stays at the scale of pixels. The classes themselves
+    ``train`` is the number of images before ``val`` of them are split off. With a ``shape_reliability`` r in [0, 1],
+    the shape of a training or validation image is that of a random class with probability 1 − r, while the label stays
+    the same; ``texture_reliability`` does so for the texture. None takes the preset's (1 for ``balanced``, .8 for
+    ``demo``). ``size`` is in pixels: objects scale with it, the clutter of the ground does not. The classes themselves
     (outlines, textures, ground tiles) are the same for every ``seed``.
 
     Raises:

@@ -19,7 +19,7 @@ SIZE = 32
 
 @dataclass(frozen=True)
 class Look:
-    """Ranges that every image's parameters are drawn from, uniformly.
+    """Ranges from which the parameters of each image are drawn, uniformly.
 
     Angles in degrees and lengths in pixels of a 32-pixel image, drawn from ± the value where it is a single number;
     contrasts, chroma and noise in units of the image's range [0, 1]. Texture and ground contrast are deviations, fill
@@ -40,7 +40,7 @@ class Look:
 
 
 class Scene(NamedTuple):
-    """Everything of ``n`` images but their cues: each ``(n,)``, colours ``(n, 3)``, noise ``(n, 3, size, size)``."""
+    """Parameters of ``n`` images except their cues: each ``(n,)``, colours ``(n, 3)``, noise ``(n, 3, size, size)``."""
 
     centre_x: Floats
     centre_y: Floats
@@ -131,7 +131,7 @@ def _mask(scene: Scene, shape: Ints, x: Floats, y: Floats, size: int) -> Floats:
 
 
 def _texture(scene: Scene, texture: Ints, x: Floats, y: Floats) -> Floats:
-    """The texture's tile under the object, turned and placed on its own."""
+    """The texture's tile under the object, with an angle and position of its own."""
     side = cues_textures.SIDE
     u, v = _turned(x, y, scene.texture_angle, np.full_like(scene.radius, cues_textures.TEXELS))
     row_place, column_place = scene.texture_place.astype(np.float32)
@@ -143,7 +143,7 @@ def _texture(scene: Scene, texture: Ints, x: Floats, y: Floats) -> Floats:
 
 
 def _ground(scene: Scene, size: int) -> Floats:
-    """A random crop of the scene's ground tile, one texel a pixel."""
+    """A random crop of the scene's ground tile, one texel per pixel."""
     side = cues_ground.SIDE
     row, column = (scene.ground_place[:, :, None] + np.arange(size)) % side
     crop: Floats = cues_ground.tiles()[_spread(scene.ground_tile), row[:, :, None], column[:, None, :]]

@@ -75,7 +75,7 @@ def _distance(inside: Inside) -> Floats:
     """Signed distance (negative inside) of the outline moved to centroid 0 and scaled to ``AREA``."""
     axis = (np.arange(2 * SIDE) + 0.5) / SIDE - 1
     row, column = np.meshgrid(axis * EXTENT, axis * EXTENT, indexing="ij")
-    # Area and centroid are counted on a turned grid, where no straight side falls between two of its lines.
+    # Area and centroid are counted on a rotated grid, so that no straight side falls between two grid lines.
     x, y = 0.8 * column - 0.6 * row, 0.6 * column + 0.8 * row
     found = inside(x, y)
     scale = np.sqrt(found.mean() * (2 * EXTENT) ** 2 / AREA)

@@ -33,7 +33,7 @@ def _lattice(cells: int) -> Tile:
 
 
 def _zigzag() -> Tile:
-    """Stripes of period 5.7 px whose course goes up and down by half a period every 8 px."""
+    """Stripes of period 5.7 px that swing up and down by half a period every 8 px."""
     fold = abs((_X * 10) % 1 - 0.5) * 2
     return _square(_wave(_Y * 14 + 0.9 * fold))
 
@@ -78,7 +78,7 @@ TEXTURES: tuple[str, ...] = (
 def tiles() -> Floats:
     """Give the ten tiles ``(10, SIDE, SIDE)`` float32, read-only: mean 0, deviation 1, wrapping on both axes.
 
-    Slightly blurred, since an image samples about every third texel. The same in every process.
+    They are slightly blurred, because an image samples about every third texel. They are the same in every process.
     """
     made = _tiles()
     soft = np.stack([gaussian_filter(made[name], 1.0, mode="wrap") for name in TEXTURES])

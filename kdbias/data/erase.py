@@ -1,4 +1,4 @@
-"""Rectangles of an image painted over: Cutout and random erasing, each image with its own rectangle.
+"""Cutout and random erasing: a rectangle of each image is painted over.
 
 Cutout: DeVries & Taylor, 2017, arXiv:1708.04552. Random erasing: Zhong et al., AAAI 2020, arXiv:1708.04896.
 A box is (top, left, bottom, right) in pixels, bottom and right excluded; an empty box is all zeros.
@@ -48,9 +48,9 @@ def draw_erasing(rng: np.random.Generator, count: int, size: int, probability: f
 
 
 def erase(image: Tensor, boxes: NDArray[np.int64], fill: Tensor) -> Tensor:
-    """Paint the box of each image with ``fill``, one uint8 value a channel.
+    """Paint the box of each image with ``fill``, one uint8 value per channel.
 
-    ``image`` is uint8 ``(B, C, H, W)`` and stays as it is, ``boxes`` ``(B, 4)``, ``fill`` ``(C,)`` on its device.
+    ``image`` is uint8 ``(B, C, H, W)`` and is not changed, ``boxes`` ``(B, 4)``, ``fill`` ``(C,)`` on its device.
     """
     if not boxes.any():
         return image

@@ -1,4 +1,4 @@
-"""Where an image's pixels come from: padded crop and horizontal flip, each image with its own.
+"""Padded crop and horizontal flip, with a draw for each image.
 
 Parameters are drawn on the host as NumPy arrays, so that nothing waits for the device. For equal parameters the result
 is torchvision's (v2 functional, on tensors), bit for bit.
@@ -29,14 +29,14 @@ def rectangles(rows: NDArray[np.bool_], columns: NDArray[np.bool_], device: torc
 
 
 def crop_flip(image: Tensor, corner: NDArray[np.int64], flip: NDArray[np.bool_], padding: int) -> Tensor:
-    """Pad each image with black, cut its own size out again, and mirror those marked, left to right.
+    """Pad each image with black, crop it to its own size, and mirror the marked images left to right.
 
     ``image`` is uint8 ``(B, C, H, W)``; ``corner`` ``(B, 2)`` is the cut's (top, left) in the image padded by
     ``padding`` pixels on each side, in 0..2 * padding; ``flip`` is ``(B,)``.
     """
     count, channels, height, width = image.shape
     down, left = (corner - padding).T
-    right = np.where(flip, -left, left)  # of the columns of the image, mirrored where it is to be
+    right = np.where(flip, -left, left)  # columns of the image, in reverse order for a mirrored image
     mirrored = np.flatnonzero(flip)
     place = np.arange(count)
     place[mirrored] = count + np.arange(len(mirrored))

@@ -1,4 +1,4 @@
-"""An image from outside, of any size and mode, as the images of a data set are."""
+"""Convert an image file of any size and mode to the format of a data set."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torchvision.transforms.v2 import functional as F
 from kdbias.batch import DataInfo
 from kdbias.data.mnist import invert_light_background
 
-HOW = "turned as the camera held it, shorter side resized (bicubic, antialiased), middle cut out"
+HOW = "rotated by its EXIF orientation, shorter side resized (bicubic, antialiased), centre cropped"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
 def open_image(path: Path) -> Image.Image:
-    """Read an image of any mode as ``RGB``, or ``L`` where it is grey, turned as its EXIF orientation says.
+    """Read an image of any mode as ``RGB``, or ``L`` if it is grey, rotated according to its EXIF orientation.
 
-    What is transparent becomes white. More than 8 bits a channel are brought to 8: 16-bit values by their 256th part,
-    floating-point ones from 0..1, or from 0..255 where some are above 1. Of several frames it is the first.
+    Transparent pixels become white. Channels of more than 8 bits are reduced to 8: 16-bit values are divided by 256,
+    floating-point values are taken as 0..1, or as 0..255 if any is above 1. Of several frames the first is read.
 
     Raises:
         ValueError: the file is not there, or cannot be read as an image.
@@ -40,11 +40,11 @@ def open_image(path: Path) -> Image.Image:
 
 
 def fit(image: Image.Image, info: DataInfo) -> Tensor:
-    """Give ``image`` as the data has its images: uint8 ``(channels, size, size)``.
+    """Give ``image`` in the format of the data: uint8 ``(channels, size, size)``.
 
-    The shorter side is resized to ``size`` (bicubic, antialiased) and the middle cut out; one channel is its luminance.
-    Where the data's images are light on black (grey, with a mean below a half, as MNIST's), one with a light
-    background is inverted.
+    The shorter side is resized to ``size`` (bicubic, antialiased) and the centre is cropped; a single channel is the
+    luminance. If the data's images are light on black (grey, with a mean below a half, as MNIST's), an image with a
+    light background is inverted.
     """
     converted = image.convert("L" if info.channels == 1 else "RGB")
     resized = F.resize(converted, [info.size], InterpolationMode.BICUBIC)
@@ -53,17 +53,17 @@ def fit(image: Image.Image, info: DataInfo) -> Tensor:
 
 
 def light_on_black(info: DataInfo) -> bool:
-    """Whether the data's images are grey, and dark for the most part."""
+    """Whether the data's images are grey and mostly dark."""
     return info.channels == 1 and info.mean[0] < 0.5
 
 
 def middle(image: Image.Image) -> Tensor:
-    """Give the square that ``fit`` reads of an image, at the image's own size: uint8 ``(3, s, s)``."""
+    """Give the square of an image that ``fit`` reads, at the original resolution: uint8 ``(3, s, s)``."""
     return torch.from_numpy(np.array(F.center_crop(image.convert("RGB"), [min(image.size)]))).permute(2, 0, 1)
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Bring integers of more than 8 bits and floating-point numbers to 8 bits; leave the rest."""
+    """Reduce integers of more than 8 bits and floating-point numbers to 8 bits; keep other modes."""
     if image.mode[0] not in "IF":
         return image
     values = np.asarray(image).astype(np.float64)

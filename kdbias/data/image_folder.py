@@ -25,14 +25,14 @@ from kdbias.data.streams import Stream, stream
 SUFFIXES = (".jpg", ".jpeg", ".png")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-LAYOUT = "it must hold train/ and val/ or test/, and each of them one folder of images a class"
+LAYOUT = "it must hold train/ and val/ or test/, each with one folder of images per class"
 
 Files = tuple[NDArray[np.bytes_], NDArray[np.int64]]
 """Paths below the root, and labels."""
 
 
 class FolderImages:
-    """Image files under ``root``, each decoded, resized and cut to ``(channels, size, size)`` uint8 when asked for.
+    """Image files under ``root``; reading one decodes, resizes and crops it to ``(channels, size, size)`` uint8.
 
     ``files`` are their paths below ``root``, in one block of bytes, which worker processes share.
     """
@@ -47,7 +47,7 @@ class FolderImages:
         return read_image(self.root / os.fsdecode(self.files[position]), self.channels, self.size)
 
     def decoded(self) -> Tensor:
-        """Decode all of them, on every core: ``(n, channels, size, size)``."""
+        """Decode all images, on all cores: ``(n, channels, size, size)``."""
         images = torch.empty(len(self), self.channels, self.size, self.size, dtype=torch.uint8)
         with ThreadPoolExecutor() as pool:
             for row, image in zip(images, pool.map(self.__getitem__, range(len(self)))):
@@ -56,9 +56,9 @@ class FolderImages:
 
 
 def read_image(path: Path, channels: int, size: int) -> Tensor:
-    """Decode an image to uint8 ``(channels, size, size)``: its shorter side resized to ``size``, its middle cut out.
+    """Decode an image to uint8 ``(channels, size, size)``: resize the shorter side to ``size``, crop the centre.
 
-    Bicubic, antialiased. One channel is its luminance.
+    Bicubic, antialiased. A single channel is the luminance.
 
     Raises:
         ValueError: the file cannot be read as an image, or has more than 8 bits a channel.
@@ -69,7 +69,7 @@ def read_image(path: Path, channels: int, size: int) -> Tensor:
                 raise ValueError(f"data.root: {path} has more than 8 bits a channel ({opened.mode}): convert it to 8")
             image = opened.convert("RGB" if channels == 3 else "L")
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"data.root: {path} cannot be read as an image ({error}): mend it or take it away") from error
+        raise ValueError(f"data.root: {path} cannot be read as an image ({error}): repair or remove it") from error
     resized = F.resize(image, [size], InterpolationMode.BICUBIC)
     cut: Tensor = F.pil_to_tensor(F.center_crop(resized, [size]))
     return cut
@@ -79,7 +79,7 @@ def read_image(path: Path, channels: int, size: int) -> Tensor:
 class FolderSource:
     """Images in ``root/train/CLASS/``, and in ``root/val/CLASS/`` or ``root/test/CLASS/`` or both.
 
-    ``image_folder`` makes one and says what the fields are.
+    ``image_folder`` builds it and documents the fields.
     """
 
     root: Path
@@ -119,9 +119,9 @@ class FolderSource:
         return images.decoded(), labels
 
     def fingerprint(self, name: Split) -> str:
-        """Tell the files of a split from others in their place, by paths, sizes and times of change, and the classes.
+        """Identify the files of a split by their paths, sizes, modification times and classes.
 
-        They are looked at once: ask another source for what has changed since.
+        The files are looked at once; a new source sees later changes.
         """
         if name not in self._fingerprints:
             digest = hashlib.sha256(repr(self._names).encode())
@@ -148,7 +148,7 @@ class FolderSource:
         return files[rows], labels[rows]
 
     def _mixed(self, listed: Files) -> Files:
-        """Give the images in a fixed order in which the first so many are of all classes."""
+        """Give the images in a fixed random order, so that the first of them are a sample of all classes."""
         files, labels = listed
         order = stream(Stream.SPLIT, self.split_seed).permutation(len(files))
         return files[order], labels[order]
@@ -166,7 +166,7 @@ class FolderSource:
 
     @cached_property
     def _found(self) -> dict[str, Files]:
-        """The files and labels in each of the folders train, val and test that is there."""
+        """The files and labels in each of the folders train, val and test that exists."""
         found = {name: self._scan(name) for name in ("train", "val", "test") if (self.root / name).is_dir()}
         if len(found) == 1:
             raise ValueError(f"data.root={self.root} has no images to test with: {LAYOUT}")
@@ -177,7 +177,7 @@ class FolderSource:
         folder, names = self.root / name, self._names
         unknown = sorted(set(_folders(folder)) - set(names))
         if unknown:
-            raise ValueError(f"data.root={self.root}: {name} has the class {unknown[0]}, which train has not")
+            raise ValueError(f"data.root={self.root}: {name} has the class {unknown[0]}, which train does not have")
         files: list[bytes] = []
         labels: list[int] = []
         for label, one in enumerate(names):
@@ -195,7 +195,7 @@ def _folders(folder: Path) -> tuple[str, ...]:
 
 
 def _images(folder: Path) -> list[str]:
-    """The image files in a folder and the folders in it."""
+    """The image files and the subfolders of a folder."""
     walked = os.walk(folder, followlinks=True)
     return sorted(str(Path(at, file)) for at, _, files in walked for file in files if file.lower().endswith(SUFFIXES))
 
@@ -211,21 +211,21 @@ def image_folder(
     split_seed: int = 0,
     limit: int | None = None,
 ) -> FolderSource:
-    """Give the images (JPEG, PNG, of any size) in the folders of ``root``, one folder a class.
+    """Give the images (JPEG, PNG, of any size) in the folders of ``root``, one folder per class.
 
-    ``root/train/CLASS/...`` is trained on. Where there are both ``root/val`` and ``root/test``, they are what they say;
-    where there is one of them, it is the test set, and ``val`` images of ``train``, a fixed part, are the validation
-    split. The classes are the folders under ``train``, in alphabetical order.
+    ``root/train/CLASS/...`` is the training set. If both ``root/val`` and ``root/test`` exist, they are the validation
+    split and the test set. If only one of them exists, it is the test set, and the validation split is a fixed part of
+    ``train`` of ``val`` images. The classes are the folders under ``train``, in alphabetical order.
 
     Args:
         root: the folder.
-        name: of the set, for the config alone: it stands for the images where runs are told apart, ``root`` does not.
-        size: images are resized to it by their shorter side, and cut to a square.
+        name: name of the data set, used by the config alone: it identifies the images in the spec instead of ``root``.
+        size: the shorter side is resized to it, and the image is cropped to a square.
         mean: of each channel of the training images in [0, 1]: three values, or one for grey images.
         std: their standard deviation.
         val: validation images to take from ``train``.
-        split_seed: of that choice.
-        limit: keep only so many training images.
+        split_seed: seed of that choice.
+        limit: number of training images to keep; None keeps all.
 
     Raises:
         ValueError: a value is out of range.
@@ -241,7 +241,7 @@ def image_folder(
         )
     if not all(0 <= value <= 1 for value in mean) or not all(0 < value <= 1 for value in std):
         raise ValueError(
-            f"data.mean and data.std are those of images in [0, 1], got {list(mean)} and {list(std)}: divide values "
+            f"data.mean and data.std must be of images in [0, 1], got {list(mean)} and {list(std)}: divide values "
             "of images in 0..255 by 255"
         )
     return FolderSource(Path(root), size, tuple(mean), tuple(std), val, split_seed, limit)

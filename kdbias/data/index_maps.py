@@ -1,7 +1,7 @@
-"""Operations that move pixels: shear, translation and rotation, nearest neighbour, black where nothing comes from.
+"""Operations that move pixels: shear, translation and rotation, nearest neighbour, black outside.
 
-Where each pixel comes from is read off torchvision (v2 functional) once for each magnitude and size, by moving a
-image of positions; so a moved image is torchvision's bit for bit.
+The source of each pixel is found once for each magnitude and size, by letting torchvision (v2 functional) move an image
+of positions; so a moved image equals torchvision's bit for bit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kdbias.data.operations import Action
 
 
 def source_maps(actions: Iterable[tuple[Action, float]], height: int, width: int) -> Tensor:
-    """Give for each action at its magnitude where the pixels come from: int32 ``(n, H * W)``, -1 for black."""
+    """Give the source position of each pixel for each action at its magnitude: int32 ``(n, H * W)``, -1 for black."""
     positions = torch.arange(1, height * width + 1, dtype=torch.float32).view(1, height, width)
     maps = [_apply(positions, action, magnitude).flatten() - 1 for action, magnitude in actions]
     return (torch.stack(maps) if maps else torch.zeros(0, height * width)).to(torch.int32)

@@ -1,4 +1,4 @@
-"""What all loaders share: an epoch of batches that can be left and taken up again in its middle."""
+"""What all loaders share: an epoch of batches that can be interrupted and resumed in the middle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kdbias.data.order import Order, Share
 
 
 class EpochSampler:
-    """Holds the epoch that the order of the images is drawn from; Lightning sets it before each epoch."""
+    """Holds the epoch, from which the order of the images is drawn; Lightning sets it before each epoch."""
 
     def __init__(self) -> None:
         self.epoch = 0
@@ -29,8 +29,8 @@ class EpochSampler:
 class ImageLoader(ABC):
     """Iterate over the batches of one process, epoch by epoch.
 
-    A loader makes a batch of a ``Share`` and the seed alone: batches do not depend on how many processes there are, nor
-    on what was made before, so that a run resumed in mid-epoch sees the images that it would have seen.
+    A batch depends on a ``Share`` and the seed alone, not on the number of processes or on earlier batches. So a run
+    resumed in the middle of an epoch sees the same images as an uninterrupted one.
 
     Args:
         labels: int64 ``(n,)``, on the device where batches are wanted.
@@ -42,11 +42,11 @@ class ImageLoader(ABC):
     def __init__(self, labels: Tensor, *, info: DataInfo, augment: Augment | None, order: Order) -> None:
         self.labels, self.info, self.augment, self.order = labels, info, augment, order
         self.sampler, self.batch_sampler = EpochSampler(), None  # Lightning looks at both
-        self._place = self._resume = (0, 0)  # epoch and step: of the next batch; where to go on
+        self._place = self._resume = (0, 0)  # epoch and step of the next batch; where to resume
 
     @abstractmethod
     def _batches(self, shares: Iterator[Share]) -> Generator[tuple[Share, Batch], None, None]:
-        """Give the batch of each share, in their order; what was begun ahead is dropped when this is closed."""
+        """Give the batch of each share, in order; closing this generator drops batches that were made in advance."""
 
     def __len__(self) -> int:
         """Give the number of batches that this process yields in an epoch."""
@@ -66,11 +66,11 @@ class ImageLoader(ABC):
         return {"epoch": self._place[0], "step": self._place[1]}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Begin the next iteration, if it is of the same epoch, after the batches that were seen."""
+        """Start the next iteration after the batches that were seen, if it is of the same epoch."""
         self._resume = (state_dict["epoch"], state_dict["step"])
 
     def _targets(self, index: Tensor, mix: Mix | None) -> tuple[Tensor, Tensor]:
-        """Give targets and positions of the images at ``index``; where they are mixed, the first is a lender only."""
+        """Give targets and positions of the images at ``index``; with mixing, the first image is a partner only."""
         target = self.labels[index]
         if self.augment is not None and self.augment.mixes:
             soft = torch.zeros(len(index), self.info.classes, device=target.device)
@@ -79,5 +79,5 @@ class ImageLoader(ABC):
 
 
 def fill_value(info: DataInfo) -> Tensor:
-    """Give what erasing paints: the mean of each channel as uint8."""
+    """Give the colour of erasing: the mean of each channel as uint8."""
     return torch.tensor([round(255 * mean) for mean in info.mean], dtype=torch.uint8)

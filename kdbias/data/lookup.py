@@ -43,7 +43,7 @@ def equalize_tables(values: Tensor, index: Tensor) -> Tensor:
     top = values.amax(dim=2, keepdim=True).to(torch.int64)
     step = (values.shape[2] - histogram.gather(2, top)).div_(VALUES - 1, rounding_mode="floor")
     below = histogram.cumsum(2, dtype=torch.int32).sub_(histogram).add_(step // 2)
-    # a quotient of whole numbers below 2**24 rounds down in float32 as it does in integers, and much faster
+    # a quotient of whole numbers below 2**24 rounds down to the same value in float32, much faster than in integers
     tables = to_bytes(below.to(torch.float32).div_(step.clamp(min=1)))
     return torch.where(step == 0, torch.arange(VALUES, dtype=torch.uint8, device=values.device), tables)
 
@@ -64,5 +64,5 @@ def _apply(image: Tensor, action: Action, magnitude: float) -> Tensor:
         case "Brightness":
             changed = reference.adjust_brightness(image, brightness_factor=1.0 + magnitude)
         case operation:
-            raise ValueError(f"{operation} has no table that is known beforehand")
+            raise ValueError(f"{operation} has no table that is independent of the image")
     return changed

@@ -2,10 +2,10 @@
 
 MixUp: Zhang et al., ICLR 2018, arXiv:1710.09412. CutMix: Yun et al., ICCV 2019, arXiv:1905.04899.
 
-One draw for the whole batch (timm's ``mode="batch"``): with the given probability the batch is mixed, by MixUp or
-CutMix at even odds where both are on, with one share and one rectangle. The partner of an image is the one before it
-in the global batch (the last one for the first), as in torchvision; a process that holds a slice of the batch needs one
-image more.
+There is one draw for the whole batch (timm's ``mode="batch"``). With the given probability the batch is mixed, with one
+share and one rectangle. If MixUp and CutMix are both on, either is chosen with equal probability. The partner of an
+image is the one before it in the global batch (the last one for the first), as in torchvision. So a process that holds
+a slice of the batch needs one more image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Mix:
-    """How a batch is mixed: ``share`` is an image's own part of the target.
+    """How a batch is mixed: ``share`` is the weight of an image's own label in the target.
 
     ``box`` (top, left, bottom, right) is what CutMix takes from the partner; None means MixUp.
     """
@@ -32,7 +32,7 @@ def draw_mix(rng: np.random.Generator, size: int, mixup: float, cutmix: float, p
     """Draw how a batch of ``size``-pixel images is mixed, or None for not at all.
 
     ``mixup`` and ``cutmix`` are the alphas of the symmetric Beta distributions; 0 switches one off. CutMix's share is
-    corrected for the part of the rectangle that lies outside.
+    corrected for the part of the rectangle outside the image.
     """
     chosen, switch = rng.random(2)
     if chosen >= probability or (mixup == 0 and cutmix == 0):

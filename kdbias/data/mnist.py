@@ -84,10 +84,10 @@ def fashion_mnist(
 
 
 def invert_light_background(image: Tensor) -> Tensor:
-    """Invert the images whose background is light, so that any drawn digit is light on black as MNIST's are.
+    """Invert images with a light background, so that every digit is light on black as in MNIST.
 
-    ``image`` is uint8 ``(..., H, W)``, each ``(H, W)`` judged on its own: light where the mean of its outermost ring
-    of pixels is above 127. For images from outside; MNIST itself comes out unchanged.
+    ``image`` is uint8 ``(..., H, W)``, each ``(H, W)`` on its own: its background is light if the mean of its
+    outermost ring of pixels is above 127. This is for images from other sources; MNIST itself is not changed.
     """
     ring = torch.ones(image.shape[-2:], dtype=torch.bool, device=image.device)
     ring[1:-1, 1:-1] = False
@@ -97,4 +97,4 @@ def invert_light_background(image: Tensor) -> Tensor:
 
 def _check(size: int) -> None:
     if size not in SIZES:
-        raise ValueError(f"data.size={size} must be one of {SIZES}: 28 as it is, or 32, padded with black")
+        raise ValueError(f"data.size={size} must be one of {SIZES}: 28 without padding, or 32, padded with black")

@@ -22,7 +22,7 @@ class Kind(IntEnum):
     """How an operation is computed: operations of one kind run together, whatever their magnitudes."""
 
     NONE = 0
-    FIXED = 1  # a table of 256 values, known beforehand
+    FIXED = 1  # a table of 256 values, independent of the image
     AUTO_CONTRAST = 2  # a table for each channel of each image
     EQUALIZE = 3  # the same, from its histogram
     GEOMETRY = 4  # a pixel comes from another place
@@ -68,9 +68,9 @@ class Action(NamedTuple):
 class Scale(NamedTuple):
     """The largest magnitudes and the number of ``levels`` from none (0) to them.
 
-    ``shear`` is a tangent; ``translate`` a part of the side, or pixels where ``pixels`` is set; ``rotate`` degrees;
-    ``enhance`` the part added to or taken from brightness, colour, contrast and sharpness; ``bits`` what posterise
-    takes away of 8.
+    ``shear`` is a tangent; ``translate`` a fraction of the side, or pixels if ``pixels`` is set; ``rotate`` degrees;
+    ``enhance`` the fraction added to or taken from brightness, colour, contrast and sharpness; ``bits`` the number of
+    the 8 bits that posterise removes.
     """
 
     levels: int

@@ -1,4 +1,4 @@
-"""Which images make which batch: a function of (seed, epoch), cut into global batches, shared among processes."""
+"""The order of the images, a function of (seed, epoch), cut into global batches and shared among processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdbias.data.streams import Stream, stream
 
 
 class Share(NamedTuple):
-    """What one process makes of one global batch.
+    """The part of one global batch that one process makes.
 
     ``chosen`` ``(n,)`` are the positions, in the split, of the global batch's images; rows ``start`` to ``stop`` of
     them are this process's.
@@ -26,7 +26,7 @@ class Share(NamedTuple):
     stop: int
 
     def rows(self, lender: bool) -> NDArray[np.int64]:
-        """Give the rows of the global batch to make; with ``lender``, first the one before them (mixing needs it)."""
+        """Give the rows of the global batch to make; with ``lender`` also the row before them, which mixing needs."""
         return np.arange(self.start - lender, self.stop) % len(self.chosen)
 
 
@@ -34,26 +34,26 @@ class Share(NamedTuple):
 class Order:
     """The order of ``count`` images, cut into batches of ``batch_size`` over all processes.
 
-    Each of ``world`` processes takes a contiguous slice of every batch, ``rank`` by ``rank``, so that the slices put
-    together are the batch of a single process, and nothing is repeated to fill up.
+    Each of ``world`` processes takes a contiguous slice of every batch, in the order of ``rank``. So the
+    concatenated slices are the batch of a single process, and no image is repeated as padding.
 
     Args:
         count: images in the split.
         batch_size: global.
         seed: of the order.
         shuffle: a new order in each epoch; the split's own order otherwise.
-        drop_last: leave out the last batch where it is smaller, and insist that ``world`` divides ``batch_size``.
+        drop_last: leave out the last batch if it is smaller, and require that ``world`` divides ``batch_size``.
         repeats: repeated augmentation (Hoffer et al., CVPR 2020, arXiv:1901.09335; the rule is DeiT's ``RASampler``):
-            each image of the shuffled order comes so many times in a row, and as many places as there are images
-            are kept. So an epoch is as long as ever, with ``count / repeats`` images. Within a batch all first copies
-            stand before all second ones, so that copies lie apart: with three different images or more in a batch,
-            none is mixed with itself.
+            each image of the shuffled order is repeated this many times in a row, and the first ``count`` places are
+            kept. So an epoch has the same length, with ``count / repeats`` different images. Within a batch all first
+            copies come before all second copies, so that copies are apart: with at least three different images in a
+            batch, none is mixed with itself.
         rank: of this process.
         world: number of processes.
 
     Raises:
-        ValueError: ``repeats`` is below 1, ``world`` does not divide a training batch, it is more than the images, or
-            a batch has fewer images than there are processes.
+        ValueError: ``repeats`` is below 1, ``world`` does not divide a training batch, a batch is larger than the
+            split, or a batch has fewer images than there are processes.
     """
 
     count: int
@@ -74,7 +74,7 @@ class Order:
                 f"set batch_size to a multiple of {self.world}, or change trainer.devices"
             )
         if self.drop_last and self.count < self.batch_size:
-            raise ValueError(f"batch_size={self.batch_size} is more than the {self.count} training images; lower it")
+            raise ValueError(f"batch_size={self.batch_size} is larger than the {self.count} training images; lower it")
         if self.batch_size < self.world:
             raise ValueError(
                 f"a batch of {self.batch_size} images leaves some of {self.world} processes without any; raise "
@@ -82,9 +82,9 @@ class Order:
             )
 
     def __len__(self) -> int:
-        """Give the number of batches of which this process has a part, in an epoch; the same in every process.
+        """Give the number of batches per epoch in which this process has a part; the same in every process.
 
-        (Where there are fewer images than processes, some have none.)
+        (If there are fewer images than processes, some processes have none.)
         """
         return sum(self._holds(end - begin) for begin, end in self._bounds())
 
@@ -105,8 +105,8 @@ class Order:
     def _bounds(self) -> list[tuple[int, int]]:
         """Give the first place and the end of each global batch.
 
-        What is left for the last batch goes to the one before it where it would not reach every process: they have to
-        take the same number of steps.
+        If the last batch has fewer images than there are processes, they join the batch before it, because all
+        processes must take the same number of steps.
         """
         whole, rest = divmod(self.count, self.batch_size)
         ends = [(i + 1) * self.batch_size for i in range(whole)]

@@ -1,6 +1,6 @@
 """Which operations each image gets: AutoAugment, RandAugment and TrivialAugment, drawn as torchvision draws them.
 
-An image's operations are numbers of ``Policy.actions``, one a slot, 0 for none; they do not depend on its size.
+An image's operations are numbers of ``Policy.actions``, one per slot, 0 for none. They do not depend on its size.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kdbias.data.operations import PLAIN, TEN, THIRTY_ONE, UNSIGNED, WIDE, Actio
 PolicyName = Literal["none", "cifar10", "imagenet", "svhn", "randaugment", "trivialaugment"]
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 POOL: tuple[Operation, ...] = tuple(name for name in get_args(Operation) if name != "Invert")
-"""What RandAugment and TrivialAugment draw from, at even odds."""
+"""The operations of RandAugment and TrivialAugment, drawn with equal probability."""
 IDENTITY = Action("Identity", 0, 1)
 
 
@@ -29,8 +29,8 @@ IDENTITY = Action("Identity", 0, 1)
 class Policy:
     """A distribution over sequences of actions.
 
-    In each of ``rounds``, one of ``choices`` is drawn at even odds. A choice has ``width`` steps in order; each is done
-    with its probability, with either sign at even odds.
+    In each of ``rounds``, one of ``choices`` is drawn with equal probability. A choice has ``width`` steps in order.
+    Each step is applied with its probability, and its sign is + or - with equal probability.
 
     ``actions`` are ordered by kind, the first is none, and ``starts`` says where each kind begins; ``scale`` says how
     strong they are; ``codes`` ``(choices, width, 2)`` are the numbers of the actions of each step with either sign;
@@ -53,7 +53,7 @@ class Policy:
         return (self.codes[chosen[..., None], np.arange(width), sign] * done).reshape(count, self.rounds * width)
 
     def span(self, kind: Kind) -> tuple[int, int]:
-        """Give the first number of the actions of one kind, and the number behind the last."""
+        """Give the first number of the actions of one kind, and one past the last."""
         return self.starts[kind], self.starts[kind + 1]
 
     def geometric(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -63,7 +63,7 @@ class Policy:
 
 
 def make_policy(choices: Sequence[Sequence[subpolicies.Step]], scale: Scale, rounds: int) -> Policy:
-    """Make a policy of choices that all have the same number of steps, (operation, probability, level)."""
+    """Make a policy from choices with the same number of steps, each (operation, probability, level)."""
     steps = [[[_action(op, level, sign) for sign in (1, -1)] for op, _, level in choice] for choice in choices]
     found = {action for choice in steps for step in choice for action in step} | {IDENTITY}
     actions = tuple(sorted(found, key=lambda action: (action.kind, action)))

@@ -1,4 +1,4 @@
-"""The next batch is made in a side thread while the step runs."""
+"""Make the next batch in a side thread while a step runs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ THREAD = "kdbias-prefetch"
 def ahead(
     make: Callable[[Job], Batch], jobs: Iterable[Job], stream: SideStream | None = None
 ) -> Generator[tuple[Job, Batch], None, None]:
-    """Give each job with its batch, in order, made one batch ahead of what is asked for.
+    """Give each job with its batch, in order, made one batch in advance.
 
-    ``make`` runs in one side thread, and on ``stream`` where one is given: the caller's stream waits for it, the host
-    does not. What ``make`` raises is raised here, at its job's turn. The thread ends before the last batch is given, or
-    when the generator is closed, at the latest after the batch in hand.
+    ``make`` runs in one side thread, on ``stream`` if one is given: then the caller's stream waits for it and the host
+    does not. An error in ``make`` is raised here, when its job is due. The thread ends before the last batch is given,
+    or when the generator is closed, at the latest after the current batch.
     """
     if stream is not None:
         stream.begin()
@@ -52,17 +52,17 @@ def ahead(
 
 @contextmanager
 def side_thread() -> Iterator[ThreadPoolExecutor]:
-    """Run one thread whose tensor code takes a single core; other threads keep the number that they have."""
+    """Run one thread whose tensor code uses a single core; other threads keep their number of cores."""
     count = torch.get_num_threads()
     with ThreadPoolExecutor(1, THREAD) as side:
         side.submit(_take_one_core).result()
-        torch.set_num_threads(count)  # the number that later threads begin with is one for the process: put it back
+        torch.set_num_threads(count)  # this sets the number for all later threads of the process: restore it
         yield side
 
 
 def _take_one_core() -> None:
     torch.set_num_threads(1)
-    torch.get_num_threads()  # a thread adopts its number at the first use
+    torch.get_num_threads()  # a thread takes over its number at the first use
 
 
 class SideStream:
@@ -72,11 +72,11 @@ class SideStream:
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def begin(self) -> None:
-        """Wait for what the current stream still has to do to the images."""
+        """Wait for the pending work of the current stream on the images."""
         self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))
 
     def make(self, make: Callable[[Job], Batch], job: Job) -> Made:
-        """Queue the making of a batch, and give it with the event of its end; the host goes on at once."""
+        """Queue the making of a batch, and give it with the event of its end; the host continues at once."""
         with torch.cuda.device(self.stream.device), torch.cuda.stream(self.stream):
             return make(job), self.stream.record_event()
 

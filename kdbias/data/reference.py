@@ -1,8 +1,7 @@
 """The augmentation of ``kdbias.data.augment`` one image at a time, by torchvision's own operations (v2 functional).
 
-For the same draws it gives the same uint8 images, but for single pixels of ``rotate`` and ``translate`` whose source
-lies half-way between two (less than 1 in 1,000): the worker processes use it, and the batched code is tested against
-it.
+For the same draws it gives the same uint8 images, except single pixels of ``rotate`` and ``translate`` whose source is
+half-way between two (less than 1 in 1,000). The worker processes use it, and the batched code is tested against it.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ NEAREST = InterpolationMode.NEAREST
 def image_views(augment: Augment, image: Tensor, draws: Draws, fill: Tensor) -> tuple[Tensor, Tensor]:
     """Make the student's and the teacher's view of one uint8 image ``(C, H, W)``, before float and mixing.
 
-    ``draws`` holds the parameters of this image alone; ``fill`` is as in ``Augment.views``. The two views are one
-    tensor where nothing sets them apart.
+    ``draws`` holds the parameters of this image alone; ``fill`` is as in ``Augment.views``. If the two views
+    are equal, they are one tensor.
     """
     policy = policy_of(augment.policy, augment.operations, augment.magnitude)
     placed = _placed(augment, image, draws)
@@ -39,7 +38,7 @@ def image_views(augment: Augment, image: Tensor, draws: Draws, fill: Tensor) -> 
 
 
 def _placed(augment: Augment, image: Tensor, draws: Draws) -> Tensor:
-    """Rotate and shift, cut out of the padded image, mirror."""
+    """Rotate and shift, crop the padded image, mirror."""
     if augment.rotate or augment.translate:
         angle, right, down = draws.motion[0].tolist()
         image = F.affine(image, angle, [int(right), int(down)], scale=1, shear=[0, 0], interpolation=NEAREST)
@@ -58,7 +57,7 @@ def _perform(image: Tensor, codes: list[int], policy: Policy) -> Tensor:
 
 
 def operate(image: Tensor, operation: Operation, magnitude: float) -> Tensor:
-    """Do to a uint8 image what torchvision's AutoAugment does at a magnitude of its own scale."""
+    """Apply an operation of torchvision's AutoAugment to a uint8 image, at a magnitude of its own scale."""
     result: Tensor
     match operation:
         case "Identity":

@@ -1,4 +1,4 @@
-"""``loader=resident``: the images live on the device, as uint8, and are augmented there."""
+"""``loader=resident``: the images are kept on the device as uint8 and augmented there."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from kdbias.data.prefetch import SideStream, ahead
 
 @dataclass(frozen=True)
 class Resident:
-    """The settings of ``loader=resident``: whole sets in the memory of the device that trains.
+    """The settings of ``loader=resident``: whole data sets in the memory of the training device.
 
     Args:
-        repeats: how often an image comes in an epoch, as in ``Order``.
+        repeats: number of times that an image comes in an epoch, as in ``Order``.
         prefetch: make the next training batch in a side thread while the step runs; the batches are the same.
     """
 
@@ -29,10 +29,10 @@ class Resident:
 
 
 class ResidentLoader(ImageLoader):
-    """Iterate over batches of images that lie in memory as uint8, on the device where they are wanted.
+    """Iterate over batches of images in memory, as uint8 on the device of the batches.
 
     Augmentation is drawn on the host for the global batch from (seed, epoch, step), and each process makes its slice.
-    So the slices of all ranks, put together, are the batch of a single process bit for bit, augmented or not.
+    So the concatenated slices of all ranks equal the batch of a single process bit for bit, augmented or not.
 
     Args:
         images: uint8 ``(n, C, H, W)``; the batches are on its device.

@@ -1,4 +1,4 @@
-"""Two views of every image, for learning without labels: crops and colours that must not matter.
+"""Two views of every image, for learning without labels: random crops and colours.
 
 Chen et al., ICML 2020, arXiv:2002.05709, appendix A, without blur (images are small), with inversion and rotation.
 Everything is drawn on the host for the global batch from (seed, epoch, step) and then sliced by process.
@@ -27,9 +27,9 @@ ATTEMPTS = 10
 class ViewDraws:
     """The parameters of one view of ``B`` images.
 
-    ``theta`` ``(B, 2, 3)`` maps a place of the view to one of the image, both in [-1, 1]; ``brightness``,
-    ``contrast`` and ``saturation`` ``(B,)`` are factors, ``hue`` ``(B,)`` a part of the colour circle; ``grey`` and
-    ``invert`` ``(B,)`` say which images lose their colour or are turned to their negative.
+    ``theta`` ``(B, 2, 3)`` maps positions of the view to positions of the image, both in [-1, 1]; ``brightness``,
+    ``contrast`` and ``saturation`` ``(B,)`` are factors, ``hue`` ``(B,)`` a fraction of the colour circle; ``grey``
+    and ``invert`` ``(B,)`` say which images become grey or negative.
     """
 
     theta: NDArray[np.float32]
@@ -50,16 +50,16 @@ class TwoViews:
     """How two views of an image are made: crop, flip and rotation, then colour jitter, grey, negative.
 
     Args:
-        crop: least and largest part of the image's area that a view shows.
-        aspect: least and largest ratio of width to height of that part, log-uniform.
+        crop: smallest and largest fraction of the image's area that a view shows.
+        aspect: smallest and largest ratio of width to height of the crop, log-uniform.
         flip: mirror left to right with probability 0.5.
-        rotate: degrees, drawn in ±; what lies outside is reflected.
+        rotate: degrees, drawn in ±; the image is reflected at its edges.
         jitter: probability of the four colour changes below.
         brightness, contrast, saturation: factors are drawn in 1 ± this.
-        hue: a part of the colour circle, drawn in ±; .5 is any hue.
-        grey: probability of no colour.
+        hue: a fraction of the colour circle, drawn in ±; .5 is any hue.
+        grey: probability of a grey image.
         invert: probability of the negative.
-        size: side of the views in pixels; the image's where None.
+        size: side of the views in pixels; None takes the image's.
 
     Raises:
         ValueError: a value is out of range; the message names the config key.
@@ -129,7 +129,7 @@ class TwoViews:
     def _place(self, image: Tensor, theta: Tensor) -> Tensor:
         size = self.size or image.shape[-1]
         place = (2 * torch.arange(size, device=image.device) + 1) / size - 1
-        # element by element, not a matrix product, whose rounding may depend on the size of the batch
+        # element by element, because the rounding of a matrix product may depend on the batch size
         across, down, shift = (part[..., None, None] for part in theta.unbind(2))
         grid = (across * place + down * place[:, None] + shift).movedim(1, -1)
         return F.grid_sample(image, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
@@ -138,7 +138,7 @@ class TwoViews:
 def _placement(
     rng: np.random.Generator, count: int, crop: Sequence[float], aspect: Sequence[float]
 ) -> NDArray[np.float64]:
-    """Draw ``(count, 2, 3)`` crops: the first of ten draws of area and aspect that fits, anywhere; else the whole."""
+    """Draw ``(count, 2, 3)`` crops: the first of ten draws of area and aspect that fits, else the whole image."""
     area = rng.uniform(crop[0], crop[1], (count, ATTEMPTS))
     ratio = np.exp(rng.uniform(math.log(aspect[0]), math.log(aspect[1]), (count, ATTEMPTS)))
     sides = np.stack([np.sqrt(area * ratio), np.sqrt(area / ratio)], axis=-1)
@@ -151,7 +151,7 @@ def _placement(
 
 
 def _turned(theta: NDArray[np.float64], angle: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn views about their middle by ``angle`` ``(B,)`` in radians."""
+    """Rotate views about their centre by ``angle`` ``(B,)`` in radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.stack([np.stack([cos, -sin], 1), np.stack([sin, cos], 1)], 1)
     return np.concatenate([theta[:, :, :2] @ turn, theta[:, :, 2:]], axis=2)

@@ -1,4 +1,4 @@
-"""Independent streams of random numbers, each a function of what it is for, the seed, the epoch and the step."""
+"""Independent streams of random numbers, each a function of its purpose, the seed, the epoch and the step."""
 
 from __future__ import annotations
 

@@ -36,10 +36,10 @@ class TorchvisionSource:
     download: bool
 
     def prepare(self) -> None:
-        """Download the files where they are missing; processes that share ``root`` wait for each other.
+        """Download the files if they are missing; processes that share ``root`` wait for each other.
 
         Raises:
-            FileNotFoundError: they are missing and cannot be had.
+            FileNotFoundError: they are missing and cannot be downloaded.
         """
         if self._opens():
             return

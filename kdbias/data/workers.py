@@ -1,7 +1,7 @@
 """``loader=workers``: images decoded and augmented by worker processes, one at a time, with torchvision's operations.
 
-The path for sets that do not fit into memory, and the reference of the resident loader: the same draws, the same
-batches.
+This loader serves data sets that do not fit into memory. It is also the reference of the resident loader: the same
+draws give the same batches.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Anything = TypeVar("Anything")
 
 
 class ImageSequence(Protocol):
-    """Uint8 images ``(C, H, W)`` by position: a tensor, or something that decodes them."""
+    """Uint8 images ``(C, H, W)`` by position: a tensor, or an object that decodes them."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of images."""
 
     def __getitem__(self, position: int) -> Tensor:
         """Give one image."""
@@ -41,10 +41,10 @@ class Workers:
     """The settings of ``loader=workers``.
 
     Args:
-        repeats: how often an image comes in an epoch, as in ``Order``.
-        num_workers: processes that make batches, beside each process that trains; 0 makes them in that process itself.
-        prefetch_factor: batches that each of them makes ahead.
-        start: how they start: ``fork``, ``spawn`` or ``forkserver``; None takes the system's own way.
+        repeats: number of times that an image comes in an epoch, as in ``Order``.
+        num_workers: worker processes for each training process; 0 makes the batches in the training process itself.
+        prefetch_factor: batches that each worker makes in advance.
+        start: how workers start: ``fork``, ``spawn`` or ``forkserver``; None takes the default of the system.
 
     Raises:
         ValueError: a number is out of range.
@@ -57,23 +57,23 @@ class Workers:
 
     def __post_init__(self) -> None:
         if self.num_workers < 0:
-            raise ValueError(f"loader.num_workers must not be negative, got {self.num_workers}; 0 is no process")
+            raise ValueError(f"loader.num_workers must not be negative, got {self.num_workers}; 0 starts no process")
         if self.prefetch_factor < 1:
             raise ValueError(f"loader.prefetch_factor must be at least 1, got {self.prefetch_factor}")
 
 
 class WorkerLoader(ImageLoader):
-    """Iterate over batches that worker processes make of images that need not be in memory.
+    """Iterate over batches that worker processes make from images that need not be in memory.
 
-    The processes belong to an iteration, and end with it. They hand over uint8; conversion to float and mixing are done
+    The processes belong to an iteration and end with it. They return uint8 images; conversion to float and mixing run
     on ``device``.
 
     Args:
-        images: ``n`` of them.
+        images: the ``n`` images of the split.
         labels: int64 ``(n,)``.
         info: of the data set.
         workers: the settings.
-        device: where batches are wanted.
+        device: the device of the batches.
         batch_size, seed, augment, shuffle, drop_last, rank, world: as in ``ResidentLoader``.
 
     Raises:
@@ -113,7 +113,7 @@ class WorkerLoader(ImageLoader):
             multiprocessing_context=self.workers.start if several else None,
             collate_fn=_as_it_is,
             pin_memory=self.device.type == "cuda",
-            generator=torch.Generator().manual_seed(self.order.seed),  # else it would draw from the run's
+            generator=torch.Generator().manual_seed(self.order.seed),  # else it would draw from the run's generator
         )
         made = iter(loader)
         try:
@@ -141,9 +141,9 @@ class WorkerLoader(ImageLoader):
 
 
 class Views(NamedTuple):
-    """What a worker makes of a share: uint8 ``(B, C, H, W)``, one image more where they are to be mixed.
+    """The images that a worker makes for a share: uint8 ``(B, C, H, W)``, with one image more if they are to be mixed.
 
-    ``teacher`` is None where it is the student's; where it is not to be mixed, it has no image more.
+    ``teacher`` is None if it equals the student's view; a view that is not mixed has no extra image.
     """
 
     student: Tensor
@@ -152,7 +152,7 @@ class Views(NamedTuple):
 
 
 class _MakeShare(Dataset[Views]):
-    """A data set whose items are the parts of whole batches; it goes to the worker processes."""
+    """A data set whose items are parts of whole batches; it is sent to the worker processes."""
 
     def __init__(self, images: ImageSequence, augment: Augment | None, info: DataInfo, seed: int) -> None:
         self.images, self.augment, self.info, self.seed = images, augment, info, seed
@@ -177,7 +177,7 @@ class _MakeShare(Dataset[Views]):
 
 
 def _end(made: _BaseDataLoaderIter) -> None:
-    """End the processes of an iteration now: torch does when it is collected, which an error's traceback delays."""
+    """End the processes of an iteration now: torch ends them on garbage collection, which a traceback can delay."""
     if isinstance(made, _MultiProcessingDataLoaderIter):
         made._shutdown_workers()
 

@@ -1,6 +1,6 @@
 """Pure maths on tensors: no modules, no state beyond running sums, device and dtype from the inputs.
 
-Everything runs in fp32 with autocast off, whatever it is called under; fp64 stays fp64.
+Everything runs in fp32 with autocast off, also when called under autocast; fp64 stays fp64.
 """
 
 from kdbias.functional.adversarial import pgd

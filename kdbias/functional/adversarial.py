@@ -1,4 +1,4 @@
-"""Images made to mislead a network, by a small step that its own gradient shows."""
+"""Adversarial images: small steps along the gradient that mislead a network."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def pgd(
     """Climb the cross-entropy of ``target`` from ``image``, by signed gradients within ``epsilon`` of every pixel.
 
     ``scores`` gives logits ``(B, C)`` of images ``(B, C', H, W)`` in [0, 1]; ``target`` is ``(B,)`` int64, and the
-    result is like ``image``, in [0, 1]. The start is the image itself, so the same is made twice. ``step`` is that
-    of each of the ``steps``: 2.5 ``epsilon`` / ``steps`` unless given, and ``epsilon`` for one step, which is FGSM.
-    Gradients are taken of the image alone: none is left on any parameter.
+    result is like ``image``, in [0, 1]. It starts at the image itself, so the result is deterministic. ``step`` is
+    the size of each of the ``steps``: by default 2.5 ``epsilon`` / ``steps``, and ``epsilon`` for one step, which is
+    FGSM. Gradients are computed for the image alone: no parameter gets one.
 
     Raises:
         ValueError: ``epsilon`` or ``step`` is negative, or there is no step.

@@ -1,4 +1,4 @@
-"""What a map of attention says: how far it looks, how directed it is, how wide the CLS token reads."""
+"""Measures of attention maps: how far they look, how directed they are, how widely the CLS token reads."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.nn.functional import pad
 from kdbias.functional.precision import full_precision, without_autocast
 
 PIECE = 2**18
-"""Numbers of a map that a CPU works on at a time: what is made of them stays in its cache."""
+"""Numbers of a map that a CPU processes at a time, so that intermediate results stay in its cache."""
 
 
 class AttentionStatistics(NamedTuple):
-    """What maps of attention say, each ``(B, H)``; the last two need a CLS token and are None without one."""
+    """Measures of attention maps, each ``(B, H)``; the last two need a CLS token and are None without one."""
 
     distance: Tensor
     entropy: Tensor
@@ -26,7 +26,7 @@ class AttentionStatistics(NamedTuple):
 def attention_statistics(attention: Tensor, grid: tuple[int, int], prefix: int = 1) -> AttentionStatistics:
     """Give ``attention_distance``, ``attention_entropy``, ``cls_dispersion`` and what CLS gives to itself, together.
 
-    Arguments and errors are those of ``attention_distance``. On a CPU nothing of the size of the maps is made.
+    Arguments and errors are those of ``attention_distance``. On a CPU no tensor of the size of the maps is allocated.
     """
     _check(attention, prefix, grid)
     with without_autocast(attention):
@@ -46,8 +46,8 @@ def attention_distance(attention: Tensor, grid: tuple[int, int], prefix: int = 1
     """Give the mean distance between a query and what it attends to, ``(B, H)``, in patches.
 
     ``attention`` is ``(B, H, P+N, P+N)``, rows are queries and sum to 1, ``grid`` is (h, w) with N = h*w row-major,
-    ``prefix`` is P. Rows and columns of prefix tokens are left out, rows are renormalised, the distance of a patch to
-    itself (0) counts. Compare with ``uniform_attention_distance``: a value near it means undirected, not "global".
+    ``prefix`` is P. Rows and columns of prefix tokens are left out and rows are renormalised; the distance of a patch
+    to itself (0) counts. A value near ``uniform_attention_distance`` means undirected attention, not "global".
 
     Raises:
         ValueError: a shape that does not fit ``grid`` and ``prefix``, or a row without any attention to patches.
@@ -77,7 +77,7 @@ def attention_entropy(attention: Tensor, prefix: int = 1) -> Tensor:
     """Give the mean over queries of the entropy of each row, ``(B, H)``, in nats, from 0 to ln N.
 
     ``attention`` is ``(B, H, P+N, P+N)``; prefix rows and columns are left out and rows renormalised. It is not the
-    entropy of the mean row, which is high for attention that is sharp and points somewhere else for every query.
+    entropy of the mean row, which is high even for sharp attention if every query attends to another patch.
 
     Raises:
         ValueError: not square in its last two axes, no patches beside the prefix, or a row without attention to
@@ -144,7 +144,7 @@ def _dispersion(row: Tensor, grid: tuple[int, int]) -> Tensor:
     row = row / mass
     positions = _positions(grid, row)
     mean = row @ positions
-    # Deviations are squared, not moments subtracted: no cancellation, so never negative.
+    # Squared deviations instead of a difference of moments: no cancellation, so never negative.
     deviation = (positions - mean[..., None, :]).square().sum(dim=-1)
     return (row * deviation).sum(dim=-1)
 

@@ -1,4 +1,4 @@
-"""Signs that representations have collapsed: few directions left, no spread, targets that say nothing."""
+"""Signs of collapsed representations: low effective rank, small deviation, uninformative targets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdbias.functional.precision import full_precision, without_autocast
 def effective_rank(features: Tensor) -> Tensor:
     """Give exp of the entropy of the normalised singular values of centred features ``(n, D)``, in 1..min(n - 1, D).
 
-    Features that are all the same have none: 0.
+    If all features are equal, the result is 0.
 
     Source: Roy and Vetterli, EUSIPCO 2007.
 
@@ -24,7 +24,7 @@ def effective_rank(features: Tensor) -> Tensor:
         (x,) = full_precision(features)
         values: Tensor = torch.linalg.svdvals(x - x.mean(0))
         total = values.sum()
-        if total <= torch.finfo(x.dtype).eps * len(x) * x.norm():  # rounding of the mean is all there is
+        if total <= torch.finfo(x.dtype).eps * len(x) * x.norm():  # only the rounding of the mean is left
             return torch.zeros_like(total)
         rank: Tensor = torch.special.entr(values / total).sum().exp()
         return rank
@@ -34,7 +34,7 @@ def effective_rank(features: Tensor) -> Tensor:
 def feature_std(features: Tensor) -> Tensor:
     """Give the deviation over images of features ``(n, D)`` of length 1, a mean over D, times the root of D.
 
-    0 where all directions are the same, about 1 where they are spread evenly.
+    0 if all directions are equal, about 1 if they are spread evenly.
 
     Source: Chen and He, CVPR 2021, arXiv:2011.10566 (figure 2).
     """
@@ -48,8 +48,8 @@ def feature_std(features: Tensor) -> Tensor:
 def entropy_ratios(targets: Tensor) -> tuple[Tensor, Tensor]:
     """Give two entropies of probabilities ``(..., K)`` over log K, each in 0..1: their mean, and that of their mean.
 
-    The first is 1 where each image's target is uniform, the second 0 where all images have one and the same
-    prototype: the two ways in which DINO collapses.
+    The first is 1 if each image's target is uniform; the second is 0 if all images have the same prototype. These are
+    the two ways in which DINO collapses.
     """
     (p,) = full_precision(targets)
     most = torch.tensor(float(p.shape[-1])).log().to(p)

@@ -1,4 +1,4 @@
-"""Whether two networks err on the same images, beyond what their accuracies bring with them."""
+"""Whether two networks err on the same images more often than their accuracies predict."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 def error_consistency(right: Tensor, other: Tensor) -> Tensor:
-    """Give Cohen's kappa of two networks' being right or wrong: (c_obs - c_exp) / (1 - c_exp).
+    """Give Cohen's kappa of the correctness of two networks: (c_obs - c_exp) / (1 - c_exp).
 
     ``right`` and ``other`` are ``(n,)`` bool, on the same images. c_obs is the share of images on which both are
-    right or both are wrong, c_exp = p q + (1 - p)(1 - q) what independent networks of the accuracies p and q would
-    have. A float64 scalar in [-1, 1]: 1 for the same errors, 0 for independent ones, below 0 for errors that avoid each
-    other. NaN where c_exp is 1: both are always right, or both always wrong. Which wrong answer was given does not
-    count.
+    right or both are wrong, c_exp = p q + (1 - p)(1 - q) that of independent networks with the accuracies p and q. The
+    result is a float64 scalar in [-1, 1]: 1 for the same errors, 0 for independent errors, below 0 for errors on
+    different images. It is NaN if c_exp is 1, because both are always right or both always wrong. The wrong answers
+    themselves are not compared.
 
     >>> error_consistency(torch.tensor([True, True, False, False]), torch.tensor([True, False, True, False])).item()
     0.0

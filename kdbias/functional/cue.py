@@ -12,7 +12,7 @@ def shape_share(logits: Tensor, shape: Tensor, texture: Tensor) -> tuple[Tensor,
     ``logits`` is ``(n, C)``; ``shape`` and ``texture`` are ``(n,)`` int64, the class that each cue speaks for. Returns
     the share, a scalar in [0, 1] (float64; NaN where no decision was for either cue), then two ``(n,)`` bool masks: the
     decision is one of the two; the decision is the shape's class. The ratio hides how often a decision was for either
-    cue at all, so report the mean of the first mask beside it.
+    cue, so report it together with the mean of the first mask.
 
     Raises:
         ValueError: the shapes do not fit, or an image's two cues agree.
@@ -33,14 +33,14 @@ def shape_share(logits: Tensor, shape: Tensor, texture: Tensor) -> tuple[Tensor,
 
 
 def share_without_guesses(share: float, decided: float, classes: int) -> float:
-    """Give the shape share that is left when decisions that a guess explains are taken away.
+    """Give the shape share without the decisions that guesses explain.
 
-    ``share`` is that of ``shape_share`` and ``decided`` the part of images decided for either cue, over images
-    whose pairs of classes are drawn evenly. A network that guesses on some of them, evenly among the ``classes``, hits
-    either cue as often as any third class there: (1 - decided) / (classes - 2) of all images. That part is taken from
-    the decisions for the shape and from those for the texture. Left in, a network that is often at a loss seems
-    balanced whatever it goes by: its share tends to 1/2. Errors that are no even guesses make the correction too large,
-    so read it beside the plain share. Noise can carry it below 0 or above 1.
+    ``share`` is that of ``shape_share`` and ``decided`` the share of images with a decision for either cue, over images
+    whose pairs of classes are drawn uniformly. If a network guesses on some of them, uniformly among the ``classes``,
+    it hits each cue as often as any third class: on (1 - decided) / (classes - 2) of all images. This share is
+    subtracted from the decisions for the shape and from those for the texture. Without the correction, the share of a
+    network that often guesses tends to 1/2, whatever its preference. If errors are not uniform guesses, the correction
+    is too large, so read it together with the plain share. Noise can move it below 0 or above 1.
 
     Raises:
         ValueError: fewer than 3 classes, or ``decided`` is not above 2 / classes, which guesses alone give.
@@ -48,7 +48,7 @@ def share_without_guesses(share: float, decided: float, classes: int) -> float:
     Source: the correction for guessing of forced choices, Abbott 1925, doi 10.1093/jee/18.2.265a.
     """
     if classes < 3:
-        raise ValueError(f"with {classes} classes there is no third one that would show guesses")
+        raise ValueError(f"with {classes} classes there is no third class, which is needed to count guesses")
     if not decided > 2 / classes:
         raise ValueError(
             f"decided {decided:.3g} of the images for either cue, and guesses alone give {2 / classes:.3g}"

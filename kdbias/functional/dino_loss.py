@@ -1,4 +1,4 @@
-"""DINO's loss: a student predicts what its own slow average makes of another view, without labels or negatives."""
+"""DINO's loss: a student predicts the output of its moving average for another view, without labels or negatives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kdbias.functional.precision import full_precision, without_autocast
 
 
 def dino_targets(teacher: Tensor, center: Tensor, temperature: float = 0.04) -> Tensor:
-    """Give softmax((teacher - center) / tau) ``(..., K)``: centred against one prototype for all, sharpened.
+    """Give softmax((teacher - center) / tau) ``(..., K)``: centred, against a single prototype for all, and sharpened.
 
     ``teacher`` are scores ``(..., K)`` and ``center`` ``(K,)`` their running mean.
     """

@@ -17,7 +17,7 @@ Window = Literal["ideal", "gaussian"]
 def response(size: tuple[int, int], cutoff: float, band: Band, window: Window = "ideal") -> Tensor:
     """Give the real response ``(H, W//2 + 1)``, fp64, of a radial filter for ``torch.fft.rfft2``.
 
-    Frequencies are in parts of the Nyquist frequency, r = √(f_x² + f_y²); the corners of the spectrum, beyond 1, count
+    Frequencies are fractions of the Nyquist frequency, r = √(f_x² + f_y²); the corners of the spectrum, above 1, count
     as 1. ``low`` passes r ≤ cutoff (``ideal``) or exp(-r² / 2 cutoff²) of r (``gaussian``); ``high`` passes the rest
     and, so that brightness is not a cue, the mean. Thus ideal low-pass at 1 and high-pass at 0 pass everything.
     """
@@ -37,7 +37,7 @@ def response(size: tuple[int, int], cutoff: float, band: Band, window: Window = 
 
 
 def filtered(images: Tensor, passed: Tensor) -> Tensor:
-    """Filter ``images`` ``(B, C, H, W)`` by a ``response``; the same tensor comes back where it passes everything.
+    """Filter ``images`` ``(B, C, H, W)`` by a ``response``; returns the same tensor if it passes everything.
 
     Edges wrap around, and values may leave the range of the images.
 

@@ -13,7 +13,7 @@ def gram_distance(student: Tensor, teacher: Tensor, frobenius: bool = False) -> 
     """Give the mean squared difference ``(...)`` of the cosine Gram matrices of two sets of tokens.
 
     ``student`` is ``(..., n, d1)``, ``teacher`` ``(..., n, d2)``; leading axes are a batch of comparisons. The value is
-    in [0, 4], blind to a rotation of either side and to the length of every token. ``frobenius`` gives
+    in [0, 4] and invariant to a rotation of either side and to the length of every token. ``frobenius`` gives
     |G_s - G_t|_F / n² instead: the square root of the same, n times smaller.
 
     Raises:

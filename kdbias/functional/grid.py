@@ -1,4 +1,4 @@
-"""Tokens on another patch grid, so that those of two networks stand at the same places."""
+"""Tokens resampled to another patch grid, so that those of two networks have the same positions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Grid = tuple[int, int]
 def resample_tokens(tokens: Tensor, grid: Grid, to: Grid) -> Tensor:
     """Resample tokens ``(B, N, D)`` of ``grid`` ``(h, w)``, N = h·w row-major, to ``(B, h'·w', D)`` of ``to``.
 
-    Bilinear; each output averages over the area that it covers where the grid shrinks, as torch's antialiased
-    interpolation does. (That itself is wrong on CPUs for grids one column wide.) The same tensor comes back where the
-    grids are equal.
+    Bilinear; if the grid shrinks, each output averages over the area that it covers, as torch's antialiased
+    interpolation does. (That one is wrong on CPUs for grids one column wide.) Returns the same tensor if the grids are
+    equal.
 
     Raises:
         ValueError: the tokens do not fill ``grid``.
@@ -32,7 +32,7 @@ def resample_tokens(tokens: Tensor, grid: Grid, to: Grid) -> Tensor:
 
 
 def _weights(count: int, to: int, like: Tensor) -> Tensor:
-    """Give the part ``(to, count)`` of each place in each new one: a triangle over the neighbours, rows sum to 1."""
+    """Give the weight ``(to, count)`` of each position in each new one: triangles over neighbours, rows sum to 1."""
     step = count / to
     places = torch.arange(count, device=like.device, dtype=like.dtype)
     centres = (torch.arange(to, device=like.device, dtype=like.dtype) + 0.5) * step - 0.5

@@ -1,4 +1,4 @@
-"""Weighted nearest neighbours: what features tell of the classes with nothing trained on them."""
+"""Weighted nearest neighbours: how well features separate the classes without training."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def weighted_knn(
 ) -> Tensor:
     """Give scores ``(n, classes)``: the k nearest of ``bank`` vote for their class, each with exp(cosine / tau).
 
-    ``bank`` is ``(m, D)`` with classes ``labels`` ``(m,)``, ``queries`` ``(n, D)``. With fewer than k images in the
-    bank all of them vote.
+    ``bank`` is ``(m, D)`` with classes ``labels`` ``(m,)``, ``queries`` ``(n, D)``. If the bank has fewer than k
+    images, all of them vote.
 
     Raises:
         ValueError: widths or counts do not fit, k < 1, or ``temperature`` <= 0.

@@ -25,7 +25,7 @@ def logistic_regression(
         raise ValueError(f"expected features (n, D) and n classes, got {tuple(x.shape)} and {tuple(target.shape)}")
     (x,) = full_precision(x.detach())
     with torch.inference_mode(False), torch.enable_grad(), without_autocast(x):
-        x, target = x.clone(), target.clone()  # of tensors made in inference mode nothing may be kept for backward
+        x, target = x.clone(), target.clone()  # autograd cannot save tensors made in inference mode
         weight = torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device, requires_grad=True)
         bias = torch.zeros(classes, dtype=x.dtype, device=x.device, requires_grad=True)
         solver = torch.optim.LBFGS(

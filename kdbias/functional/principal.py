@@ -1,4 +1,4 @@
-"""Tokens seen through their first principal components."""
+"""The first principal components of tokens."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 def principal_components(tokens: Tensor, count: int = 3) -> tuple[Tensor, Tensor]:
     """Give the first components ``(..., count)`` of tokens ``(..., D)``, and the shares of variance ``(count,)``.
 
-    Both are fp64, of all tokens together, centred. Signs are those that make the largest entry of each direction
-    positive, so that they come out the same twice. Where D < count the rest is 0.
+    Both are fp64, computed from all tokens together after centring. The largest entry of each direction is positive,
+    so that signs are reproducible. If D < count, the rest is 0.
 
     >>> line = torch.tensor([[0.0, 0.0], [3.0, 4.0], [6.0, 8.0]])
     >>> principal_components(line, 1)[0].flatten()

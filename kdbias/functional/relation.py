@@ -1,4 +1,4 @@
-"""Which samples a network finds alike: similarity rows of two networks, compared as distributions."""
+"""Rows of similarities between samples, compared as distributions between two networks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def relation_kl(student: Tensor, teacher: Tensor, temperature: float = 0.1, diag
     """Give KL(softmax(C_t / tau) ‖ softmax(C_s / tau)) ``(...)`` in nats, a mean over the rows of cosine similarities.
 
     ``student`` ``(..., n, d1)`` and ``teacher`` ``(..., n, d2)`` hold the same n samples in any two widths; leading
-    axes are a batch of comparisons. A sample's similarity with itself is 1 whatever the networks: it is left out
+    axes are a batch of comparisons. A sample's similarity with itself is 1 in every network. It is left out
     unless ``diagonal``, because at tau = .1 it takes nearly all of the probability. No factor tau².
 
     Raises:
-        ValueError: shapes, ``temperature`` <= 0, or too few samples for a choice between two: n < 3, or n < 2 with
+        ValueError: shapes, ``temperature`` <= 0, or too few samples to choose between two others: n < 3, or n < 2 with
             ``diagonal``.
 
     Source: Passalis and Tefas, ECCV 2018, arXiv:1803.10837 (rows of similarities as distributions).

@@ -15,7 +15,7 @@ def rsd(student: Tensor, teacher: Tensor, kappa: float = 0.01) -> Tensor:
 
     ``student`` and ``teacher`` are features ``(B, D)`` of the same images, B >= 2; each feature is normalised over
     the batch, K = teacherᵀ student / B is ``(D, D)``. The result is a scalar >= 0, a sum over features and not a mean.
-    A feature that is constant over the batch correlates with nothing and gets no gradient.
+    A feature that is constant over the batch has correlation 0 and gets no gradient.
 
     Raises:
         ValueError: the shapes differ or are not ``(B, D)``, or fewer than 2 images.
@@ -42,6 +42,6 @@ def rsd(student: Tensor, teacher: Tensor, kappa: float = 0.01) -> Tensor:
 
 def _normalise(x: Tensor) -> Tensor:
     centred = x - x.mean(dim=0)
-    # The root has no gradient at 0, so constant features need it away from 0.
+    # The square root has no gradient at 0, so the variance of constant features must stay above 0.
     std = centred.square().mean(dim=0).clamp_min(torch.finfo(x.dtype).tiny).sqrt()
     return centred / (std + EPS)

@@ -13,7 +13,7 @@ Padding = Literal["reflect", "circular"]
 def shift_images(images: Tensor, down: Tensor, right: Tensor, padding: Padding = "reflect") -> Tensor:
     """Move each of ``images`` ``(B, C, H, W)`` by whole pixels, ``down`` and ``right`` ``(B,)`` int64, negative too.
 
-    What comes in at the edge is the image mirrored there (``reflect``, the edge itself once) or its other side
+    The edge is filled with the mirrored image (``reflect``, the edge itself appears once) or with its other side
     (``circular``).
 
     Raises:
@@ -33,7 +33,7 @@ def shift_images(images: Tensor, down: Tensor, right: Tensor, padding: Padding =
 
 
 def _sources(size: int, shift: Tensor, padding: Padding) -> Tensor:
-    """Give, for each image, the place ``(B, size)`` that each new place shows."""
+    """Give, for each image, the source position ``(B, size)`` of each new position."""
     if bool((shift.abs() >= size).any()):
         raise ValueError(f"a shift by {int(shift.abs().max())} pixels is too much for a side of {size} pixels")
     places = torch.arange(size, device=shift.device) - shift[:, None]

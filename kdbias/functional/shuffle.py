@@ -1,4 +1,4 @@
-"""Images cut into a grid of patches that change places."""
+"""Images cut into a grid of patches and shuffled."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def shuffle_patches(images: Tensor, order: Tensor) -> Tensor:
-    """Let place k (row-major) of each image show its patch ``order[:, k]``.
+    """Put patch ``order[:, k]`` of each image at position k (row-major).
 
     ``images`` are ``(B, C, H, W)``, ``order`` is ``(B, g·g)``, a permutation for each image of the patches of a
-    g×g grid. The same tensor comes back for a grid of one patch.
+    g×g grid. Returns the same tensor for a grid of one patch.
 
     Raises:
         ValueError: the grid does not divide the images' size.

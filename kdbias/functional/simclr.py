@@ -1,4 +1,4 @@
-"""SimCLR's contrastive loss: two views of an image find each other among those of all images."""
+"""SimCLR's contrastive loss: identify the two views of an image among the views of all images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kdbias.functional.precision import full_precision, without_autocast
 
 
 def nt_xent(one: Tensor, two: Tensor, temperature: float = 0.2) -> Tensor:
-    """Give the cross-entropy in nats of picking each view's partner among the 2B - 1 other views, by cosine over tau.
+    """Give the cross-entropy in nats of identifying each view's partner among the other 2B - 1, by cosine over tau.
 
     ``one`` and ``two`` are embeddings ``(B, D)`` of two views of the same B images; the result is a scalar, a mean
     over the 2B views. Embeddings that are all alike give log(2B - 1).
@@ -32,7 +32,7 @@ def nt_xent(one: Tensor, two: Tensor, temperature: float = 0.2) -> Tensor:
 
 @torch.no_grad()
 def pair_accuracy(one: Tensor, two: Tensor) -> Tensor:
-    """Give how many of the 2B views have their partner as the nearest of the others, in 0..1; shapes as ``nt_xent``."""
+    """Give the share of the 2B views whose nearest view is their partner, in 0..1; shapes as ``nt_xent``."""
     with without_autocast(one):
         nearest = pair_similarities(one, two).argmax(1)
         return (nearest == partners(len(one), one.device)).float().mean()
@@ -50,7 +50,7 @@ def pair_similarities(one: Tensor, two: Tensor) -> Tensor:
 
 
 def partners(count: int, device: torch.device) -> Tensor:
-    """Give the row ``(2B,)`` of each view's partner where the views of B images stand one after another."""
+    """Give the row ``(2B,)`` of each view's partner, with the views of B images concatenated."""
     return torch.arange(2 * count, device=device).roll(count)
 
 

@@ -11,13 +11,13 @@ EPS = 1e-6
 def unit(x: Tensor) -> Tensor:
     """Scale vectors ``(..., D)`` to length 1; one that is shorter than 1e-6 becomes 0, with a gradient of 0.
 
-    A division by length plus or at least eps would give such a vector a gradient of 1/eps.
+    Dividing by length + eps, or by max(length, eps), would give such a vector a gradient of 1/eps.
     """
     length = x.norm(dim=-1, keepdim=True)
     return torch.where(length <= EPS, 0.0, x / length.clamp_min(EPS))
 
 
 def cosine_gram(x: Tensor) -> Tensor:
-    """Give the cosine similarities ``(..., n, n)`` of vectors ``(..., n, D)``; 0 with a vector that is 0."""
+    """Give the cosine similarities ``(..., n, n)`` of vectors ``(..., n, D)``; those with a zero vector are 0."""
     direction = unit(x)
     return direction @ direction.mT

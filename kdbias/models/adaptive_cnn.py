@@ -12,7 +12,7 @@ from kdbias.models.features import Extractor, Layers
 
 
 class SqueezeExcitation(nn.Module):
-    """Weights each channel by what all channels hold on average.
+    """Weights each channel by a function of the mean of all channels.
 
     Source: Hu, Shen, Sun, CVPR 2018 (arXiv:1709.01507), without biases.
     """
@@ -29,7 +29,7 @@ class SqueezeExcitation(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Two 3×3 convolutions and squeeze-excitation, with a 1×1 convolution as shortcut where shapes differ."""
+    """Two 3×3 convolutions and squeeze-excitation, with a 1×1 convolution as shortcut if shapes differ."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -60,8 +60,8 @@ class AdaptiveCNN(nn.Module):
         pool: whether max-pooling halves the stem's map.
         hidden: width of the penultimate features.
         dropout: probability that a penultimate feature is 0, in training.
-        classes: what it tells apart.
-        channels: of its images.
+        classes: number of classes.
+        channels: channels of its images.
     """
 
     def __init__(

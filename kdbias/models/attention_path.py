@@ -29,10 +29,10 @@ def choose(network: nn.Module, *, training: bool, device: torch.device) -> None:
 
 @contextmanager
 def unfused(network: nn.Module) -> Iterator[None]:
-    """Let every attention module of ``network`` take its explicit path for the time of the block.
+    """Let every attention module of ``network`` take its explicit path inside the ``with`` block.
 
-    For what the fused kernels do not give: the maps themselves (the input of ``attn_drop``) and second derivatives. The
-    outputs are the same up to rounding. Do not change the network's mode or device inside the block.
+    The fused kernels give neither the maps (the input of ``attn_drop``) nor second derivatives. The outputs are the
+    same up to rounding. Do not change the network's mode or device inside the block.
     """
     before = [(m, m.fused_attn) for m in attention_modules(network)]
     try:
@@ -48,8 +48,8 @@ def unfused(network: nn.Module) -> Iterator[None]:
 def recorded_qkv(attention: Sequence[Any]) -> Iterator[list[Tensor]]:
     """Collect queries, keys and values of the given timm attention modules: ``(3, B, H, tokens, D/H)`` for each.
 
-    Queries and keys are taken after their norms, where the network has such, and before scaling. The hooks are gone
-    when the block ends.
+    Queries and keys are taken after their norms, if the network has any, and before scaling. The hooks are removed at
+    the end of the block.
     """
     found: list[Tensor] = []
 

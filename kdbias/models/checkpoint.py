@@ -1,4 +1,4 @@
-"""From a checkpoint that describes itself to the network in it: neither the configuration nor the teacher is needed."""
+"""Build the network of a checkpoint from the checkpoint's own description, without the config or the teacher."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Checkpoint:
             content: Any = read_file(self.path)
         except BROKEN as error:
             raise ValueError(
-                f"{self.path} cannot be read as a checkpoint ({error}): it is another file, or cut short"
+                f"{self.path} cannot be read as a checkpoint ({error}): it is another kind of file, or truncated"
             ) from error
         spec = content.get("hyper_parameters", {}).get("spec", {}) if isinstance(content, dict) else {}
         if not {"model", "data"} <= spec.keys():
@@ -61,7 +61,7 @@ class Checkpoint:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What its run was built from: plain types, with ``model``, ``data``, ``loss``..."""
+        """The checkpoint's description: plain types, with ``model``, ``data``, ``loss`` and so on."""
         found: dict[str, Any] = self.content["hyper_parameters"]["spec"]
         return found
 
@@ -107,23 +107,23 @@ def load_student(path: str | Path) -> Extractor:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no checkpoint of this package, or its weights do not fit its own description.
+        ValueError: it is not a checkpoint of this package, or its weights do not fit its description.
     """
     return Checkpoint(Path(path)).student()
 
 
 def load_teacher(path: str | Path) -> Extractor:
-    """Give the network that a teacher's own training left at ``path``: as ``load_student``, and frozen."""
+    """Give the network that a teacher's training saved at ``path``: as ``load_student``, and frozen."""
     return load_student(path).requires_grad_(False)
 
 
 def read_spec(path: str | Path) -> dict[str, Any]:
-    """Give the spec with which the run of a checkpoint was built; see ``Checkpoint``."""
+    """Give the checkpoint's description; see ``Checkpoint.spec``."""
     return Checkpoint(Path(path)).spec
 
 
 def architecture(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a model's spec without the weights that it would start from, so that building it reads and loads nothing."""
+    """Give a model's node without the weights that training starts from, so that building it reads no file."""
     without = {"pretrained": False, "weights": None}
     return {**model, **{k: v for k, v in without.items() if k in model}}
 

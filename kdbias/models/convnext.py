@@ -32,8 +32,8 @@ def convnextv2_tiny(
 
     Args:
         data: The images it is for.
-        pretrained: Whether to download ImageNet weights; ``auto`` starts from scratch, with a warning, where they
-            cannot be had.
+        pretrained: Whether to download ImageNet weights; if that fails, ``auto`` starts from scratch with a
+            warning.
         weights: A file with ImageNet weights in timm's layout instead.
         drop_path: Stochastic depth of the last stage; it grows from 0 at the first.
         layers: The stages whose tokens are read.

@@ -16,7 +16,7 @@ from kdbias.models.features import Extractor, Inference, Layers
 class ClassTokenDropout(nn.Module):
     """In training, replaces an image's CLS token by the mean of its patch tokens with probability ``p``.
 
-    It stands where timm has the dropout of embedded tokens, before the first block; each image draws its own.
+    It replaces timm's dropout of embedded tokens, before the first block; each image has its own draw.
     """
 
     def __init__(self, p: float, prefix: int) -> None:
@@ -90,7 +90,7 @@ def vit(
 ) -> Extractor:
     """Build a vision transformer with a CLS token, and a DIST token with its own head where ``distilled``.
 
-    Position embeddings are interpolated when it is called at another size than it was built for.
+    Position embeddings are interpolated if the network is called at another size than it was built for.
 
     Args:
         data: The images it is for: channels, size, classes and statistics.
@@ -101,11 +101,11 @@ def vit(
         mlp_ratio: Width of the MLP relative to ``width``.
         distilled: Whether there is a DIST token. Source: Touvron et al., ICML 2021 (arXiv:2012.12877).
         drop_path: Stochastic depth of the last block; it grows linearly from 0 at the first.
-        conv_stem: Whether 3×3 convolutions of stride 2 embed the patches; ``"deep"`` for others of stride 1 between
-            them and a 1×1 one at the end, of Xiao et al., which learns much sooner without labels.
+        conv_stem: Whether 3×3 convolutions of stride 2 embed the patches. ``"deep"`` adds convolutions of stride 1
+            between them and a 1×1 convolution at the end (Xiao et al.), which learns much sooner without labels.
         class_token_dropout: Probability of ``ClassTokenDropout``.
-        size: Side of the images it reads, which are resized to it; the data's where None.
-        inference: What the logits are where there is a DIST token: the mean of both heads, or one of them.
+        size: Side of its input, to which images are resized; None takes that of the data.
+        inference: With a DIST token, the logits: the mean of both heads, or one of them.
         classes: ``"data"`` for a classifier of the data's classes, None for none (to learn without labels).
         layers: The blocks whose tokens are read.
     """

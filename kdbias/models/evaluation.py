@@ -1,4 +1,4 @@
-"""A network in the state that a probe wants, for a while."""
+"""Temporarily put a network into the state that a probe needs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Precision = Literal["fp32", "bf16"]
 
 @contextmanager
 def evaluation(network: nn.Module, precision: Precision = "fp32") -> Iterator[None]:
-    """Evaluate ``network``: eval mode, no gradient, the given precision, eagerly; afterwards it is as before.
+    """Evaluate ``network`` in eval mode, without gradients, in the given precision, eagerly; restore it afterwards.
 
-    Each module has its own mode and attention path again. Autocast that is on outside is off inside, unless
-    ``precision`` is ``"bf16"``; ``"fp32"`` is fp32 proper, not TF32. What is compiled runs eagerly: graphs of other
-    shapes and modes would count against the limit of recompilations that training has.
+    Each module gets its own mode and attention path back. Autocast is off inside, even if it is on outside, unless
+    ``precision`` is ``"bf16"``. ``"fp32"`` means fp32, not TF32. Compiled modules run eagerly, because graphs of other
+    shapes and modes would count towards the recompilation limit of training.
     """
     modes = [(module, module.training) for module in network.modules()]
     paths = [(module, module.fused_attn) for module in attention_modules(network)]
@@ -43,7 +43,7 @@ def evaluation(network: nn.Module, precision: Precision = "fp32") -> Iterator[No
 
 @contextmanager
 def full_fp32() -> Iterator[None]:
-    """Multiply matrices and convolve in fp32 proper on a GPU, not in TF32, inside the block."""
+    """Compute matrix products and convolutions on a GPU in fp32, not in TF32, inside the block."""
     matrices, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     try:
         torch.set_float32_matmul_precision("highest")

@@ -1,4 +1,4 @@
-"""What any network gives: the same ``Features`` from a CNN as from a vision transformer, by one ``Extractor``."""
+"""The output of any network: one ``Extractor`` gives the same ``Features`` for CNNs and vision transformers."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Inference = Literal["mean", "cls", "dist"]
 
 @dataclass(frozen=True)
 class Features:
-    """What one forward pass gives.
+    """The output of one forward pass.
 
     Tokens are ``(B, N, D)`` with ``N = h*w`` row-major, from a CNN as from a ViT, raw (no final norm); CLS, DIST and
     register tokens are apart, in ``prefix``.
     """
 
-    logits: Tensor | None  # (B, C); what the network answers in eval mode; None for a self-supervised teacher
+    logits: Tensor | None  # (B, C); the network's logits in eval mode; None for a self-supervised teacher
     class_logits: Tensor | None  # (B, C); the CLS head, which ce reads; the same as logits without a DIST token
-    distill_logits: Tensor | None  # (B, C); the DIST head, where there is one
+    distill_logits: Tensor | None  # (B, C); the DIST head, if there is one
     dense_logits: Tensor | None  # (B, C, h, w); the classifier at every position of the last map, on request
     pooled: Tensor  # (B, D); penultimate; CLS for DeiT
     tokens: tuple[Tensor, ...]  # (B, N, D) for each requested layer
@@ -49,7 +49,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class NetworkInfo:
-    """What a loss may know of a network; ``layers`` are those that its ``Features`` hold, in the same order."""
+    """What a loss may know about a network; ``layers`` are those in its ``Features``, in the same order."""
 
     layers: tuple[Layer, ...]
     width: int
@@ -66,21 +66,21 @@ class Extractor(nn.Module):
     ``forward_head`` and ``get_classifier``.
 
     Args:
-        network: The network; it is registered as ``network``, and its parameters are all that the state dict holds.
+        network: The network; it is registered as ``network``, and the state dict holds its parameters alone.
         mean: Mean of each channel that the network expects.
         std: Standard deviation of each channel that the network expects.
         channels: Channels of the network's input; images of one channel are repeated to fill them.
         size: Side of the network's input in pixels.
         resize: Whether to resize images to ``size`` (bicubic, antialiased).
         layers: Numbers of the blocks (ViT) or stages (CNN) whose tokens are read, ascending, or ``"all"``.
-        inference: What ``logits`` are where there is a DIST token: the mean of both heads, or one of them.
+        inference: With a DIST token, the ``logits``: the mean of both heads, or one of them.
         dense: Whether to give ``dense_logits``.
         qkv: Whether to give ``qkv``.
-        frozen: Whether all but the classifier stays as it is: no gradients, and eval mode in training too.
-        known: What is known of the network already; measured where it is missing.
+        frozen: Whether only the classifier is trained: the rest has no gradients and stays in eval mode.
+        known: What is already known about the network; measured if it is missing.
 
     Raises:
-        ValueError: layers that do not exist, a reading that this network cannot give, or nothing to train.
+        ValueError: layers that do not exist, an output that this network does not have, or nothing to train.
     """
 
     mean: Tensor
@@ -143,7 +143,7 @@ class Extractor(nn.Module):
         )
 
     def prepare(self, image: Tensor) -> Tensor:
-        """Give what the network itself takes: ``image`` with its channels, at its size, normalised."""
+        """Give the network's input: ``image`` with its channels, at its size, normalised."""
         if image.shape[1] == 1 and self.channels > 1:
             image = image.expand(-1, self.channels, -1, -1)
         if self.resize and tuple(image.shape[-2:]) != (self.size, self.size):
@@ -153,7 +153,7 @@ class Extractor(nn.Module):
         return (image - self.mean) / self.std
 
     def reading(self, *, layers: Layers | None = None, dense: bool | None = None, qkv: bool | None = None) -> Extractor:
-        """Give another reader of the same network; what is not named here it reads as this one does."""
+        """Give another extractor of the same network; settings that are not given stay the same."""
         return Extractor(
             self.network,
             mean=self.mean.flatten().tolist(),
@@ -170,7 +170,7 @@ class Extractor(nn.Module):
         )
 
     def train(self, mode: bool = True) -> Extractor:
-        """Set the mode, of the classifier alone where the rest is frozen, and with it the attention path."""
+        """Set the mode (for a frozen trunk, that of the classifier alone) and the attention path."""
         super().train(mode)
         if self.frozen:
             frozen_trunk.rest(self.network)
@@ -198,7 +198,7 @@ class Extractor(nn.Module):
                 raise ValueError(f"{type(self.network).__name__} gives no {name}: {reason}")
 
     def choose_path(self) -> None:
-        """Take the attention path of the present mode and device; for where ``training`` was set without ``train``."""
+        """Set the attention path for the current mode and device, if ``training`` was set without ``train``."""
         device = next(self.network.parameters()).device
         attention_path.choose(self.network, training=self.training, device=device)
 

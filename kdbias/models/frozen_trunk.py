@@ -8,9 +8,9 @@ from torch import nn
 
 
 def freeze(network: nn.Module) -> None:
-    """Take the gradients from all parameters but the classifier's, and ``rest`` the trunk.
+    """Turn gradients off for all parameters except the classifier's, and ``rest`` the trunk.
 
-    An optimiser over what requires gradients, DDP and weight averaging then leave the trunk alone.
+    An optimiser over parameters that require gradients, DDP and weight averaging then leave the trunk unchanged.
 
     Raises:
         ValueError: there is no classifier, so nothing to train.
@@ -25,7 +25,7 @@ def freeze(network: nn.Module) -> None:
 
 
 def rest(network: nn.Module) -> None:
-    """Put all but the classifier into eval mode: no dropout, and BatchNorm's statistics do not move."""
+    """Put everything except the classifier into eval mode: no dropout, and BatchNorm's statistics stay fixed."""
     modes = [(head, head.training) for head in _classifiers(network)]
     network.eval()
     for head, training in modes:

@@ -1,4 +1,4 @@
-"""What there is to read in a network: its layers, widths and grids, measured by one dry forward pass."""
+"""The layers, widths and grids of a network, measured by one dry forward pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEM = ("act1", "bn1", "conv1", "relu", "stem", "conv_stem")
 
 @dataclass(frozen=True)
 class Survey:
-    """What one network has; the first four fields hold one entry for each of its layers (blocks or stages, no stem).
+    """The layout of one network; the first four fields have an entry for each layer (blocks or stages, no stem).
 
     ``indices`` are the layers' numbers in the network's own ``forward_intermediates``, which counts the stem of some
     families. ``token_based`` tells whether the network computes on a token sequence rather than on maps.
@@ -36,10 +36,10 @@ class Survey:
     family: str
 
     def select(self, layers: Sequence[int] | Literal["all"]) -> tuple[int, ...]:
-        """Give the numbers of the layers asked for.
+        """Give the numbers of the requested layers.
 
         Raises:
-            ValueError: a layer does not exist, or they are not ascending.
+            ValueError: a layer does not exist, or the layers are not ascending.
         """
         count = len(self.names)
         if layers == "all":
@@ -49,13 +49,13 @@ class Survey:
             valid = ", ".join(f"{i} ({name})" for i, name in enumerate(self.names))
             raise ValueError(f"layers: {list(chosen)} are not layers of this network; it has {valid}")
         if list(chosen) != sorted(set(chosen)):
-            raise ValueError(f"layers: {list(chosen)} must be ascending, each once")
+            raise ValueError(f"layers: {list(chosen)} must be ascending, without repetition")
         return chosen
 
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put ``network`` into eval mode, and every one of its modules back into its own mode afterwards."""
+    """Put ``network`` into eval mode, and restore the mode of each of its modules afterwards."""
     before = [(m, m.training) for m in network.modules()]
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""Networks of timm with timm's weights: downloaded where they can be had, else one clear error within seconds."""
+"""Networks of timm with timm's weights: downloaded if possible, else one clear error within seconds."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ PATIENCE = 5.0  # seconds for the hub to answer
 
 
 class MissingWeights(ConfigError, OSError):
-    """Weights that can be neither downloaded nor found in the cache; the message says where else they may be named."""
+    """Weights that can be neither downloaded nor found in the cache; the message names the alternatives."""
 
 
 def create(name: str, pretrained: Pretrained, classes: int, arguments: Mapping[str, Any]) -> nn.Module:
-    """Build the timm network ``name`` with a classifier of so many classes (0: none).
+    """Build the timm network ``name`` with a classifier of ``classes`` classes (0: none).
 
     Args:
         name: A name that ``timm.list_models()`` has, with or without a tag of pretrained weights.
         pretrained: Whether it gets timm's weights; ``auto`` is whether they are ``obtainable``. A run has decided that
             before its config is hashed (``kdbias.runs.pretrained``).
-        classes: Of the classifier, which is fresh where the weights classify another number of classes.
-        arguments: What else ``timm.create_model`` takes.
+        classes: Number of classes; the classifier is fresh if the weights have another number.
+        arguments: Further arguments of ``timm.create_model``.
 
     Raises:
         ValueError: timm has no such network, or no weights for it.
@@ -49,10 +49,10 @@ def create(name: str, pretrained: Pretrained, classes: int, arguments: Mapping[s
 
 @cache
 def obtainable(name: str) -> bool:
-    """Tell whether timm's weights of a network can be had, by having them: they lie in timm's cache afterwards.
+    """Tell whether timm's weights of a network are available, by downloading them into timm's cache.
 
-    A process finds it out once for each network, within seconds where there is no connection, and warns where the
-    network has to start from scratch. Random numbers are left as found.
+    A process checks each network once, within seconds if there is no connection, and warns if the network must start
+    from scratch. The state of the random generators is kept.
 
     Raises:
         ValueError: timm has no such network, or no weights for it.
@@ -93,17 +93,17 @@ def _download(name: str, classes: int, arguments: Mapping[str, Any]) -> nn.Modul
 
 
 def _require_hub(repository: str) -> None:
-    """Pass where the weights are in the cache or the hub answers: its own client tries again for most of a minute.
+    """Check that the weights are in the cache or the hub answers; its own client would retry for most of a minute.
 
     Raises:
-        OSError: neither.
+        OSError: neither is the case.
     """
     if any(isinstance(try_to_load_from_cache(repository, file), str) for file in FILES):
         return
     try:
         urlopen(Request(hf_hub_url(repository, FILES[0]), method="HEAD"), timeout=PATIENCE).close()
     except HTTPError:
-        return  # it answers; what it says is the client's matter
+        return  # the hub answers; the client handles the content
     except URLError as error:
-        if not isinstance(error.reason, ssl.SSLError):  # the client has certificates of its own
+        if not isinstance(error.reason, ssl.SSLError):  # the client has its own certificates
             raise

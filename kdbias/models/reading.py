@@ -1,4 +1,4 @@
-"""One pass through a timm-like network, and what can be made of its end: penultimate features, logits, dense logits."""
+"""One pass through a timm-like network, and its penultimate features, logits and dense logits."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Maps = tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...], tuple[Grid, ...]]
 def read(network: Any, x: Tensor, known: Survey, layers: tuple[int, ...]) -> Maps:
     """Run ``network`` on ``x`` and give (final features, tokens, prefix tokens, grids), the last three for each layer.
 
-    Tokens are ``(B, N, D)``, prefix tokens ``(B, P, D)``, both raw; the final features are what the network's head
-    takes.
+    Tokens are ``(B, N, D)``, prefix tokens ``(B, P, D)``, both raw; the final features are the input of the
+    network's head.
     """
     indices = [known.indices[i] for i in layers]
     if not known.token_based:
@@ -50,7 +50,7 @@ def answer_densely(network: Any, final: Tensor, known: Survey, grid: Grid) -> Te
     """Apply the classifier at every position of ``final``: ``(B, C, h, w)``; ``grid`` is that (h, w) of tokens.
 
     A CNN's whole head, pooling and norm included, reads each position as a map of its own; a ViT's last linear layer
-    reads each patch token, the DIST token's where there is one.
+    reads each patch token; with a DIST token it is the DIST head's.
     """
     if known.token_based:
         heads = network.get_classifier()

@@ -50,8 +50,8 @@ class CifarBlock(nn.Module):
 class CifarResNet(nn.Module):
     """ResNet for 32×32 images: a 3×3 stem, one stage for each width, global average pooling, a linear layer.
 
-    Parameter names are those of the CIFAR ResNets that are passed around (``conv1``, ``layer1``..., ``linear``); the
-    reading methods are timm's. With 0 classes it has no classifier.
+    Parameter names are those of published CIFAR ResNets (``conv1``, ``layer1``..., ``linear``); the reading methods are
+    timm's. With 0 classes it has no classifier.
 
     Source: He et al., CVPR 2016 (arXiv:1512.03385), section 4.2.
     """
@@ -112,7 +112,7 @@ def resnet18(data: DataInfo, *, layers: Layers = "all") -> Extractor:
 def cifar_resnet(data: DataInfo, *, blocks: int, layers: Layers = "all") -> Extractor:
     """Build the CIFAR ResNet of ``6 * blocks + 2`` layers: 16, 32 and 64 channels, option-A shortcuts.
 
-    Colour images are normalised with ImageNet's mean and deviation, as the weights in circulation were trained;
+    Colour images are normalised with ImageNet's mean and deviation, with which the published weights were trained;
     images of one channel with their own.
     """
     network = CifarResNet(
@@ -123,22 +123,22 @@ def cifar_resnet(data: DataInfo, *, blocks: int, layers: Layers = "all") -> Extr
 
 
 def resnet20(data: DataInfo, *, layers: Layers = "all") -> Extractor:
-    """Build ResNet-20: 0.27 M parameters, 91.7 % on CIFAR-10 with the weights in circulation."""
+    """Build ResNet-20: 0.27 M parameters, 91.7 % on CIFAR-10 with the published weights."""
     return cifar_resnet(data, blocks=3, layers=layers)
 
 
 def resnet32(data: DataInfo, *, layers: Layers = "all") -> Extractor:
-    """Build ResNet-32: 0.46 M parameters, 92.6 % on CIFAR-10 with the weights in circulation."""
+    """Build ResNet-32: 0.46 M parameters, 92.6 % on CIFAR-10 with the published weights."""
     return cifar_resnet(data, blocks=5, layers=layers)
 
 
 def resnet44(data: DataInfo, *, layers: Layers = "all") -> Extractor:
-    """Build ResNet-44: 0.66 M parameters, 93.1 % on CIFAR-10 with the weights in circulation."""
+    """Build ResNet-44: 0.66 M parameters, 93.1 % on CIFAR-10 with the published weights."""
     return cifar_resnet(data, blocks=7, layers=layers)
 
 
 def resnet56(data: DataInfo, *, layers: Layers = "all") -> Extractor:
-    """Build ResNet-56: 0.85 M parameters, 93.4 % on CIFAR-10 with the weights in circulation."""
+    """Build ResNet-56: 0.85 M parameters, 93.4 % on CIFAR-10 with the published weights."""
     return cifar_resnet(data, blocks=9, layers=layers)
 
 
@@ -150,7 +150,7 @@ def small_cnn(
     classes: Literal["data"] | None = "data",
     layers: Layers = "all",
 ) -> Extractor:
-    """Build a small residual CNN: ``blocks`` blocks in each stage, 1×1 shortcuts; 78 K parameters as it stands.
+    """Build a small residual CNN: ``blocks`` blocks in each stage, 1×1 shortcuts; 78 K parameters by default.
 
     ``classes`` None leaves the classifier out, to learn without labels.
     """

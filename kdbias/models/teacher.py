@@ -18,10 +18,10 @@ from kdbias.models.weights import load_state, read_weights
 
 
 class Teacher:
-    """A frozen network that gives targets: eval mode, no gradients, on whatever device its images are.
+    """A frozen network that gives targets: in eval mode, without gradients, on the device of its images.
 
-    It is no ``nn.Module``, so that no checkpoint, optimiser, averaging or parameter count of the student's finds it; a
-    deep copy is the teacher itself. A CNN is channels-last, which is faster and changes its answers by rounding alone.
+    It is not an ``nn.Module``, so that the student's checkpoint, optimiser, average and parameter count exclude it. A
+    deep copy is the teacher itself. A CNN is channels-last, which is faster and changes its output by rounding alone.
     """
 
     def __init__(self, extractor: Extractor, name: str) -> None:
@@ -32,7 +32,7 @@ class Teacher:
 
     @property
     def info(self) -> NetworkInfo:
-        """What a loss may know of it."""
+        """What a loss may know about the teacher."""
         return self.extractor.info
 
     @torch.no_grad()
@@ -47,7 +47,7 @@ class Teacher:
     def answer(self, batch: Batch, step: int) -> Features:
         """Answer the images of a batch, as the teacher sees them, at optimiser step ``step``.
 
-        Training asks here, since what a control answers depends on targets and positions too.
+        Training calls this method, because a control's answer also depends on targets and positions.
         """
         return self(batch.teacher_image)
 
@@ -56,7 +56,7 @@ class Teacher:
 
 
 def ready_teacher(spec: Mapping[str, Any], data: DataInfo, name: str) -> Teacher:
-    """Build the network of ``spec`` as its builder makes it, with timm's weights: a teacher that no recipe trains.
+    """Build the network of the node ``spec`` with timm's weights: a teacher without a recipe.
 
     Raises:
         OSError: the weights cannot be downloaded; names the alternatives.
@@ -67,10 +67,10 @@ def ready_teacher(spec: Mapping[str, Any], data: DataInfo, name: str) -> Teacher
 
 
 def teacher_from_weights(spec: Mapping[str, Any], data: DataInfo, path: str | Path, name: str) -> Teacher:
-    """Build the network of ``spec`` for ``data`` with the weights at ``path``: a ``.safetensors`` file or a checkpoint.
+    """Build the network of the node ``spec`` with the weights at ``path``, a ``.safetensors`` file or a checkpoint.
 
-    A checkpoint of this package describes its own network and input, and is built by that; it must be the network that
-    ``spec`` names.
+    A checkpoint of this package describes its network and input, and the network is built from that description. It
+    must be the network that ``spec`` names.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -85,7 +85,7 @@ def teacher_from_weights(spec: Mapping[str, Any], data: DataInfo, path: str | Pa
 
 
 def own_checkpoint(spec: Mapping[str, Any], path: str | Path) -> Checkpoint | None:
-    """Give a checkpoint of this package, which says of its ``model`` and ``data``; None for another or a missing file.
+    """Give a checkpoint of this package, which describes its network; None for another or a missing file.
 
     Raises:
         ValueError: it is another network than ``spec`` names, or no checkpoint of this package.

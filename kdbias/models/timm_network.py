@@ -1,4 +1,4 @@
-"""Any network of timm by its name, with its own input contract."""
+"""Any network of timm by its name, with its own input size and normalisation."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def timm_network(
     Args:
         data: The images it is for.
         name: A name that ``timm.list_models()`` has, with or without a tag of pretrained weights.
-        pretrained: Whether to download timm's weights, the classifier being fresh where the data has other classes;
-            ``auto`` starts from scratch, with a warning, where they cannot be had.
+        pretrained: Whether to download timm's weights; the classifier is fresh if the data has other classes. If the
+            download fails, ``auto`` starts from scratch with a warning.
         weights: A file with such weights in timm's layout instead.
-        size: Side of the images it reads, which are resized to it (bicubic); the data's where None.
+        size: Side of its input, to which images are resized (bicubic); None takes that of the data.
         classes: ``"data"`` for a classifier of the data's classes, None for none (a source of features alone).
-        frozen: Whether only the classifier is trained, from 0 where it is fresh (timm's own start is so wide that the
-            first epochs undo it); the rest keeps its weights and statistics.
-        pool: What the penultimate features are, by timm's name (``token``, ``avg``); its default where None.
+        frozen: Whether only the classifier is trained. A fresh one starts from 0, because timm's initial values are so
+            large that the first epochs undo them. The rest keeps its weights and statistics.
+        pool: The penultimate features, by timm's name (``token``, ``avg``); None takes timm's default.
         drop_path: Stochastic depth, for the families that have it.
         layers: The blocks or stages whose tokens are read.
 

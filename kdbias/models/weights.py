@@ -1,4 +1,4 @@
-"""Weights from a file into a network, with errors that say what does not fit and what to do."""
+"""Load weights from a file into a network, with errors that state what does not fit and the remedy."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from kdbias.models.features import Extractor
 
 PREFIXES = ("student.network.", "network.")  # of a checkpoint of this package, of an extractor
-HEADS = ("head", "head_dist", "fc", "classifier", "linear")  # where the families keep their classifiers
-PRETRAINING = ("mask_token",)  # what only the training of self-supervised networks reads
+HEADS = ("head", "head_dist", "fc", "classifier", "linear")  # names of the classifier in each family
+PRETRAINING = ("mask_token",)  # parameters that only self-supervised training reads
 
 
 def read_weights(path: str | Path, key: str) -> dict[str, Tensor]:
     """Read the tensors of a ``.safetensors`` file or of a checkpoint that ``torch.save`` wrote, on the CPU.
 
-    From a checkpoint of this package the student's network is taken. ``key`` is the configuration key that named it.
+    For a checkpoint of this package these are the tensors of the student's network. ``key`` is the config key that
+    names the file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -52,12 +53,13 @@ def read_file(path: Path) -> Any:
 def load_state(extractor: Extractor, state: Mapping[str, Tensor], key: str, fresh_head: bool = False) -> Extractor:
     """Load ``state`` (by the names of the network's parameters) into ``extractor`` and give it back.
 
-    Position embeddings of another grid are interpolated, and what only self-supervised training reads is left out. With
-    ``fresh_head`` a classifier that ``state`` lacks, or has for another number of classes, stays as it is, and one that
-    the network lacks is left out. ``key`` is the configuration key that named the weights.
+    Position embeddings of another grid are interpolated. Parameters that only self-supervised training reads are left
+    out. With ``fresh_head``, the network keeps its own classifier if ``state`` has none or one of another number of
+    classes, and a classifier that the network does not have is left out. ``key`` is the config
+    key that names the weights.
 
     Raises:
-        ValueError: names or shapes do not fit; says which, and names ``key``.
+        ValueError: names or shapes do not fit; the message lists them and names ``key``.
     """
     network = extractor.network
     own = network.state_dict()
@@ -72,8 +74,8 @@ def load_state(extractor: Extractor, state: Mapping[str, Tensor], key: str, fres
     _check_classes(own, state, heads, key)
     if problem := _misfit(own, state):
         raise ValueError(
-            f"{key}: the weights are not a {type(network).__name__}'s as it is configured: {problem}. Name the network "
-            "that they were trained as, with its size and its tokens, or other weights"
+            f"{key}: the weights do not fit {type(network).__name__} as configured: {problem}. Choose the network "
+            "that they belong to, with its size and tokens, or other weights"
         )
     network.load_state_dict(dict(state), strict=False)
     return extractor
@@ -97,7 +99,7 @@ def _check_classes(own: Mapping[str, Tensor], state: Mapping[str, Tensor], heads
 
 
 def _misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
-    """Say which names or shapes of ``state`` are not those of ``own``, or nothing where all fit."""
+    """List the names and shapes of ``state`` that differ from those of ``own``; empty if all fit."""
     found = {
         "missing": [k for k in own if k not in state and not k.endswith("num_batches_tracked")],
         "unknown": [k for k in state if k not in own],

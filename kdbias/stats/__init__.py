@@ -1,6 +1,6 @@
-"""What a table may say: estimates with intervals over images or seeds, tests, and the correction over a family of them.
+"""Statistics of the tables: estimates with intervals over images or seeds, tests, and the correction for several tests.
 
-What is refused is NaN with a reason.
+A refused estimate is NaN with a reason.
 """
 
 from kdbias.stats.bootstrap import Estimate, bootstrap_mean

@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 LEVEL = 0.95
 RESAMPLES = 10_000
 ANYWHERE = (-math.inf, math.inf)
-PATTERNS = 256  # with more distinct rows than this, drawing indices is faster than drawing counts
+PATTERNS = 256  # above this number of distinct rows, drawing indices is faster than drawing counts
 CHUNK = 4_000_000  # indices drawn at once; 16 MB
 
 
@@ -22,8 +22,8 @@ CHUNK = 4_000_000  # indices drawn at once; 16 MB
 class Estimate:
     """A number with its 95 % interval, or the reason why there is none.
 
-    A refused estimate is NaN throughout; one that has a value but no interval (a single seed) has NaN bounds. Either
-    says why in ``reason``: a NaN without a reason is a ``ValueError``.
+    A refused estimate is NaN in all numbers. One with a value but no interval (a single seed) has NaN bounds. Both
+    state why in ``reason``; a NaN without a reason is a ``ValueError``.
     """
 
     value: float
@@ -37,7 +37,7 @@ class Estimate:
 
     @classmethod
     def refuse(cls, reason: str) -> Estimate:
-        """Give no number, and say why."""
+        """Give an estimate without a number, and the reason."""
         return cls(math.nan, math.nan, math.nan, reason)
 
     @property
@@ -46,7 +46,7 @@ class Estimate:
         return math.isnan(self.value)
 
     def holds(self, number: float) -> bool:
-        """Whether ``number`` lies within the interval; True where there is no interval, which excludes nothing."""
+        """Whether ``number`` is in the interval; True without an interval, because then no number is excluded."""
         return not (number < self.low or number > self.high)
 
 
@@ -81,8 +81,8 @@ def pairs_of(a: ArrayLike, b: ArrayLike) -> Floats:
 def resampled_means(rows: Floats, resamples: int = RESAMPLES, generator: np.random.Generator | None = None) -> Floats:
     """Means of each column in ``resamples`` bootstrap samples of the rows: ``(n, k)`` to ``(resamples, k)``.
 
-    A bootstrap sample of rows that take few distinct values is a multinomial draw of how often each value comes, which
-    is the same distribution at a thousandth of the cost; other rows are drawn by index. ``generator`` is seeded with 0
+    If rows have few distinct values, a bootstrap sample is drawn as multinomial counts of these values: the same
+    distribution at a thousandth of the cost. Other rows are drawn by index. ``generator`` is seeded with 0
     unless given.
     """
     generator = np.random.default_rng(0) if generator is None else generator
@@ -104,11 +104,11 @@ def resampled_means(rows: Floats, resamples: int = RESAMPLES, generator: np.rand
 def interval(value: float, draws: Floats, n: int, within: tuple[float, float] = ANYWHERE) -> Estimate:
     """Give the 95 % bootstrap interval of ``value`` from its resampled ``draws``, resampled from ``n`` units.
 
-    The percentile interval, with its two arms widened by ``sqrt(n / (n - 1)) * t / z``: resampling n units
-    underestimates their spread, and by enough that the plain interval over three seeds covers 75 % (it cannot reach
-    beyond the smallest and the largest). With thousands of images the factor is 1. Hesterberg 2015, "What teachers
-    should know about the bootstrap", arXiv:1411.5279. ``within`` are the values that are possible at all, where the
-    interval ends at the latest. No interval, and the reason, for a single unit.
+    It is the percentile interval with both arms widened by ``sqrt(n / (n - 1)) * t / z``. Resampling n units
+    underestimates their spread: the plain interval over three seeds covers 75 %, because it cannot exceed the smallest
+    and the largest value. With thousands of images the factor is 1. Hesterberg 2015, "What teachers should know about
+    the bootstrap", arXiv:1411.5279. ``within`` is the range of possible values, to which the interval is clipped. A
+    single unit has no interval; the reason says so.
     """
     if n < 2:
         return Estimate(value, math.nan, math.nan, "one seed or image shows no noise, so there is no interval")
@@ -125,10 +125,10 @@ def bootstrap_mean(
     generator: np.random.Generator | None = None,
     within: tuple[float, float] = ANYWHERE,
 ) -> Estimate:
-    """Give the mean of ``values`` ``(n,)``, one an image or one a seed, with its bootstrap interval.
+    """Give the mean of ``values`` ``(n,)``, one per image or one per seed, with its bootstrap interval.
 
-    One value gives an estimate without interval, and the reason. ``within`` are the values that are possible at all,
-    (0, 1) for an accuracy: an interval over few seeds can reach beyond them, and is cut there.
+    One value gives an estimate without an interval, with the reason. ``within`` is the range of possible values, (0, 1)
+    for an accuracy. An interval over few seeds can exceed it and is clipped to it.
 
     Raises:
         ValueError: no values, a NaN among them, or one that is not ``within``.

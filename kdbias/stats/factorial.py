@@ -1,4 +1,4 @@
-"""A two-by-two design: what each of two factors does, and whether the one depends on the other."""
+"""A two-by-two design: the effect of each of two factors, and their interaction."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def effects(scores: Mapping[tuple[str, str], ArrayLike]) -> Effects:
     """Give the effects of two factors of two levels on a score.
 
     ``scores`` has the four cells by (level of the first factor, level of the second), each ``(seeds,)`` and paired by
-    seed; levels count in the order in which they come first. A main effect is the mean over the other factor's levels.
-    Intervals are over seeds. An effect of a factor says little where the interaction is shown: look at its cells.
+    seed; levels are ordered by their first occurrence. A main effect is the mean over the other factor's levels.
+    Intervals are over seeds. If the interaction is shown, main effects say little: look at the cells.
 
     Raises:
         ValueError: the cells are not two by two, or not of one number of seeds.

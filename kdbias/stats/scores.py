@@ -1,7 +1,7 @@
 """The scores of every table, each with its interval: accuracy, retention, differences, the transfer index.
 
-What is refused is NaN with a reason. Wherever randomness is needed, ``generator`` is seeded with 0 unless it is given,
-so that a table comes out the same twice.
+A refused score is NaN with a reason. Functions that draw random numbers seed ``generator`` with 0 unless it is given,
+so that a table is reproducible.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Difference:
 
     @property
     def shown(self) -> bool:
-        """Whether the interval leaves out zero; never for a single pair."""
+        """Whether the interval excludes zero; False for a single pair."""
         return not self.estimate.holds(0.0)
 
     @property
@@ -51,8 +51,8 @@ class Difference:
 def accuracy(right: ArrayLike) -> Estimate:
     """Give the share of right answers, ``right`` ``(n,)`` bool, with its Wilson score interval.
 
-    It agrees with the bootstrap (`bootstrap_mean`) on thousands of images, and unlike it does not shrink to nothing
-    where all answers are right or all are wrong (Wilson 1927, doi 10.1080/01621459.1927.10502953).
+    On thousands of images it agrees with the bootstrap (`bootstrap_mean`). Unlike the bootstrap interval, it does not
+    shrink to width 0 if all answers are right or all are wrong (Wilson 1927, doi 10.1080/01621459.1927.10502953).
     """
     answers = right_answers(right)
     count = int(answers.sum())
@@ -75,8 +75,8 @@ def difference(
 ) -> Difference:
     """Compare ``a`` with ``b``, both ``(n,)`` and paired: by seed, or by image for two networks on the same images.
 
-    The verdict rests on the interval; ``p`` is for `holm`, over the metrics of a table. Several seeds on the same
-    images are compared by their means, over seeds for each image or over images for each seed.
+    The verdict uses the interval; ``p`` is meant for `holm` over the metrics of a table. To compare several seeds on
+    the same images, average first: over seeds for each image, or over images for each seed.
 
     Raises:
         ValueError: as ``pairs_of``.
@@ -94,11 +94,11 @@ def retention(
     resamples: int = RESAMPLES,
     generator: np.random.Generator | None = None,
 ) -> Estimate:
-    """Give what is left of the accuracy above chance under stress: (acc - 1/C) / (clean - 1/C).
+    """Give the share of the accuracy above chance that is kept under stress: (acc - 1/C) / (clean - 1/C).
 
-    ``stress`` and ``clean`` are ``(n,)`` bool, whether the answer was right on the stressed and on the clean version
-    of the same images, in the same order; images are resampled with both answers. 1 is all, 0 is chance, below 0
-    is worse than chance. Refused where clean accuracy is not significantly above chance (one-sided binomial, p < .01).
+    ``stress`` and ``clean`` are ``(n,)`` bool: whether the answer was right on the stressed and on the clean version
+    of the same images, in the same order; images are resampled with both answers. 1 keeps all, 0 is chance, below 0
+    is worse than chance. Refused if clean accuracy is not significantly above chance (one-sided binomial, p < .01).
     """
     return _kept(stress, clean, classes, True, resamples, generator)
 
@@ -140,8 +140,7 @@ def _kept(
 def _quotient(value: Floats, draws: Floats, n: int) -> Estimate:
     """Quotient of the first and the second of two means ``(2,)``, with draws ``(resamples, 2)``.
 
-    Where a draw's denominator is 0 or of the other sign the quotient is beyond all bounds, on the side of its
-    numerator.
+    If the denominator of a draw is 0 or has the other sign, the quotient is infinite, with the sign of the numerator.
     """
     sign = math.copysign(1.0, value[1])
     above, below = draws[:, 0] * sign, draws[:, 1] * sign
@@ -159,13 +158,13 @@ def transfer_index(
 ) -> Estimate:
     """Give (student - control) / (teacher - control) of the mean scores: 0 is the control, 1 the teacher.
 
-    Each is ``(seeds,)``, paired by seed and resampled so; a single teacher for all seeds is ``(1,)`` or a number, and
-    then its own noise is not in the interval. The control is the same student by the same recipe without a teacher.
-    The teacher may lie above or below the control.
+    Each is ``(seeds,)``, paired by seed and resampled in pairs. A single teacher for all seeds is ``(1,)`` or a number;
+    the interval then excludes the noise of the teacher. The control is the same student and recipe without a teacher.
+    The teacher's score may be above or below the control's.
 
-    Refused where the interval of teacher - control holds 0 (there is nothing to transfer), where there are fewer than
-    two seeds (one shows no noise to compare that difference with; `transfer_index_pictures` can say how far the
-    images alone decide it), and where a score is NaN, as a refused one is.
+    Refused in three cases. The interval of teacher - control contains 0, so there is nothing to transfer. There are
+    fewer than two seeds: one shows no noise to compare that difference with (`transfer_index_pictures` gives an
+    interval over images instead). A score is NaN, as a refused score is.
 
     Raises:
         ValueError: student and control are not of one length, or the teacher's is neither that nor 1.
@@ -193,15 +192,15 @@ def transfer_index_pictures(
     resamples: int = RESAMPLES,
     generator: np.random.Generator | None = None,
 ) -> Estimate:
-    """Give the transfer index of one network each, with an interval over **images**: seed noise is not in it.
+    """Give the transfer index of one network each, with an interval over **images** that excludes seed noise.
 
-    So it says what these three networks are, not what the recipe gives; use `transfer_index` where there are seeds.
-    Each array is ``(n,)``, a score an image whose mean is the network's, or ``(n, 2)``, numerator and denominator a
-    image, whose sums' quotient is: for the shape share of cue-conflict images (decided for shape, decided for
-    shape or texture). All three are on the same images in the same order.
+    So it describes these three networks, not the recipe; with several seeds use `transfer_index`. An array is ``(n,)``,
+    one score per image, and its mean is the network's score. Or it is ``(n, 2)``, a numerator and a denominator per
+    image, and the quotient of their sums is the score: for the shape share on conflict images, (decided for shape,
+    decided for shape or texture). All three arrays are on the same images in the same order.
 
-    Refused where the interval of teacher - control holds 0, and where a network's denominator is, or in a resample
-    comes to, 0 (it decides for neither cue).
+    Refused if the interval of teacher - control contains 0, or if a network's denominator is 0, also in a resample (it
+    decides for neither cue).
     """
     scores = {"student": np.asarray(student), "control": np.asarray(control), "teacher": np.asarray(teacher)}
     for name, score in scores.items():

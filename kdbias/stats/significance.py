@@ -26,7 +26,7 @@ def right_answers(*answers: ArrayLike) -> Floats:
 
 
 def above_chance(right: ArrayLike, classes: int) -> float:
-    """Give the probability of at least so many right answers by guessing among ``classes``: one-sided binomial test.
+    """Give the p value of the one-sided binomial test of ``right`` against guessing among ``classes``.
 
     ``right`` is ``(n,)`` bool.
 
@@ -48,11 +48,11 @@ def permutation_test(
 ) -> float:
     """Give the p value of the paired permutation test that ``a`` and ``b`` ``(n,)`` have the same mean.
 
-    Under the null hypothesis the difference of each pair may as well have the other sign. All ``2**n`` signs are tried
-    where these are at most ``resamples`` (exact), else ``resamples`` of them are drawn with ``generator`` (seeded with
-    0 unless given) and the observed one is counted in (Phipson and Smyth 2010, doi 10.2202/1544-6115.1585).
-    ``greater`` is
-    for the alternative that ``a`` is. The least p of n pairs is ``2**-n`` (two-sided: twice that), .25 for three seeds.
+    Under the null hypothesis the difference of each pair has either sign with equal probability. If there are at most
+    ``resamples`` sign patterns, all ``2**n`` are tried (exact). Else ``resamples`` of them are drawn with ``generator``
+    (seeded with 0 unless given), and the observed pattern is added to them (Phipson and Smyth 2010, doi
+    10.2202/1544-6115.1585). ``greater`` tests the alternative that ``a`` is greater. The smallest p of n pairs is
+    ``2**-n`` (two-sided: twice that, .25 for three seeds).
     """
     rows = pairs_of(a, b)
     difference = rows[:, 0] - rows[:, 1]

@@ -70,7 +70,7 @@ MESSAGES: dict[str, Mistake] = {
     "a teacher of the family already": (
         FAMILY | {"teacher.model": VIT},
         "control",
-        ("same_family: small is of the student's family (vit) already",),
+        ("same_family: small has the student's family (vit) already",),
     ),
     "a family's teacher of the other family": (
         control("same_family", "SameFamily", vit="resnet20", cnn="resnet56"),
@@ -80,7 +80,7 @@ MESSAGES: dict[str, Mistake] = {
     "a family's teacher that is none": (
         control("same_family", "SameFamily", vit="none", cnn="resnet56"),
         "control.vit",
-        ("this is no teacher: name one that has a network",),
+        ("this teacher has no network: name one that has",),
     ),
     "weights in place of a teacher that is trained on images of its own": (
         control("same_family", "SameFamily", vit="vit_small_cifar", cnn="resnet56", weights=__file__)

@@ -36,11 +36,11 @@ def refused(cfg, control) -> str:
     if control in ("none", "self") and not set(cfg.loss) & (LOGIT_TERMS | {"ce"}):
         return "no term trains the classifier"
     if control == "same_family" and is_vit(cfg.model) == is_vit(cfg.teacher.model):
-        return "is of the student's family"
+        return "has the student's family"
     if control == "label_smoothing" and not set(cfg.loss) <= LOGIT_TERMS | {"ce"}:
         return "label_smoothing gives logits, and"
     if control == "accuracy_matched" and cfg.teacher.model.classes is None:
-        return "has no classifier, and so no accuracy"
+        return "has no classifier, hence no accuracy"
     return ""
 
 

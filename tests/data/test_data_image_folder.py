@@ -175,7 +175,7 @@ def missing_class(root):
         (no_train, "has no folder train: it must hold train/ and val/ or test/"),
         (no_test, "has no images to test with: it must hold train/ and val/ or test/"),
         (no_class, "there is no class in train"),
-        (unknown_class, "test has the class yak, which train has not"),
+        (unknown_class, "test has the class yak, which train does not have"),
     ],
 )
 def test_a_folder_that_does_not_fit_is_told(root, change, message):
@@ -191,7 +191,7 @@ def test_a_folder_that_does_not_fit_is_told(root, change, message):
     [
         ({"size": 0}, "data.size=0"),
         ({"mean": [0.5]}, "data.mean and data.std must have three values each"),
-        ({"mean": [0.5], "std": [0.0]}, "data.mean and data.std are those of images in"),
+        ({"mean": [0.5], "std": [0.0]}, "data.mean and data.std must be of images in"),
         ({"mean": [123.7], "std": [0.2]}, "divide values"),
         ({"val": 18}, "data.val=18 must lie in 0..17"),
     ],

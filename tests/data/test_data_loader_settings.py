@@ -70,7 +70,7 @@ def test_the_strong_recipe_repeats_images_in_batches_of_256_and_is_else_the_defa
 
 def test_a_folder_of_images_needs_its_root():
     assert check(composed(["data=image_folder", "loader=workers"])) == [
-        "data.root is not set: it must hold train/ and val/ or test/, and each of them one folder of images a class"
+        "data.root is not set: it must hold train/ and val/ or test/, each with one folder of images per class"
     ]
     (problem,) = check(composed(["data=image_folder", "data.root=/not/there", "loader=workers"]))
     assert problem.startswith("data.root=/not/there has no folder train: it must hold train/ and val/ or test/")

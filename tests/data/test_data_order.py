@@ -87,7 +87,7 @@ def test_a_lender_comes_first_and_is_the_last_one_for_the_first():
     ("settings", "message"),
     [
         ({"world": 5}, "batch_size=24 is global and 5 processes do not divide it"),
-        ({"batch_size": 104}, "batch_size=104 is more than the 103 training images"),
+        ({"batch_size": 104}, "batch_size=104 is larger than the 103 training images"),
         ({"repeats": 0}, "loader.repeats must be at least 1"),
         ({"batch_size": 2, "world": 3, "drop_last": False}, "a batch of 2 images leaves some of 3 processes without"),
     ],

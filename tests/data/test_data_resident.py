@@ -130,5 +130,5 @@ def test_a_batch_that_processes_do_not_divide_is_refused(make):
 
 
 def test_too_few_images_are_refused(make):
-    with pytest.raises(ValueError, match="batch_size=104 is more than the 103 training images"):
+    with pytest.raises(ValueError, match="batch_size=104 is larger than the 103 training images"):
         make(batch_size=104)

@@ -58,5 +58,5 @@ def test_guesses_are_taken_away(preference, guesses):
 def test_guesses_alone_leave_no_share():
     with pytest.raises(ValueError, match=r"guesses alone give 0\.2"):
         share_without_guesses(0.5, 0.2, 10)
-    with pytest.raises(ValueError, match="no third one"):
+    with pytest.raises(ValueError, match="no third class"):
         share_without_guesses(0.5, 0.9, 2)

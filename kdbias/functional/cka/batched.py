@@ -1,7 +1,7 @@
-"""CKA of many small sets of samples at once, as a loss needs it: never an error for data, never NaN.
+"""CKA of many small sets of samples at once, for a loss: data never cause an error or NaN.
 
-A metric must not hide that CKA is undefined, so ``linear_cka`` and ``rbf_cka`` raise there. A loss meets such sets, as
-the equal tokens of a black image: here they count as unlike, without gradient, and nothing waits for the device.
+A metric must not hide that CKA is undefined, so ``linear_cka`` and ``rbf_cka`` raise an error. A loss meets such sets,
+for example the equal tokens of a black image. Here they have CKA 0 and no gradient, and nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kdbias.functional.precision import full_precision, without_autocast
 
 Kernel = Literal["linear", "rbf"]
 LEAST: dict[Estimator, int] = {"biased": 3, "debiased": 4}
-"""Samples from which CKA says anything: of two samples every biased CKA is 1."""
+"""Fewest samples for which CKA is informative: with two samples every biased CKA is 1."""
 
 
 def batched_cka(
@@ -52,18 +52,18 @@ def batched_cka(
 
 
 def _covariance(x: Tensor, y: Tensor) -> Tensor:
-    """Biased HSIC of centred features up to its constant, without n x n numbers."""
+    """Biased HSIC of centred features, up to a constant factor, without n x n numbers."""
     return (x.mT @ y).square().sum((-2, -1))
 
 
 def _rounding(centred: Tensor, gram: Tensor) -> Tensor:
-    """Whether nothing but rounding is left of a Gram matrix when it is centred; not so of one that is not finite."""
+    """Whether only rounding is left of a Gram matrix after centring; False for one that is not finite."""
     floor = (10 * torch.finfo(gram.dtype).eps) ** 2
     return centred.detach().square().sum((-2, -1)) <= floor * gram.detach().square().sum((-2, -1))
 
 
 def _centre(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre each set and bring it to unit size, which CKA does not see; and say which sets vary at all."""
+    """Centre each set and scale it to unit size, which does not change CKA; also tell which sets vary."""
     centred = x - x.mean(dim=-2, keepdim=True)
     size = centred.detach().norm(dim=(-2, -1))
     constant = size <= 10 * torch.finfo(x.dtype).eps * x.detach().norm(dim=(-2, -1))
@@ -71,7 +71,7 @@ def _centre(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rbf(x: Tensor, scale: float) -> Tensor:
-    """Give the Gaussian kernel less 1, which keeps the digits of a wide one; 0 where the median distance is 0."""
+    """Give the Gaussian kernel minus 1, which keeps the digits of a wide kernel; 0 if the median distance is 0."""
     n = x.shape[-2]
     length = x.square().sum(dim=-1)
     squared = (length[..., :, None] + length[..., None, :] - 2 * x @ x.mT).clamp_min(0.0)

@@ -1,4 +1,4 @@
-"""Centred kernel alignment: how alike two representations of the same samples are."""
+"""Centred kernel alignment: the similarity of two representations of the same samples."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ def linear_cka(x: Tensor, y: Tensor, estimator: Estimator = "debiased") -> Tenso
 def rbf_cka(x: Tensor, y: Tensor, scale: float = 1.0, estimator: Estimator = "debiased") -> Tensor:
     """Give CKA of features ``(n, d1)`` and ``(n, d2)`` under Gaussian kernels exp(-|a - b|² / (2 width²)), a scalar.
 
-    The width is ``scale`` times the median distance between two different samples, for x and for y each; no gradient
-    flows through it. A small scale compares neighbourhoods, a large one tends to linear CKA. Holds n x n numbers.
+    The width is ``scale`` times the median distance between two different samples, separately for x and y; no
+    gradient flows through it. A small scale compares neighbourhoods, a large one tends to linear CKA. It holds n x n
+    numbers.
 
     Raises:
         ValueError: as ``linear_cka``; ``scale`` <= 0; more than half of the pairs of samples coincide (median
@@ -64,7 +65,7 @@ def cka_of_grams(gram_x: Tensor, gram_y: Tensor, estimator: Estimator) -> Tensor
     x, y = centre_gram(gram_x, estimator), centre_gram(gram_y, estimator)
     own_x, own_y = hsic_from_grams(x, x, estimator), hsic_from_grams(y, y, estimator)
     for name, gram, centred in (("x", gram_x, x), ("y", gram_y, y)):
-        # Both sides are sums of squares, so rounding leaves eps² of the Gram matrix's own.
+        # Both sides are sums of squares, so the rounding error is eps² times the Gram matrix's own sum.
         check_structure(centred.square().sum((-2, -1)), gram.square().sum((-2, -1)), power=2, name=name)
     return hsic_from_grams(x, y, estimator) / (own_x.sqrt() * own_y.sqrt())
 

@@ -20,13 +20,13 @@ from kdbias.functional.precision import full_precision, without_autocast
 class MinibatchCKA:
     """CKA from debiased HSIC averaged over minibatches of ``batch`` samples, between all layers of two networks.
 
-    HSIC is debiased within each minibatch, so its average estimates that of the population whatever ``batch`` is. The
-    estimate is not that of all samples at once: say the size beside the number. ``update`` takes batches of any size,
-    the same samples in the same order give the same minibatches. Rest samples are a minibatch of their own, weighted by
-    its size, if they are at least 4, else they are left out; ``n`` counts those that are in.
+    HSIC is debiased within each minibatch, so its average estimates that of the population for any ``batch``. The
+    estimate differs from that over all samples at once, so report ``batch`` with it. ``update`` takes batches of any
+    size; the same samples in the same order give the same minibatches. At least 4 remaining samples are a minibatch
+    weighted by its size; fewer are left out. ``n`` counts the samples that are used.
 
-    Samples may be shared among several objects, each with minibatches and a rest of its own: ``merge`` adds another
-    one's, ``reduced`` those of all processes, as one object would with the same minibatches.
+    Several objects may share the samples, each with its own minibatches and remaining samples. ``merge`` adds those of
+    another object, ``reduced`` those of all processes, as one object would with the same minibatches.
 
     ``kernel`` is ``linear`` or ``rbf``, whose width is ``scale`` times the median distance within each minibatch. Gram
     matrices are computed in fp32 (fp64 for fp64), their products in fp64.
@@ -49,7 +49,7 @@ class MinibatchCKA:
 
     @property
     def n(self) -> int:
-        """Samples that ``compute`` uses."""
+        """Number of samples that ``compute`` uses."""
         rest = self._rest()
         return self._done + (rest if rest >= 4 else 0)
 
@@ -75,7 +75,7 @@ class MinibatchCKA:
         self._held = sides
 
     def merge(self, other: MinibatchCKA) -> None:
-        """Add the minibatches of ``other``, which stays as it is; its rest is a minibatch of its own, or left out.
+        """Add the minibatches of ``other``, which is not changed; its remaining samples are a minibatch or left out.
 
         Raises:
             ValueError: the two differ in kernel, batch or scale, or have seen layers of other widths.
@@ -89,12 +89,12 @@ class MinibatchCKA:
             self._sums = part._sums if self._sums is None else self._sums.plus(part._sums.to(self._sums.cross.device))
 
     def reduced(self, group: dist.ProcessGroup | None = None) -> MinibatchCKA:
-        """Give the accumulator of the minibatches of all processes, in each of them; this one itself where it is alone.
+        """Give each process the accumulator of the minibatches of all processes; a single process gets this object.
 
-        Every process must call it, also one that has seen no samples; their numbers may differ. Each has a rest of its
-        own, so that up to 3 samples are left out in each. Samples that come twice count twice, such as those by which
-        ``DistributedSampler`` fills up. This object stays as it is: go on with it, not with the sum, and reduce again.
-        Sums travel on the CPU. A minibatch without structure in one process is an error in all, from ``compute``.
+        Every process must call it, also one without samples; their numbers of samples may differ. Up to 3 remaining
+        samples are left out in each process. Repeated samples count repeatedly, such as those by which
+        ``DistributedSampler`` pads. This object is not changed: continue with it, not with the sum, and reduce again.
+        Sums are sent on the CPU. A minibatch without structure in one process is an error of ``compute`` in all.
 
         Raises:
             ValueError: kernel, batch, scale or layers differ between processes; in each of them.
@@ -107,7 +107,7 @@ class MinibatchCKA:
         dist.all_gather_object(parts, part._moved(torch.device("cpu")), group=group)
         _check_alike(parts, [f"process {rank}" for rank in range(len(parts))])
         whole = MinibatchCKA(self.kernel, self.batch, self.scale)
-        for each in parts:  # in the same order in all processes, so that they have the same digits
+        for each in parts:  # in the same order in all processes, so that the results are identical
             whole.merge(each)
         return whole._moved(device)
 
@@ -134,7 +134,7 @@ class MinibatchCKA:
         return len(self._held[0][0]) if self._held else 0
 
     def _closed(self) -> MinibatchCKA:
-        """Give the accumulator of the samples that are in, the rest among them as a minibatch."""
+        """Give the accumulator of the used samples, with the remaining ones as a minibatch."""
         closed = MinibatchCKA(self.kernel, self.batch, self.scale)
         closed._done, closed._widths, closed._sums = self._done, self._widths, self._sums
         closed._undefined = self._undefined
@@ -143,7 +143,7 @@ class MinibatchCKA:
         return closed
 
     def _moved(self, device: torch.device) -> MinibatchCKA:
-        """Give the same without a rest, on ``device``."""
+        """Give the same without remaining samples, on ``device``."""
         moved = self._closed()
         moved._sums = None if moved._sums is None else moved._sums.to(device)
         return moved
@@ -151,8 +151,8 @@ class MinibatchCKA:
     def _add(self, sides: list[list[Tensor]]) -> None:
         """Add one minibatch.
 
-        Of one without structure the reason is kept for ``compute``: raised here, other processes would wait for this
-        one in ``reduced``.
+        If it has no structure, the reason is kept for ``compute``. An error here would leave other processes waiting
+        in ``reduced``.
         """
         self._done += len(sides[0][0])
         if self._undefined is not None:
@@ -207,7 +207,7 @@ class _Sums(NamedTuple):
 
 
 def _check_alike(parts: Sequence[MinibatchCKA], names: Sequence[str]) -> None:
-    """Raise ``ValueError`` unless all have the same settings, and the same layers where they have seen any."""
+    """Raise ``ValueError`` unless all have the same settings and, if they have seen samples, the same layers."""
     settings = {(part.kernel, part.batch, part.scale) for part in parts}
     seen = [part._widths for part in parts if part._widths]
     if len(settings) > 1 or any(widths != seen[0] for widths in seen):

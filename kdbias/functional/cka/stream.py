@@ -18,8 +18,8 @@ class StreamingCKA:
     """Debiased linear CKA from sums over batches: exactly what all n samples at once give, in fp64.
 
     ``update`` takes the layers of one network (or of two) for one batch; ``compute`` gives the ``(L, L')`` matrix.
-    What is kept is (Σ D) x (Σ D') numbers, whatever n is. Samples may be shared among several objects: ``merge`` adds
-    another one's, ``reduced`` those of all processes, as exactly.
+    It holds (Σ D) x (Σ D') numbers for any n. Several objects may share the samples: ``merge`` adds those of another
+    object, ``reduced`` those of all processes, equally exactly.
 
     Source: the sums are those of Song et al., JMLR 2012, eq. 5, written out for K = X Xᵀ; debiased CKA: Nguyen et
     al., ICLR 2021, arXiv:2010.15327.
@@ -54,7 +54,7 @@ class StreamingCKA:
             cross = self._start(batch, widths) if self._cross is None else self._cross
             if widths != self._widths:
                 raise ValueError(f"expected layers of the widths {self._widths} as in the first batch, got {widths}")
-            # HSIC does not change under a shift; without the mean its sums lose no digits.
+            # HSIC does not change under a shift; subtracting the mean avoids cancellation in its sums.
             batch = [x - shift for x, shift in zip(batch, self._shift)]
             cross.add(batch[0], batch[-1])
             for x, side_widths, own in zip(batch, widths, self._own):
@@ -63,7 +63,7 @@ class StreamingCKA:
         self.n += len(xs[0])
 
     def merge(self, other: StreamingCKA) -> None:
-        """Add the samples of ``other``, which stays as it is; a sample that both have seen counts twice.
+        """Add the samples of ``other``, which is not changed; a sample that both have seen counts twice.
 
         Raises:
             ValueError: the two have seen layers of other widths.
@@ -74,7 +74,7 @@ class StreamingCKA:
         mine = self if self.n else StreamingCKA._empty(other._widths, device)
         _check_alike([mine._widths, other._widths], ["here", "there"])
         n = self.n + other.n
-        # The mean of all: sums about a far point lose digits.
+        # The mean of all samples: sums about a distant point lose digits.
         centre = [(x + y.to(device)) / n for x, y in zip(mine._totals(), other._totals())]
         mine, theirs = mine._about(centre), other._about(centre)
         for total, tensor in zip(mine._tensors(), theirs._tensors()):
@@ -83,11 +83,11 @@ class StreamingCKA:
         self._cross, self._own = mine._cross, mine._own
 
     def reduced(self, group: dist.ProcessGroup | None = None) -> StreamingCKA:
-        """Give the accumulator of the samples of all processes, in each of them; this one itself where there is one.
+        """Give each process the accumulator of the samples of all processes; a single process gets this object.
 
-        Every process must call it, also one that has seen no samples; their numbers may differ. Samples that come twice
-        count twice, such as those by which ``DistributedSampler`` fills up. This object stays as it is: go on with it,
-        not with the sum, and reduce again. Sums travel on the CPU, under NCCL on the current CUDA device.
+        Every process must call it, also one without samples; their numbers of samples may differ. Repeated samples
+        count repeatedly, such as those by which ``DistributedSampler`` pads. This object is not changed: continue with
+        it, not with the sum, and reduce again. Sums are sent on the CPU, under NCCL on the current CUDA device.
 
         Raises:
             ValueError: layers differ between processes; in each of them, before anything is summed.

@@ -1,4 +1,4 @@
-"""Layers for which CKA is 0/0, told by their places."""
+"""The error for layers whose CKA is 0/0, with the positions of the layers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 class NoStructure(ValueError):
-    """Layers that answer all samples alike, so that CKA with them is undefined.
+    """Layers with the same output for all samples, so that CKA with them is undefined.
 
-    ``side`` is 0 for the first network and 1 for the second, ``layers`` are the places of all such layers of that side.
+    ``side`` is 0 for the first network and 1 for the second; ``layers`` are the positions of all such layers.
     """
 
     def __init__(self, side: int, layers: Sequence[int], why: str) -> None:
@@ -21,14 +21,14 @@ class NoStructure(ValueError):
 
 
 def name_of(side: int, layer: int) -> str:
-    """Give what a layer is called where nobody knows its name: ``x[2]``, or ``y[2]`` of the second network."""
+    """Give a name for a layer by its position: ``x[2]``, or ``y[2]`` for the second network."""
     return f"{'xy'[side]}[{layer}]"
 
 
 def check_layer_structure(own: Tensor, size: Tensor, power: int, side: int) -> None:
     """Raise ``NoStructure`` unless ``own``, HSIC of each layer with itself ``(L,)``, exceeds the rounding of ``size``.
 
-    ``power`` is 1 where ``own`` is a difference of sums as large as ``size``, 2 where it is a sum of squares.
+    ``power`` is 1 if ``own`` is a difference of sums as large as ``size``, 2 if it is a sum of squares.
     """
     floor = (10 * torch.finfo(own.dtype).eps) ** power
     alike = torch.nonzero(~(own > floor * size)).flatten().tolist()

@@ -1,4 +1,4 @@
-"""Sums over samples that the debiased HSIC of layers is made of: add to them, move them, add them up."""
+"""Sums over samples from which the debiased HSIC of layers is computed: update, shift and merge them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 @dataclass(eq=False)
 class Sums:
-    """The sums over samples that the debiased HSIC of L by L' pairs of layers is made of.
+    """The sums over samples from which the debiased HSIC of L by L' pairs of layers is computed.
 
-    D is the width of all layers of a side together. Where both sides are the same, ``symmetric``, only the products of
-    each layer with itself and the later ones are made; the rest of ``xy`` is not to be read.
+    D is the total width of all layers of a side. If both sides are the same (``symmetric``), only the products of each
+    layer with itself and the later ones are computed; the rest of ``xy`` is undefined.
     """
 
     widths_x: list[int]
@@ -41,7 +41,7 @@ class Sums:
         return [self.xy, self.x, self.y, self.sq_x, self.sq_y, self.sq_xy, self.x_sq_y, self.y_sq_x]
 
     def add(self, x: Tensor, y: Tensor) -> None:
-        """Add samples ``(B, D)`` and ``(B, D')``, all layers of a side beside each other."""
+        """Add samples ``(B, D)`` and ``(B, D')``, with all layers of a side concatenated."""
         sq_x = torch.stack([part.square().sum(dim=1) for part in torch.split(x, self.widths_x, dim=1)], dim=1)
         sq_y = torch.stack([part.square().sum(dim=1) for part in torch.split(y, self.widths_y, dim=1)], dim=1)
         if self.symmetric:
@@ -80,9 +80,9 @@ class Sums:
         return hsic.triu() + hsic.triu(1).T if self.symmetric else hsic
 
     def gram_size(self) -> Tensor:
-        """Give Σ (x·y)² over all pairs of samples, ``(L, L')``: what rounding in ``hsic`` is relative to.
+        """Give Σ (x·y)² over all pairs of samples, ``(L, L')``: the size to which rounding in ``hsic`` is relative.
 
-        Where ``symmetric``, for each layer with itself and the later ones.
+        If ``symmetric``, for each layer with itself and the later ones.
         """
         return self._blocks(self.xy.square())
 

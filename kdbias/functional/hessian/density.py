@@ -14,7 +14,7 @@ from kdbias.functional.hessian.trace import random_signs
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Where a Hessian's eigenvalues lie: ``nodes`` and ``weights``, ``(starts, steps)`` in fp64.
+    """The spectrum of a Hessian: ``nodes`` and ``weights``, ``(starts, steps)`` in fp64.
 
     The weights of one start sum to 1: each node stands for that share of all P eigenvalues, or of those near it.
     """
@@ -25,8 +25,8 @@ class Spectrum:
     def density(self, points: int = 512, width: float = 0.01) -> tuple[Tensor, Tensor]:
         """Give a grid over the spectrum and the density on it, ``(points,)`` each.
 
-        The mean over starts of the nodes as Gaussians, their standard deviation ``width`` times the range of the nodes;
-        it integrates to 1 over all numbers.
+        Each node is a Gaussian whose standard deviation is ``width`` times the range of the nodes. The density is the
+        mean over starts; it integrates to 1 over all numbers.
         """
         low, high = float(self.nodes.min()), float(self.nodes.max())
         sigma = width * (high - low) or width * max(abs(high), 1.0)
@@ -44,15 +44,15 @@ def hessian_spectrum(
 ) -> Spectrum:
     """Estimate the spectrum by stochastic Lanczos quadrature: ``steps`` Lanczos steps from ``starts`` random vectors.
 
-    All starts take their steps together, so that a graph built for one product serves all of them. Every new vector
-    is orthogonalised against all earlier ones, twice: without it large eigenvalues appear in several copies. It holds
-    ``starts * steps`` vectors of P numbers.
+    All starts take their steps together, so that one graph serves the products of all. Every new vector is
+    orthogonalised against all earlier ones, twice; otherwise large eigenvalues appear in several copies. The estimate
+    holds ``starts * steps`` vectors of P numbers in memory.
 
     Args:
         loss: A callable without arguments, the parts of a sum, or a ``HessianProduct``.
         parameters: The tensors that ``loss`` is differentiated by.
         steps: Products for each start; nodes of the quadrature.
-        starts: How many random vectors (signs).
+        starts: Number of random vectors (of signs).
         generator: Draws them, on the CPU; seeded with 0 where None.
 
     Raises:
@@ -74,7 +74,7 @@ def hessian_spectrum(
 def _tridiagonal(product: HessianProduct, vectors: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """Give the diagonals ``(starts, steps)`` and ``(starts, steps - 1)`` of H in each start's Krylov space.
 
-    Where that space is exhausted the next vector is 0, and all that follows has no weight.
+    If that space is exhausted, the next vector is 0, and the following nodes have no weight.
     """
     starts, size = vectors.shape
     basis = torch.zeros(starts, steps, size, dtype=product.dtype, device=product.device)

@@ -15,7 +15,7 @@ from kdbias.functional.hessian.product import CurvatureError, HessianProduct, Lo
 from kdbias.functional.hessian.trace import Eigenpairs, random_signs
 
 Which = Literal["LA", "SA", "LM", "BE"]
-SMALL = 100  # parameters; a Lanczos run would take about as many products as the whole matrix
+SMALL = 100  # parameters; below it, a Lanczos run would take about as many products as the whole matrix
 
 
 def hessian_eigenvalues(
@@ -51,17 +51,17 @@ def hessian_eigenpairs(
 ) -> Eigenpairs:
     """Give k extreme eigenvalues ``(k,)`` in fp64 and their vectors ``(k, P)``, the most extreme first.
 
-    By Lanczos iterations with full orthogonalisation (ARPACK); of small problems, from the whole matrix.
+    By Lanczos iterations with full orthogonalisation (ARPACK); for small problems, from the whole matrix.
 
     Args:
         product: Of the Hessian.
-        k: How many.
+        k: Number of eigenvalues.
         which: ``"LA"``, the largest; ``"SA"``, the smallest, so the most negative; ``"LM"``, the largest in magnitude;
-            ``"BE"``, k / 2 of each end, ascending, which costs less than the ends apart.
+            ``"BE"``, k / 2 at each end, ascending, which costs less than two separate calls.
         generator: Draws the first vector, on the CPU; seeded with 0 where None.
         tolerance: Of |Hq - λq| relative to |λ|; the error of λ is below it, and of its square where λ stands apart.
             1e-6 in fp64 and 1e-4 in fp32 where None.
-        most: Products at most.
+        most: Largest number of products.
 
     Raises:
         ValueError: a k that is not 1 to P, or another ``which``.

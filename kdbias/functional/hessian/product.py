@@ -1,4 +1,4 @@
-"""Products of a loss's Hessian with vectors; the Hessian itself is never made."""
+"""Products of a loss's Hessian with vectors, without the Hessian itself."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from kdbias.functional.precision import without_autocast
 
 Loss = Callable[[], Tensor]
 Losses = Loss | Sequence[Loss]
-"""A scalar loss, or the parts that it is the sum of: the shares of several batches in a mean over all images."""
+"""A scalar loss, or its parts, whose sum it is: the shares of several batches in a mean over all images."""
 Method = Literal["exact", "finite_difference", "central_difference"]
 
 
 class CurvatureError(RuntimeError):
-    """No number of the Hessian came out: something is not finite, or an iteration did not converge."""
+    """The Hessian could not be measured: a value is not finite, or an iteration did not converge."""
 
 
 class HessianProduct:
     """Maps vectors ``(P,)`` or ``(m, P)`` to their products with the Hessian of a loss, in the same shape.
 
-    P counts the entries of all ``parameters``, in their order. ``loss`` takes no arguments and reads the parameters
-    where they are; given as several parts, their sum is meant, and no two parts are in memory together. Parameters,
-    their ``grad`` and the autograd mode are left as found.
+    P counts the entries of all ``parameters``, in their order. ``loss`` takes no arguments and reads the
+    parameters in place. Several parts stand for their sum, and only one part is in memory at a time. Parameters, their
+    ``grad`` and the autograd mode are not changed.
 
     ``exact`` differentiates twice, reverse over reverse: forward-mode derivatives of affine ``layer_norm`` in
     ``torch.func``'s transforms are silently wrong (pytorch #196700). With ``keep`` the graph of the gradient stays for
@@ -87,7 +87,7 @@ class HessianProduct:
             product += self._through(gradient, row)
 
     def _through(self, gradient: list[Tensor | None], row: Tensor) -> Tensor:
-        """Differentiate ``gradient`` times ``row``; what is linear in the parameters has no second derivative."""
+        """Differentiate ``gradient`` times ``row``; parameters in which the loss is linear have none."""
         split = zip(gradient, self._split(row), strict=True)
         pairs = [(g, v) for g, v in split if g is not None and g.requires_grad]
         if not pairs:
@@ -146,14 +146,14 @@ class HessianProduct:
 
 
 def as_product(loss: Losses | HessianProduct, parameters: Iterable[Tensor]) -> HessianProduct:
-    """Give the exact product of ``loss``, or the product that it is already; of several parts one graph at a time."""
+    """Give the exact product of ``loss``, or ``loss`` itself if it is a product; parts take one graph at a time."""
     if isinstance(loss, HessianProduct):
         return loss
     return HessianProduct(loss, parameters, keep=callable(loss))
 
 
 def gradient_of(loss: Loss, parameters: Sequence[Tensor], *, graph: bool) -> tuple[Tensor, list[Tensor | None]]:
-    """Give ``loss`` and its gradient by each parameter, None where it has no part; with ``graph``, to go on from.
+    """Give ``loss`` and its gradient by each parameter, None for unused ones; with ``graph``, it can be differentiated.
 
     Raises:
         CurvatureError: one of them is not finite.
@@ -184,7 +184,7 @@ def finite(value: Tensor, name: str) -> Tensor:
 
 @contextmanager
 def _plain_kernels(like: Tensor, *, twice: bool) -> Iterator[None]:
-    """Differentiate eagerly, in the parameters' own precision; with ``twice``, by kernels that can be so."""
+    """Differentiate eagerly, in the parameters' own precision; with ``twice``, by kernels with a second derivative."""
     with (
         torch.inference_mode(False),
         torch.enable_grad(),

@@ -11,7 +11,7 @@ from kdbias.functional.hessian.product import HessianProduct, Losses, as_product
 
 Eigenpairs = tuple[Tensor, Tensor]
 """Values ``(k,)`` and orthonormal vectors ``(k, P)``."""
-TOGETHER = 16  # vectors that go through one graph, and are in memory
+TOGETHER = 16  # vectors that go through one graph and are in memory at a time
 
 
 def hessian_trace(
@@ -30,7 +30,7 @@ def hessian_trace(
     Args:
         loss: A callable without arguments, the parts of a sum, or a ``HessianProduct``.
         parameters: The tensors that ``loss`` is differentiated by.
-        probes: How many vectors, at least 2.
+        probes: Number of vectors, at least 2.
         generator: Draws the vectors, on the CPU; seeded with 0 where None.
         eigenpairs: Some (approximate) eigenvalues with their vectors, to lower the error; see ``trace_samples``.
 
@@ -56,10 +56,10 @@ def trace_samples(
 ) -> tuple[Tensor, Tensor]:
     """Give one estimate of the trace for each vector, ``(probes,)`` fp64, and the same without ``eigenpairs``.
 
-    The error of vᵀHv comes from what is off H's diagonal, most of it in a few large eigenvalues λ with vectors q. As
-    E (qᵀv)² = 1, subtracting Σ λ ((qᵀv)² - 1) changes no expectation, for any unit q and any λ; it takes that part
-    away. It is the idea of Hutch++ (Meyer et al., SOSA 2021, arXiv:2010.09649) with eigenvectors that were wanted
-    anyway: not one product more.
+    The error of vᵀHv comes from the off-diagonal part of H, most of it from a few large eigenvalues λ with vectors q.
+    As E (qᵀv)² = 1, subtracting Σ λ ((qᵀv)² - 1) removes that error without changing the expectation, for any unit q
+    and any λ. This is the idea of Hutch++ (Meyer et al., SOSA 2021, arXiv:2010.09649), with eigenvectors that were
+    computed anyway, so it needs no further product.
     """
     if probes < 2:
         raise ValueError(f"a standard error needs at least 2 vectors, got {probes}")

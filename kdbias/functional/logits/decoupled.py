@@ -1,4 +1,4 @@
-"""Decoupled knowledge distillation: the target class and the other classes weighted apart."""
+"""Decoupled knowledge distillation: separate weights for the target class and the other classes."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def dist(student: Tensor, teacher: Tensor, beta: float = 1.0, gamma: float = 1.0
         )
     with without_autocast(student):
         student, teacher = full_precision(student, teacher)
-        # A small difference between probabilities that are nearly equal: fp32 keeps too few of its digits.
+        # Differences of nearly equal probabilities are small, and fp32 keeps too few of their digits.
         p_s, p_t = (F.softmax(z.double() / temperature, dim=1) for z in (student, teacher))
         loss = beta * (1 - pearson(p_s, p_t).mean()) + gamma * (1 - pearson(p_s.T, p_t.T).mean())
         return (loss * temperature**2).to(student.dtype)

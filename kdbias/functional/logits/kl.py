@@ -44,8 +44,8 @@ def soft_kl(
 def standardize_logits(logits: Tensor, eps: float = 1e-7) -> Tensor:
     """Give the z-scores of each row: zero mean and unit (sample) standard deviation over the classes.
 
-    ``logits`` is ``(B, C)``, C >= 2. The loss is then blind to the shift and the scale of either network's logits:
-    only the relations between classes are taught. A row of equal logits gives zeros.
+    ``logits`` is ``(B, C)``, C >= 2. The loss is then invariant to the shift and the scale of either network's logits,
+    so it transfers only the relations between classes. A row of equal logits gives zeros.
 
     Raises:
         ValueError: not ``(B, C)`` with C >= 2.
@@ -60,7 +60,7 @@ def standardize_logits(logits: Tensor, eps: float = 1e-7) -> Tensor:
     with without_autocast(logits):
         (logits,) = full_precision(logits)
         centred = logits - logits.mean(dim=-1, keepdim=True)
-        # The squares' root has no gradient at 0, so equal logits need it away from 0.
+        # The square root has no gradient at 0, so the sum of squares of equal logits must stay above 0.
         variance = centred.square().sum(dim=-1, keepdim=True) / (logits.shape[1] - 1)
         return centred / (variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt() + eps)
 

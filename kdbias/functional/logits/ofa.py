@@ -1,4 +1,4 @@
-"""Distillation between unlike architectures: the teacher's probabilities with the target class enhanced."""
+"""Distillation between different architectures: the teacher's probabilities with the target class enhanced."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def ofa(student: Tensor, teacher: Tensor, target: Tensor, gamma: float = 1.0, te
     ``student`` and ``teacher`` are logits ``(B, C)``; ``target`` is ``(B,)`` int64, or ``(B, C)`` for mixed images,
     of which the class of the larger part counts, as in the official code. With ``gamma`` = 1 this is the cross-entropy
     with the teacher's probabilities p_t, whatever the target; above, the target class gains weight against the others.
-    The least value is not 0. There is no factor tau².
+    The minimum is not 0. There is no factor tau².
 
     Raises:
         ValueError: shapes or temperature as for ``soft_kl``, ``gamma`` <= 0, or targets of another shape.
