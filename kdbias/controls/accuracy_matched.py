@@ -85,7 +85,7 @@ class AccuracyMatched(Control):
             if not known:
                 yield Problem(
                     "control.among",
-                    f"beside {teacher['weights']} are no checkpoints of its training (callback=[...,history] keeps "
+                    f"no checkpoints of its training lie beside {teacher['weights']} (callback=[...,history] keeps "
                     "them): leave teacher.weights out to have it trained, or use control.among=graded",
                 )
             elif not self._near(known):
@@ -105,8 +105,8 @@ class AccuracyMatched(Control):
         known = self._graded(cfg, data, source) if self.among == "graded" else self._training(cfg)
         if not known:
             raise ValueError(
-                f"control.every={self.every}: the training in {self._folder} kept no checkpoint, validated in none of "
-                "these epochs: take a multiple of trainer.val_every, and no more than the teacher's epochs"
+                f"control.every={self.every}: the training in {self._folder} kept no checkpoint, because it was not "
+                "validated in these epochs: set a multiple of trainer.val_every, at most the teacher's epochs"
             )
         if not self._near(known):
             raise ValueError(self._too_far(known))
@@ -147,7 +147,7 @@ class AccuracyMatched(Control):
         there = ", ".join(f"{name} {value:.4f}" for name, value in known.items())
         gap = abs(known[self._nearest(known)] - self.wanted)
         return (
-            f"control.accuracy={self.wanted}: the nearest of {there} is {gap:.4f} away; want one of these, give more "
+            f"control.accuracy={self.wanted}: the nearest of {there} is {gap:.4f} away: choose one of these, add "
             "candidates, or raise control.tolerance"
         )
 

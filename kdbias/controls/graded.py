@@ -44,6 +44,6 @@ def _accuracy_problems(key: str, given: Mapping[str, Any]) -> Iterator[Problem]:
     if given.get("weights") is None:
         yield Problem(
             f"{key}.accuracy",
-            f"is that of weights that are not given, and training would end at another: add {key}.weights=PATH, or "
+            f"needs weights that have this accuracy, since training would reach another: add {key}.weights=PATH, or "
             "leave it out to have it measured",
         )

@@ -63,12 +63,14 @@ class LabelSmoothing(Control):
             if getattr(term, "standardize", False):
                 yield Problem(
                     "control",
-                    f"label_smoothing matches how sure the teacher is, which loss.{name}.standardize=true takes away",
+                    f"label_smoothing matches the teacher's confidence, which loss.{name}.standardize=true removes",
                 )
         found = temperatures(run.tree.get("loss") or {})
         if self.temperature is None and len(set(found.values())) > 1:
             each = ", ".join(f"{name} {value:g}" for name, value in found.items())
-            yield Problem("control.temperature", f"the terms differ in theirs ({each}): set the one to match at")
+            yield Problem(
+                "control.temperature", f"the terms have different temperatures ({each}): set the one to match at"
+            )
 
     def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
         """Give a teacher of smoothed labels with the mean confidence of the teacher that it replaces."""
@@ -130,6 +132,6 @@ def labels_problem(run: Plan, kind: str) -> Iterator[Problem]:
     if run.augment is not None and run.augment.view == "clean" and run.augment.mixes:
         yield Problem(
             "control",
-            f"{kind} goes by the labels of what the teacher sees, and with augment.view=clean those of the batch are "
-            "mixed and its images are not: set augment.view=same or augment.mix_probability=0",
+            f"{kind} needs labels of the teacher's images, and with augment.view=clean the batch has mixed labels "
+            "while these images are not mixed: set augment.view=same or augment.mix_probability=0",
         )

@@ -57,8 +57,8 @@ def unlabelled(run: Plan, kind: str) -> Iterator[Problem]:
     if run.has_teacher and run.terms and not any(isinstance(t, CE) or "logits" in t.needs for t in run.terms.values()):
         yield Problem(
             "control",
-            f"{kind} learns from the labels alone, and here no term trains the classifier: compare with the student at "
-            "its initialisation, or with control=random",
+            f"{kind} learns from the labels alone, but no term of this run trains the classifier: compare with the "
+            "student at its initialisation, or with control=random",
         )
 
 

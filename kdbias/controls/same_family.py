@@ -53,8 +53,8 @@ class SameFamily(Control):
         if self.weights is not None and replaced.get("data"):
             yield Problem(
                 "control.weights",
-                f"may be of other images than those that {replaced['name']} was trained on (teacher.data): leave it "
-                "out to have the teacher trained on the same, or drop teacher.data (~teacher.data) if it was",
+                f"may come from other images than those that {replaced['name']} was trained on (teacher.data): leave "
+                "it out to train the teacher on the same images, or drop teacher.data (~teacher.data) if they agree",
             )
         name = self.names[family]
         try:
@@ -65,7 +65,7 @@ class SameFamily(Control):
             if found != family:
                 yield Problem(
                     f"control.{family}",
-                    f"{name} is of the family {found}, and the student of {family}: name a teacher of that family",
+                    f"{name} has the family {found} and the student {family}: name a teacher of the student's family",
                 )
 
     def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class Self(Control):
         if type(offset) is not int:
             raise ValueError(f"offset: must be a whole number, got {offset!r}")
         if offset == 0:
-            raise ValueError("offset: 0 would make the copy from the student's own seed: take another number")
+            raise ValueError("offset: 0 would give the copy the student's own seed: choose another number")
         self.weights, self.offset, self.label_smoothing = weights, offset, label_smoothing
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
@@ -59,8 +59,8 @@ class Self(Control):
         if self.weights is None and type(seed) is int and not 0 <= seed + self.offset < 2**32:
             yield Problem(
                 "control.offset",
-                f"{self.offset} makes the copy's seed {seed + self.offset}, which must be from 0 to 2**32 - 1: take "
-                f"another, or another seed than {seed}",
+                f"{self.offset} makes the copy's seed {seed + self.offset}, which must be from 0 to 2**32 - 1: choose "
+                f"another offset, or another seed than {seed}",
             )
 
     def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def vit(
     """
     side = size or data.size
     if width % heads or side % patch:
-        raise ValueError(f"heads must divide width and patch the size, got {heads}, {width} and {patch}, {side}")
+        raise ValueError(f"heads must divide width, and patch must divide size, got {heads}, {width}, {patch}, {side}")
     network: Any = (VisionTransformerDistilled if distilled else VisionTransformer)(
         img_size=side,
         patch_size=patch,

@@ -85,9 +85,9 @@ def _download(name: str, classes: int, arguments: Mapping[str, Any]) -> nn.Modul
         place = f"{FILES[0]} of https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
         raise MissingWeights(
             f"model.pretrained: the weights of {name} are not in the cache and cannot be downloaded ({error}). They "
-            f"are {place}: fetch that file elsewhere and name it, by model.weights=PATH for a network to train, by "
-            "teacher.weights=PATH for a teacher that is used as it is, by teacher.model.weights=PATH for one that is "
-            "trained first, or go without (model.pretrained=false, teacher.pretrained=false)"
+            f"are {place}: download that file elsewhere and give it as model.weights=PATH for a network to train, as "
+            "teacher.weights=PATH for a teacher without training, or as teacher.model.weights=PATH for one that is "
+            "trained first; or do without (model.pretrained=false, teacher.pretrained=false)"
         ) from error
     return network
 

@@ -45,12 +45,12 @@ MESSAGES: dict[str, Mistake] = {
     "a confidence that is divided out": (
         SMOOTH | {"loss.kl.standardize": True},
         "control",
-        ("label_smoothing matches how sure the teacher is, which loss.kl.standardize=true takes away",),
+        ("label_smoothing matches the teacher's confidence, which loss.kl.standardize=true removes",),
     ),
     "two temperatures": (
         SMOOTH | {"loss.dist": {"_target_": "kdbias.losses.dist.DIST", "temperature": 1.0}},
         "control.temperature",
-        ("the terms differ in theirs (kl 4, dist 1): set the one to match at",),
+        ("the terms have different temperatures (kl 4, dist 1): set the one to match at",),
     ),
     "labels of what the teacher does not see": (
         SMOOTH | {"augment.view": "clean"},
@@ -75,7 +75,7 @@ MESSAGES: dict[str, Mistake] = {
     "a family's teacher of the other family": (
         control("same_family", "SameFamily", vit="resnet20", cnn="resnet56"),
         "control.vit",
-        ("resnet20 is of the family cnn, and the student of vit: name a teacher of that family",),
+        ("resnet20 has the family cnn and the student vit: name a teacher of the student's family",),
     ),
     "a family's teacher that is none": (
         control("same_family", "SameFamily", vit="none", cnn="resnet56"),
@@ -86,7 +86,7 @@ MESSAGES: dict[str, Mistake] = {
         control("same_family", "SameFamily", vit="vit_small_cifar", cnn="resnet56", weights=__file__)
         | {"teacher.data": {"texture_reliability": 0.0}},
         "control.weights",
-        ("may be of other images than those that small was trained on", "leave it out", "drop teacher.data"),
+        ("may come from other images than those that small was trained on", "leave it out", "drop teacher.data"),
     ),
     "a family's teacher that is not there": (
         control("same_family", "SameFamily", vit="vit_smal_cifar", cnn="resnet56"),
@@ -107,7 +107,7 @@ MESSAGES: dict[str, Mistake] = {
     "a teacher whose training is not there": (
         MATCHED | {"teacher.weights": __file__},
         "control.among",
-        ("beside", "are no checkpoints of its training", "leave teacher.weights out to have it trained"),
+        ("no checkpoints of its training lie beside", "leave teacher.weights out to have it trained"),
     ),
     "a setting of a graded teacher that nothing reads": (
         control("accuracy_matched", "AccuracyMatched", accuracy=0.9, **GRADED),
@@ -127,7 +127,7 @@ MESSAGES: dict[str, Mistake] = {
     "an accuracy of weights that are not given": (
         graded(0.9, resnet20={"accuracy": 0.9}),
         "control.graded.resnet20.accuracy",
-        ("of weights that are not given", "add control.graded.resnet20.weights=PATH, or leave it out"),
+        ("needs weights that have this accuracy", "add control.graded.resnet20.weights=PATH, or leave it out"),
     ),
     "a graded accuracy in percent": (
         graded(0.9, resnet20={"weights": __file__, "accuracy": 91.7}),

@@ -34,7 +34,7 @@ def refused(cfg, control) -> str:
     if not target(plain(cfg.module)).sums_terms and control in ("none", "self", "label_smoothing", "shuffled"):
         return "trains by a loss of its own"
     if control in ("none", "self") and not set(cfg.loss) & (LOGIT_TERMS | {"ce"}):
-        return "no term trains the classifier"
+        return "no term of this run trains the classifier"
     if control == "same_family" and is_vit(cfg.model) == is_vit(cfg.teacher.model):
         return "has the student's family"
     if control == "label_smoothing" and not set(cfg.loss) <= LOGIT_TERMS | {"ce"}:

@@ -110,5 +110,5 @@ def test_the_copy_has_no_probe_of_a_teacher(tmp_path):
 
 
 def test_a_copy_from_the_students_own_seed_is_refused():
-    with pytest.raises(ValueError, match=r"offset: 0 would make the copy from the student's own seed"):
+    with pytest.raises(ValueError, match=r"offset: 0 would give the copy the student's own seed"):
         Self(offset=0)
