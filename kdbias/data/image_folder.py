@@ -50,7 +50,7 @@ class FolderImages:
         """Decode all of them, on every core: ``(n, channels, size, size)``."""
         images = torch.empty(len(self), self.channels, self.size, self.size, dtype=torch.uint8)
         with ThreadPoolExecutor() as pool:
-            for row, image in zip(images, pool.map(self.__getitem__, range(len(self)))):
+            for row, image in zip(images, pool.map(self.__getitem__, range(len(self))), strict=True):
                 row.copy_(image)
         return images
 

@@ -49,7 +49,7 @@ class Locality(PairedTerm):
         """Give the sum over the pairs of the mean squared differences."""
         teacher = needed(teacher, "a teacher")
         losses = []
-        for project, name, (i, j) in zip(self.project, self.names, self.pairs):
+        for project, name, (i, j) in zip(self.project, self.names, self.pairs, strict=True):
             (h, w), (teacher_h, teacher_w) = student.grids[i], teacher.grids[j]
             to = (max(h, teacher_h), max(w, teacher_w))
             ours = resample_tokens(project(student.tokens[i]), student.grids[i], to)

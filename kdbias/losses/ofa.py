@@ -88,7 +88,7 @@ class OFA(LossTerm):
             raise ValueError("loss.ofa normalises over the images of a batch and got 1: raise batch_size")
         target = teacher_logits(teacher)
         loss = student.pooled.new_zeros(())
-        for head, place, name, gamma in zip(self.heads, self.places, self.names, self.gammas):
+        for head, place, name, gamma in zip(self.heads, self.places, self.names, self.gammas, strict=True):
             answer = head(student.tokens[place], student.prefix[place], student.grids[place])
             part = ofa(answer, target, batch.target, gamma, self.temperature)
             self.report[name] = part.detach()
