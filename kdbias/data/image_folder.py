@@ -105,7 +105,7 @@ class FolderSource:
         """Nothing to download."""
 
     def images(self, name: Split) -> tuple[FolderImages, Tensor]:
-        """Give the files of a split, to be decoded one at a time, and their labels."""
+        """Give the files of a split, to be decoded one at a time, and their labels ``(n,)`` int64."""
         files, labels = self._files(name)
         return FolderImages(self.root, files, len(self.mean), self.size), torch.from_numpy(labels)
 

@@ -58,7 +58,7 @@ def _perform(image: Tensor, codes: list[int], policy: Policy) -> Tensor:
 
 
 def operate(image: Tensor, operation: Operation, magnitude: float) -> Tensor:
-    """Do to a uint8 image what torchvision's AutoAugment does at a magnitude of its own scale."""
+    """Do to an image ``(C, H, W)`` uint8 what torchvision's AutoAugment does at a magnitude of its own scale."""
     result: Tensor
     match operation:
         case "Identity":

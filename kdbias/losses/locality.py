@@ -46,7 +46,7 @@ class Locality(PairedTerm):
         self.project = nn.ModuleList(nn.Linear(student.layers[i].width, theirs[j].width) for i, j in self.pairs)
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Give the sum over the pairs of the mean squared differences."""
+        """Give the sum over the pairs of the mean squared differences, a scalar."""
         teacher = needed(teacher, "a teacher")
         losses = []
         for project, name, (i, j) in zip(self.project, self.names, self.pairs, strict=True):

@@ -174,7 +174,7 @@ class PairedTerm(LossTerm):
             yield Compared(name, ours, theirs)
 
     def mean(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Give the mean over the pairs, and report each."""
+        """Give the mean over the pairs of scalars by name, and report each."""
         self.report |= {name: loss.detach() for name, loss in losses.items()}
         return torch.stack(list(losses.values())).mean()
 

@@ -92,7 +92,10 @@ def roc(results: Mapping[str, Runs], *, control: str | None = None, initial: str
 
 
 def mean_roc(run: Result) -> npt.NDArray[np.float64]:
-    """Give the mean true positive rate over classes at ``RATES``; classes without images do not count."""
+    """Give the mean true positive rate over classes at ``RATES``, ``(len(RATES),)``.
+
+    Classes without images do not count.
+    """
     pairs = zip(run.arrays["roc_fpr"], run.arrays["roc_tpr"], strict=True)
     curves = [np.interp(RATES, false, true) for false, true in pairs if not np.isnan(true).any()]
     return np.asarray(np.mean(curves, axis=0), dtype=np.float64)
@@ -118,7 +121,7 @@ def reliability(results: Mapping[str, Runs], *, control: str | None = None, init
 def bins(runs: Sequence[Result]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
     """Give mean confidence and share of right answers of the bins with images enough, and every bin's share of all.
 
-    The first two are NaN in a bin with fewer than ten images.
+    Each is ``(BINS,)``, parts of 1. The first two are NaN in a bin with fewer than ten images.
     """
     confidence = np.concatenate([run.arrays["confidence"] for run in runs]).astype(np.float64)
     right = np.concatenate([run.arrays["right"] for run in runs])

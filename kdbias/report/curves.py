@@ -57,7 +57,7 @@ def training_curves(networks: Mapping[str, Runs], *, control: Runs | None = None
 
 
 def by_epoch(metrics: Metrics, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Give epochs done and the mean of ``name`` in each epoch that has a value of it.
+    """Give epochs done and the mean of ``name`` in each epoch that has a value of it, each ``(epochs,)``.
 
     Raises:
         ValueError: the run has no such metric.

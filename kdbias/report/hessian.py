@@ -110,7 +110,10 @@ def density(found: Sequence[NetworkLines]) -> Figure:
 
 
 def bells(result: Result, grid: npt.NDArray[Any], sigma: float) -> npt.NDArray[Any]:
-    """Give the density on ``grid``: the mean over starts of the quadrature's nodes as Gaussians of width ``sigma``."""
+    """Give the density (1/nats) on ``grid`` ``(n,)`` (nats).
+
+    It is the mean over starts of the quadrature's nodes as Gaussians of width ``sigma``.
+    """
     nodes, weights = result.arrays["density_nodes"], result.arrays["density_weights"]
     heights = np.exp(-0.5 * ((grid[:, None, None] - nodes) / sigma) ** 2) * weights
     total: npt.NDArray[Any] = heights.sum((1, 2)) / (len(nodes) * sigma * (2 * np.pi) ** 0.5)

@@ -31,7 +31,7 @@ def band(axes: Axes, x: Array, y: Array, label: str, style: Mapping[str, Any], i
 def draw(
     axes: Axes, x: Array, network: NetworkLines, y: Array, interval: Array | None = None, *, markers: bool = True
 ) -> None:
-    """Draw a network's line with its ``band``, without ``markers`` where points lie close."""
+    """Draw a network's line ``y`` ``(seeds, len(x))`` with its ``band``, without ``markers`` where points lie close."""
     style = network.style if markers else {**network.style, "marker": ""}
     band(axes, x, y, network.counted, style, interval)
 
@@ -88,7 +88,7 @@ def draw_layers(axes: Axes, found: Sequence[NetworkLines], values: Mapping[str, 
 
 
 def layer_axis(axes: Axes, count: int, depths: set[int]) -> Array:
-    """Give the places of ``count`` layers: their numbers, or their depth where networks differ in it."""
+    """Give the places of ``count`` layers, ``(count,)``: their numbers, or their depth where networks differ in it."""
     if len(depths) > 1:
         axes.set_xlabel("depth (0 first, 1 last layer)")
         return np.linspace(0, 1, count) if count > 1 else np.ones(1)

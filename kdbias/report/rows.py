@@ -30,7 +30,7 @@ def row_axes(axes: Axes, labels: Sequence[str]) -> None:
 
 
 def offsets(count: int, spread: float = SPREAD) -> npt.NDArray[np.float64]:
-    """Give the places of ``count`` numbers around the middle of their row."""
+    """Give the places ``(count,)`` of numbers (rows) around the middle of their row."""
     return np.linspace(-spread, spread, count) if count > 1 else np.zeros(1)
 
 

@@ -102,7 +102,7 @@ def resampled_means(rows: Floats, resamples: int = RESAMPLES, generator: np.rand
 
 
 def interval(value: float, draws: Floats, n: int, within: tuple[float, float] = ANYWHERE) -> Estimate:
-    """Give the 95 % bootstrap interval of ``value`` from its resampled ``draws``, resampled from ``n`` units.
+    """Give the 95 % bootstrap interval of ``value`` from its ``draws`` ``(resamples,)`` of ``n`` units.
 
     The percentile interval, with its two arms widened by ``sqrt(n / (n - 1)) * t / z``: resampling n units
     underestimates their spread, and by enough that the plain interval over three seeds covers 75 % (it cannot reach
