@@ -18,7 +18,7 @@ from kdbias.checks.check import ConfigError
 from kdbias.files import write_text
 from kdbias.report import compare as report
 from kdbias.report.method import Method
-from kdbias.report.panels import upright
+from kdbias.report.table import upright
 
 PROBES = ("accuracy", "attention", "cka", "hessian")
 OTHERS = ("exp1", "exp2")  # experiments that all methods are compared with, beside the control

@@ -13,7 +13,7 @@ from kdbias.analysis.results import by_label, marked
 from kdbias.checks.check import ConfigError
 from kdbias.files import write_text
 from kdbias.report import forensics as report
-from kdbias.report.panels import upright
+from kdbias.report.table import upright
 
 PROBES = ("attention", "cka", "hessian")
 

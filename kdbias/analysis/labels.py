@@ -48,7 +48,8 @@ def difference(own: DataInfo, shown: DataInfo) -> str:
     """
     if own.classes != shown.classes:
         return f"was trained on {_listed(own)}, and the data has {_listed(shown)}"
-    for place, (name, other) in enumerate(zip(own.names, shown.names)):
+    names = zip(own.names, shown.names, strict=False)  # data without names have none to compare
+    for place, (name, other) in enumerate(names):
         if name != other:
             return f"was trained on {_listed(own)}, and class {place} of the data is {other!r}, not {name!r}"
     return ""

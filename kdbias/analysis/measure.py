@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from inspect import Parameter, signature
@@ -11,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from kdbias.analysis.networks import Subject, device_of
+from kdbias.analysis.networks import Subject
+from kdbias.analysis.passes import ImageBatches, Shown
 from kdbias.analysis.results import Measured, measured_of
-from kdbias.batch import Batch
 from kdbias.checks.check import ConfigError
 from kdbias.config.build import build, target
 from kdbias.config.conf import conf_dir
@@ -203,65 +200,3 @@ def ready(node: dict[str, Any], subject: Subject) -> Probe:
         given["teacher"] = subject.teacher.teacher
     probe: Probe = build(node, **{key: value for key, value in given.items() if key in takes and key not in node})
     return probe
-
-
-class Shown:
-    """How far the work has come: bars in a terminal, a line for each finished part elsewhere."""
-
-    def __init__(self, total: int) -> None:
-        self._began, self._console = time.monotonic(), Console()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bars = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
-        self._all = self._bars.add_task("probes", total=total)
-        self._now = self._bars.add_task("", total=None, visible=False)
-
-    def __enter__(self) -> Shown:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def begin(self, what: str, total: int) -> None:
-        """Begin a pass of ``total`` batches."""
-        self._bars.reset(self._now, description=what, total=total, visible=True)
-
-    def batch(self) -> None:
-        """Count a batch of the pass."""
-        self._bars.advance(self._now)
-
-    def step(self, network: str, names: Sequence[str], how: str = "") -> None:
-        """Count probes that are done."""
-        self._bars.advance(self._all, len(names))
-        if names and not self._console.is_terminal:
-            self.say(f"{time.monotonic() - self._began:5.0f} s  {network}: {', '.join(names)} {how}".rstrip())
-
-    def skip(self, count: int) -> None:
-        """Count probes that are left out."""
-        self._bars.advance(self._all, count)
-
-    def say(self, line: str) -> None:
-        """Print a line, above the bars."""
-        if self._console.is_terminal:
-            self._bars.console.print(line, markup=False, highlight=False)
-        else:
-            print(line, flush=True)
-
-
-@dataclass(frozen=True)
-class ImageBatches(Iterable[Batch]):
-    """The images of a subject, as often as they are asked for, with a bar for each pass."""
-
-    cfg: DictConfig
-    subject: Subject
-    network: Extractor
-    shown: Shown
-    what: str
-
-    def __iter__(self) -> Iterator[Batch]:
-        cfg, data = self.cfg, self.subject.data
-        count = min(data.count(cfg.split), cfg.images or data.count(cfg.split))
-        self.shown.begin(self.what, -(-count // cfg.eval_batch_size))
-        for batch in data.batches(cfg.split, device=device_of(self.network), limit=cfg.images):
-            yield batch
-            self.shown.batch()

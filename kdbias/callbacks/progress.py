@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.progress import ProgressColumn
 from torch import Tensor
 
 from kdbias.callbacks.throughput import Throughput
+from kdbias.runs.bars import columns, in_terminal
 from kdbias.runs.progress import Progress
 
 REFRESH = 0.5
@@ -22,7 +22,7 @@ REFRESH = 0.5
 def progress(*, style: Literal["auto", "bar", "lines"] = "auto") -> ProgressBar:
     """Build the progress display; ``auto`` takes the bar in a terminal and a line an epoch in a file or a pipe."""
     if style == "auto":
-        style = "bar" if sys.stdout.isatty() else "lines"
+        style = "bar" if in_terminal() else "lines"
     return Bar() if style == "bar" else EpochLines()
 
 
@@ -48,9 +48,8 @@ class Bar(RichProgressBar):
         return self._read
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
-        """Give the columns without Lightning's it/s: images/s stands among the values."""
-        columns: list[ProgressColumn] = super().configure_columns(trainer)
-        return columns[:-1]
+        """Give the columns of every bar, without Lightning's it/s: images/s stands among the values."""
+        return columns()
 
 
 class SaysProgress(Callback):

@@ -173,7 +173,7 @@ class Augment:
 
 
 def to_float(image: Tensor) -> Tensor:
-    """Convert uint8 images to float32 in [0, 1], as torchvision v2 does, bit for bit."""
+    """Convert uint8 images ``(..., C, H, W)`` to float32 in [0, 1], as torchvision v2 does, bit for bit."""
     return image.to(torch.float32).mul_(1 / 255)
 
 

@@ -44,13 +44,13 @@ class Undecoded(Protocol):
     """A source whose images need not be in memory: they can be decoded one at a time."""
 
     def images(self, name: Split) -> tuple[ImageSequence, Tensor]:
-        """Give one split's images to be decoded, and its labels."""
+        """Give one split's images to be decoded, and its labels ``(n,)`` int64."""
 
 
 def split_train(
     count: int, val: int, seed: int, limit: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split ``count`` training images into positions (train, val) by a plain permutation, not stratified.
+    """Split ``count`` training images into positions ``(train,)`` and ``(val,)``: a plain permutation, not stratified.
 
     The validation split is the first ``val`` positions of the permutation of ``seed``; it does not depend on ``limit``.
     The training split is the rest in this order, of which ``limit`` keeps the first.

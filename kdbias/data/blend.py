@@ -17,14 +17,14 @@ Runs = list[tuple[float, int]]
 
 
 def add_scaled_(to: Tensor, other: Tensor, runs: Runs) -> None:
-    """Add ``(1 - factor) * other`` to ``to`` in place; both are float32 with a first axis of ``n`` images."""
+    """Add ``(1 - factor) * other`` to ``to`` in place; both are float32 ``(n, ...)``, n images."""
     counts = [count for _, count in runs]
     for part, added, (factor, _) in zip(torch.split(to, counts), torch.split(other, counts), runs, strict=True):
         part.add_(added, alpha=1.0 - factor)
 
 
 def to_bytes(values: Tensor) -> Tensor:
-    """Clamp float values to 0..255, in place, and round them down to uint8."""
+    """Clamp float values ``(...)`` to 0..255, in place, and round them down to uint8."""
     return values.clamp_(0, 255).to(torch.int16).to(torch.uint8)  # via int16: several times faster on a CPU
 
 

@@ -128,7 +128,7 @@ class CueSource:
         share = counts / counts.sum(1, keepdim=True)
         mean = share @ levels
         std = (share @ levels.square() - mean.square()).sqrt()
-        names = tuple(f"{shape}, {texture}" for shape, texture in zip(SHAPES, TEXTURES))
+        names = tuple(f"{shape}, {texture}" for shape, texture in zip(SHAPES, TEXTURES, strict=True))
         return DataInfo(3, self.size, CLASSES, names, self.train - self.val, tuple(mean.tolist()), tuple(std.tolist()))
 
     def prepare(self) -> None:

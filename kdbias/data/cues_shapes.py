@@ -23,7 +23,7 @@ def _polygon(corners: list[tuple[float, float]]) -> Inside:
 
     def inside(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
         odd = np.zeros(x.shape, dtype=bool)
-        for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1]):
+        for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):
             if ay != by:
                 odd ^= ((ay > y) != (by > y)) & (x < (bx - ax) * (y - ay) / (by - ay) + ax)
         return odd
@@ -35,7 +35,7 @@ def _star(points: int, inner: float) -> Inside:
     """Corners alternate between radius 1 and ``inner``; two points make a diamond, three or more a star."""
     angles = np.pi * np.arange(2 * points) / points - np.pi / 2
     radii = np.where(np.arange(2 * points) % 2 == 0, 1.0, inner)
-    return _polygon([(float(r * np.cos(a)), float(r * np.sin(a))) for r, a in zip(radii, angles)])
+    return _polygon([(float(r * np.cos(a)), float(r * np.sin(a))) for r, a in zip(radii, angles, strict=True)])
 
 
 def _heart(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -65,7 +65,7 @@ def _blob(rng: np.random.Generator) -> Inside:
 
     def inside(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
         angle = np.arctan2(y, x)
-        radius = 1 + sum(a * np.cos(k * angle + p) for k, a, p in zip((2, 3, 4, 5), size, phase))
+        radius = 1 + sum(a * np.cos(k * angle + p) for k, a, p in zip((2, 3, 4, 5), size, phase, strict=True))
         return np.asarray(x**2 + y**2 < radius**2)
 
     return inside

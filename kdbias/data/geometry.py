@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def put(array: NDArray[Any], device: torch.device) -> Tensor:
-    """Move host parameters to ``device`` without waiting for it."""
+    """Move host parameters ``(...)`` to ``device`` without waiting for it."""
     return torch.from_numpy(array).to(device, non_blocking=True)
 
 

@@ -50,7 +50,7 @@ class FolderImages:
         """Decode all images, on all cores: ``(n, channels, size, size)``."""
         images = torch.empty(len(self), self.channels, self.size, self.size, dtype=torch.uint8)
         with ThreadPoolExecutor() as pool:
-            for row, image in zip(images, pool.map(self.__getitem__, range(len(self)))):
+            for row, image in zip(images, pool.map(self.__getitem__, range(len(self))), strict=True):
                 row.copy_(image)
         return images
 
@@ -105,7 +105,7 @@ class FolderSource:
         """Nothing to download."""
 
     def images(self, name: Split) -> tuple[FolderImages, Tensor]:
-        """Give the files of a split, to be decoded one at a time, and their labels."""
+        """Give the files of a split, to be decoded one at a time, and their labels ``(n,)`` int64."""
         files, labels = self._files(name)
         return FolderImages(self.root, files, len(self.mean), self.size), torch.from_numpy(labels)
 

@@ -79,5 +79,5 @@ class ImageLoader(ABC):
 
 
 def fill_value(info: DataInfo) -> Tensor:
-    """Give the colour of erasing: the mean of each channel as uint8."""
+    """Give the colour of erasing: the mean of each channel, ``(C,)`` uint8."""
     return torch.tensor([round(255 * mean) for mean in info.mean], dtype=torch.uint8)

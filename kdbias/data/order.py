@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -112,7 +113,7 @@ class Order:
         ends = [(i + 1) * self.batch_size for i in range(whole)]
         if rest and not self.drop_last:
             ends[whole - (0 < rest < self.world and whole > 0) :] = [self.count]
-        return list(zip([0, *ends], ends))
+        return list(pairwise([0, *ends]))
 
     def _slice(self, count: int) -> tuple[int, int]:
         return count * self.rank // self.world, count * (self.rank + 1) // self.world

@@ -117,7 +117,7 @@ class WorkerLoader(ImageLoader):
         )
         made = iter(loader)
         try:
-            for left, share in zip(reversed(range(len(jobs))), jobs):
+            for left, share in zip(reversed(range(len(jobs))), jobs, strict=True):
                 views = next(made)
                 if not left:
                     _end(made)  # before the processes of another loader start
@@ -167,10 +167,11 @@ class _MakeShare(Dataset[Views]):
         student, teacher = zip(
             *(
                 image_views(self.augment, self.images[position], draws.take(row), self._fill)
-                for row, position in zip(rows[:, None], share.chosen[rows].tolist())
-            )
+                for row, position in zip(rows[:, None], share.chosen[rows].tolist(), strict=True)
+            ),
+            strict=True,
         )
-        if self.augment.view != "clean" and all(mine is theirs for mine, theirs in zip(student, teacher)):
+        if self.augment.view != "clean" and all(mine is theirs for mine, theirs in zip(student, teacher, strict=True)):
             return Views(torch.stack(student), None, draws.mix)
         unmixed = draws.mix is not None and self.augment.view == "clean"
         return Views(torch.stack(student), torch.stack(teacher[unmixed:]), draws.mix)

@@ -26,7 +26,9 @@ class AttentionStatistics(NamedTuple):
 def attention_statistics(attention: Tensor, grid: tuple[int, int], prefix: int = 1) -> AttentionStatistics:
     """Give ``attention_distance``, ``attention_entropy``, ``cls_dispersion`` and what CLS gives to itself, together.
 
-    Arguments and errors are those of ``attention_distance``. On a CPU no tensor of the size of the maps is allocated.
+    ``attention`` is ``(B, H, P+N, P+N)``, each of the four ``(B, H)`` in fp32 or fp64: patches, nats, patches² and a
+    part of 1; without prefix tokens the last two are None. Errors are those of ``attention_distance``.
+    On a CPU no tensor of the size of the maps is allocated.
     """
     _check(attention, prefix, grid)
     with without_autocast(attention):

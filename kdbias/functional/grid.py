@@ -26,7 +26,7 @@ def resample_tokens(tokens: Tensor, grid: Grid, to: Grid) -> Tensor:
         raise ValueError(f"expected tokens (B, {grid[0] * grid[1]}, D) of the grid {grid}, got {tuple(tokens.shape)}")
     if grid == to:
         return tokens
-    rows, columns = (_weights(a, b, tokens) for a, b in zip(grid, to))
+    rows, columns = (_weights(a, b, tokens) for a, b in zip(grid, to, strict=True))
     placed = tokens.reshape(len(tokens), *grid, tokens.shape[2])
     return torch.einsum("yh,xw,bhwd->byxd", rows, columns, placed).flatten(1, 2)
 

@@ -32,7 +32,10 @@ def nt_xent(one: Tensor, two: Tensor, temperature: float = 0.2) -> Tensor:
 
 @torch.no_grad()
 def pair_accuracy(one: Tensor, two: Tensor) -> Tensor:
-    """Give the share of the 2B views whose nearest view is their partner, in 0..1; shapes as ``nt_xent``."""
+    """Give the share of the 2B views whose nearest view is their partner, in 0..1, a scalar.
+
+    ``one`` and ``two`` are ``(B, D)``, as for ``nt_xent``.
+    """
     with without_autocast(one):
         nearest = pair_similarities(one, two).argmax(1)
         return (nearest == partners(len(one), one.device)).float().mean()

@@ -45,7 +45,7 @@ class CE(LossTerm):
             )
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Give the cross-entropy in nats, a mean over images."""
+        """Give the cross-entropy in nats, a scalar: the mean over images."""
         loss = self._one(needed(student.class_logits, "a student with a classifier"), batch.target)
         if not self.dist:
             return loss

@@ -83,7 +83,7 @@ class CKA(PairedTerm):
             require_tokens(student, teacher, self.pairs, LEAST[self.estimator], "axis: token")
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Give the mean of 1 - CKA."""
+        """Give the mean of 1 - CKA, a scalar."""
         if self.axis == "token":
             pairs = self.compared(student, teacher)
         else:

@@ -47,7 +47,7 @@ class DIST(LossTerm):
         self.gather = gather
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Give the loss, 0 where all correlations are 1."""
+        """Give the loss, a scalar, 0 where all correlations are 1."""
         z_s, z_t = student_logits(student), teacher_logits(teacher)
         if self.gather:
             z_s, z_t = gathered(z_s), gathered(z_t)

@@ -40,7 +40,7 @@ class DKD(LossTerm):
         self.alpha, self.beta, self.temperature = alpha, beta, temperature
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Give the loss in nats, a mean over images."""
+        """Give the loss in nats, a scalar: the mean over images."""
         return dkd(
             student_logits(student), teacher_logits(teacher), batch.target, self.alpha, self.beta, self.temperature
         )

@@ -47,7 +47,7 @@ class Gram(PairedTerm):
         require_tokens(student, teacher, self.pairs, 2, "loss.gram")
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Give the mean distance, 0 to 4."""
+        """Give the mean distance, a scalar of 0 to 4."""
         return self.mean(
             {
                 pair.name: gram_distance(pair.student, pair.teacher, frobenius=self.as_published).mean()

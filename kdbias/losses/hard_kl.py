@@ -25,5 +25,5 @@ class HardKL(LossTerm):
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Give the cross-entropy in nats, a mean over images."""
+        """Give the cross-entropy in nats, a scalar: the mean over images."""
         return F.cross_entropy(student_logits(student), teacher_logits(teacher).argmax(dim=1))

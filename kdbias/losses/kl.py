@@ -41,7 +41,7 @@ class KL(LossTerm):
         self.standardize = standardize
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Give the divergence in nats, a mean over images (``batchmean``)."""
+        """Give the divergence in nats, a scalar: the mean over images (``batchmean``)."""
         z_s, z_t = student_logits(student), teacher_logits(teacher)
         if self.standardize:
             z_s, z_t = standardize_logits(z_s), standardize_logits(z_t)

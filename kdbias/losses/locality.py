@@ -46,10 +46,10 @@ class Locality(PairedTerm):
         self.project = nn.ModuleList(nn.Linear(student.layers[i].width, theirs[j].width) for i, j in self.pairs)
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Give the sum over the pairs of the mean squared differences."""
+        """Give the sum over the pairs of the mean squared differences, a scalar."""
         teacher = needed(teacher, "a teacher")
         losses = []
-        for project, name, (i, j) in zip(self.project, self.names, self.pairs):
+        for project, name, (i, j) in zip(self.project, self.names, self.pairs, strict=True):
             (h, w), (teacher_h, teacher_w) = student.grids[i], teacher.grids[j]
             to = (max(h, teacher_h), max(w, teacher_w))
             ours = resample_tokens(project(student.tokens[i]), student.grids[i], to)

@@ -83,12 +83,13 @@ class OFA(LossTerm):
         self.normalised = any(isinstance(m, nn.BatchNorm2d) for m in self.heads.modules())
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Give the loss in nats, a mean over images and a sum over layers."""
+        """Give the loss in nats, a scalar: the mean over images, summed over layers."""
         if self.normalised and len(batch.target) < 2:
             raise ValueError("loss.ofa normalises over the images of a batch and got 1: raise batch_size")
         target = teacher_logits(teacher)
         loss = student.pooled.new_zeros(())
-        for head, place, name, gamma in zip(self.heads, self.places, self.names, self.gammas):
+        gammas = self.gammas[: len(self.heads)]  # the last is that of the logits, where they take part
+        for head, place, name, gamma in zip(self.heads, self.places, self.names, gammas, strict=True):
             answer = head(student.tokens[place], student.prefix[place], student.grids[place])
             part = ofa(answer, target, batch.target, gamma, self.temperature)
             self.report[name] = part.detach()

@@ -43,7 +43,7 @@ def pair_layers(
                 f"({_listed(student, ours)}) and {len(theirs)} of the teacher ({_listed(teacher, theirs)}): name as "
                 "many on both sides, or set by=depth"
             )
-        return tuple(zip(ours, theirs))
+        return tuple(zip(ours, theirs, strict=True))
     if by != "depth":
         raise ValueError(f"by: must be depth or index, got {by!r}")
     if layers == "all" and len(theirs) < len(ours):
@@ -57,7 +57,8 @@ def pair_names(student: NetworkInfo, teacher: NetworkInfo, pairs: Sequence[tuple
     """Name each pair by the student's layer, and by the teacher's too where a layer of the student has several."""
     ours = [student.layers[i].name for i, _ in pairs]
     return tuple(
-        name if ours.count(name) == 1 else f"{name}-{teacher.layers[j].name}" for name, (_, j) in zip(ours, pairs)
+        name if ours.count(name) == 1 else f"{name}-{teacher.layers[j].name}"
+        for name, (_, j) in zip(ours, pairs, strict=True)
     )
 
 
@@ -155,7 +156,7 @@ class PairedTerm(LossTerm):
     def compared(self, student: Features, teacher: Features | None) -> Iterator[Compared]:
         """Give the tokens of each pair."""
         teacher = needed(teacher, "a teacher")
-        for name, (i, j) in zip(self.names, self.pairs):
+        for name, (i, j) in zip(self.names, self.pairs, strict=True):
             theirs = resample_tokens(teacher.tokens[j], teacher.grids[j], student.grids[i])
             yield Compared(name, student.tokens[i], theirs)
 
@@ -167,13 +168,13 @@ class PairedTerm(LossTerm):
         With ``gather`` the images of all processes.
         """
         teacher = needed(teacher, "a teacher")
-        for name, (i, j) in zip(self.names, self.pairs):
+        for name, (i, j) in zip(self.names, self.pairs, strict=True):
             both = [_image(student, i, cls_only), _image(teacher, j, cls_only)]
             ours, theirs = [gathered(x) for x in both] if gather else both
             yield Compared(name, ours, theirs)
 
     def mean(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Give the mean over the pairs, and report each."""
+        """Give the mean over the pairs of scalars by name, and report each."""
         self.report |= {name: loss.detach() for name, loss in losses.items()}
         return torch.stack(list(losses.values())).mean()
 

@@ -69,7 +69,7 @@ class Relation(PairedTerm):
             require_tokens(student, teacher, self.pairs, self.least, "over: tokens")
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Give the divergence in nats."""
+        """Give the divergence in nats, a scalar."""
         if self.over == "tokens":
             pairs = self.compared(student, teacher)
         else:

@@ -59,7 +59,7 @@ class RSD(LossTerm):
                 nn.init.trunc_normal_(module.weight, std=0.02)
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Give the loss, a sum over the teacher's features."""
+        """Give the loss, a scalar: a sum over the teacher's features."""
         pooled_s, pooled_t = student.pooled, needed(teacher, "a teacher").pooled
         if self.gather:
             pooled_s, pooled_t = gathered(pooled_s), gathered(pooled_t)

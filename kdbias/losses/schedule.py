@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 # What each kind must have, and what it may have.
@@ -33,7 +34,7 @@ class Schedule:
     def __post_init__(self) -> None:
         if len(self.values) != len(self.at) or not self.values:
             raise ValueError(f"a schedule needs one place for each value, got values {self.values} at {self.at}")
-        if any(a >= b for a, b in zip(self.at, self.at[1:])) or not all(0 <= a <= 1 for a in self.at):
+        if any(a >= b for a, b in pairwise(self.at)) or not all(0 <= a <= 1 for a in self.at):
             raise ValueError(f"the places of a schedule must rise within 0..1 (parts of training), got {self.at}")
         low = min(1 - v if self.complement else v for v in self.values)
         if not low >= 0 or not all(math.isfinite(v) for v in self.values):

@@ -68,7 +68,7 @@ class Token(PairedTerm):
             self.monitors = nn.ModuleList(CollapseMonitor(f"the token loss of {name}") for name in self.names)
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Give the mean distance."""
+        """Give the mean distance, a scalar."""
         losses, variances = {}, []
         for k, (name, ours, theirs) in enumerate(self.compared(student, teacher)):
             ours = self.project[k](ours)

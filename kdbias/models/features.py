@@ -143,7 +143,11 @@ class Extractor(nn.Module):
         )
 
     def prepare(self, image: Tensor) -> Tensor:
-        """Give the network's input: ``image`` with its channels, at its size, normalised."""
+        """Give the network's input: ``image`` with its channels, at its size, normalised.
+
+        ``image`` is ``(B, C, H, W)`` in [0, 1], with C or 1 channels. The result is ``(B, C, size, size)``
+        where the network resizes, else ``(B, C, H, W)``.
+        """
         if image.shape[1] == 1 and self.channels > 1:
             image = image.expand(-1, self.channels, -1, -1)
         if self.resize and tuple(image.shape[-2:]) != (self.size, self.size):

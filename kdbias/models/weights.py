@@ -22,8 +22,8 @@ PRETRAINING = ("mask_token",)  # parameters that only self-supervised training r
 def read_weights(path: str | Path, key: str) -> dict[str, Tensor]:
     """Read the tensors of a ``.safetensors`` file or of a checkpoint that ``torch.save`` wrote, on the CPU.
 
-    For a checkpoint of this package these are the tensors of the student's network. ``key`` is the config key that
-    names the file.
+    Each has the shape ``(...)`` and type in which it was saved. From a checkpoint of this package the student's network
+    is taken. ``key`` is the configuration key that named it.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -53,10 +53,10 @@ def read_file(path: Path) -> Any:
 def load_state(extractor: Extractor, state: Mapping[str, Tensor], key: str, fresh_head: bool = False) -> Extractor:
     """Load ``state`` (by the names of the network's parameters) into ``extractor`` and give it back.
 
-    Position embeddings of another grid are interpolated. Parameters that only self-supervised training reads are left
-    out. With ``fresh_head``, the network keeps its own classifier if ``state`` has none or one of another number of
-    classes, and a classifier that the network does not have is left out. ``key`` is the config
-    key that names the weights.
+    A tensor has the shape ``(...)`` of its parameter, but position embeddings of another grid are interpolated, and
+    what only self-supervised training reads is left out. With ``fresh_head`` a classifier that ``state`` lacks, or has
+    for another number of classes, stays as it is, and one that the network lacks is left out. ``key`` is the
+    configuration key that named the weights.
 
     Raises:
         ValueError: names or shapes do not fit; the message lists them and names ``key``.

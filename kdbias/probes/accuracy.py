@@ -163,7 +163,8 @@ def roc_curves(logits: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor]]:
 def thin(false: Tensor, true: Tensor, points: int = CURVE) -> tuple[Tensor, Tensor]:
     """Keep ``points`` of a curve, both ends among them, of even distance along it; of fewer all, the last repeated.
 
-    The distance is the sum of both rates, of which one grows at each step.
+    Both rates are ``(n,)`` in 0..1, the result twice ``(points,)``. The distance is the sum of both
+    rates, of which one grows at each step.
     """
     along = (false + true).contiguous()
     if len(along) <= points:

@@ -110,5 +110,5 @@ def _scalars(arrays: dict[str, Tensor]) -> dict[str, float]:
 
 
 def share(which: Tensor) -> float:
-    """Give the part of a bool array that is True; NaN of an empty one."""
+    """Give the part of ``(n,)`` bool that is True; NaN of an empty one."""
     return float(which.double().mean())

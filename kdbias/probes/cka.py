@@ -196,7 +196,10 @@ def within(cka: npt.NDArray[np.float64]) -> dict[str, float]:
 
 
 def nearest(depth: npt.NDArray[np.float64], other_depth: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Give, for each layer, the number of the other network's layer of nearest depth (of two, the earlier one)."""
+    """Give, for each layer, the number of the other network's layer of nearest depth (of two, the earlier one).
+
+    Depths are ``(L,)`` and ``(L',)`` in 0..1, the numbers ``(L,)`` from 0.
+    """
     gaps: npt.NDArray[np.float64] = np.abs(depth[:, None] - other_depth[None, :]).round(9)
     found: npt.NDArray[np.int64] = gaps.argmin(1)
     return found

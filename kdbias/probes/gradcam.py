@@ -76,7 +76,9 @@ class GradCAMProbe:
         if reason := self.refuses(network):
             raise ValueError(reason)
         parts = [self._look(network, batch) for batch in take(batches, self.images, self.batch_size)]
-        image, maps, centres, entropies, answer, target, index = (torch.cat(part).cpu() for part in zip(*parts))
+        image, maps, centres, entropies, answer, target, index = (
+            torch.cat(part).cpu() for part in zip(*parts, strict=True)
+        )
         arrays = {
             "image": (image[: self.shown].permute(0, 2, 3, 1) * 255).round().byte(),
             "map": maps[: self.shown],

@@ -216,7 +216,10 @@ def _gpu_room(device: torch.device) -> float:
 
 
 def held_bytes(network: Extractor, image: Tensor) -> int:
-    """Give how much memory a forward pass holds for the backward one, beside parameters and buffers."""
+    """Give the bytes that a forward pass of ``image`` ``(B, C, H, W)`` holds for the backward one.
+
+    Parameters and buffers do not count.
+    """
     own = {tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers())}
     held: dict[int, int] = {}
 
@@ -234,7 +237,10 @@ def held_bytes(network: Extractor, image: Tensor) -> int:
 
 
 def loss_parts(network: Extractor, images: Tensor, targets: Tensor, chunk: int) -> list[Callable[[], Tensor]]:
-    """Give the loss of each chunk of images; their sum is the mean over all of them."""
+    """Give the loss (a scalar, nats) of each ``chunk`` of ``images`` ``(n, C, H, W)`` with ``targets`` ``(n,)``.
+
+    Their sum is the mean over all images.
+    """
 
     def share(image: Tensor, target: Tensor) -> Tensor:
         logits = network(image).logits
@@ -245,7 +251,7 @@ def loss_parts(network: Extractor, images: Tensor, targets: Tensor, chunk: int) 
 
 
 def loss_and_gradient_norm(losses: list[Callable[[], Tensor]], parameters: list[nn.Parameter]) -> tuple[float, float]:
-    """Give the sum of ``losses`` and the norm of its gradient."""
+    """Give the sum of ``losses`` (scalars, nats) and the norm of its gradient by ``parameters``."""
     total, gradient = 0.0, [torch.zeros_like(p, requires_grad=False) for p in parameters]
     for loss in losses:
         value, parts = gradient_of(loss, parameters, graph=False)

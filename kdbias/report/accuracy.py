@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from kdbias.probes.base import Result
-from kdbias.report.bands import Runs, sample
-from kdbias.report.dots import Panel, dot_panels, known, styles
-from kdbias.report.style import INK, REFERENCE, canvas, legend_beside, look, seeds, styled
+from kdbias.report.dots import Panel, dot_panels, known
+from kdbias.report.images import colour_bar, matrix
+from kdbias.report.lines import draw
+from kdbias.report.networks import Runs, images, named, networks, sample
+from kdbias.report.over_training import scalars, validation
+from kdbias.report.style import REFERENCE, canvas, legend_beside, panel_grid, seeds, styled
 from kdbias.stats import Estimate, accuracy
 
 BINS = 15  # of confidence, as in the calibration error
@@ -30,7 +33,7 @@ def figures(
     """Draw accuracy and its kin with intervals, confusion matrices, ROC and reliability diagrams."""
     return {
         "accuracy": _scores(results, control, initial),
-        "accuracy-confusion": confusion(results),
+        "accuracy-confusion": confusion({named(name, control, initial): runs for name, runs in results.items()}),
         "accuracy-roc": roc(results, control=control, initial=initial),
         "accuracy-reliability": reliability(results, control=control, initial=initial),
     }
@@ -38,15 +41,13 @@ def figures(
 
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's accuracy and calibration over training, from the Results of a ``ProbeCallback`` in order."""
-    epochs = [result.meta["epoch"] for result in results]
     with styled():
         figure, (left, right) = canvas(1, 2, width=7.2, height=2.9)
-        for place, (key, label) in enumerate({"accuracy": "accuracy", "f1": "macro F1"}.items()):
-            left.plot(epochs, [100 * result.scalars[key] for result in results], label=label, **look(place))
-        left.set(xlabel="epoch", ylabel="accuracy, macro F1 (%)", title=f"{results[-1].meta['n']:,} validation images")
+        scalars(left, results, {"accuracy": "accuracy", "f1": "macro F1"}, 100)
+        left.set(ylabel="accuracy, macro F1 (%)", title=validation(results))
         left.legend()
-        right.plot(epochs, [100 * result.scalars["ece"] for result in results], **look(2))
-        right.set(xlabel="epoch", ylabel="expected calibration error (%)")
+        scalars(right, results, {"ece": "calibration error"}, 100, first=2)
+        right.set(ylabel="expected calibration error (%)")
         right.set_ylim(bottom=0)
     return figure
 
@@ -54,17 +55,11 @@ def training(results: Sequence[Result]) -> Figure:
 def confusion(results: Mapping[str, Runs]) -> Figure:
     """Draw each network's confusion matrix, in percent of the true class (rows), on one colour scale."""
     with styled():
-        columns = min(3, len(results))
-        rows = math.ceil(len(results) / columns)
-        size = {"width": 3.7 * columns + 0.9, "height": 3.6 * rows + 0.2}
-        figure, cells = canvas(rows, columns, **size, squeeze=False)
+        figure, cells = panel_grid(len(results), 3, width=3.7, height=3.6)
         figure.set_layout_engine("compressed")
-        for axes, (name, runs) in zip(cells.flat, results.items(), strict=False):
+        for axes, (name, runs) in zip(cells, results.items(), strict=True):
             image = _matrix(axes, seeds(runs, Result), name)
-        for axes in cells.flat[len(results) :]:
-            axes.remove()
-        bar = figure.colorbar(image, ax=list(cells.flat[: len(results)]), shrink=0.8)
-        bar.set_label("answers (% of the true class)")
+        colour_bar(figure, image, cells, "answers (% of the true class)")
     return figure
 
 
@@ -72,24 +67,20 @@ def roc(results: Mapping[str, Runs], *, control: str | None = None, initial: str
     """Draw the mean over classes of the one-vs-rest ROC of each network; of several seeds the mean, and the band from
     the lowest to the highest. The right side shows the first tenth of the false positive rate.
     """
+    found = networks(results, control, initial)
     with styled():
         figure, cells = canvas(1, 2, width=8.6, height=3.3)
-        for name, style in styles(results, control, initial).items():
-            found = seeds(results[name], Result)
-            curves = np.stack([mean_roc(run) for run in found])
-            area = np.mean([run.scalars["auc"] for run in found])
-            label = f"{name}, AUC {area:.3f}" + (f" ({len(found)} seeds)" if len(found) > 1 else "")
+        for network in found:
+            curves = np.stack([mean_roc(run) for run in network.runs])
+            area = np.mean([run.scalars["auc"] for run in network.runs])
+            shown = replace(network, label=f"{network.label}, AUC {area:.3f}")
             for axes in cells:
-                if len(found) > 1:
-                    band = {"color": style["color"], "alpha": 0.15, "linewidth": 0}
-                    axes.fill_between(RATES, curves.min(0), curves.max(0), **band)
-                line = {**style, "marker": ""}
-                axes.plot(RATES, curves.mean(0), label=label, **line)
+                draw(axes, RATES, shown, curves, markers=False)
         for axes in cells:
             axes.plot([0, 1], [0, 1], label="chance", **REFERENCE)
             axes.set_xlabel("false positive rate")
         cells[0].set(ylabel="true positive rate, mean over classes", xlim=(-0.01, 1.01), ylim=(-0.01, 1.03))
-        cells[0].set_title(f"one class against the rest\n{sample(results)}")
+        cells[0].set_title(f"one class against the rest\n{images(found)}")
         cells[1].set(
             xlim=(-0.001, 0.101),
             ylim=(-0.01, 1.03),
@@ -101,7 +92,10 @@ def roc(results: Mapping[str, Runs], *, control: str | None = None, initial: str
 
 
 def mean_roc(run: Result) -> npt.NDArray[np.float64]:
-    """Give the mean true positive rate over classes at ``RATES``; classes without images do not count."""
+    """Give the mean true positive rate over classes at ``RATES``, ``(len(RATES),)``.
+
+    Classes without images do not count.
+    """
     pairs = zip(run.arrays["roc_fpr"], run.arrays["roc_tpr"], strict=True)
     curves = [np.interp(RATES, false, true) for false, true in pairs if not np.isnan(true).any()]
     return np.asarray(np.mean(curves, axis=0), dtype=np.float64)
@@ -111,14 +105,12 @@ def reliability(results: Mapping[str, Runs], *, control: str | None = None, init
     """Draw how often each network is right where it is so sure, and below how often it is so sure; seeds are pooled."""
     with styled():
         figure, (upper, lower) = canvas(2, 1, width=6.0, height=4.6)
-        figure.set_layout_engine("constrained")
         edges = np.linspace(0, 1, BINS + 1)
         upper.plot([0, 1], [0, 1], label="as sure as right", **REFERENCE)
-        for name, style in styles(results, control, initial).items():
-            found = seeds(results[name], Result)
-            sure, right, share = bins(found)
-            error = np.mean([run.scalars["ece"] for run in found])
-            upper.plot(sure, right, label=f"{name}, ECE {100 * error:.1f} %", **style)
+        for network in networks(results, control, initial):
+            sure, right, share = bins(network.runs)
+            error, style = np.mean([run.scalars["ece"] for run in network.runs]), network.style
+            upper.plot(sure, right, label=f"{network.label}, ECE {100 * error:.1f} %", **style)
             lower.stairs(100 * share, edges, color=style["color"], linestyle=style.get("linestyle", "-"), linewidth=1.3)
         upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share of right answers", title=sample(results))
         lower.set(xlim=(0, 1), xlabel="confidence: probability of the answer", ylabel="images (%)")
@@ -129,7 +121,7 @@ def reliability(results: Mapping[str, Runs], *, control: str | None = None, init
 def bins(runs: Sequence[Result]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
     """Give mean confidence and share of right answers of the bins with images enough, and every bin's share of all.
 
-    The first two are NaN in a bin with fewer than ten images.
+    Each is ``(BINS,)``, parts of 1. The first two are NaN in a bin with fewer than ten images.
     """
     confidence = np.concatenate([run.arrays["confidence"] for run in runs]).astype(np.float64)
     right = np.concatenate([run.arrays["right"] for run in runs])
@@ -169,21 +161,13 @@ def _all(results: Mapping[str, Runs]) -> list[Result]:
 def _matrix(axes: Axes, runs: Sequence[Result], name: str) -> AxesImage:
     counts = np.sum([run.arrays["confusion"] for run in runs], axis=0, dtype=np.float64)
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    image = axes.imshow(share, vmin=0, vmax=100, cmap="Blues", interpolation="nearest")
-    axes.grid(False)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
+    few = len(share) <= NAMED
+    image = matrix(axes, share, colours="Blues", top=100, size=6, digits=0 if few else None, least=0.5)
     axes.set(xlabel="answer", ylabel="true class")
-    images = f"n = {int(counts.sum()) // len(runs):,}" + (f", {len(runs)} seeds" if len(runs) > 1 else "")
-    axes.set_title(f"{name}\n{100 * np.trace(counts) / counts.sum():.1f} % right, {images}")
-    classes = len(share)
-    if classes > NAMED:
-        return image
-    names = runs[0].meta.get("names", [str(i) for i in range(classes)])
-    axes.set_xticks(range(classes), names, rotation=90, fontsize=7)
-    axes.set_yticks(range(classes), names, fontsize=7)
-    for (true, answer), value in np.ndenumerate(share):
-        if value >= 0.5:
-            colour = "white" if value > 55 else INK
-            axes.text(answer, true, f"{value:.0f}", ha="center", va="center", fontsize=6, color=colour)
+    size = f"n = {int(counts.sum()) // len(runs):,}" + (f", {len(runs)} seeds" if len(runs) > 1 else "")
+    axes.set_title(f"{name}\n{100 * np.trace(counts) / counts.sum():.1f} % right, {size}")
+    if few:
+        names = runs[0].meta.get("names", [str(i) for i in range(len(share))])
+        axes.set_xticks(range(len(share)), names, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(share)), names, fontsize=7)
     return image

@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
-from kdbias.report.bands import Runs, sample
 from kdbias.report.dots import Panel, dot_panels
-from kdbias.report.style import canvas, look, seeds, styled
+from kdbias.report.networks import Runs, sample
+from kdbias.report.over_training import scalars, validation
+from kdbias.report.style import canvas, legend_beside, seeds, styled
 from kdbias.stats import Estimate, accuracy
 
 
@@ -37,13 +38,10 @@ def training(results: Sequence[Result]) -> Figure:
     labels = {"pgd_fooled": "PGD", "fgsm_fooled": "FGSM", "turned_fooled": "PGD turned by 180°"}
     with styled():
         figure, axes = canvas()
-        for place, (key, label) in enumerate(labels.items()):
-            values = [100 * result.scalars[key] for result in results]
-            axes.plot([result.meta["epoch"] for result in results], values, label=label, **look(place))
-        axes.set(xlabel="epoch", ylabel="fooled (%)")
-        axes.set_title(f"attacks on the teacher; {results[-1].meta['n']:,} validation images, those both get right")
-        axes.set_ylim(0, 104)
-        axes.legend()
+        scalars(axes, results, labels, 100)
+        axes.set(ylabel="fooled (%)", ylim=(0, 104))
+        axes.set_title(f"attacks on the teacher; {validation(results)}, those both get right")
+        legend_beside(axes)
     return figure
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
-from kdbias.report.bands import Runs, sample
 from kdbias.report.dots import Panel, dot_panels
-from kdbias.report.style import REFERENCE, canvas, look, seeds, styled
+from kdbias.report.networks import Runs, sample
+from kdbias.report.over_training import scalars, validation
+from kdbias.report.style import REFERENCE, canvas, seeds, styled
 from kdbias.stats import Estimate, accuracy, bootstrap_mean, ratio
 from kdbias.stats.bootstrap import Floats, interval, resampled_means
 
@@ -35,16 +36,15 @@ def figures(
 
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's agreement with its teacher over training, from the Results of a ``ProbeCallback`` in order."""
-    epochs = [result.meta["epoch"] for result in results]
+    labels = {"agreement": "same answer", "accuracy": "right answer"}
     with styled():
         figure, (left, right) = canvas(1, 2, width=7.2, height=2.9)
-        for place, (key, label) in enumerate({"agreement": "same answer", "accuracy": "right answer"}.items()):
-            left.plot(epochs, [100 * result.scalars[key] for result in results], label=label, **look(place))
-        left.set(xlabel="epoch", ylabel="share of images (%)", title=f"{results[-1].meta['n']:,} validation images")
+        scalars(left, results, labels, 100)
+        left.set(ylabel="share of images (%)", title=validation(results))
         left.legend()
         right.axhline(0, **REFERENCE)
-        right.plot(epochs, [result.scalars["kappa"] for result in results], **look(2))
-        right.set(xlabel="epoch", ylabel="error consistency κ")
+        scalars(right, results, {"kappa": "error consistency"}, first=2)
+        right.set(ylabel="error consistency κ")
     return figure
 
 

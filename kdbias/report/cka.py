@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 
 from kdbias.probes.base import Result
-from kdbias.report.bands import Runs, band, counted
-from kdbias.report.style import CONTROL, INITIAL, INK, REFERENCE, canvas, legend_beside, look, seeds, styled
+from kdbias.report.images import colour_bar, matrix
+from kdbias.report.lines import draw, ticks
+from kdbias.report.networks import Runs, epoch_name, named, networks
+from kdbias.report.style import REFERENCE, canvas, legend_beside, panel_grid, seeds, styled
 
 ACROSS = 4  # panels in a row
 
@@ -60,17 +58,18 @@ def panels(results: Mapping[str, Result], *, other: str | None = None) -> Figure
         raise ValueError("nothing to draw: no Result of CKA")
     with styled():
         height = 3.3 if other is None else 2.7
-        columns = min(len(results), ACROSS)
-        rows = math.ceil(len(results) / columns)
-        figure, grid = canvas(rows, columns, width=3.0 * columns + 0.9, height=height * rows, squeeze=False)
+        figure, grid = panel_grid(len(results), ACROSS, width=3.0, height=height, above=0.0)
         figure.set_layout_engine("compressed")
-        for axes, (name, result) in zip(grid.flat, results.items(), strict=False):
-            image = _panel(axes, result, other)
+        for axes, (name, result) in zip(grid, results.items(), strict=True):
+            cka = result.arrays["cka"].T
+            digits = 2 if max(cka.shape) <= 8 else None
+            image = matrix(axes, cka, digits=digits, square=other is None)
+            axes.invert_yaxis()
+            axes.set(xlabel="layer", ylabel="layer" if other is None else f"layer of {other}")
+            axes.set(xticks=ticks(cka.shape[1]), yticks=ticks(cka.shape[0]))
             sample = _sample(result).replace(", minibatches", ",\nminibatches")  # as wide as a panel
             axes.set_title(f"{name}\n{sample}")
-        for axes in grid.flat[len(results) :]:
-            axes.remove()
-        _bar(figure, image, list(grid.flat[: len(results)]), next(iter(results.values())))
+        colour_bar(figure, image, grid, _scale(next(iter(results.values()))))
     return figure
 
 
@@ -81,22 +80,19 @@ def by_layer(results: Mapping[str, Runs], *, control: str | None = None, initial
     """
     if not results:
         raise ValueError("nothing to draw: no Result of CKA")
-    found = {name: seeds(runs, Result) for name, runs in results.items()}
-    some = next(iter(found.values()))[0]
-    counted = len({len(runs[0].arrays["cka"]) for runs in found.values()}) == 1
+    found = networks(results, control, initial)
+    some = found[0].runs[0]
+    alike = len({len(network.runs[0].arrays["cka"]) for network in found}) == 1
     with styled():
         figure, axes = canvas()
-        place = 0
-        for name, runs in found.items():
-            style = {control: CONTROL, initial: INITIAL}.get(name) or look(place)
-            place += name not in (control, initial)
-            label = _title(name, runs, control, initial, own=True)
-            x = np.arange(len(runs[0].arrays["cka"])) if counted else runs[0].arrays["depth"]
-            band(axes, x, np.stack([_profile(run) for run in runs]), label, style)
+        for network in found:
+            first = network.runs[0].arrays
+            x = np.arange(len(first["cka"])) if alike else first["depth"]
+            draw(axes, x, network, np.stack([_profile(run) for run in network.runs]))
         axes.axhline(0.0, **REFERENCE)
-        if counted:
-            axes.set_xticks(_ticks(len(some.arrays["cka"])))
-        axes.set(xlabel="layer" if counted else "depth of the layer (0 to 1)", ylabel=_with_what(some))
+        if alike:
+            axes.set_xticks(ticks(len(some.arrays["cka"])))
+        axes.set(xlabel="layer" if alike else "depth of the layer (0 to 1)", ylabel=_with_what(some))
         axes.set(title=_sample(some), ylim=(min(-0.02, axes.get_ylim()[0]), 1.02))
         legend_beside(axes)
     return figure
@@ -105,41 +101,13 @@ def by_layer(results: Mapping[str, Runs], *, control: str | None = None, initial
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's CKA as it was first and as it is now, from the Results of a ``ProbeCallback`` in order."""
     shown = [results[-1]] if len(results) == 1 else [results[0], results[-1]]
-    named = {"untrained" if r.meta["epoch"] == 0 else f"epoch {r.meta['epoch']}": r for r in shown}
-    return panels(named, other=results[-1].meta.get("other"))
+    return panels({epoch_name(result): result for result in shown}, other=results[-1].meta.get("other"))
 
 
-def _panel(axes: Axes, result: Result, other: str | None) -> AxesImage:
-    cka = result.arrays["cka"]
-    aspect: Literal["equal", "auto"] = "equal" if other is None else "auto"
-    image = axes.imshow(cka.T, origin="lower", vmin=0, vmax=1, cmap="magma", interpolation="nearest", aspect=aspect)
-    axes.grid(False)
-    axes.set(xlabel="layer", ylabel="layer")
-    if other is not None:
-        axes.set(ylabel=f"layer of {other}")
-    axes.set_xticks(_ticks(cka.shape[0]))
-    axes.set_yticks(_ticks(cka.shape[1]))
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    if max(cka.shape) <= 8:
-        for (i, j), value in np.ndenumerate(cka):
-            axes.text(
-                i, j, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if value < 0.65 else INK
-            )
-    return image
-
-
-def _ticks(layers: int) -> list[int]:
-    step = 1 if layers <= 12 else 2 if layers <= 24 else 4
-    return list(range(0, layers, step))
-
-
-def _bar(figure: Figure, image: AxesImage, axes: list[Axes], result: Result) -> None:
+def _scale(result: Result) -> str:
     samples = {"mean": "mean patch token", "cls": "CLS token", "flat": "all patch tokens"}
     tokens = samples.get(result.meta.get("tokens", ""), "")
-    label = f"CKA ({', '.join(part for part in (result.meta.get('kernel', 'linear'), tokens) if part)})"
-    bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02, label=label)
-    bar.outline.set_visible(False)
+    return f"CKA ({', '.join(part for part in (result.meta.get('kernel', 'linear'), tokens) if part)})"
 
 
 def _profile(result: Result) -> npt.NDArray[np.float64]:
@@ -164,10 +132,9 @@ def _mean(runs: Runs) -> Result:
     return replace(found[0], arrays=found[0].arrays | {"cka": np.mean([run.arrays["cka"] for run in found], axis=0)})
 
 
-def _title(name: str, runs: Runs, control: str | None, initial: str | None, own: bool = False) -> str:
-    title = {control: "control, no teacher", initial: "untrained"}.get(name, name)
-    count = len(seeds(runs, Result))
-    return counted(title, count) if own or count == 1 else f"{title} (mean of {count} seeds)"
+def _title(name: str, runs: Runs, control: str | None, initial: str | None) -> str:
+    title, count = named(name, control, initial), len(seeds(runs, Result))
+    return title if count == 1 else f"{title} (mean of {count} seeds)"
 
 
 def _file(name: str) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdbias.report import forensics, panels
-from kdbias.report.bands import counted, sample
+from kdbias.report import forensics, means
 from kdbias.report.method import NOT_MEASURED, Method, over_images, over_seeds, pairing
-from kdbias.report.style import INK, QUIET, REFERENCE, canvas, styled
+from kdbias.report.networks import Looks, counted, looks, networks, sample
+from kdbias.report.rows import arm, named_value, row_axes
+from kdbias.report.style import INK, canvas, legend_beside, styled
 from kdbias.report.table import Cell, Column, Table, percent
 from kdbias.stats import Estimate
 
@@ -40,9 +40,9 @@ def matrix(methods: Sequence[Method], *, control: str | None = None, against: Se
                 NOT_MEASURED if base is None or base is method else over_seeds(method, base),
                 *(NOT_MEASURED if other is method else over_images(method, other) for other in others),
                 method.efficiency,
-                panels.mean(method.attention, "distance", 2),
-                panels.mean(method.attention, "distance_ratio", 2),
-                panels.trace(method.hessian),
+                means.mean(method.attention, "distance", 2),
+                means.mean(method.attention, "distance_ratio", 2),
+                means.trace(method.hessian),
                 *(method.published.get(key, NOT_MEASURED) for key in ("accuracy", "efficiency", "distance")),
             ]
         )
@@ -86,90 +86,61 @@ def _caption(methods: Sequence[Method], paired: str) -> str:
 
 def figures(methods: Sequence[Method], *, control: str | None = None, initial: str | None = None) -> dict[str, Figure]:
     """Draw accuracy, attention, CKA and transfer efficiency of the methods, what there is of them."""
-    looks = panels.styles([method.label for method in methods], control, initial)
+    labels = [method.label for method in methods]
+    styles = looks(labels, control, initial)
     found: dict[str, Figure] = {}
     if any(method.accuracy for method in methods):
-        found["compare-accuracy"] = _accuracies(methods, looks)
+        found["compare-accuracy"] = _accuracies(methods, styles)
     attention = {method.label: method.attention for method in methods if method.attention}
     if attention:
-        found["compare-attention"] = forensics.layer_progression(attention, looks)
+        shown = networks(attention, control, initial, among=labels)
+        found["compare-attention"] = forensics.layer_progression(shown)
     cka = {method.label: method.cka for method in methods if method.cka}
     if cka:
         found["compare-cka"] = forensics.similarity(cka)
     if any(isinstance(method.efficiency, Estimate) for method in methods):
-        found["compare-efficiency"] = _efficiencies(methods, looks)
+        found["compare-efficiency"] = _efficiencies(methods, styles)
     return found
 
 
-def _accuracies(methods: Sequence[Method], looks: panels.Styles) -> Figure:
+def _accuracies(methods: Sequence[Method], styles: Looks) -> Figure:
     shown = [method for method in methods if method.accuracy]
     with styled():
-        figure, axes = _rows(len(shown))
+        figure, axes = canvas(width=6.4, height=1.1 + 0.34 * len(shown))
         for place, method in enumerate(shown):
-            _estimate(axes, place, method.score, looks[method.label])
+            _number(axes, place, method.score, styles[method.label])
             if len(method.accuracy) > 1:
                 values = 100 * method.right.mean(1)
-                axes.plot(values, [place + 0.24] * len(values), "|", color=looks[method.label]["color"], markersize=6)
+                axes.plot(values, [place + 0.24] * len(values), "|", color=styles[method.label]["color"], markersize=6)
             if isinstance(method.teacher_score, Estimate):
                 label = "its teacher" if not axes.get_legend_handles_labels()[1] else None
                 value = 100 * method.teacher_score.value
                 axes.plot(value, place, marker="d", linestyle="", color=INK, markerfacecolor="white", label=label)
-        classes = int(shown[0].accuracy[0].meta["classes"])
-        axes.axvline(100 / classes, **REFERENCE)
-        axes.annotate(
-            "chance",
-            (100 / classes, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(2, -9),
-            textcoords="offset points",
-            color=QUIET,
-            fontsize=7.5,
-        )
-        _labels(axes, shown)
+        named_value(axes, 100 / int(shown[0].accuracy[0].meta["classes"]), "chance", "right")
+        _names(axes, shown)
         axes.set_xlabel("accuracy (%), 95 % interval over images; a tick a seed")
-        axes.set_title(sample({method.label: method.accuracy for method in shown}))
         if axes.get_legend_handles_labels()[1]:
-            axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
+            legend_beside(axes)
     return figure
 
 
-def _efficiencies(methods: Sequence[Method], looks: panels.Styles) -> Figure:
+def _efficiencies(methods: Sequence[Method], styles: Looks) -> Figure:
     shown = [method for method in methods if isinstance(method.efficiency, Estimate)]
     with styled():
-        figure, axes = _rows(len(shown))
+        figure, axes = canvas(width=6.4, height=1.1 + 0.34 * len(shown))
         for place, method in enumerate(shown):
-            _estimate(axes, place, method.efficiency, looks[method.label])
-        axes.axvline(100, **REFERENCE)
-        axes.annotate(
-            "as good as the teacher",
-            (100, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(-3, -9),
-            textcoords="offset points",
-            color=QUIET,
-            fontsize=7.5,
-            ha="right",
-        )
-        _labels(axes, shown)
+            _number(axes, place, method.efficiency, styles[method.label])
+        named_value(axes, 100, "as good as the teacher", "left")
+        _names(axes, shown)
         axes.set_xlabel("transfer efficiency: accuracy / the teacher's (%), 95 % interval over images")
-        axes.set_title(sample({method.label: method.accuracy for method in shown}))
     return figure
 
 
-def _rows(count: int) -> tuple[Figure, Any]:
-    return canvas(width=6.4, height=1.1 + 0.34 * count)
+def _number(axes: Axes, place: int, found: Estimate | str, style: Mapping[str, Any]) -> None:
+    if isinstance(found, Estimate):
+        arm(axes, found, place, {**style, "marker": "o"}, 100)
 
 
-def _estimate(axes: Axes, place: int, found: Estimate | str, style: Mapping[str, Any]) -> None:
-    if isinstance(found, str) or found.refused:
-        return
-    arms = 100 * np.array([[found.value - found.low], [found.high - found.value]])
-    bar = {"color": style["color"], "markerfacecolor": style.get("markerfacecolor", style["color"])}
-    axes.errorbar(100 * found.value, place, xerr=arms, fmt="o", capsize=2.5, elinewidth=1.2, **bar)
-
-
-def _labels(axes: Axes, shown: Sequence[Method]) -> None:
-    axes.set_yticks(range(len(shown)), [counted(method.label, len(method.accuracy)) for method in shown])
-    axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.grid(False, axis="y")
-    axes.grid(True, axis="x")
+def _names(axes: Axes, shown: Sequence[Method]) -> None:
+    row_axes(axes, [counted(method.label, len(method.accuracy)) for method in shown])
+    axes.set_title(sample({method.label: method.accuracy for method in shown}))

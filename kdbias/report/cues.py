@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
+from kdbias.report.lines import chance
 from kdbias.report.style import COLOURS, INK, REFERENCE, canvas, styled
 from kdbias.stats import Estimate, accuracy
 
@@ -80,8 +81,7 @@ def _accuracies(
             if len(values) > 1:
                 axes.plot([x] * len(values), values, "o", color=INK, markersize=2.5)
     classes = int(next(iter(tests.values()))[0].meta["classes"])
-    axes.axhline(100 / classes, **REFERENCE)
-    axes.annotate("chance", (1.0, 100 / classes), xycoords=("axes fraction", "data"), fontsize=7.5, va="center")
+    chance(axes, {classes})
     axes.set_xticks(range(3), ["both cues", "shape alone", "texture alone"])
     axes.set_ylabel("accuracy (%)")
     axes.set_title("how far each cue carries")

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from kdbias.report.lines import band, whole_numbers
+from kdbias.report.networks import BESIDE, counted
 from kdbias.report.style import CONTROL, canvas, legend_beside, look, seeds, styled
 
 Metrics = dict[str, npt.NDArray[np.float64]]
@@ -41,7 +42,7 @@ def training_curves(networks: Mapping[str, Runs], *, control: Runs | None = None
         (label, seeds(runs, dict), look(place)) for place, (label, runs) in enumerate(networks.items())
     ]
     if control is not None:
-        lines.append(("control, no teacher", seeds(control, dict), CONTROL))
+        lines.append((BESIDE[0], seeds(control, dict), CONTROL))
     with styled():
         figure, (left, right) = canvas(1, 2, width=9.0)
         for label, runs, style in lines:
@@ -50,14 +51,13 @@ def training_curves(networks: Mapping[str, Runs], *, control: Runs | None = None
         left.set_ylabel("validation accuracy (%)")
         right.set_ylabel("training loss")
         for axes in (left, right):
-            axes.set_xlabel("epoch")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            whole_numbers(axes, "epoch")
         legend_beside(right)
     return figure
 
 
 def by_epoch(metrics: Metrics, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Give epochs done and the mean of ``name`` in each epoch that has a value of it.
+    """Give epochs done and the mean of ``name`` in each epoch that has a value of it, each ``(epochs,)``.
 
     Raises:
         ValueError: the run has no such metric.
@@ -74,8 +74,4 @@ def _curve(axes: Axes, name: str, factor: float, label: str, runs: Sequence[Metr
     shortest = min(len(x) for x, _ in curves)
     x = curves[0][0][:shortest]
     y = factor * np.stack([curve[:shortest] for _, curve in curves])
-    plain = dict(style) | ({"marker": ""} if shortest > 25 else {})
-    if len(y) > 1:
-        axes.fill_between(x, y.min(0), y.max(0), color=style["color"], alpha=0.15, linewidth=0)
-        label = f"{label} ({len(y)} seeds)"
-    axes.plot(x, y.mean(0), label=label, **plain)
+    band(axes, x, y, counted(label, len(y)), {**style, "marker": style["marker"] if shortest <= 25 else ""})

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
-from kdbias.report.bands import Runs
-from kdbias.report.lines import NetworkLines, heading, networks
-from kdbias.report.style import canvas, styled
+from kdbias.report.images import over, sheet, show
+from kdbias.report.networks import NetworkLines, Runs, epoch_name, networks
+from kdbias.report.style import heading, styled
 
 CELL = 0.78  # inches
 LIMITS = (0.01, 0.99)  # quantiles of each component that become 0 and 1
@@ -37,8 +37,7 @@ def figures(
 
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's principal components as they are now, from the Results of a ``ProbeCallback`` in order."""
-    epoch = results[-1].meta["epoch"]
-    return _components(networks({"untrained" if epoch == 0 else f"epoch {epoch}": results[-1]})[0])
+    return _components(networks({epoch_name(results[-1]): results[-1]})[0])
 
 
 def _components(network: NetworkLines) -> Figure:
@@ -67,20 +66,14 @@ def _sheet(network: NetworkLines, maps: list[Array], below: list[str], title: st
     run = network.runs[0]
     images = run.arrays["image"] / 255
     with styled():
-        size = {"width": 0.3 + CELL * (len(maps) + 1), "height": 1.1 + CELL * len(images)}
-        figure, cells = canvas(len(images), len(maps) + 1, **size, squeeze=False)
-        figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
-        for axes in cells.flat:
-            axes.set(xticks=[], yticks=[])
-            axes.grid(False)
-            axes.spines[:].set_visible(False)
+        figure, cells = sheet(len(images), len(maps) + 1, cell=CELL, aside=0.3, above=1.1)
         for row, image in enumerate(images):
-            cells[row][0].imshow(np.broadcast_to(image, (*image.shape[:2], 3)))
+            show(cells[row][0], image)
             for axes, layer in zip(cells[row][1:], maps, strict=True):
                 axes.imshow(layer[row], cmap="magma", vmin=layer.min(), vmax=layer.max(), interpolation="nearest")
-        cells[0][0].set_title("image", fontsize=7, loc="center", pad=2)
+        over(cells[0][0], "image")
         for top, bottom, name, text in zip(cells[0][1:], cells[-1][1:], run.meta["layers"], below, strict=True):
-            top.set_title(name, fontsize=7, loc="center", pad=2)
+            over(top, name, width=CELL)
             bottom.set_xlabel(text, fontsize=6.5, labelpad=2)
         heading(figure, f"{network.label}, n = {run.meta['n']:,} images", title)
     return figure

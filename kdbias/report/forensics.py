@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdbias.report.bands import counted, sample
-from kdbias.report.panels import (
-    Groups,
-    Styles,
-    curvature,
-    heads,
-    last_layer,
-    layers,
-    legend_below,
-    mean,
-    styles,
-    trace,
-)
-from kdbias.report.style import canvas, styled
+from kdbias.report import panels
+from kdbias.report.images import colour_bar, matrix
+from kdbias.report.lines import ticks
+from kdbias.report.means import mean, trace
+from kdbias.report.networks import counted, images, networks, sample
+from kdbias.report.panels import Groups, Networks, Panel
+from kdbias.report.style import canvas, heading, legend_below, panel_grid, styled
 from kdbias.report.table import Cell, Column, Table
 
 WIDEST = 4  # heat maps in a row
+SHARPNESS: Mapping[str, str] = {
+    "trace": "Hessian trace ± s.e.",
+    "top": "largest eigenvalue",
+    "bottom": "most negative eigenvalue",
+    "trace_per_weight": "trace / ‖w‖²",
+    "loss": "loss on the same images (nats)",
+}
 
 
 def figures(
@@ -35,114 +34,95 @@ def figures(
     ``control`` and ``initial`` name the student without teacher and the untrained one. Lines are means over seeds,
     bands go from the lowest to the highest.
     """
-    looks = styles([*attention, *cka, *hessian], control, initial)
+    every = [*attention, *cka, *hessian]
+    looked, alike, sharp = (
+        networks(results, control, initial, among=every) if results else [] for results in (attention, cka, hessian)
+    )
     found: dict[str, Figure] = {}
-    if attention:
-        found["forensics-heads"] = _single(lambda axes: heads(axes, attention, looks), attention, looks)
-        found["forensics-layers"] = layer_progression(attention, looks)
-    if hessian:
-        found["forensics-hessian"] = sharpness(hessian, looks)
+    if looked:
+        found["forensics-heads"] = _single(panels.heads, looked)
+        found["forensics-layers"] = layer_progression(looked)
+    if sharp:
+        found["forensics-hessian"] = sharpness(sharp)
     if cka:
         found["forensics-cka"] = similarity(cka)
-    if sum(map(bool, (attention, cka, hessian))) > 1:
-        found["forensics-summary"] = summary(attention, cka, hessian, looks)
+    if sum(map(bool, (looked, alike, sharp))) > 1:
+        found["forensics-summary"] = summary(looked, alike, sharp)
     return found
 
 
-def summary(attention: Groups, cka: Groups, hessian: Groups, looks: Styles) -> Figure:
+def summary(attention: Networks, cka: Networks, hessian: Networks) -> Figure:
     """Draw four panels: heads sorted by distance, distance by layer, Hessian trace, CKA with the last layer."""
     with styled():
         figure, grid = canvas(2, 2, width=9.2, height=6.4)
-        panels: list[tuple[Axes, str, Groups, Callable[[Axes, Groups, Styles], None]]] = [
-            (grid[0, 0], "a  locality spectrum", attention, heads),
-            (grid[0, 1], "b  layer progression", attention, layers),
-            (grid[1, 0], "c  curvature of the loss", hessian, curvature),
-            (grid[1, 1], "d  similarity to the last layer", cka, last_layer),
+        shown: list[tuple[str, Networks, Panel]] = [
+            ("a  locality spectrum", attention, panels.heads),
+            ("b  layer progression", attention, panels.layers),
+            ("c  curvature of the loss", hessian, panels.curvature),
+            ("d  similarity to the last layer", cka, panels.last_layer),
         ]
-        for axes, title, groups, draw in panels:
-            if groups:
-                draw(axes, groups, looks)
-                axes.set_title(f"{title} ({sample(groups)})")
+        for axes, (title, found, draw) in zip(grid.flat, shown, strict=True):
+            if found:
+                draw(axes, found)
+                axes.set_title(f"{title} ({images(found)})")
             else:
                 axes.set_axis_off()
                 axes.set_title(f"{title}: not measured")
-        legend_below(figure, [grid[0, 0], grid[0, 1], grid[1, 1]], looks)
+        legend_below(figure, [grid[0, 0], grid[0, 1], grid[1, 1]])
     return figure
 
 
-def layer_progression(attention: Groups, looks: Styles) -> Figure:
+def layer_progression(attention: Networks) -> Figure:
     """Draw attention distance and entropy by layer."""
     with styled():
         figure, (left, right) = canvas(1, 2, width=9.2, height=3.5)
-        layers(left, attention, looks)
-        layers(right, attention, looks, "entropy")
-        left.set_title(sample(attention))
-        legend_below(figure, [left], looks)
+        panels.layers(left, attention)
+        panels.layers(right, attention, "entropy")
+        left.set_title(images(attention))
+        legend_below(figure, [left])
     return figure
 
 
-def sharpness(hessian: Groups, looks: Styles) -> Figure:
+def sharpness(hessian: Networks) -> Figure:
     """Draw the Hessian's trace and extreme eigenvalues, and what they have to be read with: weights and loss."""
-    names = {
-        "trace": "Hessian trace ± s.e.",
-        "top": "largest eigenvalue",
-        "bottom": "most negative eigenvalue",
-        "trace_per_weight": "trace / ‖w‖²",
-        "loss": "loss on the same images (nats)",
-    }
-    shown = [key for key in names if all(key in run.scalars for runs in hessian.values() for run in runs)]
+    shown = [key for key in SHARPNESS if all(key in run.scalars for network in hessian for run in network.runs)]
     with styled():
-        rows = -(-len(shown) // 3)
-        height = 0.9 + rows * (0.7 + 0.26 * len(hessian))
-        figure, grid = canvas(rows, min(3, len(shown)), width=9.2, height=height, squeeze=False)
-        for axes in grid.flat[len(shown) :]:
-            axes.set_axis_off()
-        for place, (axes, key) in enumerate(zip(grid.flat, shown, strict=False)):
-            curvature(axes, hessian, looks, key)
-            axes.set_xlabel(names[key])
+        width, height = 9.2 / min(3, len(shown)), 0.7 + 0.26 * len(hessian)
+        figure, grid = panel_grid(len(shown), 3, width=width, height=height, aside=0.0, above=0.9)
+        for place, (axes, key) in enumerate(zip(grid, shown, strict=True)):
+            panels.curvature(axes, hessian, key)
+            axes.set_xlabel(SHARPNESS[key])
             if place % 3:
                 axes.set_yticklabels([])
-        figure.suptitle(sample(hessian), x=0.01, ha="left", fontsize=9.5)
+        heading(figure, images(hessian))
     return figure
 
 
 def similarity(cka: Groups) -> Figure:
     """Draw the CKA of all layers of each network with each other, the mean over seeds, on one scale from 0 to 1."""
-    count = len(cka)
-    columns = min(WIDEST, count)
-    rows = -(-count // columns)
     with styled():
-        figure, grid = canvas(rows, columns, width=2.3 * columns + 0.9, height=2.5 * rows + 0.3, squeeze=False)
+        figure, grid = panel_grid(len(cka), WIDEST, width=2.3, height=2.5)
         figure.set_layout_engine("compressed")
-        for axes in grid.flat[count:]:
-            axes.set_axis_off()
-        for axes, (label, runs) in zip(grid.flat, cka.items(), strict=False):
-            mean = np.mean([run.arrays["cka"] for run in runs], axis=0)
-            image = axes.imshow(mean.T, origin="lower", vmin=0, vmax=1, cmap="magma", interpolation="nearest")
+        columns = min(WIDEST, len(cka))
+        for place, (axes, (label, runs)) in enumerate(zip(grid, cka.items(), strict=True)):
+            values = np.mean([run.arrays["cka"] for run in runs], axis=0)
+            image = matrix(axes, values.T)
+            axes.invert_yaxis()
             axes.set_title(counted(label, len(runs)), fontsize=8.5)
-            axes.grid(False)
-            axes.tick_params(length=0)
-            axes.spines[:].set_visible(False)
-            ticks = range(0, len(mean), 1 if len(mean) <= 6 else 2)
-            axes.set_xticks(ticks)
-            axes.set_yticks(ticks)
-        for axes in grid[:, 0]:
-            axes.set_ylabel("layer")
-        for place in range(count):
-            if place + columns >= count:
-                grid.flat[place].set_xlabel("layer")
-        bar = figure.colorbar(image, ax=list(grid.flat), shrink=0.85, pad=0.02)
-        bar.set_label(f"CKA ({sample(cka)})")
-        bar.outline.set_visible(False)
+            places = ticks(len(values))[:: 2 if 6 < len(values) <= 13 else 1]
+            axes.set(xticks=places, yticks=places)
+            axes.set_xlabel("layer" if place + columns >= len(cka) else "")
+            axes.set_ylabel("layer" if place % columns == 0 else "")
+        colour_bar(figure, image, grid, f"CKA ({sample(cka)})")
     return figure
 
 
-def _single(draw: Callable[[Axes], None], groups: Groups, looks: Styles) -> Figure:
+def _single(panel: Panel, found: Networks) -> Figure:
     with styled():
         figure, axes = canvas(width=6.4, height=3.7)
-        draw(axes)
-        axes.set_title(sample(groups))
-        legend_below(figure, [axes], looks)
+        panel(axes, found)
+        axes.set_title(images(found))
+        legend_below(figure, [axes])
     return figure
 
 

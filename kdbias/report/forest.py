@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdbias.report.style import QUIET, REFERENCE, canvas, look, styled
+from kdbias.report.rows import arm, offsets, row_axes
+from kdbias.report.style import QUIET, REFERENCE, canvas, heading, look, styled
 from kdbias.stats import Estimate
 
-SPREAD = 0.2  # rows, from the first group to the last
 Groups = Mapping[str, Mapping[str, Sequence[Estimate]]]
 
 
@@ -61,24 +60,21 @@ def forest(
         panels: list[Axes] = list(np.atleast_1d(cells))
         for place, (axes, measure) in enumerate(zip(panels, measures, strict=True)):
             _frame(axes, measure, rows if place == 0 else [""] * len(rows), sections)
-            offsets = np.linspace(-SPREAD, SPREAD, len(groups)) if len(groups) > 1 else np.zeros(1)
-            for number, (group, offset) in enumerate(zip(groups.values(), offsets, strict=True)):
+            for number, (group, offset) in enumerate(zip(groups.values(), offsets(len(groups)), strict=True)):
                 for row, found in group.items():
-                    _arm(axes, measure, found[place], rows.index(row) + offset, look(number))
+                    _number(axes, measure, found[place], rows.index(row) + offset, look(number))
         for number, name in enumerate(groups):
             panels[0].plot([], [], linestyle="none", label=name, markersize=4.5, **look(number))
         figure.legend(loc="outside lower center", ncols=len(groups))
-        figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+        if title:
+            heading(figure, title)
     return figure
 
 
 def _frame(axes: Axes, measure: Measure, labels: Sequence[str], sections: Sequence[int]) -> None:
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
+    row_axes(axes, labels)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(measure.label)
-    axes.grid(axis="x")
-    axes.grid(visible=False, axis="y")
     for value in measure.references:
         axes.axvline(measure.scale * value, **REFERENCE)
     for row in sections:
@@ -87,21 +83,8 @@ def _frame(axes: Axes, measure: Measure, labels: Sequence[str], sections: Sequen
         axes.set_xlim(measure.scale * measure.limits[0], measure.scale * measure.limits[1])
 
 
-def _arm(axes: Axes, measure: Measure, found: Estimate, row: float, style: Mapping[str, Any]) -> None:
+def _number(axes: Axes, measure: Measure, found: Estimate, row: float, style: Mapping[str, Any]) -> None:
     if found.refused:
         across = axes.get_yaxis_transform()
         axes.text(0.015, row, "–", transform=across, color=style["color"], fontsize=8, va="center")
-        return
-    arms = None
-    if not math.isnan(found.low):
-        arms = measure.scale * np.array([[found.value - found.low], [found.high - found.value]])
-    axes.errorbar(
-        measure.scale * found.value,
-        row,
-        xerr=arms,
-        fmt=style["marker"],
-        color=style["color"],
-        markersize=4.5,
-        linewidth=1.1,
-        capsize=1.5,
-    )
+    arm(axes, found, row, style, measure.scale)

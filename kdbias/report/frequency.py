@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
-from kdbias.report.bands import Runs
-from kdbias.report.lines import NetworkLines, bands, chance, draw, images, level, networks, over_epochs
-from kdbias.report.style import canvas, legend_beside, styled
+from kdbias.report.lines import bands, chance, classes, draw
+from kdbias.report.networks import NetworkLines, Runs, images, networks
+from kdbias.report.over_training import series, validation
+from kdbias.report.style import canvas, heading, legend_beside, styled
 from kdbias.stats import accuracy as estimate_of
 
 KEPT = {"low": "low-pass: below the cutoff is kept", "high": "high-pass: above the cutoff is kept"}
@@ -27,14 +28,12 @@ def figures(
         for axes, (band, title) in zip(panels, KEPT.items(), strict=True):
             for network in found:
                 _curve(axes, network, band)
-            if (floor := chance(found)) is not None:
-                level(axes, floor, f"chance, {floor:.3g} %", place=0.99 if band == "low" else 0.01, below=True)
+            chance(axes, classes(found))
             axes.set(xlabel="cutoff (parts of the Nyquist frequency)", ylabel="accuracy (%)", title=title)
             axes.set_xlim(-0.03, 1.03)
-            axes.set_ylim(bottom=0)
         panels[1].sharey(panels[0])
         legend_beside(panels[1])
-        figure.suptitle(f"{images(found)}; {bands(found)}", x=0.01, ha="left", fontsize=8)
+        heading(figure, f"{images(found)}; {bands(found)}")
     return {"frequency": figure}
 
 
@@ -43,16 +42,13 @@ def training(results: Sequence[Result]) -> Figure:
     with styled():
         figure, panels = canvas(1, 2, width=7.6, height=3.1)
         cutoffs = results[-1].arrays["cutoffs"]
-        floor = 100 / results[-1].meta["classes"]
         for axes, (band, title) in zip(panels, KEPT.items(), strict=True):
             accuracy = 100 * np.stack([result.arrays[f"accuracy_{band}"] for result in results], axis=1)
-            over_epochs(axes, results, ((f"{cutoff:.3g}", row) for cutoff, row in zip(cutoffs, accuracy, strict=True)))
-            level(axes, floor, f"chance, {floor:.3g} %", below=True)
+            series(axes, results, ((f"{cutoff:.3g}", row) for cutoff, row in zip(cutoffs, accuracy, strict=True)))
+            chance(axes, {results[-1].meta["classes"]})
             axes.set(ylabel="accuracy (%)", title=title)
-            axes.set_ylim(bottom=0)
-        legend_beside(panels[1])
-        panels[1].get_legend().set_title("cutoff (Nyquist)", prop={"size": 8})
-        figure.suptitle(f"{results[-1].meta['n']:,} validation images", x=0.01, ha="left", fontsize=8)
+        legend_beside(panels[1], title="cutoff (Nyquist)")
+        heading(figure, validation(results))
     return figure
 
 

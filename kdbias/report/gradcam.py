@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
-from kdbias.report.bands import Runs
-from kdbias.report.lines import NetworkLines, heading, networks
-from kdbias.report.style import canvas, styled
+from kdbias.report.images import beside, over, sheet, show
+from kdbias.report.networks import NetworkLines, Runs, epoch_name, networks
+from kdbias.report.over_training import some
+from kdbias.report.style import heading, styled
 
-CELL = 0.72  # inches
+CELL, SMALL = 0.72, 6.0  # inches of an image, and points of the class above it
 EPOCHS = 5  # rows of a figure of training
 STRENGTH = 0.55  # of the map over the image
 Array = npt.NDArray[np.float64]
@@ -45,9 +45,8 @@ def training(results: Sequence[Result]) -> Figure:
 
     Of many epochs five are drawn, the first and the last among them.
     """
-    chosen = np.unique(np.linspace(0, len(results) - 1, min(EPOCHS, len(results))).round().astype(int))
-    rows = {results[place].meta["epoch"]: results[place] for place in chosen}
-    return _sheet(networks({"untrained" if epoch == 0 else f"epoch {epoch}": run for epoch, run in rows.items()}))
+    chosen = [results[place] for place in some(len(results), EPOCHS)]
+    return _sheet(networks({epoch_name(result): result for result in chosen}))
 
 
 def overlay(image: Array, heat: Array) -> Array:
@@ -68,34 +67,25 @@ def _same(a: Result, b: Result) -> bool:
 
 def _sheet(group: Sequence[NetworkLines]) -> Figure:
     first = group[0].runs[0]
-    images = first.arrays["image"] / 255
-    count = len(images)
+    images, targets = first.arrays["image"] / 255, first.arrays["target"]
     with styled():
-        size = {"width": 1.9 + CELL * count, "height": 0.6 + (CELL + 0.13) * (len(group) + 1)}
-        figure, cells = canvas(len(group) + 1, count, **size, squeeze=False)
-        figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.01, wspace=0.0, hspace=0.0)
-        for axes, image, target in zip(cells[0], images, first.arrays["target"], strict=True):
-            _cell(axes, np.broadcast_to(image, (*image.shape[:2], 3)), _name(first, target))
-        cells[0][0].set_ylabel("image, class", rotation=0, ha="right", va="center")
+        figure, cells = sheet(len(group) + 1, len(images), cell=CELL + 0.13, aside=1.7)
+        for axes, image, target in zip(cells[0], images, targets, strict=True):
+            show(axes, image)
+            over(axes, _name(first, target), size=SMALL, width=CELL)
+        beside(cells[0][0], "image, class")
         for row, network in zip(cells[1:], group, strict=True):
             run = network.runs[0]
+            beside(row[0], network.label)
             for axes, image, heat, answer, target in zip(
                 row, images, run.arrays["map"], run.arrays["answer"], run.arrays["target"], strict=True
             ):
-                _cell(axes, overlay(image, heat), ("✓ " if answer == target else "✗ ") + _name(run, answer))
-            row[0].set_ylabel(network.label, rotation=0, ha="right", va="center")
+                show(axes, overlay(image, heat))
+                over(axes, ("✓ " if answer == target else "✗ ") + _name(run, answer), size=SMALL, width=CELL)
         of = "the network's answer" if first.meta["of"] == "answer" else "the image's class"
-        title = f"Grad-CAM of {of}, {count} of n = {first.meta['n']:,} images; dark: nothing, bright: the most"
-        heading(figure, title)
+        count = f"{len(images)} of n = {first.meta['n']:,} images"
+        heading(figure, f"Grad-CAM of {of}, {count}; dark: nothing, bright: the most")
     return figure
-
-
-def _cell(axes: Axes, image: Array, title: str) -> None:
-    axes.imshow(image, interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
-    axes.grid(False)
-    axes.spines[:].set_visible(False)
-    axes.set_title(title, fontsize=6, loc="center", pad=1.5)
 
 
 def _name(result: Result, number: int) -> str:

@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
-from kdbias.report.bands import Runs, sample
 from kdbias.report.dots import Panel, dot_panels, known
-from kdbias.report.style import REFERENCE, canvas, look, seeds, styled
+from kdbias.report.networks import Runs, sample
+from kdbias.report.over_training import scalars, validation
+from kdbias.report.style import REFERENCE, canvas, seeds, styled
 from kdbias.stats import Estimate, bootstrap_mean
 
 RESAMPLES = 2_000
@@ -41,11 +42,8 @@ def training(results: Sequence[Result]) -> Figure:
     with styled():
         figure, axes = canvas()
         axes.axhline(0, **REFERENCE)
-        for place, (key, label) in enumerate(labels.items()):
-            values = [result.scalars[key] for result in results]
-            axes.plot([result.meta["epoch"] for result in results], values, label=label, **look(place))
-        axes.set(xlabel="epoch", ylabel="correlation with the teacher's Grad-CAM")
-        axes.set_title(f"{results[-1].meta['n']:,} validation images")
+        scalars(axes, results, labels)
+        axes.set(ylabel="correlation with the teacher's Grad-CAM", title=validation(results))
         axes.legend()
     return figure
 

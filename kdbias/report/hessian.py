@@ -12,9 +12,11 @@ from matplotlib.lines import Line2D
 from scipy.stats import t
 
 from kdbias.probes.base import Result
-from kdbias.report.bands import Runs, sample
 from kdbias.report.dots import Panel, dot_panels, known
-from kdbias.report.lines import NetworkLines, networks
+from kdbias.report.lines import whole_numbers
+from kdbias.report.networks import NetworkLines, Runs, images, networks
+from kdbias.report.over_training import scalars, validation
+from kdbias.report.rows import offsets, row_axes
 from kdbias.report.style import INK, REFERENCE, canvas, legend_beside, look, styled
 from kdbias.stats import Estimate
 
@@ -51,41 +53,30 @@ def trace(results: Mapping[str, Runs], *, control: str | None = None, initial: s
     found = networks(results, control, initial)
     vectors = sorted({int(run.meta["vectors"]) for network in found for run in network.runs})
     count = f"{vectors[0]}" if len(vectors) == 1 else f"{vectors[0]} to {vectors[-1]}"
-    title = f"{sample(results)}; bars: 95 % over {count} random vectors"
+    title = f"{images(found)}; bars: 95 % over {count} random vectors"
     return dot_panels(results, panels, control=control, initial=initial, title=title)
 
 
 def eigenvalues(found: Sequence[NetworkLines]) -> Figure:
     """Draw a row for each network: its largest and its most negative eigenvalues; seeds lie above each other."""
     with styled():
-        longest = max(len(_named(network)) for network in found)
+        longest = max(len(network.counted) for network in found)
         figure, axes = canvas(width=4.6 + 0.07 * longest, height=1.2 + 0.36 * len(found))
         for row, network in enumerate(found):
-            offsets = np.linspace(-0.22, 0.22, len(network.runs)) if len(network.runs) > 1 else [0.0]
-            for run, offset in zip(network.runs, offsets, strict=True):
-                for key, marker in (("eigenvalues_top", "o"), ("eigenvalues_bottom", "|")):
+            colour = {"color": network.style["color"]}
+            face = {"markerfacecolor": network.style.get("markerfacecolor", network.style["color"])}
+            for run, offset in zip(network.runs, offsets(len(network.runs)), strict=True):
+                for key, marker, size in (("eigenvalues_top", "o", 5), ("eigenvalues_bottom", "|", 8)):
                     values = run.arrays[key]
-                    face = network.style.get("markerfacecolor", network.style["color"])
-                    axes.plot(
-                        values,
-                        np.full(len(values), row + offset),
-                        linestyle="",
-                        marker=marker,
-                        markersize=5 if marker == "o" else 8,
-                        markerfacecolor=face,
-                        markeredgewidth=1.2,
-                        color=network.style["color"],
-                    )
+                    height = np.full(len(values), row + offset)
+                    axes.plot(values, height, marker, markersize=size, markeredgewidth=1.2, **colour, **face)
         axes.axvline(0, **REFERENCE)
-        axes.set_yticks(range(len(found)), [_named(network) for network in found])
-        axes.set_ylim(len(found) - 0.5, -0.5)
-        axes.grid(axis="x")
-        axes.grid(visible=False, axis="y")
+        row_axes(axes, [network.counted for network in found])
         k = len(found[0].runs[0].arrays["eigenvalues_top"])
-        axes.set(xlabel="eigenvalue of the Hessian (nats)", title=_images(found))
+        axes.set(xlabel="eigenvalue of the Hessian (nats)", title=images(found))
         kinds = (("o", f"{k} largest"), ("|", f"{k} most negative"))
         handles = [Line2D([], [], color=INK, linestyle="", marker=marker, label=label) for marker, label in kinds]
-        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+        legend_beside(axes, handles)
     return figure
 
 
@@ -105,7 +96,7 @@ def density(found: Sequence[NetworkLines]) -> Figure:
             curve = np.mean([bells(run, grid, sigma) for run in network.runs], axis=0)
             highest = max(highest, float(curve.max()))
             style = {key: value for key, value in network.style.items() if not key.startswith("marker")}
-            axes.plot(grid, curve, label=_named(network), **style)
+            axes.plot(grid, curve, label=network.counted, **style)
         parameters = max(run.meta["parameters"] for network in found for run in network.runs)
         one = 1 / (parameters * sigma * (2 * np.pi) ** 0.5)
         axes.axhline(one, **REFERENCE)
@@ -113,13 +104,16 @@ def density(found: Sequence[NetworkLines]) -> Figure:
         axes.annotate("one eigenvalue", (1.01, one), color=REFERENCE["color"], **beside)
         axes.set_yscale("log")
         axes.set_ylim(one / 10, 5 * highest)
-        axes.set(xlabel="eigenvalue of the Hessian (nats)", ylabel="density (1/nats)", title=_images(found))
+        axes.set(xlabel="eigenvalue of the Hessian (nats)", ylabel="density (1/nats)", title=images(found))
         legend_beside(axes)
     return figure
 
 
 def bells(result: Result, grid: npt.NDArray[Any], sigma: float) -> npt.NDArray[Any]:
-    """Give the density on ``grid``: the mean over starts of the quadrature's nodes as Gaussians of width ``sigma``."""
+    """Give the density (1/nats) on ``grid`` ``(n,)`` (nats).
+
+    It is the mean over starts of the quadrature's nodes as Gaussians of width ``sigma``.
+    """
     nodes, weights = result.arrays["density_nodes"], result.arrays["density_weights"]
     heights = np.exp(-0.5 * ((grid[:, None, None] - nodes) / sigma) ** 2) * weights
     total: npt.NDArray[Any] = heights.sum((1, 2)) / (len(nodes) * sigma * (2 * np.pi) ** 0.5)
@@ -134,18 +128,18 @@ def training(results: Sequence[Result]) -> Figure:
     with styled():
         figure, (left, right) = canvas(1, 2, width=8.2, height=2.9)
         arms = [_arm(result) for result in results]
-        left.errorbar(epochs, _series(results, "trace"), yerr=arms, markersize=3, capsize=2, **look(0))
-        left.set(ylabel="Hessian trace (nats)", title=_training_title(results[-1]))
-        for place, (key, label) in enumerate((("top", "largest"), ("bottom", "most negative"))):
-            if all(key in result.scalars for result in results):
-                right.plot(epochs, _series(results, key), label=label, markersize=3, **look(place))
+        traces = [result.scalars["trace"] for result in results]
+        left.errorbar(epochs, traces, yerr=arms, markersize=3, capsize=2, **look(0))
+        bars = f"bars: 95 % over {results[-1].meta['vectors']} random vectors"
+        left.set(ylabel="Hessian trace (nats)", title=f"{validation(results)}, {bars}")
+        ends = {"top": "largest", "bottom": "most negative"}
+        there = {key: name for key, name in ends.items() if all(key in result.scalars for result in results)}
+        scalars(right, results, there)
         right.axhline(0, **REFERENCE)
         right.set(ylabel="eigenvalue (nats)")
         if right.get_legend_handles_labels()[0]:
             legend_beside(right)
-        for axes in (left, right):
-            axes.set_xlabel("epoch")
-            axes.xaxis.get_major_locator().set_params(integer=True)
+        whole_numbers(left, "epoch")
     return figure
 
 
@@ -161,20 +155,3 @@ def _arm(result: Result) -> float:
 
 def _scalar(key: str) -> Any:
     return lambda result: known(result.scalars[key])
-
-
-def _series(results: Sequence[Result], key: str) -> list[float]:
-    return [result.scalars[key] for result in results]
-
-
-def _named(network: NetworkLines) -> str:
-    count = len(network.runs)
-    return network.label if count == 1 else f"{network.label} ({count} seeds)"
-
-
-def _images(found: Sequence[NetworkLines]) -> str:
-    return sample({network.label: network.runs for network in found})
-
-
-def _training_title(result: Result) -> str:
-    return f"{result.meta['n']:,} validation images, bars: 95 % over {result.meta['vectors']} random vectors"

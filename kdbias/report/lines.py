@@ -1,109 +1,102 @@
-"""A line for each network, with bands over seeds, control and untrained network in their own styles."""
+"""A line for each network, with its band over seeds or images, and levels to compare it with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from textwrap import wrap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from kdbias.probes.base import Result
-from kdbias.report.bands import Array, Runs, band, counted, sample
-from kdbias.report.style import CONTROL, INITIAL, QUIET, REFERENCE, look, seeds
-
-LETTERS = 15  # of a title, to an inch
+from kdbias.report.named_level import named_level
+from kdbias.report.networks import Array, NetworkLines
 
 
-@dataclass(frozen=True)
-class NetworkLines:
-    """One network of a figure: its name, its runs (seeds) and its style."""
+def band(axes: Axes, x: Array, y: Array, label: str, style: Mapping[str, Any], interval: Array | None = None) -> None:
+    """Draw the mean of ``y`` ``(seeds, len(x))`` with the band from the lowest to the highest seed.
 
-    label: str
-    runs: list[Result]
-    style: Mapping[str, Any]
-
-    def values(self, key: str) -> Array:
-        """Give one array of all runs, ``(seeds, ...)``."""
-        return np.stack([run.arrays[key] for run in self.runs])
-
-
-def networks(results: Mapping[str, Runs], control: str | None = None, initial: str | None = None) -> list[NetworkLines]:
-    """Give the networks of a figure, those that ``control`` and ``initial`` name last and in their styles.
-
-    Raises:
-        ValueError: there is none.
+    Of a single run the band is its ``interval`` ``(1, len(x), 2)``, where there is one.
     """
-    if not any(seeds(runs, Result) for runs in results.values()):
-        raise ValueError("nothing to draw: no Result")
-    found: list[NetworkLines] = []
-    special = {control: ("control", CONTROL), initial: ("untrained", INITIAL)}
-    for name, runs in results.items():
-        if name not in special:
-            found.append(NetworkLines(name, seeds(runs, Result), look(len(found))))
-    for place, (role, style) in special.items():
-        if place is not None and place in results:
-            label = place if role in place else f"{place} ({role})"
-            found.append(NetworkLines(label, seeds(results[place], Result), style))
-    return found
+    low = high = None
+    if len(y) > 1:
+        low, high = y.min(0), y.max(0)
+    elif interval is not None:
+        low, high = interval[0, :, 0], interval[0, :, 1]
+    if low is not None and high is not None:
+        axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    axes.plot(x, y.mean(0), label=label, **style)
 
 
-def draw(axes: Axes, x: Array, network: NetworkLines, y: Array, interval: Array | None = None) -> None:
-    """Draw a network's line with its ``band``."""
-    band(axes, x, y, counted(network.label, len(y)), network.style, interval)
+def draw(
+    axes: Axes, x: Array, network: NetworkLines, y: Array, interval: Array | None = None, *, markers: bool = True
+) -> None:
+    """Draw a network's line ``y`` ``(seeds, len(x))`` with its ``band``, without ``markers`` where points lie close."""
+    style = network.style if markers else {**network.style, "marker": ""}
+    band(axes, x, y, network.counted, style, interval)
 
 
 def bands(found: Sequence[NetworkLines]) -> str:
-    """Say what the bands of ``draw`` are."""
+    """Say what the bands of ``draw`` are where single runs have an interval over images."""
     several, single = any(len(n.runs) > 1 for n in found), any(len(n.runs) == 1 for n in found)
     kinds = ["lowest to highest seed"] * several + ["95 % over images"] * single
     return f"bands: {', '.join(kinds)}"
 
 
-def images(found: Sequence[NetworkLines]) -> str:
-    """Give the number of images of a figure's title."""
-    return sample({network.label: network.runs for network in found})
+def chance(axes: Axes, classes: set[int]) -> None:
+    """Draw the accuracy of guessing (%) by name, unless the numbers of classes differ; the axis begins at 0."""
+    if len(classes) == 1:
+        floor = 100 / next(iter(classes))
+        named_level(axes, floor, f"chance, {floor:.3g} %")
+    axes.set_ylim(bottom=0)
 
 
-def level(axes: Axes, value: float, text: str, *, place: float = 0.99, below: bool = False) -> None:
-    """Draw a reference line at the height ``value``, its name above or below it at the part ``place`` of the width."""
-    axes.axhline(value, **REFERENCE)
-    axes.annotate(
-        text,
-        (place, value),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, -2.5 if below else 2.5),
-        textcoords="offset points",
-        va="top" if below else "bottom",
-        ha="right" if place > 0.5 else "left",
-        color=QUIET,
-        fontsize=7.5,
-    )
+def classes(found: Sequence[NetworkLines]) -> set[int]:
+    """Give the numbers of classes of the networks' Results."""
+    return {run.meta["classes"] for network in found for run in network.runs}
 
 
-def heading(figure: Figure, *parts: str) -> None:
-    """Put a title above the whole figure, each part on lines of its own, broken where the figure ends."""
-    lines = [line for part in parts for line in wrap(part, width=int(LETTERS * figure.get_figwidth()))]
-    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=8)
+def uniform(axes: Axes, found: Sequence[NetworkLines], key: str, text: str, digits: int = 2) -> None:
+    """Draw what a network would have that looks everywhere alike (array ``key``), by name; the axis begins at 0.
+
+    Networks of unlike grids have a line for each value.
+    """
+    for value in sorted({round(float(run.arrays[key]), 6) for network in found for run in network.runs}):
+        named_level(axes, value, f"{text}, {value:.{digits}f}")
+        axes.update_datalim([(0.0, value * 1.1)], updatex=False)
+    axes.autoscale_view()
+    axes.set_ylim(bottom=0)
 
 
-def chance(found: Sequence[NetworkLines]) -> float | None:
-    """Give the accuracy of guessing, in percent; None where the networks' numbers of classes differ."""
-    classes = {run.meta["classes"] for network in found for run in network.runs}
-    return 100 / classes.pop() if len(classes) == 1 else None
-
-
-def over_epochs(axes: Axes, results: Sequence[Result], series: Iterable[tuple[str, Array]]) -> None:
-    """Draw values ``(len(results),)`` over the epochs of a ``ProbeCallback``'s Results, from light to dark."""
-    epochs = [result.meta["epoch"] for result in results]
-    drawn = list(series)
-    colours = mpl.colormaps["viridis_r"](np.linspace(0.12, 1.0, len(drawn)))
-    for (label, values), colour in zip(drawn, colours, strict=True):
-        axes.plot(epochs, values, label=label, color=colour, marker="o", markersize=3)
-    axes.set_xlabel("epoch")
+def whole_numbers(axes: Axes, label: str) -> None:
+    """Name the x axis and put its ticks at whole numbers: epochs, pixels."""
+    axes.set_xlabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def by_layer(axes: Axes, found: Sequence[NetworkLines], key: str) -> None:
+    """Draw the mean over heads of an array ``(layers, heads)`` by layer, or by depth where networks differ in it."""
+    draw_layers(axes, found, {network.label: network.values(key).mean(2) for network in found})
+
+
+def draw_layers(axes: Axes, found: Sequence[NetworkLines], values: Mapping[str, Array]) -> None:
+    """Draw values ``(seeds, layers)`` of each network by label over its layers, or over the depth."""
+    depths = {y.shape[1] for y in values.values()}
+    for network in found:
+        y = values[network.label]
+        draw(axes, layer_axis(axes, y.shape[1], depths), network, y)
+
+
+def layer_axis(axes: Axes, count: int, depths: set[int]) -> Array:
+    """Give the places of ``count`` layers, ``(count,)``: their numbers, or their depth where networks differ in it."""
+    if len(depths) > 1:
+        axes.set_xlabel("depth (0 first, 1 last layer)")
+        return np.linspace(0, 1, count) if count > 1 else np.ones(1)
+    axes.set_xlabel("layer")
+    axes.set_xticks(ticks(count))
+    return np.arange(count)
+
+
+def ticks(count: int) -> list[int]:
+    """Give the numbers of the layers that have a tick: of many every second, or every fourth."""
+    return list(range(0, count, 1 if count <= 13 else 2 if count <= 24 else 4))

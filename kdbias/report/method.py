@@ -64,7 +64,8 @@ class Method:
     @property
     def efficiency(self) -> Estimate | str:
         """Accuracy over the teacher's on the same images, with its interval over them."""
-        pairs = [(one, other) for one, other in zip(self.accuracy, self.taught_by) if other is not None]
+        taught_by = self.taught_by or [None] * len(self.accuracy)  # nothing is known of a teacher
+        pairs = [(one, other) for one, other in zip(self.accuracy, taught_by, strict=True) if other is not None]
         if not pairs or len(pairs) != len(self.accuracy) or not all(_same(one, other) for one, other in pairs):
             return NOT_MEASURED
         right = self.right.mean(0)

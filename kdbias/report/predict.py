@@ -7,6 +7,7 @@ from typing import Any
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from kdbias.report.images import bare, colour_bar
 from kdbias.report.style import canvas, styled
 
 
@@ -22,14 +23,12 @@ def overlay(image: npt.NDArray[Any], map_: npt.NDArray[Any], title: str) -> Figu
         figure.set_layout_engine("compressed")
         for axes in cells:
             axes.imshow(image.transpose(1, 2, 0), interpolation="nearest" if side < 128 else "antialiased")
-            axes.set(xticks=[], yticks=[])
-            axes.grid(False)
-            axes.spines[:].set_visible(False)
+            bare(axes)
         heat = cells[1].imshow(
             map_, extent=extent, cmap="inferno", vmin=0, vmax=1, alpha=0.55, interpolation="bilinear"
         )
         cells[1].set(xlim=extent[:2], ylim=extent[2:])
         cells[0].set_title(title)
         cells[1].set_title(f"Grad-CAM, {map_.shape[0]}×{map_.shape[1]}")
-        figure.colorbar(heat, ax=list(cells), shrink=0.9).set_label("evidence for the class (of the largest)")
+        colour_bar(figure, heat, cells, "evidence for the class (of the largest)")
     return figure

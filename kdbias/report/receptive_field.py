@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
-import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
-from kdbias.report.bands import Runs
-from kdbias.report.lines import NetworkLines, draw, images, level, networks
-from kdbias.report.style import INITIAL, REFERENCE, canvas, legend_beside, styled
+from kdbias.report.images import bare, beside, colour_bar, over
+from kdbias.report.lines import draw, uniform
+from kdbias.report.networks import NetworkLines, Runs, images, networks
+from kdbias.report.over_training import epochs, some, validation
+from kdbias.report.style import REFERENCE, canvas, heading, legend_beside, styled
 
 RADII = {"radius": "energy", "magnitude_radius": "magnitude"}
 COLUMNS = 6
@@ -33,13 +33,7 @@ def figures(
 
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's radii (pixels) by layer over training, from the Results of a ``ProbeCallback`` in order."""
-    found = []
-    colours = mpl.colormaps["viridis_r"](np.linspace(0.12, 1.0, len(results)))
-    for result, colour in zip(results, colours, strict=True):
-        untrained = result.meta["epoch"] == 0
-        style = INITIAL if untrained else {"color": colour, "marker": "o", "markersize": 3}
-        found.append(NetworkLines("untrained" if untrained else f"epoch {result.meta['epoch']}", [result], style))
-    return _radius(found, f"{results[-1].meta['n']:,} validation images")
+    return _radius(epochs(results), validation(results))
 
 
 def _radius(found: Sequence[NetworkLines], title: str) -> Figure:
@@ -48,11 +42,9 @@ def _radius(found: Sequence[NetworkLines], title: str) -> Figure:
         for axes, (key, what) in zip(panels, RADII.items(), strict=True):
             for network in found:
                 draw(axes, network.runs[0].arrays["depth"], network, network.values(key))
-            for value in sorted({float(run.arrays["uniform_radius"]) for n in found for run in n.runs}):
-                level(axes, value, f"uniform over the image, {value:.1f}", place=0.01)
+            uniform(axes, found, "uniform_radius", "uniform over the image", digits=1)
             share = f"{found[0].runs[0].meta['share']:.0%}".replace("%", " %")
             axes.set(xlabel="depth (part of the layers)", ylabel=f"radius of {share} {what} (pixels)")
-            axes.set_ylim(bottom=0)
         panels[0].set_title(title)
         legend_beside(panels[1])
     return figure
@@ -62,8 +54,8 @@ def _curve(found: Sequence[NetworkLines]) -> Figure:
     with styled():
         figure, axes = canvas()
         for network in found:
-            lines = NetworkLines(network.label, network.runs, {**network.style, "marker": ""})
-            draw(axes, network.runs[0].arrays["radii"], lines, 100 * network.values("curve")[:, -1])
+            energy = 100 * network.values("curve")[:, -1]
+            draw(axes, network.runs[0].arrays["radii"], network, energy, markers=False)
         first = found[0].runs[0]
         axes.plot(first.arrays["radii"], 100 * first.arrays["uniform_curve"], label="uniform", **REFERENCE)
         axes.set(xlabel="radius (pixels)", ylabel="gradient energy within (%)")
@@ -76,23 +68,21 @@ def _curve(found: Sequence[NetworkLines]) -> Figure:
 def _maps(found: Sequence[NetworkLines]) -> Figure:
     """Draw the maps of up to six layers of each network, on a logarithmic scale that is each map's own."""
     with styled():
-        figure, grid = canvas(len(found), COLUMNS, width=7.6, height=1.1 * len(found) + 0.5, squeeze=False)
+        most = min(COLUMNS, max(len(network.runs[0].meta["layers"]) for network in found))
+        size = {"width": 1.27 * most + 1.6, "height": 1.3 * len(found) + 0.5}
+        figure, grid = canvas(len(found), most, squeeze=False, **size)
         figure.set_layout_engine("compressed")
         for row, network in zip(grid, found, strict=True):
             energy, names = network.values("energy").mean(0), network.runs[0].meta["layers"]
-            chosen = np.unique(np.linspace(0, len(energy) - 1, min(COLUMNS, len(energy))).round().astype(int))
-            for axes in row:
+            chosen = some(len(energy), most)
+            for axes in row[len(chosen) :]:
                 axes.set_axis_off()
-            for axes, layer in zip(row, chosen, strict=False):
-                axes.set_axis_on()
+            for axes, layer in zip(row[: len(chosen)], chosen, strict=True):
+                bare(axes)
                 shown = energy[layer] / energy[layer].max()
                 image = axes.imshow(shown, norm=LogNorm(FAINTEST, 1.0, clip=True), cmap="magma")
-                axes.set(xticks=[], yticks=[])
-                axes.grid(False)
-                axes.spines[:].set_visible(False)
-                axes.set_title(names[layer], fontsize=7, loc="center", pad=2)
-            row[0].set_ylabel(network.label, rotation=0, ha="right", va="center")
-        bar = figure.colorbar(image, ax=grid, shrink=0.9, pad=0.02, label="gradient energy\n(part of the brightest)")
-        bar.outline.set_visible(False)
-        figure.suptitle(f"effective receptive field of the central token, {images(found)}", x=0.01, ha="left", size=9)
+                over(axes, names[layer])
+            beside(row[0], network.label)
+        colour_bar(figure, image, list(grid.flat), "gradient energy\n(part of the brightest)")
+        heading(figure, f"effective receptive field of the central token, {images(found)}")
     return figure

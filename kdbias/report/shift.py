@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from kdbias.probes.base import Result
-from kdbias.report.bands import Runs
-from kdbias.report.lines import chance, draw, images, level, networks, over_epochs
+from kdbias.report.lines import chance, classes, draw, whole_numbers
+from kdbias.report.networks import Runs, images, networks
+from kdbias.report.over_training import series, validation
 from kdbias.report.style import canvas, legend_beside, styled
 
 
@@ -25,15 +25,12 @@ def figures(
             shifts = network.runs[0].arrays["shifts"]
             for axes, key in ((left, "consistency"), (right, "accuracy")):
                 draw(axes, shifts, network, 100 * network.values(key).mean(1))
-        if (floor := chance(found)) is not None:
-            level(right, floor, f"chance, {floor:.3g} %", place=0.01, below=True)
+        chance(right, classes(found))
         for axes in (left, right):
-            axes.set_xlabel("shift (pixels)")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            whole_numbers(axes, "shift (pixels)")
         left.set(ylabel="answers unchanged (%)", title=images(found))
         several = any(len(network.runs) > 1 for network in found)
         right.set(ylabel="accuracy (%)", title="bands: lowest to highest seed" if several else "")
-        right.set_ylim(bottom=0)
         legend_beside(right)
     return {"shift": figure}
 
@@ -44,7 +41,7 @@ def training(results: Sequence[Result]) -> Figure:
         figure, axes = canvas()
         shifts = results[-1].arrays["shifts"][1:]
         shares = 100 * np.stack([result.arrays["consistency"].mean(0)[1:] for result in results], axis=1)
-        over_epochs(axes, results, ((f"{shift} px", row) for shift, row in zip(shifts, shares, strict=True)))
-        axes.set(ylabel="answers unchanged (%)", title=f"shifts, {results[-1].meta['n']:,} validation images")
+        series(axes, results, ((f"{shift} px", row) for shift, row in zip(shifts, shares, strict=True)))
+        axes.set(ylabel="answers unchanged (%)", title=f"shifts, {validation(results)}")
         legend_beside(axes)
     return figure

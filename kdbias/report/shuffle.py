@@ -8,8 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
-from kdbias.report.bands import Runs
-from kdbias.report.lines import bands, chance, draw, images, level, networks, over_epochs
+from kdbias.report.lines import bands, chance, classes, draw
+from kdbias.report.named_level import named_level
+from kdbias.report.networks import Runs, images, networks
+from kdbias.report.over_training import series, validation
 from kdbias.report.style import canvas, legend_beside, styled
 
 
@@ -25,13 +27,11 @@ def figures(
             place = np.arange(len(grids))
             draw(left, place, network, 100 * network.values("accuracy"), 100 * network.values("accuracy_interval"))
             draw(right, place, network, network.values("retention"), network.values("retention_interval"))
-        if (floor := chance(found)) is not None:
-            level(left, floor, f"chance, {floor:.3g} %", place=0.01, below=True)
-        level(right, 0.0, "chance", place=0.01)
+        chance(left, classes(found))
+        named_level(right, 0.0, "chance")
         for axes in (left, right):
             axes.set(xlabel="grid of shuffled patches", xticks=place, xticklabels=[f"{g}×{g}" for g in grids])
         left.set(ylabel="accuracy (%)", title=images(found))
-        left.set_ylim(bottom=0)
         right.set(ylabel="retention (of accuracy above chance)", title=bands(found))
         legend_beside(right)
     return {"shuffle": figure}
@@ -43,10 +43,9 @@ def training(results: Sequence[Result]) -> Figure:
         figure, axes = canvas()
         grids = results[-1].arrays["grids"]
         accuracy = 100 * np.stack([result.arrays["accuracy"] for result in results], axis=1)
-        over_epochs(axes, results, ((f"{g}×{g}" if g > 1 else "clean", row) for g, row in zip(grids, accuracy)))
-        floor = 100 / results[-1].meta["classes"]
-        level(axes, floor, f"chance, {floor:.3g} %", below=True)
-        axes.set(ylabel="accuracy (%)", title=f"patch shuffle, {results[-1].meta['n']:,} validation images")
-        axes.set_ylim(bottom=0)
+        names = [f"{grid}×{grid}" if grid > 1 else "clean" for grid in grids]
+        series(axes, results, zip(names, accuracy, strict=True))
+        chance(axes, {results[-1].meta["classes"]})
+        axes.set(ylabel="accuracy (%)", title=f"patch shuffle, {validation(results)}")
         legend_beside(axes)
     return figure

@@ -6,9 +6,11 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, Literal, TypeVar
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,6 +22,7 @@ INK = "#1a1a1a"
 QUIET = "#6e6e6e"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#b07d00")
 """Told apart with any colour vision, and dark enough for thin lines on white (Okabe and Ito 2008, yellow left out)."""
+LETTERS, TITLE = 15, 8  # of a title above a figure: to an inch, and points
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 CONTROL: Mapping[str, Any] = {"color": INK, "linestyle": (0, (5, 2)), "marker": "o", "markerfacecolor": "white"}
@@ -79,14 +82,45 @@ def canvas(
     return figure, figure.subplots(rows, columns, squeeze=squeeze)
 
 
+def panel_grid(
+    count: int, across: int, *, width: float, height: float, aside: float = 0.9, above: float = 0.3
+) -> tuple[Figure, Any]:
+    """Make a figure of ``count`` panels of ``width`` × ``height`` inches, up to ``across`` in a row: ``(count,)`` axes.
+
+    ``aside`` and ``above`` are the room for legends and titles. Boxes of a last row that stay empty are taken out.
+    """
+    columns = min(across, count)
+    rows = -(-count // columns)
+    size = {"width": width * columns + aside, "height": height * rows + above}
+    figure, grid = canvas(rows, columns, squeeze=False, **size)
+    for axes in grid.flat[count:]:
+        axes.remove()
+    return figure, grid.flat[:count]
+
+
+def heading(figure: Figure, *parts: str) -> None:
+    """Put a title above the whole figure, each part on lines of its own, broken where the figure ends."""
+    room = int(LETTERS * figure.get_figwidth())
+    lines = [line for part in parts for given in part.split("\n") for line in wrap(given, width=room)]
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=TITLE)
+
+
 def look(place: int) -> dict[str, Any]:
     """Give the colour and the marker of the network in the given place; they repeat after six."""
     return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
 
 
-def legend_beside(axes: Axes) -> None:
-    """Put the legend to the right of ``axes``, where it hides nothing."""
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+def legend_beside(axes: Axes, handles: Sequence[Artist] | None = None, *, title: str | None = None) -> None:
+    """Put the legend, of ``handles`` or of all that is drawn, to the right of ``axes``, where it hides nothing."""
+    there: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
+    shown = axes.get_legend_handles_labels()[0] if handles is None else handles
+    axes.legend(handles=shown, title=title, title_fontsize=8, **there)
+
+
+def legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
+    """Put one legend for several axes under them, each network once."""
+    found = {label: handle for one in axes for handle, label in zip(*one.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(4, len(found)))
 
 
 def seeds(runs: T | Sequence[T], kind: type[T]) -> list[T]:

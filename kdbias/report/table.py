@@ -77,7 +77,9 @@ class Table:
     def text(self) -> tuple[list[list[str]], list[str]]:
         """Give the cells as text, and the notes under them."""
         reasons: list[str] = []
-        written = [[self._write(cell, col, reasons) for cell, col in zip(row, self.columns)] for row in self.rows]
+        written = [
+            [self._write(cell, col, reasons) for cell, col in zip(row, self.columns, strict=True)] for row in self.rows
+        ]
         return written, [f"({i}) {reason}" for i, reason in enumerate(reasons, 1)]
 
     def _write(self, cell: Cell, column: Column, reasons: list[str]) -> str:
@@ -135,10 +137,10 @@ class Table:
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         ends = ("", " low", " high", " reason")
-        heads = ([c.name + end for end in ends] if w else [c.name] for c, w in zip(self.columns, wide))
+        heads = ([c.name + end for end in ends] if w else [c.name] for c, w in zip(self.columns, wide, strict=True))
         writer.writerow([name for part in heads for name in part])
         for row in self.rows:
-            writer.writerow([field for cell, w in zip(row, wide) for field in _fields(cell, w)])
+            writer.writerow([field for cell, w in zip(row, wide, strict=True) for field in _fields(cell, w)])
         return out.getvalue()
 
 
@@ -149,3 +151,11 @@ def _fields(cell: Cell, wide: bool) -> list[str]:
         numbers = (cell.value, cell.low, cell.high)
         return [*("" if math.isnan(x) else repr(float(x)) for x in numbers), cell.reason]
     return [str(cell), *([""] * 3 if wide else [])]
+
+
+def upright(table: Table) -> Table:
+    """Give a wide table with its columns as rows, for a terminal."""
+    written, notes = table.text()
+    rows = [[column.head, *(cells[place] for cells in written)] for place, column in enumerate(table.columns)]
+    columns = [Column(head) for head in rows[0]]
+    return Table(table.title, columns, rows[1:], "\n".join([*notes, table.caption]))

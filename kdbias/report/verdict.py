@@ -50,7 +50,8 @@ def index(student: Sequence[Result], control: Sequence[Result], teacher: Result)
 
     seeds = transfer_index(shares(student), shares(control), shares([teacher]))
     images = tuple(
-        transfer_index_pictures(pairs(one), pairs(other), pairs(teacher)) for one, other in zip(student, control)
+        transfer_index_pictures(pairs(one), pairs(other), pairs(teacher))
+        for one, other in zip(student, control, strict=True)
     )
     mean, base = np.mean(shares(student)), np.mean(shares(control))
     gap = shares([teacher])[0] - base
@@ -59,7 +60,7 @@ def index(student: Sequence[Result], control: Sequence[Result], teacher: Result)
 
 def gain(student: Sequence[Result], control: Sequence[Result], key: str = "right") -> Finding:
     """Compare which images came out right (array ``key`` of the Results, the same images): student - control."""
-    rights = [(one.arrays[key], other.arrays[key]) for one, other in zip(student, control)]
+    rights = [(one.arrays[key], other.arrays[key]) for one, other in zip(student, control, strict=True)]
     means = np.array([[one.mean(), other.mean()] for one, other in rights])
     images = tuple(difference(one, other).estimate for one, other in rights)
     return Finding(difference(means[:, 0], means[:, 1]).estimate, images, float((means[:, 0] - means[:, 1]).mean()))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn as Remaining
+from rich.progress import TaskID
+
+from kdbias.runs.bars import Lines, bars, in_terminal
 
 
 class Bars:
@@ -18,10 +17,8 @@ class Bars:
     """
 
     def __init__(self, overall: str, steps: int, console: Console | None = None) -> None:
-        columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        note = TextColumn("{task.fields[note]}")
-        self._progress = Progress(*columns, Remaining(), note, console=console, speed_estimate_period=120)
-        self._all = self._progress.add_task(overall, total=steps, note="")
+        self._progress = bars(console)
+        self._all = self._progress.add_task(overall, total=steps)
         self._tasks: dict[str, TaskID] = {}
         self._done: dict[str, int] = {}
 
@@ -49,18 +46,18 @@ class BoardLines:
     """A line whenever a piece of work has come further."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        self._lines = Lines()
         self._done: dict[str, int] = {}
 
     def show(self, label: str, done: int, total: int, note: str = "") -> None:
         """Print seconds since the start, label, steps and note, unless nothing was done since the last line."""
         if done > self._done.get(label, 0):
             self._done[label] = done
-            print(f"{time.monotonic() - self._began:5.0f} s  {label}: {done}/{total}  {note}".rstrip(), flush=True)
+            self._lines.timed(f"{label}: {done}/{total}  {note}")
 
     def __enter__(self) -> BoardLines:
         """Begin to count the seconds."""
-        self._began = time.monotonic()
+        self._lines = Lines()
         return self
 
     def __exit__(
@@ -74,4 +71,4 @@ Board = Bars | BoardLines
 
 def board(overall: str, steps: int) -> Board:
     """Build bars in a terminal, lines elsewhere; the arguments are those of ``Bars``."""
-    return Bars(overall, steps) if sys.stdout.isatty() else BoardLines()
+    return Bars(overall, steps) if in_terminal() else BoardLines()

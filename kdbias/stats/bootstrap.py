@@ -102,7 +102,7 @@ def resampled_means(rows: Floats, resamples: int = RESAMPLES, generator: np.rand
 
 
 def interval(value: float, draws: Floats, n: int, within: tuple[float, float] = ANYWHERE) -> Estimate:
-    """Give the 95 % bootstrap interval of ``value`` from its resampled ``draws``, resampled from ``n`` units.
+    """Give the 95 % bootstrap interval of ``value`` from its ``draws`` ``(resamples,)`` of ``n`` units.
 
     It is the percentile interval with both arms widened by ``sqrt(n / (n - 1)) * t / z``. Resampling n units
     underestimates their spread: the plain interval over three seeds covers 75 %, because it cannot exceed the smallest

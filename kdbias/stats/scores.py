@@ -112,7 +112,7 @@ def ratio(
 ) -> Estimate:
     """Give acc / clean, not corrected for chance (a network that guesses under stress keeps 1 / (C clean)).
 
-    For comparison with older reports; arguments and refusal as for `retention`.
+    For comparison with older reports; ``stress`` and ``clean`` are ``(n,)`` bool, refusal is as for `retention`.
     """
     return _kept(stress, clean, classes, False, resamples, generator)
 

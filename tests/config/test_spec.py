@@ -93,7 +93,7 @@ def test_a_saved_and_loaded_config_has_the_same_hash(tmp_path):
 
 def test_weights_count_by_their_content(tmp_path):
     files = [tmp_path / name for name in ("a", "b", "c")]
-    for file, content in zip(files, (b"1", b"1", b"2")):
+    for file, content in zip(files, (b"1", b"1", b"2"), strict=True):
         file.write_bytes(content)
     one, same, other = (spec_hash(changed("teacher.weights", str(file))) for file in files)
     assert one == same != other

@@ -111,7 +111,9 @@ def test_a_wide_rbf_is_linear():
 def test_a_batch_of_comparisons_is_each_alone():
     x, y = gaussian(20, 3, 9, 4), gaussian(21, 3, 9, 5)
     together = cka_of_grams(x @ x.mT, y @ y.mT, "debiased")
-    torch.testing.assert_close(together, torch.stack([linear_cka(a, b) for a, b in zip(x, y)]), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        together, torch.stack([linear_cka(a, b) for a, b in zip(x, y, strict=True)]), rtol=1e-9, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("n", [256, 24])

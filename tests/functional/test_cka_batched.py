@@ -22,9 +22,9 @@ def related(sets: int, n: int, d1: int, d2: int):
 def test_each_set_is_the_metric_of_it_alone(kernel, estimator, n):
     x, y = related(3, n, 5, 7)
     if kernel == "linear":
-        expected = [linear_cka(a, b, estimator) for a, b in zip(x, y)]
+        expected = [linear_cka(a, b, estimator) for a, b in zip(x, y, strict=True)]
     else:
-        expected = [rbf_cka(a, b, 0.7, estimator) for a, b in zip(x, y)]
+        expected = [rbf_cka(a, b, 0.7, estimator) for a, b in zip(x, y, strict=True)]
     found = batched_cka(x, y, kernel, estimator, scale=0.7)
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(batched_cka(x[0], y[0], kernel, estimator, scale=0.7), expected[0])

@@ -21,7 +21,7 @@ def related(n):
 
 def stream(xs, ys, sizes, **settings):
     cka = MinibatchCKA(**settings)
-    parts = zip(*(x.split(sizes) for x in xs)), zip(*(y.split(sizes) for y in ys or xs))
+    parts = zip(*(x.split(sizes) for x in xs), strict=True), zip(*(y.split(sizes) for y in ys or xs), strict=True)
     for x, y in zip(*parts, strict=True):
         cka.update(list(x), None if ys is None else list(y))
     return cka
@@ -41,7 +41,7 @@ def test_linear_is_the_average_of_the_paper():
     found = stream(xs, ys, 48, batch=12).compute()
     for i, x in enumerate(xs):
         for j, y in enumerate(ys):
-            grams = [(a @ a.T, b @ b.T) for a, b in zip(x.split(12), y.split(12))]
+            grams = [(a @ a.T, b @ b.T) for a, b in zip(x.split(12), y.split(12), strict=True)]
             cross = sum(song(k, l) for k, l in grams)  # noqa: E741
             own_x, own_y = sum(song(k, k) for k, _ in grams), sum(song(l, l) for _, l in grams)  # noqa: E741
             assert found[i, j].item() == pytest.approx(cross / math.sqrt(own_x * own_y), rel=1e-9)

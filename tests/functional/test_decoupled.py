@@ -19,7 +19,7 @@ def three():
 def test_kl_is_tckd_plus_the_rest_of_nckd(three, temperature):
     """KL = TCKD + (1 - p_t) NCKD, image by image (Zhao et al., eq. 5)."""
     student, teacher, target = three
-    for s, t, y in zip(student[:, None], teacher[:, None], target[:, None]):
+    for s, t, y in zip(student[:, None], teacher[:, None], target[:, None], strict=True):
         p_t = F.softmax(t / temperature, dim=1)[0, y].item()
         decoupled = dkd(s, t, y, alpha=1.0, beta=1.0 - p_t, temperature=temperature)
         assert decoupled.item() == pytest.approx(soft_kl(s, t, temperature).item(), rel=1e-12)

@@ -34,9 +34,9 @@ def test_official_numbers(two, beta, gamma, temperature, official):
 
 def test_pearson_counted_by_loops(two):
     x, y = two
-    for row, (a, b) in enumerate(zip(x.tolist(), y.tolist())):
+    for row, (a, b) in enumerate(zip(x.tolist(), y.tolist(), strict=True)):
         mean_a, mean_b = sum(a) / 5, sum(b) / 5
-        products = sum((p - mean_a) * (q - mean_b) for p, q in zip(a, b))
+        products = sum((p - mean_a) * (q - mean_b) for p, q in zip(a, b, strict=True))
         sizes = math.sqrt(sum((p - mean_a) ** 2 for p in a) * sum((q - mean_b) ** 2 for q in b))
         assert pearson(x, y)[row].item() == pytest.approx(products / sizes, rel=1e-8)
 

@@ -107,7 +107,7 @@ def test_differences_of_gradients_agree(problem):
     for method, most in (("finite_difference", 1e-6), ("central_difference", 1e-8)):
         found = HessianProduct(loss, parameters, method=method)(vectors)
         assert ((found - expected).norm(dim=1) / expected.norm(dim=1)).max() < most, method
-    assert all(torch.equal(p, b) for p, b in zip(parameters, before))
+    assert all(torch.equal(p, b) for p, b in zip(parameters, before, strict=True))
 
 
 def test_the_difference_follows_weights_that_have_moved(problem):
@@ -231,7 +231,10 @@ def test_nothing_is_left_behind(problem):
         hessian_trace(loss, parameters, 2)
         HessianProduct(loss, parameters, method="central_difference")(torch.ones(sum(p.numel() for p in parameters)))
         assert not torch.is_grad_enabled()
-    assert all(p.grad is None and torch.equal(p, b) and p.requires_grad == r for p, (b, r) in zip(parameters, before))
+    assert all(
+        p.grad is None and torch.equal(p, b) and p.requires_grad == r
+        for p, (b, r) in zip(parameters, before, strict=True)
+    )
 
 
 def test_what_is_not_finite_is_an_error():

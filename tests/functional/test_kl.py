@@ -16,9 +16,9 @@ def logits(seed: int, batch: int = 7, classes: int = 5, scale: float = 3.0) -> t
 def loop(student, teacher, temperature, divisor):
     """The definition, in plain floats."""
     total = 0.0
-    for s, t in zip(student.tolist(), teacher.tolist()):
+    for s, t in zip(student.tolist(), teacher.tolist(), strict=True):
         z_s, z_t = (sum(math.exp(v / temperature) for v in z) for z in (s, t))
-        for a, b in zip(s, t):
+        for a, b in zip(s, t, strict=True):
             p, q = math.exp(b / temperature) / z_t, math.exp(a / temperature) / z_s
             total += p * math.log(p / q)
     return temperature**2 * total / divisor

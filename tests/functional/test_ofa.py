@@ -31,7 +31,7 @@ def test_official_numbers(three, gamma, temperature, official):
 def test_counted_by_loops(three):
     student, teacher, target = three
     gamma, expected = 1.4, 0.0
-    for s, t, y in zip(student.tolist(), teacher.tolist(), target.tolist()):
+    for s, t, y in zip(student.tolist(), teacher.tolist(), target.tolist(), strict=True):
         sum_s, sum_t = sum(map(math.exp, s)), sum(map(math.exp, t))
         for c in range(5):
             hit = 1.0 if c == y else 0.0

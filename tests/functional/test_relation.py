@@ -14,7 +14,7 @@ def gaussian(seed: int, *shape: int) -> torch.Tensor:
 
 
 def cosine(a, b) -> float:
-    return sum(p * q for p, q in zip(a, b)) / math.sqrt(sum(p * p for p in a) * sum(q * q for q in b))
+    return sum(p * q for p, q in zip(a, b, strict=True)) / math.sqrt(sum(p * p for p in a) * sum(q * q for q in b))
 
 
 def relation_in_loops(student, teacher, tau, diagonal) -> float:
@@ -23,7 +23,7 @@ def relation_in_loops(student, teacher, tau, diagonal) -> float:
         others = [j for j in range(len(student)) if diagonal or j != i]
         s, t = ([math.exp(cosine(x[i], x[j]) / tau) for j in others] for x in (student, teacher))
         p, q = [v / sum(t) for v in t], [v / sum(s) for v in s]
-        total += sum(a * math.log(a / b) for a, b in zip(p, q))
+        total += sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
     return total / len(student)
 
 
@@ -31,7 +31,7 @@ def relation_in_loops(student, teacher, tau, diagonal) -> float:
 @pytest.mark.parametrize("tau", [0.1, 1.0])
 def test_relation_against_loops(diagonal, tau):
     s, t = gaussian(0, 3, 7, 4), gaussian(1, 3, 7, 6)
-    expected = [relation_in_loops(a, b, tau, diagonal) for a, b in zip(s, t)]
+    expected = [relation_in_loops(a, b, tau, diagonal) for a, b in zip(s, t, strict=True)]
     assert relation_kl(s, t, tau, diagonal).tolist() == pytest.approx(expected, rel=1e-9)
 
 

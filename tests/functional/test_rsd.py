@@ -29,7 +29,9 @@ def test_counted_by_loops(two):
     total = 0.0
     for i, t in enumerate(teacher):
         for j, s in enumerate(student):
-            covariance = statistics.fmean(a * b for a, b in zip(t, s)) - statistics.fmean(t) * statistics.fmean(s)
+            covariance = statistics.fmean(a * b for a, b in zip(t, s, strict=True)) - statistics.fmean(
+                t
+            ) * statistics.fmean(s)
             k = covariance / (statistics.pstdev(t) * statistics.pstdev(s))
             total += (k - 1) ** 2 if i == j else 0.3 * k**2
     assert rsd(*two, kappa=0.3).item() == pytest.approx(total, rel=1e-4)  # 1e-5 is added to each deviation

@@ -182,7 +182,7 @@ def parts(tmp_path_factory) -> list[dict[str, tuple[Tensor, Tensor]]]:
 def test_two_processes_train_as_one_does(name, parts):
     """Under DDP, which averages gradients: with half of the batch each they get the gradient of the whole batch."""
     loss, gradient = gradients(term_of(name))
-    losses, found = zip(*(part[name] for part in parts))
+    losses, found = zip(*(part[name] for part in parts), strict=True)
     assert torch.equal(found[0], found[1])
     assert (found[0] - gradient).norm() < 1e-9 * gradient.norm()
     torch.testing.assert_close(sum(losses) / 2, loss, rtol=1e-9, atol=0)

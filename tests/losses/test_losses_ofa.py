@@ -110,7 +110,9 @@ def test_it_is_the_logits_part_and_each_layers(two):
     term, batch = ready(two, gamma=[1.1, 1.2, 1.5], temperature=2.0, logits=3.0, stages=0.5), two.batch()
     student, teacher = two.student(batch.image), two.teacher(batch.image)
     value = term(student, teacher, batch, 0.0)
-    answers = [head(t, p, g) for head, t, p, g in zip(term.heads, student.tokens, student.prefix, student.grids)]
+    answers = [
+        head(t, p, g) for head, t, p, g in zip(term.heads, student.tokens, student.prefix, student.grids, strict=True)
+    ]
     z = student.logits if student.distill_logits is None else student.distill_logits
     parts = [
         ofa(a, teacher.logits, batch.target, gamma, 2.0)

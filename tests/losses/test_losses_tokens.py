@@ -23,7 +23,7 @@ def features(tokens: list[torch.Tensor], grids: list[tuple[int, int]], prefix: i
 
 
 def info(widths: list[int], grids: list[tuple[int, int]]) -> NetworkInfo:
-    layers = [Layer(f"l{i}", (i + 1) / len(widths), w, g) for i, (w, g) in enumerate(zip(widths, grids))]
+    layers = [Layer(f"l{i}", (i + 1) / len(widths), w, g) for i, (w, g) in enumerate(zip(widths, grids, strict=True))]
     return NetworkInfo(tuple(layers), widths[-1], 10, 0, False, "cnn")
 
 
@@ -34,7 +34,7 @@ def network(who: str, seed: int, batch: int = 5, prefix: int = 0) -> Features:
     """A CNN whose maps shrink: every layer with a grid and a width of its own."""
     generator = torch.Generator().manual_seed(seed)
     widths, grids = SHAPES[who]
-    tokens = [torch.randn(batch, h * w, d, generator=generator) for d, (h, w) in zip(widths, grids)]
+    tokens = [torch.randn(batch, h * w, d, generator=generator) for d, (h, w) in zip(widths, grids, strict=True)]
     return features(tokens, grids, prefix)
 
 
@@ -94,7 +94,7 @@ def test_cka_of_the_tokens_of_each_image(kernel, seen, tiny_info):
 
 def test_cka_of_tokens_of_unit_length(seen, tiny_info):
     lengths = [torch.rand(5, t.shape[1], 1) + 0.5 for t in seen[0].tokens]
-    longer = replace(seen[0], tokens=tuple(t * n for t, n in zip(seen[0].tokens, lengths)))
+    longer = replace(seen[0], tokens=tuple(t * n for t, n in zip(seen[0].tokens, lengths, strict=True)))
     published, default = (built(CKA(normalize=n), tiny_info) for n in (True, False))
     torch.testing.assert_close(published(longer, seen[1], None, 0.0), published(*seen, None, 0.0))
     assert (default(longer, seen[1], None, 0.0) - default(*seen, None, 0.0)).abs() > 1e-3
@@ -105,10 +105,13 @@ def test_cka_of_images_by_mean_token_or_cls(estimator, tiny_info):
     """A teacher without CLS token gives its mean token, also where the student has one."""
     student, teacher = network("student", 0, prefix=2), network("teacher", 1)
     term = built(CKA(axis="sample", estimator=estimator), tiny_info)
-    pooled = [batched_cka(s.mean(1), t.mean(1), "linear", estimator) for s, t in zip(student.tokens, teacher.tokens)]
+    pooled = [
+        batched_cka(s.mean(1), t.mean(1), "linear", estimator)
+        for s, t in zip(student.tokens, teacher.tokens, strict=True)
+    ]
     torch.testing.assert_close(term(student, teacher, None, 0.0), 1 - torch.stack(pooled).mean())
     term = built(CKA(axis="sample", estimator=estimator, cls_only=True), tiny_info)
-    pairs = zip(student.prefix, teacher.tokens)
+    pairs = zip(student.prefix, teacher.tokens, strict=True)
     mixed = [batched_cka(p[:, 0], t.mean(1), "linear", estimator) for p, t in pairs]
     torch.testing.assert_close(term(student, teacher, None, 0.0), 1 - torch.stack(mixed).mean())
     assert not term.positional

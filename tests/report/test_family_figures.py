@@ -9,6 +9,7 @@ from matplotlib.image import imread
 
 from kdbias.probes.base import Result
 from kdbias.report import features, frequency, gradcam, receptive_field, shift, shuffle, style
+from kdbias.report.images import image_grid
 
 
 @pytest.fixture(autouse=True)
@@ -201,3 +202,32 @@ def test_maps_over_training_are_rows_by_epoch_and_components_those_of_the_last()
     last = features_result()
     last.meta["epoch"] = 20
     assert any("epoch 20" in text for text in texts(features.training([last])))
+
+
+def test_long_names_of_classes_do_not_cross_each_other():
+    names = ("German short-haired pointer, bird dog", "West Highland white terrier, lap dog")
+    figure = gradcam.figures({"student": gradcam_result(names=names)})["gradcam"]
+    style.rendered(figure)
+    boxes = [axes.title.get_window_extent() for axes in figure.axes if axes.title.get_text()]
+    assert len(boxes) == 6
+    assert not any(a.overlaps(b) for place, a in enumerate(boxes) for b in boxes[:place])
+    assert figure.axes[0].get_title(loc="center").endswith("…")
+
+
+def test_labels_beyond_the_columns_are_refused():
+    rows = {"clean": np.zeros((2, 4, 4, 3))}
+    assert [axes.get_title(loc="center") for axes in image_grid(rows, columns=["a"]).axes] == ["a", ""]
+    with pytest.raises(ValueError, match="a grid of 2 columns got 3 labels"):
+        image_grid(rows, columns=["a", "b", "c"])
+
+
+def test_the_name_of_a_level_crosses_no_line_and_no_band():
+    figure = drawn("receptive_field")["receptive_field"]
+    style.rendered(figure)
+    for axes in figure.axes[:2]:
+        (name,) = axes.texts
+        box = name.get_window_extent()
+        lines = [line.get_transform().transform_path(line.get_path()) for line in axes.lines]
+        bands = [band.get_transform().transform_path(path) for band in axes.collections for path in band.get_paths()]
+        assert not any(line.intersects_bbox(box, filled=False) for line in lines)
+        assert not any(band.intersects_bbox(box, filled=True) for band in bands)

@@ -36,13 +36,17 @@ def run(accuracy, epochs=4):
     return dict(zip(("epoch", "val/accuracy", "train/loss"), np.array(rows).T, strict=True))
 
 
+def attention_of(name, results, control):
+    return attention.figures({**results, "base": control}, control="base", initial="start")[name]
+
+
 SEEDS = [attention_result(seed=s) for s in range(3)]
 DRAWINGS = {
     "distance": lambda: attention.distance_by_layer({"student": SEEDS}, control=SEEDS[:2], initial=SEEDS[0]),
-    "entropy": lambda: attention.entropy_by_layer({"student": SEEDS[0]}),
-    "heads": lambda: attention.sorted_heads({"a": SEEDS, "b": SEEDS[1]}, control=SEEDS[2]),
-    "every head": lambda: attention.heads_by_layer({"a": SEEDS, "b": SEEDS[1]}, control=SEEDS[2], initial=SEEDS[0]),
-    "cls": lambda: attention.cls_by_layer({"a": SEEDS, "b": SEEDS[1]}, control=SEEDS[2]),
+    "entropy": lambda: attention.figures({"student": SEEDS[0]})["attention-entropy"],
+    "heads": lambda: attention_of("attention-sorted", {"a": SEEDS, "b": SEEDS[1]}, SEEDS[2]),
+    "every head": lambda: attention_of("attention-heads", {"a": SEEDS, "b": SEEDS[1], "start": SEEDS[0]}, SEEDS[2]),
+    "cls": lambda: attention_of("attention-cls", {"a": SEEDS, "b": SEEDS[1]}, SEEDS[2]),
     "cka by layer": lambda: cka.by_layer({"a": [cka_result(), cka_result()], "b": cka_result()}, control="b"),
     "cka of a teacher by layer": lambda: cka.by_layer({"a": teacher_cka_result(), "b": teacher_cka_result(4, 4)}),
     "cka in rows": lambda: cka.panels({str(i): cka_result(9, 9) for i in range(5)}),
@@ -114,10 +118,10 @@ def test_a_figure_a_question_of_attention_with_control_and_untrained_in_each():
     assert list(found) == ["attention", *(f"attention-{k}" for k in ("entropy", "sorted", "heads", "cls"))]
     for name in ("attention", "attention-entropy", "attention-sorted"):
         labels = [text.get_text() for text in found[name].axes[0].get_legend().get_texts()]
-        assert labels == ["student (3 seeds)", "control, no teacher", "untrained"]
+        assert labels == ["student (3 seeds)", "base (control)", "start (untrained)"]
         assert found[name].axes[0].get_title(loc="left") == "n = 1,024 images"
     titles = [axes.get_title(loc="left") for axes in found["attention-heads"].axes]
-    assert titles == ["student (3 seeds)", "control, no teacher", "untrained"]
+    assert titles == ["student (3 seeds)", "base (control)", "start (untrained)"]
     without = replace(SEEDS[0], arrays={k: v for k, v in SEEDS[0].arrays.items() if "cls" not in k})
     assert "attention-cls" not in attention.figures({"gap": without})
 
@@ -135,11 +139,11 @@ def test_cka_figures_by_name_are_means_over_seeds():
     assert list(found) == ["cka", "cka-exp1-a", "cka-base", "cka-last"]
     first, second = found["cka"].axes[:2]
     assert first.get_title(loc="left").startswith("exp1/a (mean of 2 seeds)")
-    assert second.get_title(loc="left").startswith("control, no teacher")
+    assert second.get_title(loc="left").startswith("base (control)")
     assert first.images[0].get_array()[0, 0] == pytest.approx((0.7 - 0.1) / 2)
     assert found["cka-last"].axes[0].get_xlabel() == "depth of the layer (0 to 1)"  # six layers and four
     lines = {line.get_label(): line.get_ydata() for line in found["cka-last"].axes[0].lines}
-    np.testing.assert_allclose(lines["control, no teacher"], cka_result(4, 4).arrays["cka"][:, -1])
+    np.testing.assert_allclose(lines["base (control)"], cka_result(4, 4).arrays["cka"][:, -1])
 
 
 def test_cka_with_a_teacher_names_it_and_its_minibatches():

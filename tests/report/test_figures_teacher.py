@@ -104,7 +104,7 @@ def test_no_network_is_dropped_and_the_control_has_its_look():
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "student (3 seeds)",
         "other",
-        "no teacher",
+        "no teacher (control)",
         "untrained",
     ]
     dots = [line for line in axes.lines if line.get_marker() == "o" and list(line.get_ydata()) == [2]]

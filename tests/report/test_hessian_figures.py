@@ -3,7 +3,7 @@ import pytest
 
 from kdbias.probes.base import Result
 from kdbias.report import hessian
-from kdbias.report.lines import networks
+from kdbias.report.networks import networks
 from kdbias.report.style import rendered
 
 

@@ -1,7 +1,9 @@
 import numpy as np
 
 from kdbias.probes.base import Result
-from kdbias.report.panels import layers, mean, styles, trace
+from kdbias.report.means import mean, trace
+from kdbias.report.networks import networks
+from kdbias.report.panels import layers
 from kdbias.report.style import canvas
 
 
@@ -29,7 +31,7 @@ def test_uniform_attention_is_drawn_by_name_for_each_grid_and_the_axis_begins_at
 
     groups = {"small": [attention(4.136), attention(4.136)], "large": [attention(7.281)]}
     _, axes = canvas()
-    layers(axes, groups, styles(groups, None, None))
+    layers(axes, networks(groups))
     assert [text.get_text() for text in axes.texts] == ["uniform attention, 4.14", "uniform attention, 7.28"]
     assert axes.get_ylim()[0] == 0
     assert axes.get_ylim()[1] > 7.281 * 1.1

@@ -20,7 +20,7 @@ def test_above_chance_is_the_binomial_test() -> None:
 
 def test_the_permutation_test_is_exact() -> None:
     a, b = np.array([5.0, 3.1, 4.2, 1.0]), np.array([4.0, 3.0, 4.5, 0.2])
-    signed = [sum(s * d for s, d in zip(signs, a - b)) for signs in itertools.product([1, -1], repeat=4)]
+    signed = [sum(s * d for s, d in zip(signs, a - b, strict=True)) for signs in itertools.product([1, -1], repeat=4)]
     observed = (a - b).sum()
     assert permutation_test(a, b) == np.mean([abs(x) >= abs(observed) - 1e-12 for x in signed])
     assert permutation_test(a, b, "greater") == np.mean([x >= observed - 1e-12 for x in signed])

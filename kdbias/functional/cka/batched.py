@@ -44,7 +44,7 @@ def batched_cka(
             grams = (_rbf(x, scale), _rbf(y, scale)) if kernel == "rbf" else (x @ x.mT, y @ y.mT)
             k, l = (centre_gram(gram, estimator) for gram in grams)  # noqa: E741
             cross, own_x, own_y = (hsic_from_grams(a, b, estimator) for a, b in ((k, l), (k, k), (l, l)))
-            for gram, centred in zip(grams, (k, l)):
+            for gram, centred in zip(grams, (k, l), strict=True):
                 varies = varies & ~_rounding(centred, gram)
         one = torch.ones_like(cross)
         size = torch.where(varies, own_x, one).sqrt() * torch.where(varies, own_y, one).sqrt()

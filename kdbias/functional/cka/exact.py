@@ -71,7 +71,10 @@ def cka_of_grams(gram_x: Tensor, gram_y: Tensor, estimator: Estimator) -> Tensor
 
 
 def check_structure(own: Tensor, size: Tensor, power: int, name: str) -> None:
-    """Raise ``ValueError`` unless ``own``, the HSIC of features with themselves, exceeds the rounding of ``size``."""
+    """Raise ``ValueError`` unless ``own``, the HSIC of features with themselves, exceeds the rounding of ``size``.
+
+    Both are scalars, of the given ``power`` of the features' own rounding; ``name`` is that of the features.
+    """
     floor = (10 * torch.finfo(own.dtype).eps) ** power
     if not bool((own > floor * size).all()):
         raise ValueError(

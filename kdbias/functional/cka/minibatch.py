@@ -125,7 +125,7 @@ class MinibatchCKA:
         sums = whole._sums
         if sums is None:
             raise ValueError(f"debiased CKA needs a minibatch of at least 4 samples, got {self._rest()}")
-        for side, (own, size) in enumerate(zip(sums.own, sums.size)):
+        for side, (own, size) in enumerate(zip(sums.own, sums.size, strict=True)):
             # fp32 is the precision of the Gram matrices; both are sums of squares, as in ``cka_of_grams``.
             check_layer_structure(own.float(), size.float(), power=2, side=side)
         return sums.cross / (sums.own[0].sqrt()[:, None] * sums.own[-1].sqrt())

@@ -55,10 +55,11 @@ class StreamingCKA:
             if widths != self._widths:
                 raise ValueError(f"expected layers of the widths {self._widths} as in the first batch, got {widths}")
             # HSIC does not change under a shift; subtracting the mean avoids cancellation in its sums.
-            batch = [x - shift for x, shift in zip(batch, self._shift)]
+            batch = [x - shift for x, shift in zip(batch, self._shift, strict=True)]
             cross.add(batch[0], batch[-1])
-            for x, side_widths, own in zip(batch, widths, self._own):
-                for part, sums in zip(torch.split(x, side_widths, dim=1), own):
+            # one network has no sums of its own beside those of all pairs
+            for x, side_widths, own in zip(batch, widths, self._own, strict=False):
+                for part, sums in zip(torch.split(x, side_widths, dim=1), own, strict=True):
                     sums.add(part, part)
         self.n += len(xs[0])
 
@@ -75,9 +76,9 @@ class StreamingCKA:
         _check_alike([mine._widths, other._widths], ["here", "there"])
         n = self.n + other.n
         # The mean of all samples: sums about a distant point lose digits.
-        centre = [(x + y.to(device)) / n for x, y in zip(mine._totals(), other._totals())]
+        centre = [(x + y.to(device)) / n for x, y in zip(mine._totals(), other._totals(), strict=True)]
         mine, theirs = mine._about(centre), other._about(centre)
-        for total, tensor in zip(mine._tensors(), theirs._tensors()):
+        for total, tensor in zip(mine._tensors(), theirs._tensors(), strict=True):
             total += tensor.to(device)
         self.n, self._widths, self._shift = n, mine._widths, mine._shift
         self._cross, self._own = mine._cross, mine._own
@@ -149,19 +150,20 @@ class StreamingCKA:
     def _totals(self) -> list[Tensor]:
         """Give the sum of the samples themselves, ``(D,)`` of each side."""
         assert self._cross is not None
-        return [self.n * shift + total for shift, total in zip(self._shift, (self._cross.x, self._cross.y))]
+        totals = (self._cross.x, self._cross.y)[: len(self._shift)]  # one network is both sides
+        return [self.n * shift + total for shift, total in zip(self._shift, totals, strict=True)]
 
     def _about(self, centre: list[Tensor]) -> StreamingCKA:
         """Give the accumulator of the same samples, on the same device, with another shift."""
         assert self._cross is not None
         moved = StreamingCKA()
         moved.n, moved._widths = self.n, self._widths
-        moved._shift = [new.to(old.device) for new, old in zip(centre, self._shift)]
-        by = [old - new for new, old in zip(moved._shift, self._shift)]
+        moved._shift = [new.to(old.device) for new, old in zip(centre, self._shift, strict=True)]
+        by = [old - new for new, old in zip(moved._shift, self._shift, strict=True)]
         moved._cross = self._cross.moved(self.n, by[0], by[-1])
-        for side, widths, step in zip(self._own, self._widths, by):
+        for side, widths, step in zip(self._own, self._widths, by, strict=False):  # as in ``update``
             parts = torch.split(step, widths)
-            moved._own.append([sums.moved(self.n, part, part) for sums, part in zip(side, parts)])
+            moved._own.append([sums.moved(self.n, part, part) for sums, part in zip(side, parts, strict=True)])
         return moved
 
     def _tensors(self) -> list[Tensor]:
@@ -185,7 +187,7 @@ def check_layers(sides: Sequence[Sequence[Tensor]]) -> None:
 
 def _check_alike(widths: list[list[list[int]]], names: list[str]) -> None:
     if any(other != widths[0] for other in widths):
-        found = ", ".join(f"{other} ({name})" for other, name in zip(widths, names))
+        found = ", ".join(f"{other} ({name})" for other, name in zip(widths, names, strict=True))
         raise ValueError(f"expected layers of the same widths in all parts, got {found}")
 
 

@@ -37,7 +37,7 @@ class Sums:
         return cls(widths_x, widths_y, symmetric, *tensors)
 
     def tensors(self) -> list[Tensor]:
-        """Give all sums, always in the same order."""
+        """Give all sums, always in the same order and in their shapes, ``(D, D')`` first."""
         return [self.xy, self.x, self.y, self.sq_x, self.sq_y, self.sq_xy, self.x_sq_y, self.y_sq_x]
 
     def add(self, x: Tensor, y: Tensor) -> None:

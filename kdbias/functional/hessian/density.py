@@ -50,7 +50,7 @@ def hessian_spectrum(
 
     Args:
         loss: A callable without arguments, the parts of a sum, or a ``HessianProduct``.
-        parameters: The tensors that ``loss`` is differentiated by.
+        parameters: The tensors that ``loss`` (a scalar) is differentiated by, of P numbers in all.
         steps: Products for each start; nodes of the quadrature.
         starts: Number of random vectors (of signs).
         generator: Draws them, on the CPU; seeded with 0 where None.

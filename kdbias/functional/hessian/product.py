@@ -146,7 +146,10 @@ class HessianProduct:
 
 
 def as_product(loss: Losses | HessianProduct, parameters: Iterable[Tensor]) -> HessianProduct:
-    """Give the exact product of ``loss``, or ``loss`` itself if it is a product; parts take one graph at a time."""
+    """Give the exact product of ``loss``, or the product that it is already; of several parts one graph at a time.
+
+    A loss is a scalar, ``parameters`` are of any shapes; the product takes and gives ``(k, P)``.
+    """
     if isinstance(loss, HessianProduct):
         return loss
     return HessianProduct(loss, parameters, keep=callable(loss))
@@ -154,6 +157,8 @@ def as_product(loss: Losses | HessianProduct, parameters: Iterable[Tensor]) -> H
 
 def gradient_of(loss: Loss, parameters: Sequence[Tensor], *, graph: bool) -> tuple[Tensor, list[Tensor | None]]:
     """Give ``loss`` and its gradient by each parameter, None for unused ones; with ``graph``, it can be differentiated.
+
+    The loss is a scalar, each part of the gradient has the shape of its parameter.
 
     Raises:
         CurvatureError: one of them is not finite.
@@ -170,7 +175,7 @@ def gradient_of(loss: Loss, parameters: Sequence[Tensor], *, graph: bool) -> tup
 
 
 def finite(value: Tensor, name: str) -> Tensor:
-    """Give ``value``.
+    """Give ``value``, a scalar or of any other shape, as it is; ``name`` is what the error calls it.
 
     Raises:
         CurvatureError: not all of it is finite.

@@ -1,0 +1,61 @@
+"""Networks in rows, numbers across: the axes, where seeds lie in a row, and a number with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+
+from kdbias.report.style import QUIET, REFERENCE
+from kdbias.stats import Estimate
+
+SPREAD = 0.2  # rows, from the middle of one to its first and last seed
+SIDES: Mapping[str, Mapping[str, Any]] = {
+    "above": {"xytext": (0, 2), "ha": "center", "va": "bottom"},
+    "left": {"xytext": (-3, -2), "ha": "right", "va": "top"},
+    "right": {"xytext": (3, -2), "ha": "left", "va": "top"},
+}
+
+
+def row_axes(axes: Axes, labels: Sequence[str]) -> None:
+    """Give a row to each label, the first at the top, and lines of the grid to the numbers across."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x")
+
+
+def offsets(count: int, spread: float = SPREAD) -> npt.NDArray[np.float64]:
+    """Give the places ``(count,)`` of numbers (rows) around the middle of their row."""
+    return np.linspace(-spread, spread, count) if count > 1 else np.zeros(1)
+
+
+def arm(axes: Axes, found: Estimate, row: float, style: Mapping[str, Any], scale: float = 1.0) -> None:
+    """Draw a number with its interval, where it has one; one that is refused is left out."""
+    if found.refused:
+        return
+    arms = None
+    if not math.isnan(found.low):
+        arms = scale * np.array([[found.value - found.low], [found.high - found.value]])
+    axes.errorbar(
+        scale * found.value,
+        row,
+        xerr=arms,
+        fmt=style["marker"] or "o",
+        color=style["color"],
+        markerfacecolor=style.get("markerfacecolor", style["color"]),
+        markersize=4.5,
+        linewidth=1.1,
+        capsize=2,
+    )
+
+
+def named_value(axes: Axes, value: float, text: str, side: Literal["above", "left", "right"] = "above") -> None:
+    """Draw a line through a number, its name above the axes, or within them beside it."""
+    axes.axvline(value, **REFERENCE)
+    across: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+    axes.annotate(text, (value, 1.0), color=QUIET, fontsize=7.5, **across, **SIDES[side])
