@@ -57,7 +57,7 @@ def _perform(image: Tensor, codes: list[int], policy: Policy) -> Tensor:
 
 
 def operate(image: Tensor, operation: Operation, magnitude: float) -> Tensor:
-    """Apply an operation of torchvision's AutoAugment to an image ``(C, H, W)`` uint8, at a magnitude of its own scale."""
+    """Apply an operation of AutoAugment to an image ``(C, H, W)`` uint8, at a magnitude of torchvision's scale."""
     result: Tensor
     match operation:
         case "Identity":
