@@ -60,6 +60,10 @@ class Attention(Needy):
     needs: ClassVar[frozenset[str]] = frozenset({"qkv"})
 
 
+class OwnAttention(Needy):
+    student_needs: ClassVar[frozenset[str]] = frozenset({"qkv"})
+
+
 def headless(
     data, *, size: int = 28, patch: int = 14, dynamic: bool = False, patch_drop_rate: float = 0.0, layers="all"
 ) -> Extractor:

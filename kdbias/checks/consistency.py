@@ -77,7 +77,7 @@ def _weights_files(run: Plan) -> Iterator[Problem]:
 
 
 def _teacher(run: Plan) -> Iterator[Problem]:
-    """Terms that need what the teacher lacks."""
+    """Terms that need what the teacher, or the student, lacks."""
     for name, term in run.terms.items():
         wanted = sorted(term.needs - {"hard_target"})
         if wanted and not run.has_teacher:
@@ -86,7 +86,10 @@ def _teacher(run: Plan) -> Iterator[Problem]:
                 f"loss.{name}",
                 f"needs a teacher ({needs}) and there is none: set teacher=NAME, or leave {name} out of loss=[...]",
             )
-        elif run.teacher is not None:
+        for need in sorted(term.student_needs):
+            if run.student is not None and (lack := run.student.lack(need)):
+                yield Problem(f"loss.{name}", f"needs the student's {need}, but {lack}: choose another model=...")
+        if wanted and run.teacher is not None:
             lacks = [(need, lack) for need in wanted if (lack := _lack(run, run.teacher, need))]
             for need, lack in lacks:
                 yield Problem(f"loss.{name}", f"needs the teacher's {need}, but {lack}, or leave {name} out")
@@ -105,7 +108,8 @@ def _lack(run: Plan, teacher: Extractor, need: str) -> str:
         return f"{name} ends in a map of 1x1 at {teacher.size} px: choose one with a larger last map, or a larger input"
     if need == "qkv" and info.family != "vit":
         return f"{name} has no attention: choose a vision transformer"
-    return ""
+    reason = teacher.lack(need)
+    return f"{name} cannot ({reason}): choose another teacher" if reason else ""
 
 
 def _untrained_classifier(run: Plan) -> bool:

@@ -10,10 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.losses.gather import gather
 from kdbias.losses.schedule import Schedule
 from kdbias.models.features import Features, NetworkInfo
 
 T = TypeVar("T")
+Rows = dict[str, Tensor]
+
+READINGS = frozenset({"logits", "pooled", "tokens", "dense", "qkv"})
+"""What a term may need of a network; ``dense`` and ``qkv`` are read only where a term asks for them."""
 
 
 def needed(value: T | None, what: str) -> T:
@@ -32,8 +37,14 @@ class LossTerm(nn.Module):
 
     A subclass implements ``forward``, names in ``needs`` what it cannot do without, and makes projections in
     ``build``. ``needs`` knows ``logits``, ``pooled``, ``tokens``, ``dense``, ``qkv`` (of the teacher) and
-    ``hard_target`` (of the data: no MixUp). Calling the term hands it fp32 features with autocast off, the teacher's
-    without gradient: once, here.
+    ``hard_target`` (of the data: no MixUp); ``student_needs`` knows the same readings of the student. ``dense_logits``
+    and ``qkv`` are there only where they are named. Calling the term hands it fp32 features with autocast off, the
+    teacher's without gradient: once, here.
+
+    A term may have a state (a memory bank, a constant estimated once): buffers made in ``build``, which only ``update``
+    changes. ``forward`` reads them and puts into ``pending``, under keys of its own, what the state is to take of this
+    batch: a row for each image. After the optimiser step ``update`` gets the rows of the whole step. So a state is the
+    same in every process, and the batches of one step all see what the step began with.
 
     ``report`` takes detached scalars that ``forward`` wants logged beside the loss, under short keys: a term of several
     layers puts each there by the student layer's name. It is empty when ``forward`` begins.
@@ -43,14 +54,16 @@ class LossTerm(nn.Module):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    student_needs: ClassVar[frozenset[str]] = frozenset()
     aligned: ClassVar[bool] = False
     allow_misaligned: bool = False
     report: dict[str, Tensor]
+    pending: Rows
 
     def __init__(self, weight: float | Mapping[str, Any] = 1.0) -> None:
         super().__init__()
         self.schedule = Schedule.of(weight)
-        self.report = {}
+        self.report, self.pending = {}, {}
 
     @property
     def hard(self) -> bool:
@@ -69,12 +82,32 @@ class LossTerm(nn.Module):
         """Give the unweighted loss, a scalar fp32."""
         raise NotImplementedError(f"{type(self).__name__} must implement forward")
 
+    def update(self, rows: Rows) -> None:
+        """Take into the state what ``forward`` left ``pending``: the rows of all images of one optimiser step.
+
+        They come without gradient, of all processes and accumulated batches, in the same order in every process. It is
+        called once a step, after it, and not where the term rested; what it makes of the rows may depend on nothing
+        else but them and the state.
+        """
+        raise NotImplementedError(f"{type(self).__name__} leaves rows pending and must implement update")
+
     def __call__(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
-        """Run ``forward`` in fp32, with an empty ``report``."""
-        self.report = {}
+        """Run ``forward`` in fp32, with ``report`` and ``pending`` empty.
+
+        Raises:
+            ValueError: what it left pending is not a row for each image.
+        """
+        self.report, self.pending = {}, {}
         with torch.autocast(student.pooled.device.type, enabled=False):
             teacher = None if teacher is None else _in_fp32(teacher, detach=True)
-            return cast(Tensor, super().__call__(_in_fp32(student), teacher, batch, progress))
+            loss = cast(Tensor, super().__call__(_in_fp32(student), teacher, batch, progress))
+        for key, rows in self.pending.items():
+            if rows.ndim == 0 or len(rows) != len(batch.image):
+                raise ValueError(
+                    f"{type(self).__name__}: pending[{key!r}] needs a row for each of the {len(batch.image)} images, "
+                    f"got {tuple(rows.shape)}"
+                )
+        return loss
 
 
 class Total(nn.Module):
@@ -85,11 +118,21 @@ class Total(nn.Module):
         if not terms:
             raise ValueError("no loss: name at least one term, as in loss=[ce,kl]")
         self.terms = nn.ModuleDict(terms)
+        self._pending: dict[int, dict[str, Rows]] = {}  # by batch, then by term
+        for name, term in self.named_terms():
+            unknown = sorted((term.needs - READINGS - {"hard_target"}) | (term.student_needs - READINGS))
+            if unknown:
+                raise ValueError(f"loss.{name} needs {', '.join(unknown)}; there are {', '.join(sorted(READINGS))}")
 
     @property
     def needs(self) -> frozenset[str]:
         """What any of the terms needs."""
         return frozenset().union(*(term.needs for _, term in self.named_terms()))
+
+    @property
+    def student_needs(self) -> frozenset[str]:
+        """What any of the terms needs of the student."""
+        return frozenset().union(*(term.student_needs for _, term in self.named_terms()))
 
     def named_terms(self) -> Iterator[tuple[str, LossTerm]]:
         """Give the terms with their names, in the order of the config."""
@@ -135,6 +178,22 @@ class Total(nn.Module):
         resting = [term for name, term in self.named_terms() if name not in parts]
         reports = {f"{name}/{key}": value for name in parts for key, value in self._term(name).report.items()}
         return total + _no_gradient(student, resting), {name: part.detach() for name, part in parts.items()} | reports
+
+    def hold(self, batch: int) -> None:
+        """Hold until the step what the terms left pending of batch number ``batch``; computed again, it is replaced."""
+        rests = {name: term.pending for name, term in self.named_terms() if term.pending}
+        self._pending[batch] = {name: {key: row.detach() for key, row in left.items()} for name, left in rests.items()}
+        for _, term in self.named_terms():
+            term.pending = {}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """After an optimiser step: hand every term that was computed its rows of the step, of all processes."""
+        held, self._pending = list(self._pending.values()), {}
+        for name, term in self.named_terms():
+            batches = [left[name] for left in held if name in left]
+            if batches:
+                term.update({key: torch.cat([gather(left[key]) for left in batches]) for key in batches[0]})
 
     def _term(self, name: str) -> LossTerm:
         return cast(LossTerm, self.terms[name])

@@ -158,7 +158,7 @@ class Extractor(nn.Module):
 
     def reading(self, *, layers: Layers | None = None, dense: bool | None = None, qkv: bool | None = None) -> Extractor:
         """Give another extractor of the same network; settings that are not given stay the same."""
-        return Extractor(
+        other = Extractor(
             self.network,
             mean=self.mean.flatten().tolist(),
             std=self.std.flatten().tolist(),
@@ -172,6 +172,16 @@ class Extractor(nn.Module):
             frozen=self.frozen,
             known=self.survey,
         )
+        other.training = self.training  # a frozen trunk rests while its reader trains
+        other.choose_path()
+        return other
+
+    def lack(self, reading: str) -> str:
+        """Say why the network cannot give ``reading`` (a word of ``LossTerm.needs``), or nothing where it can."""
+        if reading == "logits" and self.survey.classes is None:
+            return "it has no classifier"
+        problem = {"dense": dense_problem, "qkv": qkv_problem}.get(reading)
+        return problem(self.network, self.survey) if problem else ""
 
     def train(self, mode: bool = True) -> Extractor:
         """Set the mode (for a frozen trunk, that of the classifier alone) and the attention path."""
@@ -194,17 +204,26 @@ class Extractor(nn.Module):
     def _check(self) -> None:
         if self.inference == "dist" and not self.survey.has_dist:
             raise ValueError("inference: dist needs a network with a DIST token")
-        for asked, name, problem in (
-            (self.dense, "dense_logits", dense_problem),
-            (self.qkv, "qkv", qkv_problem),
-        ):
-            if asked and (reason := problem(self.network, self.survey)):
+        for wanted, name, reading in ((self.dense, "dense_logits", "dense"), (self.qkv, "qkv", "qkv")):
+            if wanted and (reason := self.lack(reading)):
                 raise ValueError(f"{type(self.network).__name__} gives no {name}: {reason}")
 
     def choose_path(self) -> None:
         """Set the attention path for the current mode and device, if ``training`` was set without ``train``."""
         device = next(self.network.parameters()).device
         attention_path.choose(self.network, training=self.training, device=device)
+
+
+def asked(extractor: Extractor, needs: frozenset[str]) -> Extractor:
+    """Give a reader of the same network with ``dense`` and ``qkv`` where ``needs`` names them; itself if it has them.
+
+    Raises:
+        ValueError: the network cannot give them.
+    """
+    dense, qkv = extractor.dense or "dense" in needs, extractor.qkv or "qkv" in needs
+    if (dense, qkv) == (extractor.dense, extractor.qkv):
+        return extractor
+    return extractor.reading(dense=dense, qkv=qkv)
 
 
 def _info(known: Survey, layers: tuple[int, ...]) -> NetworkInfo:

@@ -13,7 +13,7 @@ from torch import Tensor
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import build
 from kdbias.models.checkpoint import Checkpoint, architecture
-from kdbias.models.features import Extractor, Features, NetworkInfo
+from kdbias.models.features import Extractor, Features, NetworkInfo, asked
 from kdbias.models.weights import load_state, read_weights
 
 
@@ -43,6 +43,14 @@ class Teacher:
         if self.extractor.mean.device != image.device:
             self.extractor.to(image.device)
         return self.extractor(image)  # type: ignore[no-any-return]
+
+    def give(self, needs: frozenset[str]) -> None:
+        """Have ``dense_logits`` and ``qkv`` in its answers from now on where ``needs`` names ``dense`` and ``qkv``.
+
+        Raises:
+            ValueError: the network cannot give them.
+        """
+        self.extractor = asked(self.extractor, needs).eval()
 
     def answer(self, batch: Batch, step: int) -> Features:
         """Answer the images of a batch, as the teacher sees them, at optimiser step ``step``.

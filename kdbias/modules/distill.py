@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import build
 from kdbias.losses.base import Total
-from kdbias.models.features import NetworkInfo
+from kdbias.models.features import NetworkInfo, asked
 from kdbias.models.teacher import Teacher
 from kdbias.modules.base import StudentModule
 
@@ -38,6 +39,9 @@ class Distill(StudentModule):
         super().__init__(spec)
         self.teacher = teacher
         self.total = build_total(spec["loss"], self.student.info, teacher.info if teacher else None, self.info)
+        self.student = asked(self.student, self.total.student_needs)
+        if teacher is not None:
+            teacher.give(self.total.needs)
         self.val_accuracy = MulticlassAccuracy(self.info.classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(self.info.classes, average="micro")
         self.train_accuracy = MulticlassAccuracy(self.info.classes, average="micro")
@@ -52,6 +56,7 @@ class Distill(StudentModule):
         teacher = self.teacher.answer(batch, self.global_step) if self.teacher else None
         student = self.student(batch.image)
         loss, parts = self.total(student, teacher, batch, progress)
+        self.total.hold(batch_idx)
         self.record(loss, parts)
         if batch.target.ndim == 1:  # accuracy on mixed images means nothing
             self.train_accuracy.update(student.class_logits.detach(), batch.target)
@@ -60,6 +65,17 @@ class Distill(StudentModule):
             weights = {f"weight/{name}": value for name, value in self.total.weights(progress).items()}
             self.log_dict(weights, batch_size=len(batch.image))
         return cast(Tensor, loss)
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Make a step, then bring the terms' state up to date: before any callback saves it."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.total.update()
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means, and accuracy where its images were not mixed."""

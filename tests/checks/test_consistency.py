@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from config_base import Attention, Dense, Mistake, assert_named_once, config, headless, other_classes
+from config_base import Attention, Dense, Mistake, OwnAttention, assert_named_once, config, headless, other_classes
 
 from kdbias.checks.check import check
 from kdbias.config import conf
@@ -15,11 +15,12 @@ def builders(monkeypatch: pytest.MonkeyPatch) -> None:
     conf.register()
     for builder in (headless, other_classes):
         monkeypatch.setattr(f"kdbias.models.deit.{builder.__name__}", builder, raising=False)
-    for term in (Dense, Attention):
+    for term in (Dense, Attention, OwnAttention):
         monkeypatch.setattr(f"kdbias.losses.kl.{term.__name__}", term, raising=False)
 
 
 DINO = {"_target_": "kdbias.models.timm_network.timm_network", "name": "vit_small_patch14_dinov2", "classes": None}
+DINO3 = {**DINO, "name": "vit_small_patch16_dinov3", "pretrained": False, "classes": "data"}
 FRESH = {"_target_": "kdbias.models.timm_network.timm_network", "name": "resnet10t", "pretrained": True, "size": 32}
 FRESH |= {"classes": "data"}
 LOGITLESS = {"_target_": "kdbias.models.deit.headless"}
@@ -64,6 +65,19 @@ MESSAGES: dict[str, Mistake] = {
         {"loss.a": {"_target_": "kdbias.losses.kl.Attention"}},
         "loss.a",
         ("needs the teacher's qkv, but small has no attention: choose a vision transformer",),
+    ),
+    "a teacher whose attention cannot be read": (
+        {"loss.a": {"_target_": "kdbias.losses.kl.Attention"}, "teacher.model": DINO3, "teacher.recipe": None},
+        "loss.a",
+        ("needs the teacher's qkv, but small cannot (it", "choose another teacher, or leave a out"),
+    ),
+    "a student without attention": (
+        {
+            "loss.a": {"_target_": "kdbias.losses.kl.OwnAttention"},
+            "model": {"_target_": TINY_CNN, "widths": [4, 4]},
+        },
+        "loss.a",
+        ("needs the student's qkv, but it is no plain vision transformer: choose another model=...",),
     ),
     "hard labels beside MixUp": (
         {"loss.dkd": {"_target_": "kdbias.losses.dkd.DKD"}},

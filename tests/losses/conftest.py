@@ -1,10 +1,10 @@
-"""The pair of stand-in networks that tests of losses work on."""
+"""The pair of small networks that tests of losses work on."""
 
 from collections.abc import Callable
 from functools import partial
 
 import pytest
-from stand_ins import Pair, make_pair
+from small_pair import Pair, make_pair
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def test_a_term_of_weight_zero_is_not_computed_and_leaves_no_parameter_without_g
     assert list(parts) == ["ce"]
     assert value.item() == alone.item()
     value.backward()
-    for parameter in [*two.student.dist.parameters(), *total.parameters()]:
+    for parameter in [*two.student.network.head_dist.parameters(), *total.parameters()]:
         assert parameter.grad.eq(0).all()
     assert list(forward(total, two, 0.5)[1]) == ["ce", "kl", "map"]
 
@@ -124,8 +124,8 @@ def test_heads_that_no_term_reads_get_a_gradient_of_zero(pair):
     value, parts = forward(total, two, 0.0)
     value.backward()
     assert value.item() == parts["map"].item()
-    assert two.student.trunk.weight.grad.norm() > 0
-    for parameter in [*two.student.head.parameters(), *two.student.dist.parameters()]:
+    assert two.trunk.proj.weight.grad.norm() > 0
+    for parameter in [*two.student.network.head.parameters(), *two.student.network.head_dist.parameters()]:
         assert parameter.grad.eq(0).all()
 
 

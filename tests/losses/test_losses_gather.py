@@ -1,12 +1,9 @@
 """Gathering with gradient: order, the sum over processes, DDP equal to one process."""
 
-from datetime import timedelta
-from pathlib import Path
-
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from processes import found_by
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -39,10 +36,7 @@ def value_and_gradient(module: nn.Module, x: Tensor, label: Tensor) -> tuple[Ten
     return loss.detach(), torch.cat([p.grad.flatten() for p in module.parameters()])
 
 
-def work(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    store = f"file://{folder / 'store'}"
-    dist.init_process_group("gloo", store, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+def work(rank: int, world: int) -> dict[str, object]:
     x, label = (part[rank * 4 : rank * 4 + 4] for part in samples())
     found = {"ddp": value_and_gradient(DistributedDataParallel(Model()), x, label)}
 
@@ -53,15 +47,12 @@ def work(rank: int, folder: Path) -> None:
     found["numbers"] = gather(torch.tensor([rank + 7]))
     with torch.no_grad():
         found["silent"] = gather(part)
-    torch.save(found, folder / f"{rank}.pt")
-    dist.destroy_process_group()
+    return found
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("processes")
-    mp.spawn(work, (folder,), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+    return found_by(work, 2, tmp_path_factory.mktemp("processes"), "forkserver", ["kdbias.losses.gather"])
 
 
 def test_two_processes_under_ddp_equal_one_with_the_whole_batch(found):

@@ -37,7 +37,7 @@ def test_it_is_the_function_behind_linear_bn_gelu_linear(two):
 def test_the_projection_can_reach_the_teacher(two):
     """From chance: one for each of 40 features, and the little that chance correlations give."""
     term, batch = ready(two), two.batch(64)
-    optimizer = torch.optim.Adam([*term.parameters(), *two.student.trunk.parameters()], lr=0.01)
+    optimizer = torch.optim.Adam([*term.parameters(), *two.trunk.parameters()], lr=0.01)
     first = run(term, two, batch).item()
     for _ in range(60):
         optimizer.zero_grad()
@@ -63,7 +63,7 @@ def test_constant_features_are_finite(two):
     loss = run(term, two, batch)
     loss.backward()
     assert loss.isfinite()
-    assert all(p.grad.isfinite().all() for p in [*term.parameters(), *two.student.trunk.parameters()])
+    assert all(p.grad.isfinite().all() for p in [*term.parameters(), *two.trunk.parameters()])
 
 
 def test_one_image_is_an_error(two):

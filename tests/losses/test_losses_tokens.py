@@ -131,13 +131,13 @@ def test_reports_stand_beside_the_parts(pair):
     total = Total({"token": Token(two_sided=True), "cka": CKA(late)})
     total.build(two.student.info, two.teacher.info, two.info)
     batch = two.batch()
-    for progress, cka in ((0.0, []), (0.5, ["cka/layer0", "cka/layer1"]), (0.2, [])):
+    for progress, cka in ((0.0, []), (0.5, ["cka/blocks.0", "cka/blocks.1"]), (0.2, [])):
         loss, parts = total(two.student(batch.image), two.teacher(batch.image), batch, progress)
         terms = ["token", "cka"] if cka else ["token"]
-        assert list(parts) == [*terms, "token/teacher_variance", "token/layer0", "token/layer1", *cka]
+        assert list(parts) == [*terms, "token/teacher_variance", "token/blocks.0", "token/blocks.1", *cka]
         weighted = 0.5 * parts["token"] + (parts["cka"] if cka else 0)
         torch.testing.assert_close(loss.detach(), weighted)
-        torch.testing.assert_close((parts["token/layer0"] + parts["token/layer1"]) / 2, parts["token"])
+        torch.testing.assert_close((parts["token/blocks.0"] + parts["token/blocks.1"]) / 2, parts["token"])
 
 
 def unrelated(term: Token, tiny_info) -> tuple[list[float], list[float]]:

@@ -4,15 +4,13 @@ In fp64, without the terms' cast to fp32: there a difference of 1e-12 is roundin
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
-from multiprocessing import set_forkserver_preload
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
-from stand_ins import make_pair
+from processes import found_by
+from small_pair import make_pair
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -21,6 +19,7 @@ from kdbias.losses import base
 from kdbias.losses.base import LossTerm, Total
 
 INFO = DataInfo(3, 32, 10, tuple("abcdefghij"), 100, (0.5,) * 3, (0.25,) * 3)
+EARLY = ["kdbias.losses.base", "kdbias.models.deit", "kdbias.models.resnet_cifar"]
 
 
 class Step(nn.Module):
@@ -29,9 +28,10 @@ class Step(nn.Module):
     def __init__(self, term: LossTerm) -> None:
         super().__init__()
         two = make_pair(INFO, has_dist=True)
-        self.student, self.teacher, self.total = two.student, [two.teacher], Total({"x": term})
+        self.total = Total({"x": term})
         torch.manual_seed(0)
-        self.total.build(two.student.info, two.teacher.info, INFO)
+        two.build(self.total)
+        self.student, self.teacher = two.student, [two.teacher]
         two.teacher.double().requires_grad_(False)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -39,29 +39,27 @@ class Step(nn.Module):
         return loss, parts["x"]
 
 
+def doubled(batch: Batch, rows: slice) -> Batch:
+    """Give rows of a batch in fp64."""
+    batch = batch._replace(image=batch.image.double(), teacher_image=batch.teacher_image.double())
+    return Batch(*(part[rows] for part in batch))
+
+
 def gradients(term: LossTerm, rank: int = 0, processes: int = 1) -> tuple[Tensor, Tensor]:
     """Give the term's value and all gradients in a row, of the part of the batch that belongs to ``rank``."""
     step = Step(term).double()
     module = DistributedDataParallel(step) if processes > 1 else step
-    whole = make_pair(INFO).batch()
-    whole = whole._replace(image=whole.image.double(), teacher_image=whole.teacher_image.double())
-    rows = slice(rank * len(whole.image) // processes, (rank + 1) * len(whole.image) // processes)
+    rows = slice(rank * 16 // processes, (rank + 1) * 16 // processes)
     with patch.object(base, "_in_fp32", lambda features, detach=False: features):
-        loss, value = module(Batch(*(part[rows] for part in whole)))
+        loss, value = module(doubled(make_pair(INFO).batch(), rows))
     loss.backward()
-    return value, torch.cat([p.grad.flatten() for p in step.parameters()])
+    return value, torch.cat([p.grad.flatten() for p in step.parameters() if p.grad is not None])
 
 
 def in_two_processes(terms: Mapping[str, LossTerm], folder: Path) -> list[dict[str, tuple[Tensor, Tensor]]]:
     """Give, for each of two processes, value and gradients of every term that is not yet built."""
-    set_forkserver_preload(["kdbias.losses.base"])  # one import for both
-    mp.start_processes(_work, (dict(terms), folder), nprocs=2, start_method="forkserver")
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+    return found_by(partial(_work, dict(terms)), 2, folder, "forkserver", EARLY)
 
 
-def _work(rank: int, terms: dict[str, LossTerm], folder: Path) -> None:
-    torch.set_num_threads(1)
-    store = f"file://{folder / 'store'}"
-    dist.init_process_group("gloo", store, rank=rank, world_size=2, timeout=timedelta(seconds=60))
-    torch.save({name: gradients(term, rank, 2) for name, term in terms.items()}, folder / f"{rank}.pt")
-    dist.destroy_process_group()
+def _work(terms: dict[str, LossTerm], rank: int, processes: int) -> dict[str, tuple[Tensor, Tensor]]:
+    return {name: gradients(term, rank, processes) for name, term in terms.items()}

@@ -187,6 +187,36 @@ def test_compiles_whole(tiny_info, image, builder, training):
     torch._dynamo.reset()
 
 
+def test_compiled_it_gives_dense_logits_and_qkv_of_each_image(tiny_info, image):
+    """Whatever ran before: hooks that collect queries, keys and values are made anew in every pass."""
+    extractor = tiny(tiny_info).reading(dense=True, qkv=True)
+    twin = deepcopy(extractor)
+    extractor.compile(backend="aot_eager")
+    for training in (True, False):
+        for images in (image, image.flip(3)):
+            features, expected = extractor.train(training)(images), twin.train(training)(images)
+            torch.testing.assert_close(features.dense_logits, expected.dense_logits)
+            torch.testing.assert_close(features.qkv, expected.qkv)
+    gradient, expected = (torch.autograd.grad(f.qkv[-1].sum(), e.network.pos_embed)[0] for f, e in (
+        (extractor(image), extractor), (twin(image), twin)
+    ))  # fmt: skip
+    torch.testing.assert_close(gradient, expected)
+    torch._dynamo.reset()
+
+
+def test_a_reading_trains_as_its_network_does(tiny_info):
+    """A frozen trunk rests while its reader is in training mode."""
+    network = small_cnn(tiny_info)
+    of = Extractor(
+        network.network, mean=tiny_info.mean, std=tiny_info.std, size=32, frozen=True, layers=[2]
+    ).train()  # fmt: skip
+    other = of.reading(dense=True)
+    assert (of.training, other.training, other.network.training) == (True, True, False)
+    assert other.network.get_classifier().training
+    assert list(other.state_dict()) == list(of.state_dict())
+    assert not of.eval().reading(dense=True).training
+
+
 def test_under_ddp(tiny_info, image, tmp_path):
     store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
     torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)

@@ -2,16 +2,13 @@
 
 import json
 import math
-from datetime import timedelta
-from multiprocessing import set_forkserver_preload
 from pathlib import Path
 
 import lightning as L
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from config_base import composed
+from processes import found_by
 from torch import nn
 
 from kdbias.config.build import build
@@ -251,23 +248,17 @@ class Step(nn.Module):
         return self.module.compare(one, two).loss
 
 
-def one_rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=120)
-    )
-    torch.save({name: gradients(name, rank, 2) for name in METHODS}, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+def all_gradients(rank: int, world: int) -> dict[str, dict[str, torch.Tensor]]:
+    return {name: gradients(name, rank, world) for name in METHODS}
 
 
 def test_two_processes_with_half_the_batch_give_the_gradients_of_one(tmp_path):
-    set_forkserver_preload(["kdbias.modules.ssl_dino", "config_base"])  # one import for both
-    mp.start_processes(one_rank, (str(tmp_path),), nprocs=2, start_method="forkserver")
+    found = found_by(all_gradients, 2, tmp_path, "forkserver", ["kdbias.modules.ssl_dino", "config_base"])
     for name in METHODS:
         one = gradients(name, 0, 1)
         assert max(float(g.abs().max()) for g in one.values()) > 1e-3
         for rank in range(2):
-            two = torch.load(tmp_path / f"{rank}.pt")[name]
+            two = found[rank][name]
             assert two.keys() == one.keys()
             for key, gradient in one.items():
                 torch.testing.assert_close(two[key], gradient, rtol=0, atol=1e-6, msg=lambda m, k=key: f"{k}: {m}")
