@@ -65,6 +65,12 @@ class AccuracyMatched(Control):
         self.own_weights = among == "graded"
         self._replaced: Mapping[str, Any] = {}  # the teacher of the experiment
 
+    @classmethod
+    def teachers_named(cls, control: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Give the graded teachers where it is to choose among these."""
+        if control.get("among") == "graded":
+            yield from ((name, (given or {}).get("weights")) for name, given in (control.get("graded") or {}).items())
+
     def refusals(self, run: Plan) -> Iterator[Problem]:
         """Refuse teachers without accuracy or training to choose from, and candidates that are not there or near."""
         yield from super().refusals(run)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from kdbias.batch import DataInfo
 from kdbias.checks.plan import Plan, describe_network
 from kdbias.config.build import build
+from kdbias.config.control import TeacherUse
 from kdbias.config.errors import Problem
 from kdbias.config.spec import plain
 from kdbias.data.base import ImageData
@@ -22,12 +23,12 @@ Source = Callable[[DictConfig], Teacher | None]
 """Gives the teacher that a config names, downloaded or trained first where it is missing."""
 
 
-class Control:
+class Control(TeacherUse):
     """Takes something away from the teacher of a run, so that what it was worth can be seen; the rest stays as it is.
 
     ``kind`` names the control. ``needs_terms`` says that it works on a loss that is a sum of terms, ``own_weights``
-    that it finds the teacher's weights itself. ``found`` has what it matched and how well, once the teacher is there,
-    as plain types.
+    that it finds the teacher's weights itself; what it makes of the config's teacher is ``TeacherUse``'s. ``found`` has
+    what it matched and how well, once the teacher is there, as plain types.
     """
 
     kind: ClassVar[str]

@@ -38,6 +38,7 @@ class Random(Control):
     """
 
     kind = "random"
+    uses_teacher_weights = False
     own_weights = True
 
     def __init__(self, *, seed: int | None = None, images: int = 1000) -> None:

@@ -39,6 +39,7 @@ class Self(Control):
     """
 
     kind = "self"
+    uses_teacher = False
     needs_terms = True
     own_weights = True
 

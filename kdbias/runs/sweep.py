@@ -26,7 +26,8 @@ from hydra.types import RunMode
 from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kdbias.config.spec import spec_hash, teacher_unused
+from kdbias.config.control import teacher_use
+from kdbias.config.spec import spec_hash
 from kdbias.runs import process, run_folder
 from kdbias.runs.pretrained import settled
 
@@ -64,7 +65,7 @@ def job_name(overrides: str, *, _root_: Container) -> str:
     of another config of the same name. Overrides of a teacher that the control makes no use of do not count, so that a
     sweep over teachers runs such a job once.
     """
-    if isinstance(_root_, DictConfig) and teacher_unused(_root_):
+    if isinstance(_root_, DictConfig) and not teacher_use(_root_).uses_teacher:
         overrides = _TEACHER.sub("", overrides).rstrip(",")
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", overrides.replace("=", "-"))[:80].strip("._-")
     digest = hashlib.sha256(f"{overrides}\n{_settled(_root_)[0]}".encode()).hexdigest()
