@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -12,7 +11,7 @@ import torch
 
 from kdbias.batch import DataInfo
 from kdbias.config.build import build, selected
-from kdbias.config.errors import Problem, sound
+from kdbias.config.errors import ArgumentError, Problem, sound
 from kdbias.data.augment import Augment
 from kdbias.data.cues import CLASSES, CueSource
 from kdbias.losses.base import LossTerm
@@ -120,14 +119,12 @@ def plan(tree: Mapping[str, Any], known: list[Problem]) -> Plan:
 
 
 def refusal(key: str, error: Exception) -> Problem:
-    """Make a problem at ``key`` of a builder's error; one that begins with ``argument:`` is that argument's."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    argument = re.match(r"(?:model\.)?(\w+): (.*)", text)
-    if argument is None:
-        return Problem(key, text)
+    """Make a problem of the error of the builder at ``key``; one of an argument is that argument's."""
+    if not isinstance(error, ArgumentError):
+        return Problem(key, " ".join(str(error).split()) or type(error).__name__)
     # a teacher's layers are chosen beside its model
-    place = "teacher" if key == "teacher.model" and argument[1] == "layers" else key
-    return Problem(f"{place}.{argument[1]}", argument[2])
+    place = "teacher" if key == "teacher.model" and error.argument == "layers" else key
+    return Problem(f"{place}.{error.argument}", " ".join(error.text.split()))
 
 
 def describe_data(spec: Mapping[str, Any]) -> DataInfo:
@@ -144,21 +141,13 @@ def describe_network(spec: Mapping[str, Any], data: DataInfo) -> Extractor:
     """Build a network on torch's meta device: every shape, no weights, no download.
 
     Raises:
-        ValueError: ``patch_drop_rate`` is not 0, or patches do not tile the network's input.
+        ArgumentError: ``patch_drop_rate`` is not 0.
     """
     if spec.get("patch_drop_rate"):
-        raise ValueError("patch_drop_rate: it leaves fewer tokens than the patch grid has positions: set it to 0")
-    try:
-        with torch.device("meta"):
-            network: Extractor = build(weightless(spec), data)
-    except AssertionError as error:  # timm's, where a network adapts to its input's size
-        sides = re.search(r"\((\d+)\) should be divisible by patch size \((\d+)\)", str(error))
-        if sides is None:
-            raise
-        raise ValueError(_untiled(int(sides[1]), int(sides[2]))) from error
-    patch = getattr(getattr(network.network, "patch_embed", None), "patch_size", None)
-    if patch is not None and network.size % patch[0]:
-        raise ValueError(_untiled(network.size, patch[0]))
+        text = "it leaves fewer tokens than the patch grid has positions: set it to 0"
+        raise ArgumentError("patch_drop_rate", text)
+    with torch.device("meta"):
+        network: Extractor = build(weightless(spec), data)
     return network
 
 
@@ -166,9 +155,3 @@ def weightless(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Give the spec of a network without the weights that it would be given."""
     nothing = {"pretrained": False, "weights": None}
     return {key: nothing.get(key, value) for key, value in spec.items()}
-
-
-def _untiled(size: int, patch: int) -> str:
-    below = size - size % patch
-    sizes = " or ".join(str(side) for side in (below, below + patch) if side)
-    return f"its input of {size} px is not divided by its patch of {patch} px: use {sizes}"

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import update_bn
 from kdbias.batch import DataInfo
 from kdbias.checks.plan import Plan
 from kdbias.config.build import build
-from kdbias.config.errors import Problem
+from kdbias.config.errors import ArgumentError, Problem
 from kdbias.config.spec import plain
 from kdbias.controls.accuracy import accuracy, device_of, training_batches
 from kdbias.controls.base import Control, Source, missing_file
@@ -44,9 +44,11 @@ class Random(Control):
     def __init__(self, *, seed: int | None = None, images: int = 1000) -> None:
         super().__init__()
         if images < 2:
-            raise ValueError(f"images: BatchNorm's statistics need at least 2, got {images}")
+            raise ArgumentError("images", f"BatchNorm's statistics need at least 2, got {images}")
         if seed is not None and not (type(seed) is int and 0 <= seed < 2**32):
-            raise ValueError(f"seed: must be a whole number from 0 to 2**32 - 1, or null for the run's, got {seed!r}")
+            raise ArgumentError(
+                "seed", f"must be a whole number from 0 to 2**32 - 1, or null for the run's, got {seed!r}"
+            )
         self.seed, self.images = seed, images
         self._size: int | None = None  # of the images that a checkpoint's network is for; None: the data's
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from kdbias.checks.plan import Plan, describe_network
 from kdbias.config.build import selected, target
-from kdbias.config.errors import Problem
+from kdbias.config.errors import ArgumentError, Problem
 from kdbias.config.spec import plain
 from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source, missing_file
@@ -46,9 +46,9 @@ class Self(Control):
     def __init__(self, *, weights: str | None = None, offset: int = 1000, label_smoothing: float = 0.1) -> None:
         super().__init__()
         if type(offset) is not int:
-            raise ValueError(f"offset: must be a whole number, got {offset!r}")
+            raise ArgumentError("offset", f"must be a whole number, got {offset!r}")
         if offset == 0:
-            raise ValueError("offset: 0 would make the copy from the student's own seed: take another number")
+            raise ArgumentError("offset", "0 would make the copy from the student's own seed: take another number")
         self.weights, self.offset, self.label_smoothing = weights, offset, label_smoothing
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
