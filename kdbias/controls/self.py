@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from inspect import signature
 from pathlib import Path
@@ -15,6 +14,7 @@ from omegaconf import DictConfig
 from kdbias.checks.plan import Plan, describe_network
 from kdbias.config.build import selected, target
 from kdbias.config.errors import ArgumentError, Problem
+from kdbias.config.overrides import key_of, sets
 from kdbias.config.spec import plain
 from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source, missing_file
@@ -24,7 +24,7 @@ from kdbias.models.features import NetworkInfo
 from kdbias.models.teacher import Teacher
 from kdbias.runs.teacher_recipe import Recipe, child_trainer, override, recipe_of, trained
 
-OWN = r"[+~]*(control|teacher|loss|seed|resume|hydra|trainer=|trainer\.num_nodes)\b"
+OWN = ("control", "teacher", "loss", "seed", "resume", "hydra", "trainer.num_nodes")  # what a copy is given apart
 
 
 class Self(Control):
@@ -93,7 +93,7 @@ def copy_recipe(cfg: DictConfig, loss: Mapping[str, Any], seed: int, config_name
     What the terms and the teacher were set to is left out of it, so that runs that differ in these share one copy; so
     are probes that compare with a teacher.
     """
-    overrides = [o for o in cfg.chosen.overrides if not re.match(OWN, o)]
+    overrides = [o for o in cfg.chosen.overrides if not sets(o, *OWN) and key_of(o) != "trainer"]
     overrides += [
         f"trainer={child_trainer(cfg)}",
         "~control",
