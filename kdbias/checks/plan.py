@@ -14,6 +14,8 @@ from kdbias.config.build import build, selected
 from kdbias.config.errors import ArgumentError, Problem, sound
 from kdbias.data.augment import Augment
 from kdbias.data.cues import CLASSES, CueSource
+from kdbias.data.resident import Resident
+from kdbias.data.workers import Workers
 from kdbias.losses.base import LossTerm
 from kdbias.models.features import Extractor, NetworkInfo
 
@@ -44,6 +46,7 @@ class Plan:
     tree: Mapping[str, Any]
     data: DataInfo | None = None
     augment: Augment | None = None
+    loader: Resident | Workers | None = None
     student: Extractor | None = None
     teacher: Extractor | None = None
     control: Refusing | None = None
@@ -102,6 +105,7 @@ def plan(tree: Mapping[str, Any], known: list[Problem]) -> Plan:
             return None
 
     found.data = attempt("data", lambda: describe_data(tree["data"]))
+    found.loader = attempt("loader", lambda: build(tree["loader"])) if tree.get("loader") else None
     found.augment = attempt("augment", lambda: build(tree["augment"]))
     data, teacher = found.data, tree.get("teacher") or {}
     if data is not None:

@@ -12,12 +12,14 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from kdbias.checks.plan import Plan
+from kdbias.checks.plan import Plan, refusal
 from kdbias.config.build import selected
 from kdbias.config.conf import conf_dir
-from kdbias.config.errors import Problem, sound
+from kdbias.config.errors import ArgumentError, Problem, sound
 from kdbias.config.spec import flat
+from kdbias.data.streams import SEEDS, is_seed
 from kdbias.modules.choice import logged
+from kdbias.modules.trainer import require_device
 
 OBJECTIVES = {"val/accuracy": "max", "val/loss": "min", "val/knn": "max", "val/linear": "max"}
 REMEDIES = {
@@ -25,7 +27,6 @@ REMEDIES = {
     "val/linear": "add the callback knn with callback.knn.linear_every=5",
 }
 GIB = 2**30
-STARTS = ("fork", "spawn", "forkserver")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "64-true")
 
 
@@ -46,16 +47,11 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("batch_size", _positive, "must be a whole number of at least 1"),
     ("eval_batch_size", _positive, "must be a whole number of at least 1"),
     ("trainer.accumulate", _positive, "must be a whole number of at least 1"),
-    ("seed", lambda value: type(value) is int and 0 <= value < 2**32, "must be a whole number from 0 to 2**32 - 1"),
+    ("seed", is_seed, f"must be {SEEDS}"),
     ("trainer.val_every", _above, "must be above 0: it counts epochs, or below 1 is a part of one"),
     ("trainer.limit_train_batches", _limit, "must be at least one batch, a part in (0, 1], or null for all of them"),
     ("trainer.limit_val_batches", _limit, "must be at least one batch, a part in (0, 1], or null for all of them"),
     ("optim.clip", lambda value: value is None or _above(value) or value == 0, "must be at least 0, or null for none"),
-    ("loader.repeats", _positive, "must be a whole number of at least 1, which is no repetition"),
-    ("loader.prefetch", lambda value: type(value) is bool, "must be true or false"),
-    ("loader.num_workers", lambda value: value == 0 or _positive(value), "must be a whole number, 0 for no process"),
-    ("loader.prefetch_factor", _positive, "must be a whole number of at least 1"),
-    ("loader.start", lambda value: value in (None, *STARTS), f"must be {', '.join(STARTS)} or null"),
     ("data.val", _positive, "must be at least 1 image: the best checkpoint is chosen by the validation split"),
 )
 
@@ -110,8 +106,10 @@ def _objective(run: Plan) -> Iterator[Problem]:
 
 def _device(run: Plan) -> Iterator[Problem]:
     accelerator = (run.tree.get("trainer") or {}).get("accelerator")
-    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-        yield Problem("trainer.accelerator", f"is {accelerator} and no GPU is there: use trainer=cpu or trainer=auto")
+    try:
+        require_device(accelerator)
+    except ArgumentError as error:
+        yield refusal("trainer", error)
 
 
 def _precision(run: Plan) -> Iterator[Problem]:

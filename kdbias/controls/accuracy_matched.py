@@ -14,7 +14,7 @@ from kdbias.checks.plan import Plan
 from kdbias.config.errors import ArgumentError, Problem
 from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source
-from kdbias.controls.graded import graded_problems, to_train
+from kdbias.controls.graded import graded_problems, require_share, to_train
 from kdbias.controls.named import named_teacher, on_the_images_of
 from kdbias.data.base import ImageData
 from kdbias.models.features import NetworkInfo
@@ -52,8 +52,7 @@ class AccuracyMatched(Control):
         tolerance: float = 0.02,
     ) -> None:
         super().__init__()
-        if not 0 < accuracy <= 1:
-            raise ArgumentError("accuracy", f"must be in (0, 1], got {accuracy}; .917 is 91.7 %")
+        require_share(accuracy)
         if among not in ("training", "graded"):
             raise ArgumentError("among", f"must be training or graded, got {among!r}")
         if every < 1 or tolerance <= 0:

@@ -20,6 +20,7 @@ from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source, missing_file
 from kdbias.controls.none import NO_TEACHER, label_terms, unlabelled
 from kdbias.data.base import ImageData
+from kdbias.data.streams import SEEDS, is_seed
 from kdbias.models.features import NetworkInfo
 from kdbias.models.teacher import Teacher
 from kdbias.runs.teacher_recipe import Recipe, child_trainer, override, recipe_of, trained
@@ -57,10 +58,10 @@ class Self(Control):
         yield from unlabelled(run, self.kind)
         yield from missing_file("control.weights", self.weights)
         seed = run.tree.get("seed")
-        if self.weights is None and type(seed) is int and not 0 <= seed + self.offset < 2**32:
+        if self.weights is None and type(seed) is int and not is_seed(seed + self.offset):
             yield Problem(
                 "control.offset",
-                f"{self.offset} makes the copy's seed {seed + self.offset}, which must be from 0 to 2**32 - 1: take "
+                f"{self.offset} makes the copy's seed {seed + self.offset}, which must be {SEEDS}: take "
                 f"another, or another seed than {seed}",
             )
 

@@ -147,7 +147,7 @@ def test_what_it_needs_is_named(name, two):
     known = {"logits", "pooled", "tokens", "dense", "qkv", "hard_target"}
     assert term.needs <= known
     if term.needs - {"hard_target"}:
-        with pytest.raises(ValueError, match=r"loss\.x needs a teacher"):
+        with pytest.raises(ValueError, match=r"loss\.x: needs a teacher"):
             Total({"x": term}).build(two.student.info, None, two.info)
     else:
         batch = two.batch()
