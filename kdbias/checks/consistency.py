@@ -39,12 +39,18 @@ def meaning(tree: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
 
 def _controlled(run: Plan, known: list[Problem]) -> tuple[Plan, list[Problem]]:
     """The run as its control changes it, with the problems of both; unchanged where the control is refused."""
-    if run.control is None or run.student is None:
+    problems = [*known, *run.problems]
+    ready = all(sound(problems, key) for key in ("data", "model", "teacher", "loss", "control"))
+    if run.control is None or run.student is None or not ready:
         return run, list(run.problems)
-    refused = list(run.control.refusals(run))
+    try:
+        refused = list(run.control.refusals(run))
+        tree = run.tree if refused else run.control.changed(run.tree, run.student.info)
+    except REFUSALS as error:
+        return run, [*run.problems, refusal("control", error)]
     if refused:
         return run, [*run.problems, *refused]
-    changed = plan(run.control.changed(run.tree, run.student.info), known)
+    changed = plan(tree, known)
     return changed, [*run.problems, *changed.problems]
 
 

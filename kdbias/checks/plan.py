@@ -68,7 +68,8 @@ class Plan:
         if devices in (-1, "-1", "auto"):
             devices = torch.cuda.device_count() if trainer.get("accelerator") != "cpu" else 1
         count = len(devices) if isinstance(devices, list) else devices
-        return count * nodes if isinstance(count, int) and isinstance(nodes, int) else None
+        counted = all(type(value) is int and value >= 1 for value in (count, nodes))
+        return int(count * nodes) if counted else None
 
     @property
     def batches(self) -> int | None:
@@ -82,13 +83,15 @@ class Plan:
         epochs, batches = self.tree.get("epochs"), self.batches
         trainer = self.tree.get("trainer") or {}
         limit, accumulate = trainer.get("limit_train_batches"), trainer.get("accumulate", 1)
-        if batches is None or type(epochs) is not int or type(accumulate) is not int or accumulate < 1:
+        if batches is None or any(type(value) is not int or value < 1 for value in (epochs, accumulate)):
             return None
-        if isinstance(limit, float):
+        if type(limit) is float and 0 < limit <= 1:
             batches = int(batches * limit)
-        elif isinstance(limit, int):
+        elif type(limit) is int and limit >= 1:
             batches = min(batches, limit)
-        return epochs * math.ceil(batches / accumulate)
+        elif limit is not None:
+            return None
+        return int(epochs * math.ceil(batches / accumulate))
 
 
 def plan(tree: Mapping[str, Any], known: list[Problem]) -> Plan:
