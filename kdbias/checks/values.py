@@ -32,7 +32,7 @@ REMEDIES = {
 GIB = 2**30
 STRATEGIES = ("auto", *StrategyRegistry.available_strategies())
 ACCELERATORS = ("auto", "gpu", *sorted(AcceleratorRegistry.available_accelerators()))
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "64-true")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "64-true")
 
 
 def _positive(value: Any) -> bool:

@@ -99,7 +99,7 @@ VALUES: dict[str, list[Any]] = {
     "trainer.num_nodes": [0, "two", [1]],
     "trainer.strategy": ["foo", 3, ["ddp"]],
     "trainer.accelerator": ["abacus", 1, ["cpu"]],
-    "trainer.precision": ["bf17", 32, ["auto"]],
+    "trainer.precision": ["bf17", "bf16-true", 32, ["auto"]],
     "trainer.val_every": [float("nan"), float("inf"), "x"],
     "trainer.limit_train_batches": [float("nan"), -0.5, 1.5, "x", [2]],
     "trainer.limit_test_batches": [0, "x"],
