@@ -7,6 +7,8 @@ from typing import Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
+from kdbias.config.errors import ArgumentError
+
 
 class LastState(ModelCheckpoint):
     """Keep ``best.ckpt`` of the end of training: nothing chooses, labels do not either.
@@ -57,5 +59,5 @@ def early_stopping(
         ValueError: ``monitor`` is None.
     """
     if monitor is None:
-        raise ValueError("monitor: it stops by a metric: set one (val/knn), or leave early_stopping out")
+        raise ArgumentError("monitor", "it stops by a metric: set one (val/knn), or leave early_stopping out")
     return EarlyStopping(monitor, mode=mode, patience=patience, min_delta=min_delta, check_finite=True)

@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
+from kdbias.config.errors import ArgumentError
 from kdbias.files import replacing
 from kdbias.models.weights import read_file
 
@@ -29,7 +30,7 @@ class History(Checkpoint):
 
     def __init__(self, *, folder: str, every: int = 1) -> None:
         if every < 1:
-            raise ValueError(f"every: must be at least 1 epoch, got {every}")
+            raise ArgumentError("every", f"must be at least 1 epoch, got {every}")
         self.folder, self.every = Path(folder), every
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

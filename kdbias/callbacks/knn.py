@@ -12,6 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from kdbias.batch import Batch
 from kdbias.callbacks.due import due
+from kdbias.config.errors import ArgumentError
 from kdbias.data.base import ImageData
 from kdbias.models.evaluation import full_fp32
 from kdbias.probes.base import Probe
@@ -62,11 +63,11 @@ class FrozenFeatures(Callback):
         counts = {"every": every, "linear_every": linear_every, "images": images, "bank": bank, "k": k}
         for key, value in counts.items():
             if value is not None and value < 1:
-                raise ValueError(f"{key}: must be at least 1, got {value}")
+                raise ArgumentError(key, f"must be at least 1, got {value}")
         if linear is not None and linear < 0:
-            raise ValueError(f"linear: must not be negative, got {linear}; 0 leaves the probe out")
+            raise ArgumentError("linear", f"must not be negative, got {linear}; 0 leaves the probe out")
         if temperature <= 0:
-            raise ValueError(f"temperature: must be above 0, got {temperature}")
+            raise ArgumentError("temperature", f"must be above 0, got {temperature}")
         check_read(features)
         self.periods = {"knn": every} | ({} if linear_every is None else {"linear": linear_every})
         self.images, self.bank, self.k, self.temperature = images, bank, k, temperature

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from kdbias.checks.consistency import meaning
+from kdbias.checks.shape import shaped, wrong_kind
 from kdbias.config.build import ALLOWED, target
 from kdbias.config.errors import ConfigError as ConfigError
 from kdbias.config.errors import Problem
@@ -56,7 +57,7 @@ def check(cfg: DictConfig) -> list[str]:
     named weights files and, for data=image_folder, the names of the images.
     """
     problems: list[Problem] = []
-    tree = _read_mapping(cfg, "", problems)
+    tree = shaped(_read_mapping(cfg, "", problems), problems)
     problems += _groups(tree)
     problems += _targets(tree, "")
     problems += meaning(tree, problems)
@@ -139,6 +140,7 @@ def _target(spec: Mapping[str, Any], path: str) -> Iterator[Problem]:
     if not callable(builder):
         yield Problem(f"{path}._target_", f"{spec['_target_']!r} is not a function or class: name a builder")
         return
+    yield from wrong_kind(path, builder)
     _, positional, keywords = next(given for given in GIVEN if fnmatchcase(path, given[0]))
     parameters = list(inspect.signature(builder).parameters.values())
     named = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from kdbias.checks.methods import module_arguments, module_rules
 from kdbias.checks.plan import REFUSALS, Plan, plan, refusal
 from kdbias.checks.values import settings
 from kdbias.config.build import build, selected, target
-from kdbias.config.errors import Problem, sound
-from kdbias.losses.base import LossTerm
+from kdbias.config.errors import ArgumentError, Problem, sound
+from kdbias.data.order import require_divided, require_full
+from kdbias.losses.base import LossTerm, no_teacher
 from kdbias.models.features import Extractor
 from kdbias.probes.attention import AttentionProbe
 
@@ -38,29 +39,39 @@ def meaning(tree: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
 
 def _controlled(run: Plan, known: list[Problem]) -> tuple[Plan, list[Problem]]:
     """The run as its control changes it, with the problems of both; unchanged where the control is refused."""
-    if run.control is None or run.student is None:
+    problems = [*known, *run.problems]
+    ready = all(sound(problems, key) for key in ("data", "model", "teacher", "loss", "control"))
+    if run.control is None or run.student is None or not ready:
         return run, list(run.problems)
-    refused = list(run.control.refusals(run))
+    try:
+        refused = list(run.control.refusals(run))
+        tree = run.tree if refused else run.control.changed(run.tree, run.student.info)
+    except REFUSALS as error:
+        return run, [*run.problems, refusal("control", error)]
     if refused:
         return run, [*run.problems, *refused]
-    changed = plan(run.control.changed(run.tree, run.student.info), known)
+    changed = plan(tree, known)
     return changed, [*run.problems, *changed.problems]
 
 
 def _full_batch(run: Plan) -> Iterator[Problem]:
-    if run.data is not None and run.batches == 0:
-        yield Problem("batch_size", f"no batch is full: set it to at most the {run.data.train} training images")
+    size = run.tree.get("batch_size")
+    if run.data is not None and type(size) is int and size > 0:
+        yield from _refused(require_full, size, run.data.train)
 
 
 def _devices(run: Plan) -> Iterator[Problem]:
     size, processes = run.tree.get("batch_size"), run.processes
-    if type(size) is int and processes and size % processes:
-        near = size - size % processes or processes
-        yield Problem(
-            "batch_size",
-            f"{size} images (of all devices together) do not divide among {processes} processes "
-            f"(trainer.devices x trainer.num_nodes): use {near} or {near + processes}",
-        )
+    if type(size) is int and processes:
+        yield from _refused(require_divided, size, processes)
+
+
+def _refused(rule: Callable[..., None], *values: Any) -> Iterator[Problem]:
+    """The problem that a rule on settings at the root has with their values."""
+    try:
+        rule(*values)
+    except ArgumentError as error:
+        yield Problem(error.argument, error.text)
 
 
 def _weights_files(run: Plan) -> Iterator[Problem]:
@@ -81,11 +92,7 @@ def _teacher(run: Plan) -> Iterator[Problem]:
     for name, term in run.terms.items():
         wanted = sorted(term.needs - {"hard_target"})
         if wanted and not run.has_teacher:
-            needs = ", ".join(wanted)
-            yield Problem(
-                f"loss.{name}",
-                f"needs a teacher ({needs}) and there is none: set teacher=NAME, or leave {name} out of loss=[...]",
-            )
+            yield Problem(f"loss.{name}", no_teacher(name, wanted))
         for need in sorted(term.student_needs):
             if run.student is not None and (lack := run.student.lack(need)):
                 yield Problem(f"loss.{name}", f"needs the student's {need}, but {lack}: choose another model=...")

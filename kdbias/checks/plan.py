@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -12,9 +11,11 @@ import torch
 
 from kdbias.batch import DataInfo
 from kdbias.config.build import build, selected
-from kdbias.config.errors import Problem, sound
+from kdbias.config.errors import ArgumentError, Problem, sound
 from kdbias.data.augment import Augment
 from kdbias.data.cues import CLASSES, CueSource
+from kdbias.data.resident import Resident
+from kdbias.data.workers import Workers
 from kdbias.losses.base import LossTerm
 from kdbias.models.features import Extractor, NetworkInfo
 
@@ -45,6 +46,7 @@ class Plan:
     tree: Mapping[str, Any]
     data: DataInfo | None = None
     augment: Augment | None = None
+    loader: Resident | Workers | None = None
     student: Extractor | None = None
     teacher: Extractor | None = None
     control: Refusing | None = None
@@ -66,7 +68,8 @@ class Plan:
         if devices in (-1, "-1", "auto"):
             devices = torch.cuda.device_count() if trainer.get("accelerator") != "cpu" else 1
         count = len(devices) if isinstance(devices, list) else devices
-        return count * nodes if isinstance(count, int) and isinstance(nodes, int) else None
+        counted = all(type(value) is int and value >= 1 for value in (count, nodes))
+        return int(count * nodes) if counted else None
 
     @property
     def batches(self) -> int | None:
@@ -80,13 +83,15 @@ class Plan:
         epochs, batches = self.tree.get("epochs"), self.batches
         trainer = self.tree.get("trainer") or {}
         limit, accumulate = trainer.get("limit_train_batches"), trainer.get("accumulate", 1)
-        if batches is None or type(epochs) is not int or type(accumulate) is not int or accumulate < 1:
+        if batches is None or any(type(value) is not int or value < 1 for value in (epochs, accumulate)):
             return None
-        if isinstance(limit, float):
+        if type(limit) is float and 0 < limit <= 1:
             batches = int(batches * limit)
-        elif isinstance(limit, int):
+        elif type(limit) is int and limit >= 1:
             batches = min(batches, limit)
-        return epochs * math.ceil(batches / accumulate)
+        elif limit is not None:
+            return None
+        return int(epochs * math.ceil(batches / accumulate))
 
 
 def plan(tree: Mapping[str, Any], known: list[Problem]) -> Plan:
@@ -103,6 +108,7 @@ def plan(tree: Mapping[str, Any], known: list[Problem]) -> Plan:
             return None
 
     found.data = attempt("data", lambda: describe_data(tree["data"]))
+    found.loader = attempt("loader", lambda: build(tree["loader"])) if tree.get("loader") else None
     found.augment = attempt("augment", lambda: build(tree["augment"]))
     data, teacher = found.data, tree.get("teacher") or {}
     if data is not None:
@@ -120,14 +126,12 @@ def plan(tree: Mapping[str, Any], known: list[Problem]) -> Plan:
 
 
 def refusal(key: str, error: Exception) -> Problem:
-    """Make a problem at ``key`` of a builder's error; one that begins with ``argument:`` is that argument's."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    argument = re.match(r"(?:model\.)?(\w+): (.*)", text)
-    if argument is None:
-        return Problem(key, text)
+    """Make a problem of the error of the builder at ``key``; one of an argument is that argument's."""
+    if not isinstance(error, ArgumentError):
+        return Problem(key, " ".join(str(error).split()) or type(error).__name__)
     # a teacher's layers are chosen beside its model
-    place = "teacher" if key == "teacher.model" and argument[1] == "layers" else key
-    return Problem(f"{place}.{argument[1]}", argument[2])
+    place = "teacher" if key == "teacher.model" and error.argument == "layers" else key
+    return Problem(f"{place}.{error.argument}", " ".join(error.text.split()))
 
 
 def describe_data(spec: Mapping[str, Any]) -> DataInfo:
@@ -144,21 +148,13 @@ def describe_network(spec: Mapping[str, Any], data: DataInfo) -> Extractor:
     """Build a network on torch's meta device: every shape, no weights, no download.
 
     Raises:
-        ValueError: ``patch_drop_rate`` is not 0, or patches do not tile the network's input.
+        ArgumentError: ``patch_drop_rate`` is not 0.
     """
     if spec.get("patch_drop_rate"):
-        raise ValueError("patch_drop_rate: it leaves fewer tokens than the patch grid has positions: set it to 0")
-    try:
-        with torch.device("meta"):
-            network: Extractor = build(weightless(spec), data)
-    except AssertionError as error:  # timm's, where a network adapts to its input's size
-        sides = re.search(r"\((\d+)\) should be divisible by patch size \((\d+)\)", str(error))
-        if sides is None:
-            raise
-        raise ValueError(_untiled(int(sides[1]), int(sides[2]))) from error
-    patch = getattr(getattr(network.network, "patch_embed", None), "patch_size", None)
-    if patch is not None and network.size % patch[0]:
-        raise ValueError(_untiled(network.size, patch[0]))
+        text = "it leaves fewer tokens than the patch grid has positions: set it to 0"
+        raise ArgumentError("patch_drop_rate", text)
+    with torch.device("meta"):
+        network: Extractor = build(weightless(spec), data)
     return network
 
 
@@ -166,9 +162,3 @@ def weightless(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Give the spec of a network without the weights that it would be given."""
     nothing = {"pretrained": False, "weights": None}
     return {key: nothing.get(key, value) for key, value in spec.items()}
-
-
-def _untiled(size: int, patch: int) -> str:
-    below = size - size % patch
-    sizes = " or ".join(str(side) for side in (below, below + patch) if side)
-    return f"its input of {size} px is not divided by its patch of {patch} px: use {sizes}"

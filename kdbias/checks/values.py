@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
@@ -10,14 +11,18 @@ from typing import Any
 
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.strategies import StrategyRegistry
 from omegaconf import DictConfig, OmegaConf
 
-from kdbias.checks.plan import Plan
+from kdbias.checks.plan import Plan, refusal
 from kdbias.config.build import selected
 from kdbias.config.conf import conf_dir
-from kdbias.config.errors import Problem, sound
+from kdbias.config.errors import ArgumentError, Problem, sound
 from kdbias.config.spec import flat
+from kdbias.data.streams import SEEDS, is_seed
 from kdbias.modules.choice import logged
+from kdbias.modules.trainer import require_device
 
 OBJECTIVES = {"val/accuracy": "max", "val/loss": "min", "val/knn": "max", "val/linear": "max"}
 REMEDIES = {
@@ -25,8 +30,9 @@ REMEDIES = {
     "val/linear": "add the callback knn with callback.knn.linear_every=5",
 }
 GIB = 2**30
-STARTS = ("fork", "spawn", "forkserver")
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "bf16-true", "64-true")
+STRATEGIES = ("auto", *StrategyRegistry.available_strategies())
+ACCELERATORS = ("auto", "gpu", *sorted(AcceleratorRegistry.available_accelerators()))
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "64-true")
 
 
 def _positive(value: Any) -> bool:
@@ -34,11 +40,24 @@ def _positive(value: Any) -> bool:
 
 
 def _above(value: Any) -> bool:
-    return type(value) in (int, float) and value > 0
+    return type(value) in (int, float) and 0 < value < math.inf
 
 
 def _limit(value: Any) -> bool:
     return value is None or _positive(value) or (type(value) is float and 0 < value <= 1)
+
+
+def _devices(value: Any) -> bool:
+    """How many, all (-1), those that are there (auto), or which: a list of numbers or a text like 0,1."""
+    if isinstance(value, list):
+        return len(value) > 0 and all(type(one) is int and one >= 0 for one in value)
+    if isinstance(value, str):
+        return value in ("auto", "-1") or all(one.strip().isdigit() for one in value.removesuffix(",").split(","))
+    return value == -1 or _positive(value)
+
+
+def _flag(value: Any) -> bool:
+    return type(value) is bool
 
 
 RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
@@ -46,16 +65,24 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("batch_size", _positive, "must be a whole number of at least 1"),
     ("eval_batch_size", _positive, "must be a whole number of at least 1"),
     ("trainer.accumulate", _positive, "must be a whole number of at least 1"),
-    ("seed", lambda value: type(value) is int and 0 <= value < 2**32, "must be a whole number from 0 to 2**32 - 1"),
+    ("seed", is_seed, f"must be {SEEDS}"),
     ("trainer.val_every", _above, "must be above 0: it counts epochs, or below 1 is a part of one"),
     ("trainer.limit_train_batches", _limit, "must be at least one batch, a part in (0, 1], or null for all of them"),
     ("trainer.limit_val_batches", _limit, "must be at least one batch, a part in (0, 1], or null for all of them"),
+    ("trainer.limit_test_batches", _limit, "must be at least one batch, a part in (0, 1], or null for all of them"),
+    ("trainer.devices", _devices, "must be a number of devices, -1 for all, auto, or which of them, as in [0,1]"),
+    ("trainer.num_nodes", _positive, "must be a whole number of at least 1"),
+    ("trainer.strategy", lambda value: value in STRATEGIES, f"must be one of {', '.join(STRATEGIES)}"),
+    ("trainer.accelerator", lambda value: value in ACCELERATORS, f"must be one of {', '.join(ACCELERATORS)}"),
+    ("trainer.log_every", _positive, "must be a whole number of steps, at least 1"),
+    ("trainer.sync_batchnorm", _flag, "must be true or false"),
+    ("trainer.tf32", _flag, "must be true or false"),
+    ("trainer.deterministic", lambda value: _flag(value) or value == "warn", "must be true, false or warn"),
+    ("trainer.channels_last", lambda value: _flag(value) or value == "auto", "must be true, false or auto"),
+    ("compile", _flag, "must be true or false"),
+    ("probe_images", _positive, "must be a whole number of at least 1"),
+    ("aim", lambda value: value is None or (_above(value) and value <= 1), "must be an accuracy in (0, 1], or null"),
     ("optim.clip", lambda value: value is None or _above(value) or value == 0, "must be at least 0, or null for none"),
-    ("loader.repeats", _positive, "must be a whole number of at least 1, which is no repetition"),
-    ("loader.prefetch", lambda value: type(value) is bool, "must be true or false"),
-    ("loader.num_workers", lambda value: value == 0 or _positive(value), "must be a whole number, 0 for no process"),
-    ("loader.prefetch_factor", _positive, "must be a whole number of at least 1"),
-    ("loader.start", lambda value: value in (None, *STARTS), f"must be {', '.join(STARTS)} or null"),
     ("data.val", _positive, "must be at least 1 image: the best checkpoint is chosen by the validation split"),
 )
 
@@ -110,8 +137,10 @@ def _objective(run: Plan) -> Iterator[Problem]:
 
 def _device(run: Plan) -> Iterator[Problem]:
     accelerator = (run.tree.get("trainer") or {}).get("accelerator")
-    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-        yield Problem("trainer.accelerator", f"is {accelerator} and no GPU is there: use trainer=cpu or trainer=auto")
+    try:
+        require_device(accelerator)
+    except ArgumentError as error:
+        yield refusal("trainer", error)
 
 
 def _precision(run: Plan) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""One mistake in a config, the error that tells of all, and that of a training that failed."""
+"""One mistake in a config, the errors that tell of one and of all, and that of a training that failed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,21 @@ from typing import NamedTuple
 
 class ConfigError(ValueError):
     """A config that cannot run; the message has every problem on a line of its own."""
+
+
+class ArgumentError(ValueError):
+    """An argument that a builder cannot use: ``argument`` is its name, ``text`` what is wrong and what to do.
+
+    The message is ``argument: text``, with the node of the config that the builder is for (``of``) in front where it is
+    always the same one.
+    """
+
+    def __init__(self, argument: str, text: str, of: str = "") -> None:
+        super().__init__(argument, text, of)
+        self.argument, self.text, self.of = argument, text, of
+
+    def __str__(self) -> str:
+        return f"{self.of}.{self.argument}: {self.text}" if self.of else f"{self.argument}: {self.text}"
 
 
 class RunStopped(RuntimeError):

@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kdbias.config.conf import conf_dir
+from kdbias.config.control import teacher_use
 from kdbias.config.renamed import once_named
 from kdbias.files import digest
 
@@ -52,11 +53,6 @@ NEUTRAL = (
     "teacher.data.download",
 )
 
-# Controls that bring teachers by name, and those that make no use of the config's teacher (same_family: of its data).
-SAME_FAMILY = "kdbias.controls.same_family.SameFamily"
-ACCURACY_MATCHED = "kdbias.controls.accuracy_matched.AccuracyMatched"
-INSTEAD = ("kdbias.controls.none.NoTeacher", "kdbias.controls.self.Self", SAME_FAMILY)
-
 
 def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Give the resolved config as str, int, float, bool, None, list and dict only, as a checkpoint stores it.
@@ -82,18 +78,13 @@ def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(weights, str) and Path(weights).is_file():
             node["weights"] = "sha256:" + digest(Path(weights))
     _put_recipe(teacher)
-    if teacher_unused(found):
-        used = {key: teacher[key] for key in ("data",) if key in teacher and control["_target_"] == SAME_FAMILY}
-        found["teacher"] = used
-    teachers = {name: _named_teacher(name, weights) for name, weights in _teachers_named(control)}
+    use = teacher_use(found)
+    if not use.uses_teacher:
+        found["teacher"] = {key: teacher[key] for key in use.keeps_of_teacher if key in teacher}
+    teachers = {name: _named_teacher(name, weights) for name, weights in use.teachers_named(control)}
     if teachers:
         control["teachers"] = teachers
     return found
-
-
-def teacher_unused(tree: Mapping[str, Any]) -> bool:
-    """Whether the control of a config makes no use of the network that its teacher names."""
-    return (tree.get("control") or {}).get("_target_") in INSTEAD
 
 
 def spec_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
@@ -143,14 +134,6 @@ def _put_recipe(teacher: dict[str, Any]) -> None:
     recipe = Path(conf_dir(), "experiment", f"{teacher.get('recipe')}.yaml")
     if teacher.get("weights") is None and recipe.is_file():
         teacher["recipe"] = f"{teacher['recipe']}@{digest(recipe)[:12]}"
-
-
-def _teachers_named(control: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The teachers that a control names, each with its weights."""
-    if control.get("_target_") == SAME_FAMILY:
-        yield from ((str(control.get(family)), control.get("weights")) for family in ("vit", "cnn"))
-    elif control.get("_target_") == ACCURACY_MATCHED and control.get("among") == "graded":
-        yield from ((name, (given or {}).get("weights")) for name, given in (control.get("graded") or {}).items())
 
 
 def _named_teacher(name: str, weights: Any) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from omegaconf import DictConfig
 
 from kdbias.callbacks.history import accuracies
 from kdbias.checks.plan import Plan
-from kdbias.config.errors import Problem
+from kdbias.config.errors import ArgumentError, Problem
 from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source
-from kdbias.controls.graded import graded_problems, to_train
+from kdbias.controls.graded import graded_problems, require_share, to_train
 from kdbias.controls.named import named_teacher, on_the_images_of
 from kdbias.data.base import ImageData
 from kdbias.models.features import NetworkInfo
@@ -53,18 +53,25 @@ class AccuracyMatched(Control):
         tolerance: float = 0.02,
     ) -> None:
         super().__init__()
-        if not 0 < accuracy <= 1:
-            raise ValueError(f"accuracy: must be in (0, 1], got {accuracy}; .917 is 91.7 %")
+        require_share(accuracy)
         if among not in ("training", "graded"):
-            raise ValueError(f"among: must be training or graded, got {among!r}")
+            raise ArgumentError("among", f"must be training or graded, got {among!r}")
         if every < 1 or tolerance <= 0:
-            raise ValueError(f"every: must be at least 1, and tolerance above 0, got {every} and {tolerance}")
+            raise ArgumentError("every", f"must be at least 1, and tolerance above 0, got {every} and {tolerance}")
         if among == "graded" and not graded:
-            raise ValueError("graded: names no teacher: add control.graded.NAME.weights=PATH, or choose among=training")
+            raise ArgumentError(
+                "graded", "names no teacher: add control.graded.NAME.weights=PATH, or choose among=training"
+            )
         self.wanted, self.among, self.every, self.tolerance = accuracy, among, every, tolerance
         self.graded = {name: dict(given or {}) for name, given in (graded or {}).items()}
         self.own_weights = among == "graded"
         self._replaced: Mapping[str, Any] = {}  # the teacher of the experiment
+
+    @classmethod
+    def teachers_named(cls, control: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Give the graded teachers where it is to choose among these."""
+        if control.get("among") == "graded":
+            yield from ((name, (given or {}).get("weights")) for name, given in (control.get("graded") or {}).items())
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
         """Refuse teachers without an accuracy or a training, and candidates that are missing or not near enough."""

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from kdbias.batch import DataInfo
 from kdbias.checks.plan import Plan, describe_network
 from kdbias.config.build import build
+from kdbias.config.control import TeacherUse
 from kdbias.config.errors import Problem
 from kdbias.config.spec import plain
 from kdbias.data.base import ImageData
@@ -22,12 +23,12 @@ Source = Callable[[DictConfig], Teacher | None]
 """Gives the teacher that a config names; downloads or trains it first if it is missing."""
 
 
-class Control:
+class Control(TeacherUse):
     """Takes one thing away from the teacher of a run, so that its effect can be measured; the rest stays the same.
 
     ``kind`` names the control. ``needs_terms`` says that it works on a loss that is a sum of terms, ``own_weights``
-    that it finds the teacher's weights itself. Once the teacher is built, ``found`` states in plain types what was
-    matched and how well.
+    that it finds the teacher's weights itself. ``TeacherUse`` says what it uses of the config's teacher. Once the
+    teacher is built, ``found`` states in plain types what was matched and how well.
     """
 
     kind: ClassVar[str]

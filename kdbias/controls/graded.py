@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kdbias.checks.plan import REFUSALS, Plan
-from kdbias.config.errors import Problem
+from kdbias.checks.plan import REFUSALS, Plan, refusal
+from kdbias.config.errors import ArgumentError, Problem
 from kdbias.controls.base import missing_file
 from kdbias.controls.named import named_teacher, network_of
 
@@ -30,6 +30,12 @@ def graded_problems(graded: Mapping[str, Mapping[str, Any]], run: Plan) -> Itera
                 yield Problem(key, "has no classifier for these images: name another teacher")
 
 
+def require_share(accuracy: Any) -> None:
+    """Raise ``ArgumentError`` where a number is no accuracy that a teacher may have."""
+    if type(accuracy) not in (int, float) or not 0 < accuracy <= 1:
+        raise ArgumentError("accuracy", f"must be in (0, 1], got {accuracy!r}; .917 is 91.7 %")
+
+
 def to_train(teacher: Mapping[str, Any]) -> bool:
     """Whether a teacher with these settings is trained by its recipe, once."""
     return teacher["weights"] is None and teacher["recipe"] is not None
@@ -39,8 +45,10 @@ def _accuracy_problems(key: str, given: Mapping[str, Any]) -> Iterator[Problem]:
     value = given.get("accuracy")
     if value is None:
         return
-    if type(value) not in (int, float) or not 0 < value <= 1:
-        yield Problem(f"{key}.accuracy", f"must be in (0, 1], got {value!r}; .917 is 91.7 %")
+    try:
+        require_share(value)
+    except ArgumentError as error:
+        yield refusal(key, error)
     if given.get("weights") is None:
         yield Problem(
             f"{key}.accuracy",

@@ -26,6 +26,7 @@ class NoTeacher(Control):
     """
 
     kind = "none"
+    uses_teacher = False
     needs_terms = True
 
     def __init__(self, *, label_smoothing: float = 0.1) -> None:

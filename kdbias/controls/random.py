@@ -13,12 +13,12 @@ from torch.optim.swa_utils import update_bn
 from kdbias.batch import DataInfo
 from kdbias.checks.plan import Plan
 from kdbias.config.build import build
-from kdbias.config.errors import Problem
+from kdbias.config.errors import ArgumentError, Problem
 from kdbias.config.spec import plain
 from kdbias.controls.accuracy import accuracy, device_of, training_batches
 from kdbias.controls.base import Control, Source, missing_file
 from kdbias.data.base import ImageData
-from kdbias.data.streams import Stream, stream
+from kdbias.data.streams import SEEDS, Stream, is_seed, stream
 from kdbias.models.checkpoint import architecture
 from kdbias.models.features import Extractor, NetworkInfo
 from kdbias.models.teacher import Teacher, own_checkpoint
@@ -38,14 +38,15 @@ class Random(Control):
     """
 
     kind = "random"
+    uses_teacher_weights = False
     own_weights = True
 
     def __init__(self, *, seed: int | None = None, images: int = 1000) -> None:
         super().__init__()
         if images < 2:
-            raise ValueError(f"images: BatchNorm's statistics need at least 2, got {images}")
-        if seed is not None and not (type(seed) is int and 0 <= seed < 2**32):
-            raise ValueError(f"seed: must be a whole number from 0 to 2**32 - 1, or null for the run's, got {seed!r}")
+            raise ArgumentError("images", f"BatchNorm's statistics need at least 2, got {images}")
+        if seed is not None and not is_seed(seed):
+            raise ArgumentError("seed", f"must be {SEEDS}, or null for the run's, got {seed!r}")
         self.seed, self.images = seed, images
         self._size: int | None = None  # of the images that a checkpoint's network is for; None: the data's
 

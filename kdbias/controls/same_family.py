@@ -30,10 +30,17 @@ class SameFamily(Control):
     """
 
     kind = "same_family"
+    uses_teacher = False
+    keeps_of_teacher = ("data",)
 
     def __init__(self, *, vit: str, cnn: str, weights: str | None = None, epochs: int | None = None) -> None:
         super().__init__()
         self.names, self.weights, self.epochs = {"vit": vit, "cnn": cnn}, weights, epochs
+
+    @classmethod
+    def teachers_named(cls, control: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Give the teachers of both families: which one teaches is the student's matter."""
+        yield from ((str(control.get(family)), control.get("weights")) for family in ("vit", "cnn"))
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
         """Refuse if the teacher already has the student's family, or if the named one is missing or has another family.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from inspect import signature
 from pathlib import Path
@@ -14,17 +13,19 @@ from omegaconf import DictConfig
 
 from kdbias.checks.plan import Plan, describe_network
 from kdbias.config.build import selected, target
-from kdbias.config.errors import Problem
+from kdbias.config.errors import ArgumentError, Problem
+from kdbias.config.overrides import key_of, sets
 from kdbias.config.spec import plain
 from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source, missing_file
 from kdbias.controls.none import NO_TEACHER, label_terms, unlabelled
 from kdbias.data.base import ImageData
+from kdbias.data.streams import SEEDS, is_seed
 from kdbias.models.features import NetworkInfo
 from kdbias.models.teacher import Teacher
 from kdbias.runs.teacher_recipe import Recipe, child_trainer, override, recipe_of, trained
 
-OWN = r"[+~]*(control|teacher|loss|seed|resume|hydra|trainer=|trainer\.num_nodes)\b"
+OWN = ("control", "teacher", "loss", "seed", "resume", "hydra", "trainer.num_nodes")  # what a copy is given apart
 
 
 class Self(Control):
@@ -39,15 +40,16 @@ class Self(Control):
     """
 
     kind = "self"
+    uses_teacher = False
     needs_terms = True
     own_weights = True
 
     def __init__(self, *, weights: str | None = None, offset: int = 1000, label_smoothing: float = 0.1) -> None:
         super().__init__()
         if type(offset) is not int:
-            raise ValueError(f"offset: must be a whole number, got {offset!r}")
+            raise ArgumentError("offset", f"must be a whole number, got {offset!r}")
         if offset == 0:
-            raise ValueError("offset: 0 would give the copy the student's own seed: choose another number")
+            raise ArgumentError("offset", "0 would give the copy the student's own seed: choose another number")
         self.weights, self.offset, self.label_smoothing = weights, offset, label_smoothing
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
@@ -56,10 +58,10 @@ class Self(Control):
         yield from unlabelled(run, self.kind)
         yield from missing_file("control.weights", self.weights)
         seed = run.tree.get("seed")
-        if self.weights is None and type(seed) is int and not 0 <= seed + self.offset < 2**32:
+        if self.weights is None and type(seed) is int and not is_seed(seed + self.offset):
             yield Problem(
                 "control.offset",
-                f"{self.offset} makes the copy's seed {seed + self.offset}, which must be from 0 to 2**32 - 1: choose "
+                f"{self.offset} makes the copy's seed {seed + self.offset}, which must be {SEEDS}: choose "
                 f"another offset, or another seed than {seed}",
             )
 
@@ -92,7 +94,7 @@ def copy_recipe(cfg: DictConfig, loss: Mapping[str, Any], seed: int, config_name
     Settings of terms and teacher are left out, so that runs which differ only in these share one copy. Probes that
     compare with a teacher are left out too.
     """
-    overrides = [o for o in cfg.chosen.overrides if not re.match(OWN, o)]
+    overrides = [o for o in cfg.chosen.overrides if not sets(o, *OWN) and key_of(o) != "trainer"]
     overrides += [
         f"trainer={child_trainer(cfg)}",
         "~control",

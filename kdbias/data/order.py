@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kdbias.config.errors import ArgumentError
 from kdbias.data.streams import Stream, stream
 
 
@@ -29,6 +30,30 @@ class Share(NamedTuple):
     def rows(self, lender: bool) -> NDArray[np.int64]:
         """Give the rows of the global batch to make; with ``lender`` also the row before them, which mixing needs."""
         return np.arange(self.start - lender, self.stop) % len(self.chosen)
+
+
+def require_repeats(repeats: int) -> None:
+    """Raise ``ArgumentError`` where images cannot come so often."""
+    if type(repeats) is not int or repeats < 1:
+        text = f"must be a whole number of at least 1, which is no repetition, got {repeats!r}"
+        raise ArgumentError("repeats", text, of="loader")
+
+
+def require_divided(batch_size: int, processes: int) -> None:
+    """Raise ``ArgumentError`` where processes cannot share a training batch evenly."""
+    if batch_size % processes:
+        near = batch_size - batch_size % processes or processes
+        raise ArgumentError(
+            "batch_size",
+            f"{batch_size} images (of all devices together) do not divide among {processes} processes "
+            f"(trainer.devices x trainer.num_nodes): use {near} or {near + processes}",
+        )
+
+
+def require_full(batch_size: int, images: int) -> None:
+    """Raise ``ArgumentError`` where training images fill no batch."""
+    if images < batch_size:
+        raise ArgumentError("batch_size", f"no batch is full: set it to at most the {images} training images")
 
 
 @dataclass(frozen=True)
@@ -67,15 +92,10 @@ class Order:
     world: int = 1
 
     def __post_init__(self) -> None:
-        if self.repeats < 1:
-            raise ValueError(f"loader.repeats must be at least 1 (no repetition), got {self.repeats}")
-        if self.drop_last and self.batch_size % self.world:
-            raise ValueError(
-                f"batch_size={self.batch_size} is global and {self.world} processes do not divide it; "
-                f"set batch_size to a multiple of {self.world}, or change trainer.devices"
-            )
-        if self.drop_last and self.count < self.batch_size:
-            raise ValueError(f"batch_size={self.batch_size} is larger than the {self.count} training images; lower it")
+        require_repeats(self.repeats)
+        if self.drop_last:
+            require_divided(self.batch_size, self.world)
+            require_full(self.batch_size, self.count)
         if self.batch_size < self.world:
             raise ValueError(
                 f"a batch of {self.batch_size} images leaves some of {self.world} processes without any; raise "

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.errors import ArgumentError
 from kdbias.data.augment import Augment, to_float
 from kdbias.data.geometry import put
 from kdbias.data.loader import ImageLoader, fill_value
-from kdbias.data.order import Order, Share
+from kdbias.data.order import Order, Share, require_repeats
 from kdbias.data.prefetch import SideStream, ahead
 
 
@@ -22,10 +23,18 @@ class Resident:
     Args:
         repeats: number of times that an image comes in an epoch, as in ``Order``.
         prefetch: make the next training batch in a side thread while the step runs; the batches are the same.
+
+    Raises:
+        ArgumentError: one is out of range.
     """
 
     repeats: int = 1
     prefetch: bool = True
+
+    def __post_init__(self) -> None:
+        require_repeats(self.repeats)
+        if type(self.prefetch) is not bool:
+            raise ArgumentError("prefetch", f"must be true or false, got {self.prefetch!r}", of="loader")
 
 
 class ResidentLoader(ImageLoader):

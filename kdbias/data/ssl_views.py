@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdbias.config.errors import ArgumentError
 from kdbias.data.colour import brighten, luminance, saturate, stretch, turn_hue
 from kdbias.data.geometry import put
 from kdbias.data.streams import Stream, stream
@@ -82,14 +83,15 @@ class TwoViews:
         for key, most in (("crop", 1.0), ("aspect", float("inf"))):
             pair = tuple(getattr(self, key))
             if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= most:
-                raise ValueError(f"{key}: must be two ascending numbers above 0{', to 1' * (most == 1)}, got {pair}")
+                raise ArgumentError(key, f"must be two ascending numbers above 0{', to 1' * (most == 1)}, got {pair}")
         for key, most in (("jitter", 1), ("brightness", 1), ("contrast", 1), ("grey", 1), ("invert", 1), ("hue", 0.5)):
             if not 0 <= getattr(self, key) <= most:
-                raise ValueError(f"{key}: must lie in [0, {most}], got {getattr(self, key)}")
+                raise ArgumentError(key, f"must lie in [0, {most}], got {getattr(self, key)}")
         if self.rotate < 0 or not 0 <= self.saturation <= 1 or (self.size is not None and self.size < 1):
-            raise ValueError(
-                "rotate: must not be negative, saturation lie in [0, 1] and size be positive, got "
-                f"{self.rotate}, {self.saturation} and {self.size}"
+            raise ArgumentError(
+                "rotate",
+                "must not be negative, saturation lie in [0, 1] and size be positive, got "
+                f"{self.rotate}, {self.saturation} and {self.size}",
             )
 
     def draw(self, count: int, seed: int, epoch: int, step: int) -> tuple[ViewDraws, ViewDraws]:

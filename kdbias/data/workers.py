@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -16,14 +16,17 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter, _MultiProcessingDataLoaderIter
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.errors import ArgumentError
 from kdbias.data.augment import Augment, to_float
 from kdbias.data.geometry import put
 from kdbias.data.loader import ImageLoader, fill_value
 from kdbias.data.mix import Mix, mix_images
-from kdbias.data.order import Order, Share
+from kdbias.data.order import Order, Share, require_repeats
 from kdbias.data.reference import image_views
 
 Anything = TypeVar("Anything")
+Start = Literal["fork", "spawn", "forkserver"]
+STARTS = get_args(Start)
 
 
 class ImageSequence(Protocol):
@@ -47,19 +50,24 @@ class Workers:
         start: how workers start: ``fork``, ``spawn`` or ``forkserver``; None takes the default of the system.
 
     Raises:
-        ValueError: a number is out of range.
+        ArgumentError: one is out of range.
     """
 
     repeats: int = 1
     num_workers: int = 4
     prefetch_factor: int = 2
-    start: Literal["fork", "spawn", "forkserver"] | None = None
+    start: Start | None = None
 
     def __post_init__(self) -> None:
-        if self.num_workers < 0:
-            raise ValueError(f"loader.num_workers must not be negative, got {self.num_workers}; 0 starts no process")
-        if self.prefetch_factor < 1:
-            raise ValueError(f"loader.prefetch_factor must be at least 1, got {self.prefetch_factor}")
+        require_repeats(self.repeats)
+        for key, least in (("num_workers", 0), ("prefetch_factor", 1)):
+            value = getattr(self, key)
+            if type(value) is not int or value < least:
+                zero = ", 0 for no process" if least == 0 else ""
+                text = f"must be a whole number of at least {least}{zero}, got {value!r}"
+                raise ArgumentError(key, text, of="loader")
+        if self.start not in (None, *STARTS):
+            raise ArgumentError("start", f"must be {', '.join(STARTS)} or null, got {self.start!r}", of="loader")
 
 
 class WorkerLoader(ImageLoader):

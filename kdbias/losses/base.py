@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.errors import ArgumentError
 from kdbias.losses.gather import gather
 from kdbias.losses.schedule import Schedule
 from kdbias.models.features import Features, NetworkInfo
@@ -30,6 +31,13 @@ def needed(value: T | None, what: str) -> T:
     if value is None:
         raise ValueError(f"this term needs {what}: choose one, or leave the term out of loss=[...]")
     return value
+
+
+def no_teacher(name: str, wanted: list[str]) -> str:
+    """Say that the term ``name`` wants something of a teacher that is not there, and the remedy."""
+    return (
+        f"needs a teacher ({', '.join(wanted)}) and there is none: set teacher=NAME, or leave {name} out of loss=[...]"
+    )
 
 
 class LossTerm(nn.Module):
@@ -148,9 +156,7 @@ class Total(nn.Module):
         for name, term in self.named_terms():
             wanted = sorted(term.needs - {"hard_target"})
             if wanted and teacher is None:
-                raise ValueError(
-                    f"loss.{name} needs a teacher ({', '.join(wanted)}): select one, or leave the term out"
-                )
+                raise ArgumentError(name, no_teacher(name, wanted), of="loss")
             if teacher is not None and "logits" in wanted and teacher.classes != student.classes:
                 raise ValueError(
                     f"loss.{name} compares logits, but the teacher has {teacher.classes or 'no'} classes and the "

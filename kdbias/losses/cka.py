@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.errors import ArgumentError
 from kdbias.functional.cka.batched import LEAST, Kernel, batched_cka
 from kdbias.functional.cka.hsic import Estimator
 from kdbias.functional.unit import unit
@@ -53,15 +54,15 @@ class CKA(PairedTerm):
     ) -> None:
         super().__init__(weight, layers, teacher_layers, by, allow_misaligned)
         if axis not in ("token", "sample"):
-            raise ValueError(f"axis: must be token or sample, got {axis!r}")
+            raise ArgumentError("axis", f"must be token or sample, got {axis!r}")
         if kernel not in ("linear", "rbf"):
-            raise ValueError(f"kernel: must be linear or rbf, got {kernel!r}")
+            raise ArgumentError("kernel", f"must be linear or rbf, got {kernel!r}")
         if estimator not in LEAST:
-            raise ValueError(f"estimator: must be biased or debiased, got {estimator!r}")
+            raise ArgumentError("estimator", f"must be biased or debiased, got {estimator!r}")
         if not scale > 0:
-            raise ValueError(f"scale: must be > 0, got {scale}")
+            raise ArgumentError("scale", f"must be > 0, got {scale}")
         if cls_only and axis == "token":
-            raise ValueError("cls_only: one CLS token an image leaves no tokens to compare: set axis=sample")
+            raise ArgumentError("cls_only", "one CLS token an image leaves no tokens to compare: set axis=sample")
         self.axis, self.cls_only, self.normalize, self.gather = axis, cls_only, normalize, gather
         self.kernel: Kernel = kernel
         self.estimator: Estimator = estimator
@@ -80,7 +81,7 @@ class CKA(PairedTerm):
         """
         super().build(student, teacher, data)
         if self.axis == "token":
-            require_tokens(student, teacher, self.pairs, LEAST[self.estimator], "axis: token")
+            require_tokens(student, teacher, self.pairs, LEAST[self.estimator], "token", "axis")
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
         """Give the mean of 1 - CKA, a scalar."""

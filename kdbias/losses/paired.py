@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import DataInfo
+from kdbias.config.errors import ArgumentError
 from kdbias.functional.grid import resample_tokens
 from kdbias.losses.base import LossTerm, needed
 from kdbias.losses.gather import gather as gathered
@@ -38,14 +39,15 @@ def pair_layers(
     ours, theirs = _positions(student, layers, "layers"), _positions(teacher, teacher_layers, "teacher_layers")
     if by == "index":
         if len(ours) != len(theirs):
-            raise ValueError(
-                f"by: index pairs one to one, but there are {len(ours)} layers of the student "
+            raise ArgumentError(
+                "by",
+                f"index pairs one to one, but there are {len(ours)} layers of the student "
                 f"({_listed(student, ours)}) and {len(theirs)} of the teacher ({_listed(teacher, theirs)}): name as "
-                "many on both sides, or set by=depth"
+                "many on both sides, or set by=depth",
             )
         return tuple(zip(ours, theirs, strict=True))
     if by != "depth":
-        raise ValueError(f"by: must be depth or index, got {by!r}")
+        raise ArgumentError("by", f"must be depth or index, got {by!r}")
     if layers == "all" and len(theirs) < len(ours):
         found = [(_nearest(student, ours, teacher.layers[j]), j) for j in theirs]
     else:
@@ -71,7 +73,7 @@ def _positions(info: NetworkInfo, chosen: Chosen, key: str) -> list[int]:
     wanted = [chosen] if isinstance(chosen, str) else list(chosen)
     found = [_position(info, name, key) for name in wanted]
     if not found or len(set(found)) < len(found):
-        raise ValueError(f"{key}: name at least one layer, and each once, got {wanted}")
+        raise ArgumentError(key, f"name at least one layer, and each once, got {wanted}")
     return found
 
 
@@ -81,15 +83,16 @@ def _position(info: NetworkInfo, wanted: int | str, key: str) -> int:
         return names.index(str(wanted))
     number = type(wanted) is int
     if number and not _read_whole(info):
-        raise ValueError(
-            f"{key}: {wanted} is ambiguous where a network is not read whole: give names, of {', '.join(names)}"
+        raise ArgumentError(
+            key, f"{wanted} is ambiguous where a network is not read whole: give names, of {', '.join(names)}"
         )
     if number and 0 <= int(wanted) < len(names):
         return int(wanted)
     where = "model.layers" if key == "layers" else "teacher.layers"
-    raise ValueError(
-        f"{key}: {wanted!r} is not among the layers read, {_listed(info, range(len(names)))}: name one of these, all "
-        f"or last, or have it read by {where}"
+    raise ArgumentError(
+        key,
+        f"{wanted!r} is not among the layers read, {_listed(info, range(len(names)))}: name one of these, all "
+        f"or last, or have it read by {where}",
     )
 
 
@@ -193,19 +196,27 @@ def require_images(count: int, least: int, key: str, remedy: str) -> None:
 
 
 def require_tokens(
-    student: NetworkInfo, teacher: NetworkInfo | None, pairs: tuple[tuple[int, int], ...], least: int, key: str
+    student: NetworkInfo,
+    teacher: NetworkInfo | None,
+    pairs: tuple[tuple[int, int], ...],
+    least: int,
+    what: str,
+    argument: str | None = None,
 ) -> None:
-    """Raise ``ValueError`` at ``key`` where a layer has fewer than ``least`` tokens to compare.
+    """Raise ``ValueError`` where a layer has fewer than ``least`` tokens to compare.
+
+    ``what`` compares them: a term, or the value of its ``argument``, of which the error then is.
 
     A teacher's map of one place, brought to the student's grid, is the same token everywhere and teaches nothing.
     """
     sides = [("student", "layers", student, i) for i, _ in pairs]
     sides += [("teacher", "teacher_layers", needed(teacher, "a teacher"), j) for _, j in pairs]
-    for side, argument, info, place in sides:
+    for side, chosen, info, place in sides:
         layer = info.layers[place]
         count = layer.grid[0] * layer.grid[1]
         if count < least:
-            raise ValueError(
-                f"{key} compares the tokens of an image with one another and needs at least {least}, but "
-                f"{layer.name} of the {side} has {count}: leave it out of {argument}, or give it larger images"
+            text = (
+                f"{what} compares the tokens of an image with one another and needs at least {least}, but "
+                f"{layer.name} of the {side} has {count}: leave it out of {chosen}, or give it larger images"
             )
+            raise ValueError(text) if argument is None else ArgumentError(argument, text)

@@ -6,6 +6,8 @@ from typing import Literal, get_args
 
 from torch import nn
 
+from kdbias.config.errors import ArgumentError
+
 Projection = Literal["linear", "mlp", "none"]
 HIDDEN = 512
 
@@ -26,7 +28,7 @@ def project(kind: Projection, width: int, to: int) -> nn.Module:
             nn.Linear(width, HIDDEN), nn.LayerNorm(HIDDEN), nn.GELU(), nn.Linear(HIDDEN, to), nn.LayerNorm(to)
         )
     if kind != "none":
-        raise ValueError(f"projection: must be one of {', '.join(get_args(Projection))}, got {kind!r}")
+        raise ArgumentError("projection", f"must be one of {', '.join(get_args(Projection))}, got {kind!r}")
     if width != to:
-        raise ValueError(f"projection: none cannot compare tokens {width} wide with tokens {to} wide: set linear")
+        raise ArgumentError("projection", f"none cannot compare tokens {width} wide with tokens {to} wide: set linear")
     return nn.Identity()

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.errors import ArgumentError
 from kdbias.functional.logits.kl import check_temperature
 from kdbias.functional.relation import relation_kl
 from kdbias.losses.paired import By, Chosen, PairedTerm, require_images, require_tokens
@@ -45,7 +46,7 @@ class Relation(PairedTerm):
         super().__init__(weight, layers, teacher_layers, by, allow_misaligned)
         check_temperature(temperature)
         if over not in ("batch", "tokens"):
-            raise ValueError(f"over: must be batch or tokens, got {over!r}")
+            raise ArgumentError("over", f"must be batch or tokens, got {over!r}")
         self.temperature, self.over, self.diagonal, self.gather = temperature, over, diagonal, gather
 
     @property
@@ -66,7 +67,7 @@ class Relation(PairedTerm):
         """
         super().build(student, teacher, data)
         if self.over == "tokens":
-            require_tokens(student, teacher, self.pairs, self.least, "over: tokens")
+            require_tokens(student, teacher, self.pairs, self.least, "tokens", "over")
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
         """Give the divergence in nats, a scalar."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.errors import ArgumentError
 from kdbias.functional.unit import unit
 from kdbias.losses.base import needed
 from kdbias.losses.monitor import CollapseMonitor
@@ -47,14 +48,15 @@ class Token(PairedTerm):
     ) -> None:
         super().__init__(weight, layers, teacher_layers, by, allow_misaligned)
         if distance not in ("cosine", "mse"):
-            raise ValueError(f"distance: must be cosine or mse, got {distance!r}")
+            raise ArgumentError("distance", f"must be cosine or mse, got {distance!r}")
         if dim is not None and (not two_sided or type(dim) is not int or dim < 1):
-            raise ValueError(
-                f"dim: is the width, 1 or more, that both sides are projected to where two_sided=true, got {dim!r}: "
-                "set it to null"
+            raise ArgumentError(
+                "dim",
+                f"is the width, 1 or more, that both sides are projected to where two_sided=true, got {dim!r}: "
+                "set it to null",
             )
         if two_sided and projection == "none":
-            raise ValueError("projection: none leaves nothing to train on the teacher's side: set two_sided=false")
+            raise ArgumentError("projection", "none leaves nothing to train on the teacher's side: set two_sided=false")
         self.distance, self.projection, self.two_sided, self.dim = distance, projection, two_sided, dim
 
     def build(self, student: NetworkInfo, teacher: NetworkInfo | None, data: DataInfo) -> None:

@@ -10,7 +10,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from kdbias.batch import DataInfo
+from kdbias.config.errors import ArgumentError
 from kdbias.models.features import Extractor, Inference, Layers
+from kdbias.models.patches import require_tiled
 
 
 class ClassTokenDropout(nn.Module):
@@ -65,8 +67,8 @@ def deep_stem(channels: int, width: int, patch: int) -> nn.Sequential:
 def _halvings(width: int, patch: int, spare: int) -> int:
     steps = patch.bit_length() - 1
     if steps < 1 or 2**steps != patch or width % (patch // spare):
-        raise ValueError(
-            f"conv_stem: patch must be a power of 2 and {patch // spare} divide width, got {patch} and {width}"
+        raise ArgumentError(
+            "conv_stem", f"patch must be a power of 2 and {patch // spare} divide width, got {patch} and {width}"
         )
     return steps
 
@@ -110,8 +112,12 @@ def vit(
         layers: The blocks whose tokens are read.
     """
     side = size or data.size
-    if width % heads or side % patch:
-        raise ValueError(f"heads must divide width, and patch must divide size, got {heads}, {width}, {patch}, {side}")
+    for key, value in (("width", width), ("depth", depth), ("heads", heads), ("patch", patch), ("size", side)):
+        if type(value) is not int or value < 1:
+            raise ArgumentError(key, f"must be a whole number of at least 1, got {value!r}")
+    if width % heads:
+        raise ArgumentError("heads", f"must divide width, got {heads} and {width}")
+    require_tiled(side, patch)
     network: Any = (VisionTransformerDistilled if distilled else VisionTransformer)(
         img_size=side,
         patch_size=patch,

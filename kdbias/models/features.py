@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kdbias.config.errors import ArgumentError
 from kdbias.models import attention_path, frozen_trunk
 from kdbias.models.layout import Survey, survey
+from kdbias.models.patches import patch_side, require_tiled
 from kdbias.models.reading import answer, answer_densely, dense_problem, qkv_problem, read
 
 Layers = Sequence[int] | Literal["all"]
@@ -80,7 +82,8 @@ class Extractor(nn.Module):
         known: What is already known about the network; measured if it is missing.
 
     Raises:
-        ValueError: layers that do not exist, an output that this network does not have, or nothing to train.
+        ArgumentError: layers that do not exist, or a size that the network's patches do not divide.
+        ValueError: an output that this network does not have, or nothing to train.
     """
 
     mean: Tensor
@@ -114,6 +117,8 @@ class Extractor(nn.Module):
         self.inference: Inference = inference
         self.dense, self.qkv, self.frozen = dense, qkv, frozen
         self.training = network.training
+        if known is None:
+            require_tiled(size, patch_side(network))
         self.survey = known or survey(network, torch.zeros(1, channels, size, size, device=device))
         self.layers = self.survey.select(layers)
         self.info = _info(self.survey, self.layers)
@@ -203,7 +208,7 @@ class Extractor(nn.Module):
 
     def _check(self) -> None:
         if self.inference == "dist" and not self.survey.has_dist:
-            raise ValueError("inference: dist needs a network with a DIST token")
+            raise ArgumentError("inference", "dist needs a network with a DIST token")
         for wanted, name, reading in ((self.dense, "dense_logits", "dense"), (self.qkv, "qkv", "qkv")):
             if wanted and (reason := self.lack(reading)):
                 raise ValueError(f"{type(self.network).__name__} gives no {name}: {reason}")

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from kdbias.config.errors import ArgumentError
+
 
 def freeze(network: nn.Module) -> None:
     """Turn gradients off for all parameters except the classifier's, and ``rest`` the trunk.
@@ -17,7 +19,9 @@ def freeze(network: nn.Module) -> None:
     """
     trained = {id(parameter) for head in _classifiers(network) for parameter in head.parameters()}
     if not trained:
-        raise ValueError("frozen: there is no classifier to train: set it to false, or give the network a classifier")
+        raise ArgumentError(
+            "frozen", "there is no classifier to train: set it to false, or give the network a classifier"
+        )
     for parameter in network.parameters():
         if id(parameter) not in trained:
             parameter.requires_grad_(False)

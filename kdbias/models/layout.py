@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from kdbias.config.errors import ArgumentError
 from kdbias.models.attention_path import attention_modules
 
 STEM = ("act1", "bn1", "conv1", "relu", "stem", "conv_stem")
@@ -47,9 +48,9 @@ class Survey:
         chosen = tuple(layers)
         if not chosen or any(type(i) is not int or not 0 <= i < count for i in chosen):
             valid = ", ".join(f"{i} ({name})" for i, name in enumerate(self.names))
-            raise ValueError(f"layers: {list(chosen)} are not layers of this network; it has {valid}")
+            raise ArgumentError("layers", f"{list(chosen)} are not layers of this network; it has {valid}")
         if list(chosen) != sorted(set(chosen)):
-            raise ValueError(f"layers: {list(chosen)} must be ascending, without repetition")
+            raise ArgumentError("layers", f"{list(chosen)} must be ascending, without repetition")
         return chosen
 
 

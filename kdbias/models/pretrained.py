@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import hf_hub_url, try_to_load_from_cache
 from torch import nn
 
-from kdbias.config.errors import ConfigError
+from kdbias.config.errors import ArgumentError, ConfigError
 
 Pretrained = bool | Literal["auto"]
 FILES = ("model.safetensors", "pytorch_model.bin")  # where timm looks for weights in a repository of the hub
@@ -70,13 +70,13 @@ def obtainable(name: str) -> bool:
 def _require_known(name: str) -> None:
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name.split('.')[0][:8]}*")[:5]) or "none alike"
-        raise ValueError(f"model.name: timm {timm.__version__} has no {name!r}; it has {near}")
+        raise ArgumentError("name", f"timm {timm.__version__} has no {name!r}; it has {near}", of="model")
 
 
 def _download(name: str, classes: int, arguments: Mapping[str, Any]) -> nn.Module:
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
-        raise ValueError(f"model.pretrained: timm has no weights for {name!r}: set model.pretrained=false")
+        raise ArgumentError("pretrained", f"timm has no weights for {name!r}: set model.pretrained=false", of="model")
     try:
         if config.hf_hub_id:
             _require_hub(config.hf_hub_id)

@@ -52,7 +52,6 @@ def timm_network(
     count = data.classes if classes == "data" else 0
     pretrained = pretrained if weights is None else False
     network: Any = create(name, pretrained, count, _arguments(name, side, pool, drop_path))
-    _check_patches(network, side)
     if frozen and not (pretrained and network.pretrained_cfg["num_classes"] == count):
         for parameter in (network.get_parameter(part) for part in classifier_names(network)):
             nn.init.zeros_(parameter)
@@ -80,10 +79,3 @@ def _arguments(name: str, side: int, pool: str | None, drop_path: float) -> dict
     if config is not None and config.fixed_input_size:
         arguments["img_size"] = side
     return arguments
-
-
-def _check_patches(network: nn.Module, side: int) -> None:
-    patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
-    if patch is not None and side % patch[0]:
-        near = round(side / patch[0]) * patch[0] or patch[0]
-        raise ValueError(f"model.size: {side} is no multiple of the patch size {patch[0]}; take {near}")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kdbias.batch import Batch
 from kdbias.config.build import build
+from kdbias.config.errors import ArgumentError
 from kdbias.data.ssl_views import TwoViews
 from kdbias.functional.collapse import effective_rank, feature_std
 from kdbias.models.features import Features
@@ -67,7 +68,7 @@ class SelfSupervised(StudentModule):
         if self.student.info.classes is not None:
             raise ValueError(f"model.classes: {type(self).__name__} trains no classifier: set it to null")
         if features not in ("pooled", "tokens"):
-            raise ValueError(f"features: must be pooled or tokens, got {features!r}")
+            raise ArgumentError("features", f"must be pooled or tokens, got {features!r}")
         self.views: TwoViews = build(views)
         self.watch: CollapseWatch = build(collapse)
         self.read: Read = features
@@ -137,14 +138,14 @@ def check_above(**values: float) -> None:
     """Pass numbers above 0."""
     for key, value in values.items():
         if not isinstance(value, int | float) or value <= 0:
-            raise ValueError(f"{key}: must be above 0, got {value!r}")
+            raise ArgumentError(key, f"must be above 0, got {value!r}")
 
 
 def check_part(**values: float) -> None:
     """Pass numbers in [0, 1]."""
     for key, value in values.items():
         if not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise ValueError(f"{key}: must lie in [0, 1], got {value!r}")
+            raise ArgumentError(key, f"must lie in [0, 1], got {value!r}")
 
 
 @rank_zero_only

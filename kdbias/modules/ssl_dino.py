@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from kdbias.batch import Batch
+from kdbias.config.errors import ArgumentError
 from kdbias.functional.collapse import entropy_ratios
 from kdbias.functional.dino_loss import dino_loss, dino_targets, moved_center
 from kdbias.losses.gather import gather
@@ -73,7 +74,7 @@ class DINO(SelfSupervised):
         check_above(temperature=temperature, teacher_temperature=teacher_temperature, teacher_temperature_start=start)
         check_above(hidden=hidden, bottleneck=bottleneck)
         if prototypes < 2:
-            raise ValueError(f"prototypes: must be at least 2, got {prototypes}")
+            raise ArgumentError("prototypes", f"must be at least 2, got {prototypes}")
         check_part(teacher_temperature_until=until)
         check_part(momentum=momentum, center_momentum=center_momentum, freeze_last=freeze_last)
         self.temperature, self.center_momentum, self.freeze_last = temperature, center_momentum, freeze_last

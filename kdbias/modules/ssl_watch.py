@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kdbias.config.errors import ArgumentError
+
 OBSERVATIONS = 3  # at least, before a run is given up
 
 
@@ -36,9 +38,9 @@ class CollapseWatch:
     def __post_init__(self) -> None:
         for key in ("begin", "patience", "std", "entropy"):
             if not 0 <= getattr(self, key) <= 1:
-                raise ValueError(f"{key}: must lie in [0, 1], got {getattr(self, key)}")
+                raise ArgumentError(key, f"must lie in [0, 1], got {getattr(self, key)}")
         if self.rank < 0:
-            raise ValueError(f"rank: must not be negative, got {self.rank}; 0 switches it off")
+            raise ArgumentError("rank", f"must not be negative, got {self.rank}; 0 switches it off")
 
     def see(self, progress: float, signs: Mapping[str, float]) -> str | None:
         """Take in the signs at ``progress`` (0..1); give the reason to stop, or None.

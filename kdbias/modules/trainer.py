@@ -13,6 +13,7 @@ from lightning.pytorch.plugins import LayerSync
 from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
 from torch import nn
 
+from kdbias.config.errors import ArgumentError
 from kdbias.modules.checkpoint_io import WholeCheckpoints
 
 
@@ -33,6 +34,13 @@ def choose_precision(precision: str, accelerator: str) -> str:
     if precision != "auto":
         return precision
     return "bf16-mixed" if fast_bf16(accelerator) else "32-true"
+
+
+def require_device(accelerator: str | None) -> None:
+    """Raise ``ArgumentError`` where a GPU is asked for and none is there."""
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        text = f"is {accelerator} and no GPU is there: use trainer=cpu or trainer=auto"
+        raise ArgumentError("accelerator", text, of="trainer")
 
 
 def trainer(
@@ -64,8 +72,7 @@ def trainer(
     Raises:
         ValueError: ``accelerator=gpu`` without a GPU.
     """
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise ValueError("trainer.accelerator is gpu and no GPU is there: use trainer=cpu or trainer=auto")
+    require_device(accelerator)
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     intervals: dict[str, Any] = (
         {"val_check_interval": float(val_every)} if val_every < 1 else {"check_val_every_n_epoch": int(val_every)}

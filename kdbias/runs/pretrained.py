@@ -7,12 +7,12 @@ from importlib import import_module
 from omegaconf import DictConfig, OmegaConf
 
 from kdbias.config.build import target
-from kdbias.config.spec import plain, teacher_unused
+from kdbias.config.control import teacher_use
+from kdbias.config.spec import plain
 
 # The networks that may start from timm's weights, and the files that are taken instead.
 FILES = {"model": ("model.weights",), "teacher.model": ("teacher.model.weights", "teacher.weights")}
 KEYS = (*(f"{network}.pretrained" for network in FILES), "teacher.pretrained")
-RANDOM = "kdbias.controls.random.Random"  # it uses the teacher's network, and none of its weights
 
 
 def settled(cfg: DictConfig) -> tuple[DictConfig, list[str]]:
@@ -55,7 +55,8 @@ def _decisions(cfg: DictConfig) -> dict[str, bool]:
 
 
 def _unused_teacher(cfg: DictConfig) -> bool:
-    return teacher_unused(cfg) or OmegaConf.select(cfg, "control._target_") == RANDOM
+    use = teacher_use(cfg)
+    return not (use.uses_teacher and use.uses_teacher_weights)
 
 
 def _timm_name(network: DictConfig) -> str | None:

@@ -26,17 +26,15 @@ from hydra.types import RunMode
 from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kdbias.config.spec import spec_hash, teacher_unused
+from kdbias.config.control import teacher_use
+from kdbias.config.overrides import separate, sets
+from kdbias.config.spec import spec_hash
 from kdbias.runs import process, run_folder
 from kdbias.runs.pretrained import settled
 
 LOG = "job.log"
 _RECORD = "KDBIAS_SWEEP"
 _PROGRAM = "KDBIAS_PROGRAM"
-# An override of the teacher among others; its value may be a list, a mapping or quoted.
-_TEACHER = re.compile(
-    r"(?:^|(?<=,))[+~]*teacher(?:\.[\w.]+)?(?:=(?:\[[^]]*\]|\{[^}]*\}|'(?:\\.|[^'])*'|[^,]*))?(?:,|$)"
-)
 # Hydra's own settings that decide how the config of a single run is composed; the others are the sweep's.
 _HYDRA_KEPT = ("hydra.searchpath", "hydra.job.env_set", "hydra.verbose")
 
@@ -64,8 +62,8 @@ def job_name(overrides: str, *, _root_: Container) -> str:
     of another config of the same name. Overrides of a teacher that the control makes no use of do not count, so that a
     sweep over teachers runs such a job once.
     """
-    if isinstance(_root_, DictConfig) and teacher_unused(_root_):
-        overrides = _TEACHER.sub("", overrides).rstrip(",")
+    if isinstance(_root_, DictConfig) and not teacher_use(_root_).uses_teacher:
+        overrides = ",".join(each for each in separate(overrides) if not sets(each, "teacher"))
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", overrides.replace("=", "-"))[:80].strip("._-")
     digest = hashlib.sha256(f"{overrides}\n{_settled(_root_)[0]}".encode()).hexdigest()
     return f"{name or 'job'}-{digest[:8]}"
@@ -177,7 +175,7 @@ def _command(overrides: Sequence[str], folder: Path) -> list[str]:
         options += ["--config-path", sources["main"].path]
     if "command-line" in sources:
         options += ["--config-dir", sources["command-line"].path]
-    kept = [o for o in hydra.overrides.hydra if o.lstrip("+~").startswith(_HYDRA_KEPT)]
+    kept = [o for o in hydra.overrides.hydra if sets(o, *_HYDRA_KEPT)]
     own = [f"hydra.run.dir={quoted(str(folder))}", "hydra.mode=RUN"]
     return [sys.executable, *program, *options, *overrides, *kept, *own]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from kdbias.config.overrides import key_of, sets
 from kdbias.config.spec import flat, plain, spec_hash
 from kdbias.runs import run_folder
 from kdbias.runs.pretrained import settled
@@ -90,8 +90,9 @@ def recipe(cfg: DictConfig, teachers: Path, config_name: str, extra: Sequence[st
 def recipe_of(overrides: list[str], name: str, data: str, teachers: Path, config_name: str) -> Recipe:
     """Give the recipe of a command line; ``name`` and ``data`` name its folder under ``teachers``."""
     composed, decided = settled(compose(config_name, overrides))
-    key = spec_hash(composed)
-    return Recipe([*overrides, *decided], (teachers / f"{name}-{data}-{key}").absolute(), key, int(composed.epochs))
+    digest = spec_hash(composed)
+    folder = (teachers / f"{name}-{data}-{digest}").absolute()
+    return Recipe([*overrides, *decided], folder, digest, int(composed.epochs))
 
 
 def recipe_overrides(cfg: DictConfig, config_name: str) -> list[str]:
@@ -102,8 +103,7 @@ def recipe_overrides(cfg: DictConfig, config_name: str) -> list[str]:
     """
     chosen, teacher = cfg.chosen, cfg.teacher
     overrides = [f"experiment={teacher.recipe}", f"data={chosen.data}", f"trainer={child_trainer(cfg)}"]
-    kept = r"[+~]*(trainer\.(?!num_nodes\b)|paths\.|augment[.=]|loader=|loader\.(?!repeats\b))"
-    words = [o for o in chosen.overrides if re.match(kept, o)]
+    words = [o for o in chosen.overrides if _kept(o)]
     own_views = (compose(config_name, overrides).get("module") or {}).get("views") is not None
     overrides += _for_views(words, cfg) if own_views else words
     if teacher.get("epochs") is not None:
@@ -115,9 +115,16 @@ def recipe_overrides(cfg: DictConfig, config_name: str) -> list[str]:
     return overrides + override("data", wanted, present.data) + override("model", network, present.get("model") or {})
 
 
+def _kept(word: str) -> bool:
+    """Whether a run's override is one of its teacher's training too; the trainer's choice is made apart."""
+    if sets(word, "trainer.num_nodes", "loader.repeats") or key_of(word) == "trainer":
+        return False
+    return sets(word, "trainer", "paths", "augment", "loader")
+
+
 def _for_views(words: list[str], cfg: DictConfig) -> list[str]:
     """Leave the student's augmentation out, but for what it says of the images: that they are not mirror images."""
-    chosen = [word for word in words if re.match(r"[+~]*augment[.=]", word)]
+    chosen = [word for word in words if sets(word, "augment")]
     unmirrored = not cfg.augment.flip and chosen not in ([], ["augment=none"])
     return [word for word in words if word not in chosen] + ["module.views.flip=false"] * unmirrored
 

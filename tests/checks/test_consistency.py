@@ -46,7 +46,7 @@ MESSAGES: dict[str, Mistake] = {
     "an input that 14 does not divide": (
         {"teacher.model": {**DINO, "size": 225}},
         "teacher.model.size",
-        ("225 is no multiple of the patch size 14; take 224",),
+        ("225 px are not divided by the patch of 14 px: use 224 or 238",),
     ),
     "a teacher of other classes": (
         {"teacher.model": {"_target_": "kdbias.models.deit.other_classes"}},
@@ -157,15 +157,19 @@ MESSAGES: dict[str, Mistake] = {
     ),
     "an input that patches do not tile": (
         {"teacher.model": {**LOGITLESS, "size": 30}},
-        "teacher.model",
-        ("input of 30 px is not divided by its patch of 14 px: use 28 or 42",),
+        "teacher.model.size",
+        ("30 px are not divided by the patch of 14 px: use 28 or 42",),
     ),
     "an input that patches do not tile, of a network for any size": (
         {"teacher.model": {**LOGITLESS, "size": 30, "dynamic": True}},
-        "teacher.model",
-        ("input of 30 px is not divided by its patch of 14 px: use 28 or 42",),
+        "teacher.model.size",
+        ("30 px are not divided by the patch of 14 px: use 28 or 42",),
     ),
-    "a student that patches do not tile": ({"model.patch": 5}, "model", ("patch", "5")),
+    "a student that patches do not tile": (
+        {"model.patch": 5},
+        "model.size",
+        ("32 px are not divided by the patch of 5 px: use 30 or 35",),
+    ),
     "dropped patches": ({"model.patch_drop_rate": 0.25}, "model.patch_drop_rate", ("takes no 'patch_drop_rate'",)),
     "patches dropped by a network that can": (
         {"teacher.model": {**LOGITLESS, "patch_drop_rate": 0.25}},

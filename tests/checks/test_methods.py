@@ -57,7 +57,7 @@ def test_views_of_half_patches_and_an_objective_that_nobody_logs() -> None:
     problems = check(composed([*SSL, "callback=[checkpoint]", "objective=val/knn", "module.views.size=30"]))
     assert problems == [
         "objective: nothing in this run logs val/knn: add the callback knn",
-        "module.views.size: 30 px are not divided by the patch of 4 px: use 28",
+        "module.views.size: 30 px are not divided by the patch of 4 px: use 28 or 32",
     ]
 
 

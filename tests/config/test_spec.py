@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from kdbias.config.conf import conf_dir
+from kdbias.config.control import TeacherUse, teacher_use
 from kdbias.config.spec import differences, flat, plain, spec, spec_hash
+from kdbias.controls import base as other
+from kdbias.controls.base import Control
 
 CONFIG = {
     "name": "a",
@@ -148,6 +152,59 @@ def test_of_a_teacher_that_is_replaced_by_one_of_the_family_its_images_count():
 def test_a_teacher_that_others_use_stays_in_the_hash():
     for control in (MATCHED, {"_target_": "kdbias.controls.shuffled.Shuffled"}):
         assert spec_hash(under(control)) != spec_hash(under(control, name="resnet56"))
+
+
+class Other(Control):
+    """A control of another name that makes of its teachers what is not known beforehand."""
+
+    kind = "other"
+    uses_teacher = False
+    keeps_of_teacher = ("epochs",)
+
+    @classmethod
+    def teachers_named(cls, control):
+        yield control["mentor"], None
+
+
+def test_a_control_says_itself_what_counts_of_its_teachers(named, monkeypatch):
+    monkeypatch.setattr(other, "Other", Other, raising=False)
+    control = {"_target_": "kdbias.controls.base.Other", "mentor": "b"}
+    found = spec(under(control, epochs=3, recipe="a"))
+    assert found["teacher"] == {"epochs": 3}
+    assert found["control"]["teachers"].keys() == {"b"}
+
+
+@pytest.mark.parametrize(
+    "control", [None, "none", 3, [1], {}, {"_target_": "kdbias.no.Such"}, {"_target_": "os.getcwd"}]
+)
+def test_without_a_control_that_is_known_the_teacher_counts(control):
+    assert teacher_use({"control": control}) is TeacherUse
+    assert spec(under(control))["teacher"] == CONFIG["teacher"]
+
+
+def test_every_control_says_what_it_makes_of_the_teacher():
+    controls = [OmegaConf.load(path) for path in Path(conf_dir(), "control").glob("*.yaml")]
+    uses = {use.kind: use for use in (teacher_use({"control": control}) for control in controls)}
+    assert len(uses) == len(controls) == 7
+    assert {kind for kind, use in uses.items() if not use.uses_teacher} == {"none", "self", "same_family"}
+    assert {kind for kind, use in uses.items() if not use.uses_teacher_weights} == {"random"}
+
+
+@pytest.mark.parametrize(
+    ("control", "known"),
+    [
+        (None, "6f99bb9cd944a1fb"),
+        (NONE, "6cd08c691fba0e14"),
+        (COPY, "7d685b5154493193"),
+        (FAMILY, "f69d5cb77a6f6541"),
+        (MATCHED, "8611e3d3412438b3"),
+        ({**MATCHED, "among": "graded"}, "3469ca6f9b941423"),
+        ({"_target_": "kdbias.controls.random.Random"}, "e4801682628e1c45"),
+    ],
+)
+def test_hashes_stay_what_they_were_when_runs_were_saved_under_them(control, known):
+    teacher = {"name": "resnet20", "weights": None, "data": {"x": 0}}
+    assert spec_hash({"name": "a", "seed": 0, "epochs": 3, "teacher": teacher, "control": control}) == known
 
 
 @pytest.fixture

@@ -147,7 +147,7 @@ MESSAGES: dict[str, Mistake] = {
     "a copy from a seed that is none": (
         control("self", "Self", offset=-5) | {"seed": 2},
         "control.offset",
-        ("-5 makes the copy's seed -3, which must be from 0 to 2**32 - 1",),
+        ("-5 makes the copy's seed -3, which must be a whole number from 0 to 2**32 - 1",),
     ),
     "an untrained teacher of a checkpoint that is not there": (
         control("random", "Random") | {"teacher.weights": "no/such.ckpt"},

@@ -86,9 +86,9 @@ def test_a_lender_comes_first_and_is_the_last_one_for_the_first():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"world": 5}, "batch_size=24 is global and 5 processes do not divide it"),
-        ({"batch_size": 104}, "batch_size=104 is larger than the 103 training images"),
-        ({"repeats": 0}, "loader.repeats must be at least 1"),
+        ({"world": 5}, r"batch_size: 24 images .* do not divide among 5 processes .*: use 20 or 25"),
+        ({"batch_size": 104}, "batch_size: no batch is full: set it to at most the 103 training images"),
+        ({"repeats": 0}, "loader.repeats: must be a whole number of at least 1"),
         ({"batch_size": 2, "world": 3, "drop_last": False}, "a batch of 2 images leaves some of 3 processes without"),
     ],
 )

@@ -125,10 +125,10 @@ def test_a_state_of_another_epoch_is_ignored(make):
 
 
 def test_a_batch_that_processes_do_not_divide_is_refused(make):
-    with pytest.raises(ValueError, match="batch_size=24 is global and 5 processes do not divide it"):
+    with pytest.raises(ValueError, match=r"batch_size: 24 images .* do not divide among 5 processes"):
         make(world=5)
 
 
 def test_too_few_images_are_refused(make):
-    with pytest.raises(ValueError, match="batch_size=104 is larger than the 103 training images"):
+    with pytest.raises(ValueError, match="batch_size: no batch is full: set it to at most the 103"):
         make(batch_size=104)

@@ -169,7 +169,7 @@ def test_what_it_needs_is_named(name, two):
     assert term.needs - {"hard_target"} <= READINGS
     assert term.student_needs <= READINGS
     if term.needs - {"hard_target"}:
-        with pytest.raises(ValueError, match=r"loss\.x needs a teacher"):
+        with pytest.raises(ValueError, match=r"loss\.x: needs a teacher"):
             Total({"x": term}).build(two.student.info, None, two.info)
     else:
         batch = two.batch()

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from kdbias.batch import DataInfo
+from kdbias.config.errors import ArgumentError
 from kdbias.models.deit import ClassTokenDropout, deep_stem, deit_tiny, deit_tiny_hybrid, thin_stem, vit, vit_tiny
 from kdbias.models.weights import load_state
 
@@ -110,7 +111,16 @@ def test_one_channel():
     assert extractor(torch.rand(2, 1, 28, 28)).grids == ((7, 7),)
 
 
-@pytest.mark.parametrize(("heads", "patch"), [(5, 4), (3, 5)])
-def test_sizes_that_do_not_divide(tiny_info, heads, patch):
-    with pytest.raises(ValueError, match="heads must divide width"):
-        vit(tiny_info, width=24, depth=1, heads=heads, patch=patch)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heads": 5}, "heads: must divide width, got 5 and 24"),
+        ({"patch": 5}, "size: .* px are not divided by the patch of 5 px"),
+        ({"heads": 0}, "heads: must be a whole number of at least 1, got 0"),
+        ({"depth": -1}, "depth: must be a whole number of at least 1, got -1"),
+        ({"width": "wide"}, "width: must be a whole number of at least 1, got 'wide'"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_named(tiny_info, changes, message):
+    with pytest.raises(ArgumentError, match=message):
+        vit(tiny_info, **{"width": 24, "depth": 1, "heads": 3, **changes})

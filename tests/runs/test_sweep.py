@@ -129,6 +129,56 @@ def test_jobs_that_differ_in_a_teacher_that_the_control_does_not_use_share_a_fol
     assert job_name(one, _root_=unused).startswith("control-none_experiment-exp1_kl_seed-0-")
 
 
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        "teacher=a",
+        "~teacher",
+        "++teacher.epochs=5",
+        "teacher.layers=[0,1]",
+        "+teacher.data={a:1,b:{c:[1,2],d:3}}",
+        "+teacher.nested=[[0,1],[2,3]]",
+        "teacher.weights='a,b \\'c\\''",
+        'teacher.weights="a,b"',
+        "teacher.weights=a\\,b",
+        "teacher@teacher=b",
+    ],
+)
+def test_a_teacher_that_is_not_used_counts_in_no_way_that_it_can_be_written(teacher):
+    root = OmegaConf.create({"control": {"_target_": "kdbias.controls.none.NoTeacher"}, "teacher": {"name": "x"}})
+    assert job_name(f"seed=1,{teacher},x=2", _root_=root) == job_name("seed=1,x=2", _root_=root)
+    assert job_name(f"{teacher},x=2", _root_=root) == job_name("x=2", _root_=root)
+    assert job_name(f"seed=1,{teacher}", _root_=root) == job_name("seed=1", _root_=root)
+
+
+def test_words_of_another_setting_are_no_teacher():
+    root = OmegaConf.create({"control": {"_target_": "kdbias.controls.none.NoTeacher"}, "teacher": {"name": "x"}})
+    for one, other in (("text='a,teacher=b,'", "text='a,"), ("model.teacher=1", "y=1"), ("teacher_x=1", "y=1")):
+        assert job_name(f"{one},x=2", _root_=root) != job_name(f"{other},x=2", _root_=root)
+
+
+@pytest.mark.parametrize(
+    ("control", "overrides", "name"),
+    [
+        (
+            None,
+            "experiment=a/b,loss=[ce,kl],teacher.layers=[0,1],seed=0",
+            "experiment-a_b_loss-_ce_kl_teacher.layers-_0_1_seed-0-b7e073d5",
+        ),
+        (
+            "kdbias.controls.none.NoTeacher",
+            "control=none,seed=0,teacher.layers=[0,1],teacher=a,~teacher.data",
+            "control-none_seed-0-316af827",
+        ),
+        ("kdbias.controls.self.Self", "+teacher.data={a:1,b:2},seed=3,teacher.weights='a,b'", "seed-3-b1003658"),
+        ("kdbias.controls.none.NoTeacher", "teacher=a", "job-28bbe20b"),
+    ],
+)
+def test_folders_of_sweeps_of_before_are_found_again(control, overrides, name):
+    root = {"seed": 0, "control": control and {"_target_": control}, "teacher": {"name": "x"}}
+    assert job_name(overrides, _root_=OmegaConf.create(root)) == name
+
+
 @pytest.fixture
 def stopped(tmp_path) -> Path:
     (tmp_path / "checkpoints").mkdir()
