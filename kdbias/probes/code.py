@@ -16,8 +16,8 @@ PACKAGE = "kdbias"
 ROOT = Path(__file__).resolve().parents[1]
 READING = ("batch", "data.base", "models.checkpoint", "models.evaluation", "models.features", "probes.observe")
 """Modules on the way of every probe: from weights and images to ``Features``."""
-NOTHING = ("config",)
-"""Rooms that find what a config names, and measure nothing."""
+NOTHING = ("config", "files")
+"""Rooms that find what a config names or write what was found, and measure nothing."""
 
 
 def code_digest(builders: Iterable[str], root: Path = ROOT) -> str:

@@ -15,6 +15,7 @@ from small_training import train
 from kdbias.callbacks.knn import FrozenFeatures
 from kdbias.callbacks.probe import ProbeCallback, history, kept
 from kdbias.callbacks.summary import closing_table
+from kdbias.finish import refusals
 from kdbias.functional.hessian.product import CurvatureError
 from kdbias.models.deit import vit
 from kdbias.models.timm_network import timm_network
@@ -22,7 +23,6 @@ from kdbias.probes.attention import AttentionProbe
 from kdbias.probes.base import Result
 from kdbias.probes.cka import CKAProbe
 from kdbias.probes.hessian import HessianProbe
-from kdbias.train import refusals
 
 
 def constant(info):
@@ -80,7 +80,7 @@ def test_the_training_goes_on_and_the_result_says_why(tiny_info, tmp_path, capsy
     assert history(tmp_path / "probes", "x") == []
     assert capsys.readouterr().out.count("probe x: refused, ") == 1
     assert "probe/x" not in (tmp_path / "csv" / "metrics.csv").read_text()
-    closing = refusals([called], [], tmp_path)
+    closing = refusals([called], tmp_path)
     assert closing["probe x"].endswith("(after epoch 0, 1, 2)")
     with (console := Console(width=300)).capture() as shown:
         console.print(closing_table({"refused": closing}))
@@ -163,7 +163,7 @@ def test_frozen_features_that_only_diagnose_end_nothing(tiny_info, tmp_path, cap
     assert "val/linear" in header
     assert "val/knn" not in header
     assert capsys.readouterr().out.count("val/knn: refused, features all alike") == 1
-    assert refusals([frozen], [], tmp_path) == {"val/knn": "features all alike (after epoch 0, 1, 2)"}
+    assert refusals([frozen], tmp_path) == {"val/knn": "features all alike (after epoch 0, 1, 2)"}
 
 
 def test_features_that_are_not_finite_are_refused_for_all_probes(tiny_info, tmp_path):
