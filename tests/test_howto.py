@@ -78,7 +78,7 @@ class Stranger:
         with initialize_config_dir(cli.conf_dir(), version_base="1.3"):
             path = create_config_search_path(cli.conf_dir())
             if self.conf.is_dir():
-                path.append("command-line", f"file://{self.conf}")
+                path.prepend("command-line", f"file://{self.conf}", anchor="schema")
             GlobalHydra.instance().clear()
             Hydra.create_main_hydra2("stranger", path)
             yield compose(program, overrides)
