@@ -16,6 +16,7 @@ from rich.console import Console
 
 from kdbias.callbacks.checkpoint import LastState
 from kdbias.callbacks.knn import FrozenFeatures, epoch_images
+from kdbias.callbacks.probe import ProbeCallback
 from kdbias.callbacks.summary import closing_table
 from kdbias.config.errors import RunStopped
 from kdbias.controls.base import Control
@@ -25,7 +26,8 @@ from kdbias.models.checkpoint import Checkpoint
 from kdbias.models.features import Extractor
 from kdbias.modules.base import StudentModule
 from kdbias.probes.accuracy import AccuracyProbe
-from kdbias.probes.base import Probe, Result
+from kdbias.probes.base import Probe, Result, refused
+from kdbias.probes.reasons import REASONS, said
 from kdbias.runs.result import environment
 from kdbias.runs.run_folder import RESULT
 
@@ -114,9 +116,27 @@ def judged(
     elif limit is not None:
         images = round(limit * data.count("test"))
     torch.set_float32_matmul_precision("highest")
-    probes: list[Probe] = [] if student.info.classes is None else [AccuracyProbe(name="test")]
-    probes += [] if frozen is None else frozen.final(data, epoch, prefix="test_")
-    return [probe(student, data.batches("test", device=device, limit=images)) for probe in probes]
+
+    def shown(probe: Probe) -> Result:
+        return probe(student, data.batches("test", device=device, limit=images))
+
+    done = [] if student.info.classes is None else [shown(AccuracyProbe(name="test"))]
+    for probe in [] if frozen is None else frozen.final(data, epoch, prefix="test_"):
+        try:
+            done.append(shown(probe))
+        except REASONS as error:  # the run is judged by its accuracy all the same
+            done.append(refused(probe.name, said(error)))
+    return done
+
+
+def refusals(callbacks: list[Callback], folder: Path) -> dict[str, str]:
+    """Give what a run could not measure while it trained and in the end, with reasons; ``folder`` is the run's."""
+    judged = [Result.load(path.parent, path.stem) for path in sorted((folder / "probes").glob("test_*.json"))]
+    found = {one.name: one.refused for one in judged if one.refused}
+    for callback in callbacks:
+        if isinstance(callback, ProbeCallback | FrozenFeatures):
+            found |= callback.refusals(folder)
+    return found
 
 
 def result(run: Trained, scores: Mapping[str, float], best_epoch: int | None, seconds: float) -> dict[str, Any]:
@@ -144,6 +164,7 @@ def result(run: Trained, scores: Mapping[str, float], best_epoch: int | None, se
         "teacher": module.teacher.name if module.teacher else None,
         "control": run.control.report() if run.control else None,
         "stopped": module.stopped,
+        "refused": refusals(run.callbacks, run.folder),
         "spec_hash": None if module.stopped else run.key,
         "spec": module.spec,
         "precision": str(trainer.precision),

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from omegaconf import OmegaConf
 
 from kdbias.analysis.networks import Subject
 from kdbias.batch import DataInfo
+from kdbias.config.build import target
+from kdbias.config.conf import conf_dir
 from kdbias.config.errors import ConfigError
+from kdbias.config.spec import plain
 
-FREE = {
-    "attention": "kdbias.probes.attention.AttentionProbe",
-    "cka": "kdbias.probes.cka.CKAProbe",
-    "cka_teacher": "kdbias.probes.cka.teacher_cka",
-    "features": "kdbias.probes.feature_maps.FeatureMapsProbe",
-    "knn": "kdbias.probes.knn.KNNProbe",
-    "linear": "kdbias.probes.linear_probe.LinearProbe",
-    "receptive_field": "kdbias.probes.receptive_field.ReceptiveFieldProbe",
-}
-"""Probes that say as much on images of any classes: none holds the network's own answer against a label."""
+
+def judges_answers(node: Mapping[str, Any]) -> bool:
+    """Whether the probe of a config holds a network's own answers against labels; so one that does not say counts."""
+    builder = target(node)
+    kind = builder if isinstance(builder, type) else get_type_hints(builder).get("return")
+    return bool(getattr(kind, "judges_answers", True))
+
+
+def free() -> list[str]:
+    """Name the probes of ``conf/probe`` that say as much on images of any classes."""
+    nodes: dict[str, Any] = {}
+    for path in sorted(Path(conf_dir(), "probe").glob("*.yaml")):
+        nodes |= plain(OmegaConf.load(path))  # type: ignore[arg-type]
+    return [name for name, node in nodes.items() if not judges_answers(node)]
 
 
 def check_classes(found: Sequence[Subject], nodes: Mapping[str, Mapping[str, Any]]) -> None:
@@ -28,7 +38,7 @@ def check_classes(found: Sequence[Subject], nodes: Mapping[str, Mapping[str, Any
         ConfigError: a run and its images differ in their classes, or in the order of these, and a probe is not free
             of them.
     """
-    bound = [name for name, node in nodes.items() if node["_target_"] not in FREE.values()]
+    bound = [name for name, node in nodes.items() if judges_answers(node)]
     for subject in found if bound else ():
         if not subject.spec or (subject.spec.get("model") or {}).get("classes", "data") is None:
             continue  # no run, or one without a classifier, of which such probes are left out anyway
@@ -37,7 +47,7 @@ def check_classes(found: Sequence[Subject], nodes: Mapping[str, Mapping[str, Any
             raise ConfigError(
                 f"data: {subject.name} {unlike}; {', '.join(bound)} would hold its answers against labels that mean "
                 "something else: leave data out (a run brings its own), choose data of its classes, or ask by "
-                f"task=probe only for what needs none, probe=[{','.join(FREE)}]"
+                f"task=probe only for what needs none, probe=[{','.join(free())}]"
             )
 
 

@@ -18,13 +18,11 @@ from kdbias.checks.check import ConfigError
 from kdbias.config.build import build, target
 from kdbias.config.conf import conf_dir
 from kdbias.config.spec import plain
-from kdbias.functional.hessian.product import CurvatureError
 from kdbias.models.features import Extractor
-from kdbias.probes.base import Probe, Result
+from kdbias.probes.base import Probe, Result, refused
 from kdbias.probes.cache import GIVEN, Cache, describe, files_of, key_of
-from kdbias.probes.observe import observe
-
-REFUSED = "refused"  # of a kept Result's meta: why there is none
+from kdbias.probes.observe import PassProbe, observe
+from kdbias.probes.reasons import REASONS
 
 Nodes = Mapping[str, dict[str, Any]]
 """Configs of probes by name."""
@@ -112,8 +110,8 @@ class Work:
                 continue
             self.about[name] = self._describe(node)
             known = self.cache.load(key_of(self.about[name]), name) if self.cache is not None else None
-            if known is not None and REFUSED in known.meta:
-                self._refuse(name, known.meta[REFUSED])
+            if known is not None and known.refused:
+                self._refuse(name, known.refused)
             elif known is not None:
                 self._take(name, known)
             else:
@@ -123,21 +121,20 @@ class Work:
         """Give the probes to run, in groups that share a pass."""
         passes: dict[str, list[str]] = {}
         for name, probe in self.probes.items():
-            if hasattr(probe, "observer"):
-                passes.setdefault(str(getattr(probe, "precision", "")), []).append(name)
+            if isinstance(probe, PassProbe):
+                passes.setdefault(probe.precision, []).append(name)
         yield from passes.values()
-        yield from ([name] for name, probe in self.probes.items() if not hasattr(probe, "observer"))
+        yield from ([name] for name, probe in self.probes.items() if not isinstance(probe, PassProbe))
 
     def run(self, names: Sequence[str], shown: Shown) -> None:
         """Measure the network by probes that share a pass."""
         network, probes = self._network(), {name: self.probes[name] for name in names}
         images = ImageBatches(self.cfg, self.subject, network, shown, f"{self.subject.name}: {', '.join(names)}")
         try:
-            if hasattr(probes[names[0]], "observer"):
-                results = observe(network, images, probes)  # type: ignore[arg-type]
-            else:
-                results = {name: probe(network, images) for name, probe in probes.items()}
-        except (ValueError, CurvatureError) as error:
+            shared = {name: probe for name, probe in probes.items() if isinstance(probe, PassProbe)}
+            results = observe(network, images, shared)
+            results |= {name: probe(network, images) for name, probe in probes.items() if name not in shared}
+        except REASONS as error:
             raise ConfigError(f"probe.{'+'.join(names)}: on {self.subject.name}: {error}") from error
         for name, found in results.items():
             # its figures go by its own name, whatever the config calls it
@@ -151,10 +148,8 @@ class Work:
             probe = ready(node, self.subject)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"probe.{name}: {error}") from error
-        refuses = getattr(probe, "refuses", None)
-        reason = refuses(self._network()) if refuses is not None else ""
-        if reason:
-            self._keep(name, Result(name, {}, {}, {"n": 0, REFUSED: reason}))
+        if reason := probe.refuses(self._network()):
+            self._keep(name, refused(name, reason))
             self._refuse(name, reason)
         else:
             self.probes[name] = probe
@@ -175,7 +170,7 @@ class Work:
             images["files"] = files
         used = "teacher" in takes and subject.teacher is not None
         given = {"teacher": subject.teacher.identity} if used and subject.teacher is not None else {}
-        return describe(node, subject.weights, images, given)
+        return describe(node, subject.weights, images, given, subject.spec.get("model"))
 
     def _keep(self, name: str, result: Result) -> None:
         if self.cache is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -15,10 +16,10 @@ from kdbias.callbacks.due import due
 from kdbias.config.errors import ArgumentError
 from kdbias.data.base import ImageData
 from kdbias.models.evaluation import full_fp32
-from kdbias.probes.base import Probe
 from kdbias.probes.frozen import Read, check_read, read_frozen
 from kdbias.probes.knn import KNNProbe
 from kdbias.probes.linear_probe import LinearProbe
+from kdbias.probes.reasons import REASONS, by_epoch, said
 
 
 class FrozenFeatures(Callback):
@@ -31,7 +32,8 @@ class FrozenFeatures(Callback):
     the first epoch, every so many epochs and in the last one, with averaged weights where there are any, and on the
     untrained student (``val/knn_initial``, and ``val/knn`` at step 0; likewise ``linear``). The bank is the first
     ``bank`` training images, no more than an epoch trains on. Rank 0 measures and tells the others; training is the
-    same with and without, bit for bit.
+    same with and without, bit for bit. What cannot be measured (``REASONS``) is left out, said in a line, and repeated
+    by ``refusals``; it ends the training only where the best checkpoint is chosen by it.
 
     Args:
         every: epochs between two of ``val/knn``.
@@ -75,6 +77,7 @@ class FrozenFeatures(Callback):
         self.linear = linear
         self.initial: dict[str, float] = {}
         self.latest: dict[str, float] = {}
+        self.refused: dict[str, dict[str, list[int]]] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """Give the values that a resumed run has still to know."""
@@ -101,13 +104,14 @@ class FrozenFeatures(Callback):
             self.latest |= self._measure(trainer, pl_module, now)
         # checkpoints ask for the last value in every epoch, those of a resumed run too; loggers have it once
         for name in self.periods:
-            pl_module.log(f"val/{name}", self.latest[name], prog_bar=True, logger=False)
+            if name in self.latest:
+                pl_module.log(f"val/{name}", self.latest[name], prog_bar=True, logger=False)
             if name in self.initial:
                 pl_module.log(f"val/{name}_initial", self.initial[name], logger=False)
 
-    def final(self, data: ImageData, epoch: int, prefix: str = "") -> list[Probe]:
+    def final(self, data: ImageData, epoch: int, prefix: str = "") -> list[KNNProbe | LinearProbe]:
         """Give the probes that judge the run at its end, ``<prefix>knn`` and ``<prefix>linear``; ``epoch`` as below."""
-        probes: list[Probe] = [replace(self.probe(data, epoch), name=f"{prefix}knn")]
+        probes: list[KNNProbe | LinearProbe] = [replace(self.probe(data, epoch), name=f"{prefix}knn")]
         if self.linear != 0:
             bank = _most(data, epoch, self.linear)
             probes.append(LinearProbe(data, bank, features=self.features, name=f"{prefix}linear"))
@@ -121,27 +125,71 @@ class FrozenFeatures(Callback):
         """Give the probe that measures ``val/linear``; ``epoch`` as above."""
         return LinearProbe(data, _most(data, epoch, self.bank), features=self.features)
 
+    def refusals(self, folder: str | Path) -> dict[str, str]:
+        """Give why there is no value of a probe in some epochs, by its name; empty where all were measured."""
+        return {f"val/{name}": by_epoch(reasons) for name, reasons in self.refused.items()}
+
     def _measure(self, trainer: Trainer, pl_module: LightningModule, names: Iterable[str]) -> dict[str, float]:
-        """Give the values of probes by name, and log them."""
-        data, device = trainer.datamodule, pl_module.device  # type: ignore[attr-defined]
-        found: dict[str, float] = {}
-        if trainer.is_global_zero:
-            epoch = epoch_images(trainer)
-            made: dict[str, KNNProbe | LinearProbe] = {
-                "knn": self.probe(data, epoch),
-                "linear": self.linear_probe(data, epoch),
-            }
-            devices = [device] if device.type == "cuda" else []
-            with torch.random.fork_rng(devices), torch.inference_mode(False), full_fp32():
-                batches: Iterator[Batch] = data.batches("val", device, limit=self.images)
-                bank, student = _most(data, epoch, self.bank), pl_module.student
-                frozen = read_frozen(student, data, bank, batches, self.features, "fp32")  # type: ignore[arg-type]
-                found = {name: made[name].judge(frozen).scalars[name] for name in names}
-        found = trainer.strategy.broadcast(found)
+        """Give the values of probes by name, and log them.
+
+        Raises:
+            ValueError: one could not be measured that the best checkpoint is chosen by.
+        """
+        told: tuple[dict[str, float], dict[str, str], str] = ({}, {}, "")
+        try:
+            if trainer.is_global_zero:
+                told = (*self._values(trainer, pl_module, names), "")
+        except Exception as error:
+            told = ({}, {}, f"{type(error).__name__}: {said(error)}")
+            raise
+        finally:  # the others wait for it, whatever happened
+            found, refused, failure = trainer.strategy.broadcast(told)
+        if failure:
+            raise RuntimeError(f"callback.knn failed in process 0: {failure}")
+        self._refuse(trainer, refused)
         values = {f"val/{name}": value for name, value in found.items()}
-        for logger in trainer.loggers:
+        for logger in trainer.loggers if values else ():
             logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=trainer.global_step)
         return found
+
+    def _values(
+        self, trainer: Trainer, pl_module: LightningModule, names: Iterable[str]
+    ) -> tuple[dict[str, float], dict[str, str]]:
+        """Give the values of probes by name, and the reasons of those that there are none of."""
+        data, device = trainer.datamodule, pl_module.device  # type: ignore[attr-defined]
+        epoch, student = epoch_images(trainer), pl_module.student
+        made: dict[str, KNNProbe | LinearProbe] = {
+            "knn": self.probe(data, epoch),
+            "linear": self.linear_probe(data, epoch),
+        }
+        devices = [device] if device.type == "cuda" else []
+        found: dict[str, float] = {}
+        refused: dict[str, str] = {}
+        with torch.random.fork_rng(devices), torch.inference_mode(False), full_fp32():
+            batches: Iterator[Batch] = data.batches("val", device, limit=self.images)
+            try:
+                bank = _most(data, epoch, self.bank)
+                frozen = read_frozen(student, data, bank, batches, self.features, "fp32")  # type: ignore[arg-type]
+            except REASONS as error:
+                return {}, dict.fromkeys(names, said(error))
+            for name in names:
+                try:
+                    found[name] = made[name].judge(frozen).scalars[name]
+                except REASONS as error:
+                    refused[name] = said(error)
+        return found, refused
+
+    def _refuse(self, trainer: Trainer, refused: Mapping[str, str]) -> None:
+        watched = {getattr(callback, "monitor", None) for callback in trainer.callbacks}  # type: ignore[attr-defined]
+        epoch = trainer.current_epoch + 1 if trainer.global_step else 0
+        for name, reason in refused.items():
+            if f"val/{name}" in watched:
+                raise ValueError(f"objective=val/{name}: it cannot be measured: {reason}")
+            reasons = self.refused.setdefault(name, {})
+            if trainer.is_global_zero and reason not in reasons:
+                print(f"val/{name}: refused, {reason}", flush=True)
+            reasons.setdefault(reason, []).append(epoch)
+            self.latest.pop(name, None)  # an older value is not that of this epoch
 
 
 def _by_name(state: dict[str, float] | float | None) -> dict[str, float]:

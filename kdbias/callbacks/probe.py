@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from kdbias.callbacks.averaging import Averaging
 from kdbias.callbacks.due import due
 from kdbias.config.build import build, target
-from kdbias.probes.base import Probe, Result
+from kdbias.probes.base import Probe, Result, refused
+from kdbias.probes.reasons import REASONS, by_epoch, said
 
 Drawing = Callable[[Sequence[Result]], Figure]
 PATIENCE = timedelta(days=1)
@@ -39,9 +40,12 @@ class ProbeCallback(Callback):
     kernels and random numbers are left as found. A run that stops early has no probe of its last epoch unless ``every``
     divides it.
 
+    A probe that cannot measure (``REASONS``) never ends a training: its Result is empty and says why, a line says it
+    once, ``refusals`` repeat it at the end, and figures leave it out.
+
     Rank 0 alone probes, on all the images, so that the number of processes changes nothing. The others wait for it
     in a process group of their own (gloo, a day): a probe may last longer than the timeout of the training's
-    collectives (30 minutes with ``strategy: ddp``), and a probe that fails ends them all.
+    collectives (30 minutes with ``strategy: ddp``), and a mistake in a probe ends them all.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class ProbeCallback(Callback):
         self._group: dist.ProcessGroup | None = None
         self._node: Mapping[str, Any] | None = None
         self._takes: set[str] = set()
+        self._said: set[str] = set()
         self.probe: Probe | None = None
         if isinstance(probe, Mapping):
             self._takes = {"source", "data", "teacher"} & set(signature(target(probe)).parameters)
@@ -121,10 +126,22 @@ class ProbeCallback(Callback):
             self._run(trainer, pl_module, epoch=epoch, weights="averaged" if averaged else "current")
 
     def _run(self, trainer: Trainer, pl_module: LightningModule, *, epoch: int, weights: str) -> None:
-        if trainer.is_global_zero:
-            self._probe(trainer, pl_module, epoch, weights)
-        if self._group is not None:
-            dist.barrier(self._group)
+        """Probe in process 0, and let the others go on once they know how it went."""
+        if self._group is None:
+            if trainer.is_global_zero:
+                self._probe(trainer, pl_module, epoch, weights)
+            return
+        failure: list[str | None] = [None]
+        try:
+            if trainer.is_global_zero:
+                self._probe(trainer, pl_module, epoch, weights)
+        except Exception as error:
+            failure = [f"{type(error).__name__}: {said(error)}"]
+            raise
+        finally:
+            dist.broadcast_object_list(failure, 0, self._group)
+        if failure[0] is not None:
+            raise RuntimeError(f"callback.probe_{self.name} failed in process 0: {failure[0]}")
 
     def _probe(self, trainer: Trainer, pl_module: LightningModule, epoch: int, weights: str) -> None:
         assert self.probe is not None
@@ -132,14 +149,34 @@ class ProbeCallback(Callback):
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices), torch.inference_mode(False):
             batches = trainer.datamodule.batches("val", device, limit=self.images)  # type: ignore[attr-defined]
-            result = self.probe(pl_module.student, batches)  # type: ignore[arg-type]
+            try:
+                result = self.probe(pl_module.student, batches)  # type: ignore[arg-type]
+            except REASONS as error:
+                result = refused(self.name, said(error))
+                self._say(f"probe {self.name}: refused, {said(error)}")
         meta = result.meta | {"epoch": epoch, "step": trainer.global_step, "weights": weights}
         replace(result, name=f"{self.name}-epoch{epoch}", meta=meta).save(folder)
         scalars = {f"probe/{self.name}/{key}": value for key, value in result.scalars.items()}
-        for logger in trainer.loggers:
+        for logger in trainer.loggers if scalars else ():
             logger.log_metrics(scalars, step=trainer.global_step)
-        if self.figure is not None:
-            self._draw(trainer, history(folder, self.name, until=epoch))
+        if self.figure is not None and not result.refused:
+            try:
+                self._draw(trainer, history(folder, self.name, until=epoch))
+            except REASONS as error:
+                self._say(f"probe {self.name}: no figure, {said(error)}")
+
+    def refusals(self, folder: str | Path) -> dict[str, str]:
+        """Give why the probe has no Result of some epochs of the run in ``folder``, by its name; empty where it has."""
+        found: dict[str, list[int]] = {}
+        for result in kept(Path(folder) / "probes", self.name):
+            if result.refused:
+                found.setdefault(result.refused, []).append(result.meta["epoch"])
+        return {f"probe {self.name}": by_epoch(found)} if found else {}
+
+    def _say(self, line: str) -> None:
+        if line not in self._said:
+            print(line, flush=True)
+        self._said.add(line)
 
     def _draw(self, trainer: Trainer, results: Sequence[Result]) -> None:
         assert self.figure is not None
@@ -149,6 +186,14 @@ class ProbeCallback(Callback):
 
 
 def history(folder: str | Path, name: str, until: int | None = None) -> list[Result]:
-    """Read the Results that a ``ProbeCallback`` left in ``folder``, by epoch, up to the epoch ``until``."""
+    """Read what a ``ProbeCallback`` measured, from ``folder``, by epoch, up to the epoch ``until``.
+
+    Epochs in which the probe was refused are left out.
+    """
+    return [result for result in kept(folder, name, until) if not result.refused]
+
+
+def kept(folder: str | Path, name: str, until: int | None = None) -> list[Result]:
+    """Read all Results that a ``ProbeCallback`` left in ``folder``, by epoch, those without numbers among them."""
     epochs = sorted(int(path.stem.rpartition("-epoch")[2]) for path in Path(folder).glob(f"{name}-epoch*.json"))
     return [Result.load(folder, f"{name}-epoch{epoch}") for epoch in epochs if until is None or epoch <= until]

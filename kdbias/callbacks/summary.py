@@ -14,7 +14,7 @@ def closing_table(result: Mapping[str, Any]) -> Table:
 
     Read are ``name``, ``test`` (``accuracy``, ``knn``, ``linear``), ``stopped``, ``objective`` with
     ``objective_name``, ``best_epoch`` (from 0), ``epochs``, ``seconds``, ``images_per_second``, ``parameters``,
-    ``teacher`` and ``folder``.
+    ``teacher``, ``refused`` (what was not measured, and why) and ``folder``.
     """
     table = Table(title=str(result.get("name", "")), show_header=False, title_justify="left")
     table.add_column(style="bold")
@@ -45,6 +45,7 @@ def _rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("parameters", f"{parameters:,}"))
     if result.get("teacher"):
         rows.append(("teacher", str(result["teacher"])))
+    rows += [(name, f"refused: {reason}") for name, reason in (result.get("refused") or {}).items()]
     if "folder" in result:
         rows.append(("folder", str(result["folder"])))
     return rows

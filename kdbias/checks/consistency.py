@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,13 @@ from timm.models import get_pretrained_cfg
 from kdbias.callbacks.averaging import Averaging
 from kdbias.checks.methods import module_arguments, module_rules
 from kdbias.checks.plan import REFUSALS, Plan, plan, refusal
+from kdbias.checks.probes import probe_callback
 from kdbias.checks.values import settings
 from kdbias.config.build import build, selected, target
 from kdbias.config.errors import ArgumentError, Problem, sound
 from kdbias.data.order import require_divided, require_full
 from kdbias.losses.base import LossTerm, no_teacher
 from kdbias.models.features import Extractor
-from kdbias.probes.attention import AttentionProbe
 
 SAMPLES = 10_000  # steps at which weights are looked at, in a longer run
 
@@ -240,26 +239,14 @@ def _callbacks(run: Plan, known: list[Problem]) -> Iterator[Problem]:
     averaging = [name for name, spec in chosen if _is(spec, Averaging)]
     if len(averaging) > 1:
         yield Problem(f"callback.{averaging[1]}", f"averages weights as {averaging[0]} does: select one of them")
-    attentive = run.student is None or run.student.info.family == "vit"
     for name, spec in chosen:
-        yield from _built(f"callback.{name}", spec)
-        if not isinstance(spec.get("probe"), Mapping):
-            continue
-        drop = f"leave it out of callback=[...], or drop it with ~callback.{name}"
-        if not attentive and _is(spec["probe"], AttentionProbe):
-            yield Problem(f"callback.{name}", f"the student has no attention to probe: {drop}")
-        if not run.has_teacher and "teacher" in signature(target(spec["probe"])).parameters:
-            yield Problem(f"callback.{name}", f"compares with a teacher, and the run has none: {drop}")
+        refused = list(probe_callback(run, name, spec)) if isinstance(spec.get("probe"), Mapping) else []
+        yield from refused
+        if not refused:
+            yield from _built(f"callback.{name}", spec)
 
 
 def _built(key: str, spec: Mapping[str, Any]) -> Iterator[Problem]:
-    """What a callback, and before it the probe that it builds, says of its arguments."""
-    probe = spec.get("probe")
-    if isinstance(probe, Mapping) and not {"source", "data", "teacher"} & set(signature(target(probe)).parameters):
-        refused = list(_built(f"{key}.probe", probe))
-        yield from refused
-        if refused:
-            return
     try:
         build(spec)
     except REFUSALS as error:

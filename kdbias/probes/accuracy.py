@@ -23,7 +23,7 @@ from kdbias.data.base import ImageData
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor, Features
 from kdbias.probes.base import Result
-from kdbias.probes.observe import observe
+from kdbias.probes.observe import PassProbe, observe
 from kdbias.probes.tta import View, averaged, views
 
 BINS = 15
@@ -31,7 +31,7 @@ CURVE = 101  # points kept of each class's ROC
 
 
 @dataclass(frozen=True)
-class AccuracyProbe:
+class AccuracyProbe(PassProbe):
     """Accuracy and what goes with it, and what the statistics need: which images came out right.
 
     Scalars: ``accuracy``; ``top5`` (with more than five classes); ``precision``, ``recall`` and ``f1``, means over

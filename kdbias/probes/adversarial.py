@@ -16,14 +16,14 @@ from kdbias.models.features import Extractor
 from kdbias.models.teacher import Teacher
 from kdbias.probes.accuracy import class_scores
 from kdbias.probes.agreement import unlike_classes
-from kdbias.probes.base import Result
+from kdbias.probes.base import Probe, Result
 from kdbias.probes.versions import take
 
 ATTACKS = ("pgd", "fgsm")
 
 
 @dataclass(frozen=True)
-class AdversarialProbe:
+class AdversarialProbe(Probe):
     """Adversarial transfer: images made against ``teacher``, within ``epsilon`` of each pixel, shown to a network.
 
     Counted over the images that both get right when clean (``counted``, their share), of the first ``images``.

@@ -17,11 +17,11 @@ from kdbias.models.features import Extractor, Features
 from kdbias.models.teacher import Teacher
 from kdbias.probes.accuracy import logits_of
 from kdbias.probes.base import Result
-from kdbias.probes.observe import observe
+from kdbias.probes.observe import PassProbe, observe
 
 
 @dataclass(frozen=True)
-class AgreementProbe:
+class AgreementProbe(PassProbe):
     """Agreement of a network with ``teacher``, each on its own view of the same images; the teacher in fp32.
 
     Two networks of high accuracy agree whatever taught them, so each number means little without the control's beside

@@ -18,11 +18,11 @@ from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor, Features
 from kdbias.probes.attention_maps import attention_layers
 from kdbias.probes.base import Result
-from kdbias.probes.observe import observe
+from kdbias.probes.observe import PassProbe, observe
 
 
 @dataclass(frozen=True)
-class AttentionProbe:
+class AttentionProbe(PassProbe):
     """Mean attention distance, entropy and CLS statistics of every head of a vision transformer.
 
     Arrays, ``(layers, heads)``: ``distance`` (patches), ``entropy`` (nats), and with a CLS token ``cls_dispersion``
@@ -37,6 +37,8 @@ class AttentionProbe:
 
     Source: Dosovitskiy et al. 2021 (2010.11929), Raghu et al. 2021 (2108.08810).
     """
+
+    judges_answers: ClassVar[bool] = False
 
     precision: Precision = "fp32"
     collapse: float = 1.5

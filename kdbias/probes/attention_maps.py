@@ -37,8 +37,7 @@ def attention_maps(network: nn.Module, receive: Callable[[int, Tensor], None]) -
     must not change inside.
 
     Raises:
-        ValueError: the network has no attention modules.
-        RuntimeError: a module was there whose map never came.
+        ValueError: the network has no attention modules, or one whose map never came.
     """
     modules = attention_layers(network)
     seen: set[int] = set()
@@ -52,7 +51,7 @@ def attention_maps(network: nn.Module, receive: Callable[[int, Tensor], None]) -
         yield
     missing = sorted(set(range(len(modules))) - seen)
     if missing:
-        raise RuntimeError(
+        raise ValueError(
             f"no attention map came from {len(missing)} of {len(modules)} attention modules (layers {missing}): "
             "either no image was shown, or they run a kernel that never makes the map"
         )

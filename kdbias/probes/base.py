@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ if TYPE_CHECKING:  # a figure is drawn from a Result without loading any network
 
     from kdbias.batch import Batch
     from kdbias.models.features import Extractor, Features, NetworkInfo
+
+REFUSED = "refused"
+"""Key of a Result's meta: why there is nothing in it."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class Result:
     scalars: dict[str, float]
     arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def refused(self) -> str:
+        """Why nothing was measured; empty where something was."""
+        return str(self.meta.get(REFUSED, ""))
 
     def save(self, folder: str | Path) -> Path:
         """Write ``<name>.npz`` and, last, ``<name>.json`` into ``folder``, each at once; give the path of the
@@ -57,12 +66,33 @@ class Result:
         return cls(plain["name"], {k: float(v) for k, v in plain["scalars"].items()}, arrays, plain["meta"])
 
 
-class Probe(Protocol):
-    """A function of a network and batches of images; it leaves the network as it was."""
+class Probe(ABC):
+    """A function of a network and batches of images; it leaves the network as it was.
 
+    ``judges_answers`` says that the network's own answers are held against labels, so that images of other classes
+    than it was trained on would be misread; ``least`` is how many images it takes. One whose numbers come from a pass
+    over plain images is a ``kdbias.probes.observe.PassProbe``.
+    """
+
+    judges_answers: ClassVar[bool] = True
+    least: ClassVar[int] = 1
+
+    def refuses(self, network: Extractor) -> str:
+        """Say why it is not defined for ``network``, of which only the shapes are read; nothing where it is."""
+        return ""
+
+    @abstractmethod
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
-        """Measure ``network`` on ``batches``."""
-        ...
+        """Measure ``network`` on ``batches``.
+
+        Raises:
+            ValueError: it is not defined for this network or for these images.
+        """
+
+
+def refused(name: str, reason: str) -> Result:
+    """Make the Result of a probe that could not measure, with the reason."""
+    return Result(name, {}, {}, {"n": 0, REFUSED: reason})
 
 
 class Reader(Protocol):

@@ -10,7 +10,6 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from inspect import Parameter, signature
 from pathlib import Path
@@ -23,10 +22,9 @@ from kdbias.config.build import target
 from kdbias.data.base import Source
 from kdbias.files import sync_folder, write_text
 from kdbias.probes.base import Result
+from kdbias.probes.code import builders_in, code_digest
 
 FORMAT = 1  # of what is kept here; another one is not read
-CODE = ("batch.py", "data", "functional", "models", "probes", "stats", "stress")
-"""Parts of the package that decide what a probe measures, or on what: a Result of other code is not read."""
 GIVEN = ("source", "data", "teacher")  # what a probe is handed beside its parameters
 BROKEN = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -84,12 +82,17 @@ class Cache:
 
 
 def describe(
-    node: Mapping[str, Any], weights: str, images: Mapping[str, Any], given: Mapping[str, str]
+    node: Mapping[str, Any],
+    weights: str,
+    images: Mapping[str, Any],
+    given: Mapping[str, str],
+    model: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Give everything that decides a Result, as plain types.
 
     ``node`` is the probe's config, to which the defaults of its own arguments are added; ``weights`` tells the
-    network's, ``images`` which were shown, ``given`` what else it was handed (a teacher).
+    network's, ``images`` which were shown, ``given`` what else it was handed (a teacher). ``model`` is
+    the network's own config, where ``weights`` does not have it. The code behind every builder in any of them counts.
     """
     parameters = {
         name: parameter.default
@@ -100,7 +103,7 @@ def describe(
     code = {
         "format": FORMAT,
         "kdbias": _version(),
-        "code": code_digest(),
+        "code": code_digest(builders_in(node, weights, images, given, model)),
         "torch": torch.__version__,
         "timm": timm.__version__,
     }
@@ -120,17 +123,6 @@ def files_of(source: Source, splits: Iterable[str]) -> dict[str, str]:
 def key_of(description: Mapping[str, Any]) -> str:
     """Give 32 hex digits that stand for a description."""
     return hashlib.sha256(json.dumps(description, sort_keys=True, default=repr).encode()).hexdigest()[:32]
-
-
-@cache
-def code_digest() -> str:
-    """Give a hash of the source files that decide what a probe measures."""
-    root, found = Path(__file__).resolve().parents[1], hashlib.sha256()
-    for part in CODE:
-        for path in sorted((root / part).glob("**/*.py")) if (root / part).is_dir() else [root / part]:
-            if path.is_file() and path != Path(__file__).resolve():
-                found.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    return found.hexdigest()
 
 
 def _version() -> str:

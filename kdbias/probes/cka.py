@@ -21,13 +21,13 @@ from kdbias.models.evaluation import Precision, evaluation
 from kdbias.models.features import Extractor, Features, Layer
 from kdbias.models.teacher import Teacher
 from kdbias.probes.base import Reader, Result
-from kdbias.probes.observe import observe
+from kdbias.probes.observe import PassProbe, observe
 
 Tokens = Literal["mean", "cls", "flat"]
 
 
 @dataclass(frozen=True)
-class CKAProbe:
+class CKAProbe(PassProbe):
     """Debiased CKA between the ``layers`` of a network, or between these and those of ``other``.
 
     A sample is an image's mean patch token, its CLS token (``tokens="cls"``) or all its patch tokens in a row
@@ -51,6 +51,9 @@ class CKAProbe:
     Source: Kornblith et al. 2019 (1905.00414), Nguyen et al. 2021 (2010.15327); Davari et al. 2023 (2210.16156) for
     what CKA does not show.
     """
+
+    judges_answers: ClassVar[bool] = False
+    least: ClassVar[int] = 4
 
     other: Reader | None = None
     tokens: Tokens = "mean"

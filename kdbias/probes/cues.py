@@ -15,7 +15,7 @@ from kdbias.functional.cue import shape_share
 from kdbias.models.evaluation import Precision, evaluation
 from kdbias.models.features import Extractor
 from kdbias.probes.accuracy import class_scores
-from kdbias.probes.base import Result
+from kdbias.probes.base import Probe, Result
 
 Cue = Literal["shape", "texture"]
 CUES: tuple[Cue, ...] = ("shape", "texture")
@@ -33,7 +33,7 @@ class CueVariants(Protocol):
 
 
 @dataclass(frozen=True)
-class CueProbe:
+class CueProbe(Probe):
     """Cue-conflict shape share, and accuracy where only one of the cues is there.
 
     ``source`` brings ``images`` images of each variant, so the batches that the probe is called with are not read.

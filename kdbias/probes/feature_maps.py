@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +15,12 @@ from kdbias.batch import Batch
 from kdbias.functional.principal import principal_components
 from kdbias.models.evaluation import Precision, evaluation
 from kdbias.models.features import Extractor
-from kdbias.probes.base import Result
+from kdbias.probes.base import Probe, Result
 from kdbias.probes.versions import take
 
 
 @dataclass(frozen=True)
-class FeatureMapsProbe:
+class FeatureMapsProbe(Probe):
     """Maps of every layer's tokens: their norm, and their first three principal components as colours.
 
     The components are those of each layer's tokens of ``images`` images; maps are kept of the ``shown`` first.
@@ -33,6 +33,8 @@ class FeatureMapsProbe:
 
     Source: Oquab et al. 2023 (2304.07193) for the colours; Darcet et al. 2023 (2309.16588) for the norms.
     """
+
+    judges_answers: ClassVar[bool] = False
 
     images: int = 64
     shown: int = 4

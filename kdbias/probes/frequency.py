@@ -16,14 +16,14 @@ from kdbias.batch import Batch
 from kdbias.functional.frequency import Band, Window, filtered, mean_height, response
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor
-from kdbias.probes.base import Result
+from kdbias.probes.base import Probe, Result
 from kdbias.probes.versions import answers, no_classifier, scores
 
 BANDS: tuple[Band, ...] = ("low", "high")
 
 
 @dataclass(frozen=True)
-class FrequencyProbe:
+class FrequencyProbe(Probe):
     """Accuracy on images without the frequencies above a cutoff (low-pass), or below it (high-pass).
 
     ``cutoffs`` are radial, in parts of the Nyquist frequency (0.5 cycles a pixel); the corners of the spectrum count

@@ -15,7 +15,7 @@ from kdbias.batch import Batch, DataInfo
 from kdbias.models.evaluation import Precision, evaluation
 from kdbias.models.features import Extractor
 from kdbias.probes.accuracy import class_scores
-from kdbias.probes.base import Result
+from kdbias.probes.base import Probe, Result
 from kdbias.probes.gradcam_map import activation_map
 from kdbias.probes.versions import no_classifier, take
 
@@ -30,7 +30,7 @@ class Named(Protocol):
 
 
 @dataclass(frozen=True)
-class GradCAMProbe:
+class GradCAMProbe(Probe):
     """Grad-CAM of the first images, and how the maps lie in the image.
 
     Maps are of the network's own answer or of the image's class (``target``), at ``layer`` (see ``activation_map``),

@@ -14,13 +14,13 @@ from kdbias.functional import resample_tokens
 from kdbias.models.features import Extractor
 from kdbias.models.teacher import Teacher
 from kdbias.probes.agreement import unlike_classes
-from kdbias.probes.base import Result
+from kdbias.probes.base import Probe, Result
 from kdbias.probes.gradcam_map import activation_map
 from kdbias.probes.versions import take
 
 
 @dataclass(frozen=True)
-class GradcamAgreementProbe:
+class GradcamAgreementProbe(Probe):
     """Similarity of a network's and its ``teacher``'s Grad-CAM of the label's class, image by image.
 
     Both maps are resampled to the coarser of the two grids, where alone they can be compared. Scalars:

@@ -22,7 +22,7 @@ from kdbias.functional.precision import without_autocast
 from kdbias.models.attention_path import unfused
 from kdbias.models.evaluation import evaluation
 from kdbias.models.features import Extractor
-from kdbias.probes.base import Result
+from kdbias.probes.base import Probe, Result
 
 CPU_ROOM = 1e9  # bytes for one graph
 GRAPH = 5  # what a product takes at its height, in what a forward pass holds: 50 MB to 10 MB for DeiT-Tiny's image
@@ -30,7 +30,7 @@ LOSS = "cross-entropy of the answer's logits against hard labels, nats, mean ove
 
 
 @dataclass(frozen=True)
-class HessianProbe:
+class HessianProbe(Probe):
     """Trace, extreme eigenvalues and spectral density of the loss's Hessian, by all parameters that are trained.
 
     The loss is the mean cross-entropy of the network's answer against hard labels on the first ``images`` images,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from kdbias.batch import Batch
 from kdbias.functional.knn import weighted_knn
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor
-from kdbias.probes.base import Result
+from kdbias.probes.base import Probe, Result
 from kdbias.probes.frozen import Frozen, Read, Splits, check_read, read_frozen
 
 
 @dataclass(frozen=True)
-class KNNProbe:
+class KNNProbe(Probe):
     """Accuracy of weighted k-nearest neighbours among the first ``bank`` training images of ``data``.
 
     Scalars: ``knn``. Arrays: ``right`` ``(n,)`` bool, ``target`` and ``index`` ``(n,)``, in the order of the batches.
@@ -23,6 +23,8 @@ class KNNProbe:
 
     Source: Wu et al., CVPR 2018, arXiv:1805.01978.
     """
+
+    judges_answers: ClassVar[bool] = False
 
     data: Splits
     bank: int | None = 5000

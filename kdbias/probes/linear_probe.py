@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch.nn import functional as F
 
@@ -12,12 +12,12 @@ from kdbias.batch import Batch
 from kdbias.functional.logistic import logistic_regression, standardised
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor
-from kdbias.probes.base import Result
+from kdbias.probes.base import Probe, Result
 from kdbias.probes.frozen import Frozen, Read, Splits, check_read, read_frozen
 
 
 @dataclass(frozen=True)
-class LinearProbe:
+class LinearProbe(Probe):
     """Accuracy of logistic regression on frozen features, trained on the first ``bank`` training images of ``data``.
 
     Features are standardised by the training images; nothing is augmented. Scalars: ``linear``, and
@@ -26,6 +26,8 @@ class LinearProbe:
 
     Source: Alain and Bengio, 2016, arXiv:1610.01644; Kornblith et al., CVPR 2019, arXiv:1805.08974, for L-BFGS.
     """
+
+    judges_answers: ClassVar[bool] = False
 
     data: Splits
     bank: int | None = None

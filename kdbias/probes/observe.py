@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Protocol
@@ -13,7 +14,7 @@ from kdbias.functional.precision import without_autocast
 from kdbias.models.evaluation import Precision, evaluation
 from kdbias.models.features import Extractor, Features
 from kdbias.probes.attention_maps import attention_maps
-from kdbias.probes.base import Result
+from kdbias.probes.base import Probe, Result
 
 
 class Observer(Protocol):
@@ -40,26 +41,34 @@ class Observer(Protocol):
         ...
 
 
-class PassProbe(Protocol):
-    """A probe whose numbers come from forward passes over clean images alone."""
+class PassProbe(Probe):
+    """A probe whose numbers come from forward passes over clean images alone, which it shares with others."""
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """Name of its Results."""
-        ...
 
     @property
+    @abstractmethod
     def precision(self) -> Precision:
         """Precision of the forward passes."""
-        ...
 
+    @abstractmethod
     def observer(self, reader: Extractor) -> Observer:
         """Begin to observe ``reader``, which is in eval mode and reads all layers.
 
         Raises:
             ValueError: the probe is not defined for this network.
         """
-        ...
+
+    def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
+        """Measure ``network``.
+
+        Raises:
+            ValueError: it is refused, or there are no images.
+        """
+        return observe(network, batches, {self.name: self})[self.name]
 
 
 def observe(network: Extractor, batches: Iterable[Batch], probes: Mapping[str, PassProbe]) -> dict[str, Result]:

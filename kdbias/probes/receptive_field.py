@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,12 +15,12 @@ from kdbias.functional.receptive_field import energy_radius, radial_energy
 from kdbias.models.attention_path import choose
 from kdbias.models.evaluation import Precision, evaluation
 from kdbias.models.features import Extractor, Features
-from kdbias.probes.base import Result
+from kdbias.probes.base import Probe, Result
 from kdbias.probes.versions import take
 
 
 @dataclass(frozen=True)
-class ReceptiveFieldProbe:
+class ReceptiveFieldProbe(Probe):
     """Effective receptive field of each layer's central token, by the energy of its input gradient.
 
     The energy at a pixel is the squared norm of the token's derivative by that pixel, over channels of both, estimated
@@ -39,6 +40,8 @@ class ReceptiveFieldProbe:
 
     Source: Luo et al., NeurIPS 2016 (1701.04128).
     """
+
+    judges_answers: ClassVar[bool] = False
 
     images: int = 256
     share: float = 0.5

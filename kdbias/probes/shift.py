@@ -15,7 +15,7 @@ from kdbias.batch import Batch
 from kdbias.functional.shift import Padding, shift_images
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor
-from kdbias.probes.base import Result
+from kdbias.probes.base import Probe, Result
 from kdbias.probes.versions import answers, no_classifier
 
 Direction = Literal["horizontal", "vertical", "diagonal"]
@@ -23,7 +23,7 @@ DIRECTIONS: tuple[Direction, ...] = ("horizontal", "vertical", "diagonal")
 
 
 @dataclass(frozen=True)
-class ShiftProbe:
+class ShiftProbe(Probe):
     """Share of images whose answer stays when they move by so many pixels, and the accuracy then.
 
     ``shifts`` are pixels; a diagonal shift goes so far both ways. Each image moves to one side or the other, a

@@ -14,12 +14,12 @@ from kdbias.batch import Batch
 from kdbias.functional.shuffle import shuffle_patches
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor
-from kdbias.probes.base import Result
+from kdbias.probes.base import Probe, Result
 from kdbias.probes.versions import answers, no_classifier, scores
 
 
 @dataclass(frozen=True)
-class ShuffleProbe:
+class ShuffleProbe(Probe):
     """Accuracy on images whose patches are shuffled, by grid: what a network needs of global shape.
 
     Each image has its own permutation for each grid, a function of ``seed`` and its index, drawn from all (the

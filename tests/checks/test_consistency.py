@@ -224,7 +224,63 @@ MESSAGES: dict[str, Mistake] = {
             "callback.p": {**PROBE, "probe": {"_target_": "kdbias.probes.attention.AttentionProbe"}},
         },
         "callback.p",
-        ("the student has no attention to probe: leave it out of callback", "or drop it with ~callback.p"),
+        ("a CNN has no attention maps", "leave it out of callback=[...], or drop it with ~callback.p"),
+    ),
+    "accuracy of a student without classifier": (
+        {
+            "model": LOGITLESS,
+            "loss": {"token": {"_target_": TOKEN}},
+            "objective": None,
+            "callback.p": {**PROBE, "probe": {"_target_": "kdbias.probes.accuracy.AccuracyProbe"}},
+        },
+        "callback.p",
+        ("no classifier", "leave it out of callback=[...], or drop it with ~callback.p"),
+    ),
+    "a CLS token of a teacher that has none": (
+        {"callback.p": {**PROBE, "probe": {"_target_": "kdbias.probes.cka.teacher_cka", "tokens": "cls"}}},
+        "callback.p",
+        ("the network has no CLS token; use tokens='mean'", "leave it out of callback"),
+    ),
+    "a setting of a probe that compares with the teacher": (
+        {"callback.p": {**PROBE, "probe": {"_target_": "kdbias.probes.cka.teacher_cka", "batch": 2}}},
+        "callback.p.probe",
+        ("needs batch >= 4",),
+    ),
+    "cues where there are none": (
+        {
+            "data": {"_target_": "kdbias.data.cifar.cifar10", "root": "nowhere"},
+            "callback.p": {**PROBE, "probe": {"_target_": "kdbias.probes.cues.CueProbe"}},
+        },
+        "callback.p",
+        ("no images of known shape and texture", "leave it out of callback"),
+    ),
+    "too few images for a probe": (
+        {"callback.p": {**PROBE, "images": 2, "probe": {"_target_": "kdbias.probes.cka.CKAProbe"}}},
+        "callback.p.images",
+        ("2 are fewer than the 4 that it takes: raise it",),
+    ),
+    "too few validation images for a probe": (
+        {"data.val": 3, "callback.p": {**PROBE, "probe": {"_target_": "kdbias.probes.cka.CKAProbe"}}},
+        "data.val",
+        ("3 images are fewer than the 4 that callback.p takes: raise it",),
+    ),
+    "fewer validation images than processes": (
+        {
+            "data.val": 4,
+            "trainer.devices": 5,
+            "callback.p": {**PROBE, "probe": {"_target_": "kdbias.probes.shift.ShiftProbe"}},
+        },
+        "data.val",
+        ("4 images for 5 processes, all of which callback.p needs: raise it",),
+    ),
+    "no validation images to choose by": (
+        {
+            "data.val": 0,
+            "objective": "val/knn",
+            "callback.knn": {"_target_": "kdbias.callbacks.knn.FrozenFeatures"},
+        },
+        "data.val",
+        ("must be at least 1 image",),
     ),
 }
 

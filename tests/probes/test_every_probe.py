@@ -24,7 +24,6 @@ from kdbias.report.style import styled
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "probe").glob("*.yaml"))
 SMALL = {"images": 24, "bank": 60, "vectors": 2, "k": 1, "density_steps": 6, "steps": 2, "draws": 1, "iterations": 5}
-NUMBERS_ALONE = {"cues", "knn", "linear"}  # no figure of their own
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +73,8 @@ def assert_same(a, b):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_probe_leaves_nothing_behind_and_says_the_same_twice(name, family, data, teacher):
     network, probe = network_of(family, data), probe_of(name, data, teacher)
-    refuses = getattr(probe, "refuses", None)
     before, randomness = state(network.train()), torch.get_rng_state()
-    if refuses is not None and (reason := refuses(network)):
+    if reason := probe.refuses(network):
         with pytest.raises(ValueError, match=reason.split(":")[0][:30]):
             probe(network, data.batches("test", limit=24))
         assert_same(before, state(network))
@@ -113,10 +111,10 @@ def test_a_probe_has_figures_of_several_networks(name, data, teacher):
     probe = probe_of(name, data, teacher)
     module = f"kdbias.report.{name}"
     figures_of = getattr(import_module(module), "figures", None) if find_spec(module) is not None else None
-    if figures_of is None:
-        assert name in NUMBERS_ALONE
-        return
     result = probe(network_of("vit", data), data.batches("test", limit=24))
+    if figures_of is None:
+        assert result.scalars  # a probe of numbers alone
+        return
     results = {"student": [result, result], "control": result, "untrained": result}
     figures = figures_of(results, control="control", initial="untrained")
     assert figures
@@ -135,7 +133,7 @@ def test_a_callback_runs_the_probe_of_its_name_and_draws_it(path):
     node = OmegaConf.load(path)[path.stem]
     name = path.stem.removeprefix("probe_")
     assert node.name == name
-    assert target({"_target_": node.figure}) is not None
+    assert node.get("figure") is None or target({"_target_": node.figure}) is not None
     assert node.probe._target_ == node_of(name)["_target_"]
     chosen = ["experiment=exp1_kl", f"callback=[checkpoint,{path.stem}]", "data=cues", "trainer=cpu"]
     assert check(composed(chosen)) == []
