@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training import Noise, quiet_trainer
 
 from kdbias.batch import Batch
 from kdbias.callbacks.averaging import EMA
@@ -27,21 +28,6 @@ from kdbias.probes.attention import AttentionProbe
 from kdbias.probes.cka import CKAProbe
 
 CONF = Path(__file__).parents[2] / "conf" / "callback"
-
-
-class Noise:
-    """Random images, 32 of each split."""
-
-    def __init__(self, info):
-        self.info = info
-
-    def prepare(self):
-        pass
-
-    def split(self, name):
-        generator = torch.Generator().manual_seed(len(name))
-        images = torch.randint(256, (32, 3, 32, 32), generator=generator, dtype=torch.uint8)
-        return images, torch.randint(10, (32,), generator=generator)
 
 
 class Small(L.LightningModule):
@@ -67,16 +53,12 @@ def train(info, folder, callbacks, epochs=3, loggers=False, teacher=None, **sett
     L.seed_everything(0)
     module = Small(info, teacher)
     data = ImageData(Noise(info), Augment(), batch_size=8, eval_batch_size=12, seed=0)
-    trainer = L.Trainer(
+    trainer = quiet_trainer(
         max_epochs=epochs,
-        accelerator="cpu",
         default_root_dir=folder,
         callbacks=callbacks,
         logger=loggers,
         log_every_n_steps=1,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         **settings,
     )
     trainer.fit(module, data)
@@ -158,12 +140,12 @@ def test_two_processes_wait_for_a_long_probe_and_find_what_one_finds(tiny_info, 
 
 def test_two_and_four_processes_write_what_one_writes(tiny_info, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # Lightning would choose another number for each number of processes
-    monkeypatch.setattr("kdbias.callbacks.probe.PATIENCE", timedelta(seconds=60))
+    monkeypatch.setattr("kdbias.callbacks.probe.PATIENCE", timedelta(minutes=10))
     probes = {"attention": AttentionProbe(), "cka": CKAProbe()}
     found = []
     for processes in (1, 2, 4):
         callbacks = [ProbeCallback(name, probe, every=1, images=30) for name, probe in probes.items()]
-        strategy = "auto" if processes == 1 else DDPStrategy(start_method="fork", timeout=timedelta(seconds=60))
+        strategy = "auto" if processes == 1 else DDPStrategy(start_method="fork", timeout=timedelta(minutes=10))
         folder = tmp_path / str(processes)
         train(tiny_info, folder, callbacks, epochs=1, devices=processes, strategy=strategy)
         found.append({name: history(folder / "probes", name) for name in probes})

@@ -1,5 +1,6 @@
 """Several gloo processes on one machine, each with what it found."""
 
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -13,11 +14,21 @@ def found_by(work, world, folder):
     return [torch.load(folder / f"{rank}.pt") for rank in range(world)]
 
 
+@contextmanager
+def alone(folder):
+    """Be a process group of one."""
+    dist.init_process_group("gloo", f"file://{folder / 'store'}", rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
 def _joined(rank, work, world, folder):
     torch.set_num_threads(1)
     store = f"file://{folder / 'store'}"
-    dist.init_process_group("gloo", store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", store, rank=rank, world_size=world, timeout=timedelta(minutes=10))
     found = work(rank, world)
-    dist.barrier()
     torch.save(found, folder / f"{rank}.pt")
+    dist.barrier()
     dist.destroy_process_group()

@@ -62,6 +62,7 @@ def in_two_processes(terms: Mapping[str, LossTerm], folder: Path) -> list[dict[s
 def _work(rank: int, terms: dict[str, LossTerm], folder: Path) -> None:
     torch.set_num_threads(1)
     store = f"file://{folder / 'store'}"
-    dist.init_process_group("gloo", store, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", store, rank=rank, world_size=2, timeout=timedelta(minutes=10))
     torch.save({name: gradients(term, rank, 2) for name, term in terms.items()}, folder / f"{rank}.pt")
+    dist.barrier()  # the first to leave takes the others' connections with it
     dist.destroy_process_group()
