@@ -44,8 +44,7 @@ def fit(folder, *callbacks, epochs=2, resume=None, **options):
         max_epochs=epochs,
         num_sanity_val_steps=0,
         callbacks=list(callbacks),
-        **options,
-        enable_progress_bar=True,
+        **({"enable_progress_bar": True} | options),
     )
     loader = DataLoader(TensorDataset(torch.randn(8, 2)), batch_size=2)
     trainer.fit(Toy(), loader, loader, ckpt_path=resume, weights_only=True)
