@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format wheel clean
+# Workers take whole files (fixtures are shared within one) in the order of tests/conftest.py, the longest first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test test-fast check format wheel clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -15,8 +18,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed  ## teacher, control and student on the embedded data, then a page of figures
 	$(BIN)/python analyze.py task=demo
 
-test: $(VENV)/.installed  ## every test; about fifteen minutes on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(VENV)/.installed  ## every test; some six minutes on two cores
+	$(PYTEST)
+
+test-fast: $(VENV)/.installed  ## while you work: all but the long files; about a minute and a half on two cores
+	$(PYTEST) -m "not slow"
 
 check: $(VENV)/.installed  ## style, types, and which room may import which
 	$(BIN)/ruff check .

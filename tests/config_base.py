@@ -4,6 +4,7 @@ import copy
 import functools
 import operator
 import re
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from hydra import compose, initialize_config_dir
@@ -80,11 +81,16 @@ def other_classes(data, *, layers="all") -> Extractor:
     return Extractor(network, mean=data.mean, std=data.std, size=32, layers=layers)
 
 
-def composed(overrides: list[str]) -> DictConfig:
-    """Compose the real train config, as the command line would."""
+def composed(overrides: Sequence[str], program: str = "train") -> DictConfig:
+    """Compose the real config, as the command line would: once for the same overrides, and a copy for every caller."""
+    return copy.deepcopy(_composed(program, tuple(overrides)))
+
+
+@functools.cache
+def _composed(program: str, overrides: tuple[str, ...]) -> DictConfig:
     cli.register()
     with initialize_config_dir(cli.conf_dir(), version_base="1.3"):
-        return compose("train", overrides)
+        return compose(program, list(overrides))
 
 
 def config(changes: dict[str, Any] | None = None, drop: str = "") -> DictConfig:

@@ -11,6 +11,38 @@ from kdbias.batch import DataInfo
 OUTSIDE = {"shared_data": "KDBIAS_SHARED", "shared_weights": "KDBIAS_SHARED_WEIGHTS"}
 """Fixtures that are folders from outside, and the environment variable that names each."""
 
+LONG = (
+    "test_experiments.py",
+    "test_end_to_end.py",
+    "data/test_cues_truth.py",
+    "controls/test_controls_experiments.py",
+    "models/test_resnet_cifar.py",
+    "test_benchmarks.py",
+    "checks/test_methods.py",
+    "probes/test_every_probe.py",
+    "analysis/test_tasks.py",
+    "runs/test_sweep.py",
+    "checks/test_check.py",
+    "callbacks/test_probe_callback.py",
+    "test_docs.py",
+    "modules/test_distill.py",
+    "controls/test_controls_check.py",
+    "runs/test_teacher_recipe.py",
+    "controls/test_controls_teachers.py",
+    "test_presets.py",
+    "modules/test_ssl.py",
+    "report/test_figures.py",
+    "analysis/test_side_by_side.py",
+    "analysis/test_tasks_cache.py",
+    "report/test_family_figures.py",
+    "controls/test_controls_none.py",
+)
+"""Files of more than five seconds, the longest first. Workers begin with them, so that short ones fill the end, when
+one worker would wait for the other; ``make test-fast`` leaves them out."""
+
+HERE = Path(__file__).resolve().parent
+PLACES = {HERE / name: place for place, name in enumerate(LONG)}
+
 torch.set_num_threads(1)  # tests are small: a second thread costs more than it brings
 
 
@@ -40,9 +72,24 @@ def shared_weights() -> Path:
     return Path(os.environ[OUTSIDE["shared_weights"]])
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a name in ``LONG`` that no file has any more: its file would be taken for a short one."""
+    missing = [name for name in LONG if not (HERE / name).is_file()]
+    if missing:
+        raise pytest.UsageError(f"tests/conftest.py: LONG names files that are not there: {', '.join(missing)}")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest's own reads -m
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests that want a folder from outside which the environment does not name."""
+    """Leave out tests that want a folder the environment does not name; put long files first, and mark them slow."""
     absent = {fixture for fixture, variable in OUTSIDE.items() if not os.environ.get(variable)}
     left_out = [item for item in items if absent.intersection(getattr(item, "fixturenames", ()))]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    items[:] = sorted((item for item in items if item not in left_out), key=_place)
+    for item in items:
+        if _place(item) < len(LONG):
+            item.add_marker("slow")
+
+
+def _place(item: pytest.Item) -> int:
+    return PLACES.get(item.path, len(LONG))

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from config_base import composed
+from omegaconf import OmegaConf
 
-from kdbias import cli
 from kdbias.analysis import tasks
 from kdbias.checks.check import check
 
@@ -46,12 +45,6 @@ def jobs(arguments: str) -> list[list[str]]:
     return [every[0], every[-1]]
 
 
-def composed(program: str, overrides: list[str]) -> DictConfig:
-    cli.register()
-    with initialize_config_dir(cli.conf_dir(), version_base="1.3"):
-        return compose(program, overrides)
-
-
 def test_commands_are_found():
     found = [f"{program} {arguments}" for program, arguments in commands()]
     assert any(text.startswith("train experiment=exp1_resnet_kl") for text in found)
@@ -63,7 +56,7 @@ def test_commands_are_found():
 def test_a_command_of_the_readme_composes_and_passes_the_check(program, arguments, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # some commands are for a machine with GPUs
     for overrides in jobs(arguments):
-        cfg = composed(program, overrides)
+        cfg = composed(overrides, program)
         if program == "analyze":
             assert cfg.task in tasks.TASKS
         elif {override.split("=")[0] for override in overrides} - UNCHECKED:

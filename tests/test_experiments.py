@@ -1,16 +1,23 @@
-"""Every yaml in conf/experiment composes, checks and runs two steps."""
+"""Every yaml in conf/experiment composes and runs two steps.
+
+Four run as they are, the others with networks of the same shape and fewer channels: as many layers, the same grids and
+tokens. That every experiment is right at its own width is for tests/checks/test_check.py, and that every network can be
+built and called for tests/models/test_model_configs.py.
+"""
 
 import json
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from config_base import composed
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from safetensors.torch import save_file
 
 from kdbias.checks.check import check
-from kdbias.config.build import build
+from kdbias.config.build import build, target
 from kdbias.config.spec import plain
 from kdbias.models.checkpoint import architecture, load_student
 from kdbias.train import build_data, train
@@ -18,19 +25,53 @@ from kdbias.train import build_data, train
 CONF = Path(__file__).resolve().parent.parent / "conf"
 SMALL = ["data.train=200", "data.val=40", "data.test=40"]
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-
+WHOLE = {"teacher_resnet18", "exp1_resnet_kl", "exp3_dino", "teacher_ssl_vit"}
+"""At their own width, and with figures: a CNN teacher, logits of one, tokens and relations of a ViT, no labels."""
 
 SIZES = {"dinov2": 112, "dinov3": 128, "dinov3_convnext": 128}  # small inputs of the teachers that are not trained here
+VIT = {"_target_": "kdbias.models.deit.vit", "width": 24, "depth": 12, "heads": 3, "mlp_ratio": 2.0}
+STAGES = {"_target_": "kdbias.models.resnet_cifar.small_cnn", "widths": [8, 8, 16, 16]}
+NARROW: dict[str, dict[str, Any]] = {
+    "deit_tiny": VIT | {"distilled": True},
+    "deit_tiny_hybrid": VIT | {"conv_stem": True},
+    "vit_tiny": VIT,
+    "vit": {"width": 24, "heads": 3, "mlp_ratio": 2.0},
+    "resnet18": STAGES,
+    "adaptive_cnn": STAGES,
+    "convnextv2_tiny": STAGES,
+    "vit_small_patch14_dinov2.lvd142m": VIT | {"patch": 14},
+    "vit_small_patch16_dinov3.lvd1689m": VIT | {"patch": 16},
+    "convnext_tiny.dinov3_lvd1689m": {"name": "test_convnext"},
+}
+"""What changes in a network of that builder, or of that name in timm."""
+
+
+def narrow(model: DictConfig) -> None:
+    """Take channels from a network; where its builder changes, keep the settings that the other one has too."""
+    change = NARROW.get(model.get("name", model._target_.rpartition(".")[2]), {})
+    with open_dict(model):
+        if "_target_" in change:
+            known = signature(target(change)).parameters
+            for key in set(model) - set(known) - {"_target_"}:
+                del model[key]
+        model.update(change)
 
 
 def offline(experiment: str, folder: Path) -> DictConfig:
     """Compose an experiment for the smoke trainer, its networks with random weights."""
-    cfg = composed([f"experiment={experiment}", "trainer=smoke", *SMALL, f"paths.run={folder}/run"])
+    cfg = composed(
+        [f"experiment={experiment}", "trainer=smoke", *SMALL, *([] if experiment in WHOLE else ["logger=[csv]"])]
+    )
+    cfg.paths.run = str(folder / "run")
     if "pretrained" in cfg.model:
         cfg.model.pretrained = False
     if "pretrained" in cfg.teacher:
         cfg.teacher.pretrained, cfg.teacher.size = False, SIZES[cfg.teacher.name]
-    elif cfg.teacher.name is not None and cfg.teacher.weights is None:
+    if experiment not in WHOLE:
+        for model in filter(None, (cfg.model, cfg.teacher.model)):
+            narrow(model)
+    comes_random = "pretrained" in cfg.teacher and "pretrained" in cfg.teacher.model
+    if cfg.teacher.name is not None and cfg.teacher.weights is None and not comes_random:
         network = build(architecture(plain(cfg.teacher.model)), build_data(plain(cfg)).info).network
         cfg.teacher.weights = str(folder / "teacher.safetensors")
         save_file({k: v.contiguous() for k, v in network.state_dict().items()}, cfg.teacher.weights)

@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from config_base import composed
-from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from kdbias import cli
 from kdbias.analysis import tasks
 from kdbias.analysis.compare import against, methods_of, published_of
 from kdbias.analysis.references import _architecture
@@ -82,9 +80,7 @@ def saved(folder) -> list[Measured]:
 
 
 def call(task, folder, out) -> None:
-    cli.register()
-    with initialize_config_dir(cli.conf_dir(), version_base="1.3"):
-        tasks.run(compose("analyze", [f"task={task}", f"from_results={folder}", f"out={out}"]))
+    tasks.run(composed([f"task={task}", f"from_results={folder}", f"out={out}"], "analyze"))
 
 
 def test_forensics_draws_everything_from_saved_results(tmp_path):

@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import torch
 from config_base import composed
-from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from safetensors.torch import save_file
 
-from kdbias import cli
 from kdbias.analysis import measure, tasks
 from kdbias.analysis.networks import same_images, subjects
 from kdbias.analysis.references import untrained
@@ -33,9 +31,7 @@ DEFAULTS = ["cache=false"]  # what is kept is tested in test_analysis_cache.py
 
 
 def analyze_config(overrides: list[str]) -> DictConfig:
-    cli.register()
-    with initialize_config_dir(cli.conf_dir(), version_base="1.3"):
-        return compose("analyze", ["trainer=cpu", *DEFAULTS, *overrides])
+    return composed(["trainer=cpu", *DEFAULTS, *overrides], "analyze")
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from config_base import composed
-from hydra import compose, initialize_config_dir
 
-from kdbias import cli
 from kdbias.analysis import measure, networks, probe, references, tasks
 from kdbias.probes.base import Result
 from kdbias.probes.cache import Cache, describe, key_of
@@ -45,10 +43,8 @@ def call(tmp_path, monkeypatch):
     def probed(*overrides: str) -> tuple[list[str], list[str]]:
         done.clear()
         loads.clear()
-        cli.register()
         settings = ["trainer=cpu", "task=probe", "probe=[attention]", "images=20", f"paths.runs={tmp_path}/runs"]
-        with initialize_config_dir(cli.conf_dir(), version_base="1.3"):
-            tasks.run(compose("analyze", [*settings, f"out={tmp_path}/out", *overrides]))
+        tasks.run(composed([*settings, f"out={tmp_path}/out", *overrides], "analyze"))
         return list(done), list(loads)
 
     return probed

@@ -1,9 +1,7 @@
 """analyze.py with probes of frozen features, on a network without a classifier."""
 
 from config_base import composed
-from hydra import compose, initialize_config_dir
 
-from kdbias import cli
 from kdbias.analysis import tasks
 from kdbias.probes.base import Result
 from kdbias.train import train
@@ -24,9 +22,7 @@ def test_a_network_without_labels_is_probed(tmp_path, capsys):
         "probe.knn.bank=50",
         f"runs=[{run}]",
     ]
-    cli.register()
-    with initialize_config_dir(cli.conf_dir(), version_base="1.3"):
-        tasks.run(compose("analyze", [*settings, f"out={tmp_path}/out"]))
+    tasks.run(composed([*settings, f"out={tmp_path}/out"], "analyze"))
     knn, linear = (Result.load(tmp_path / "out" / "ssl-run", probe) for probe in ("knn", "linear"))
     assert (knn.meta["bank"], linear.meta["bank"], knn.meta["n"]) == (50, 160, 60)
     assert 0 <= knn.scalars["knn"] <= 1

@@ -8,6 +8,7 @@ from lightning.pytorch import Callback
 from torch import nn
 from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, TensorDataset
+from training import quiet_trainer
 
 from kdbias.callbacks.averaging import EMA, SWA
 from kdbias.callbacks.checkpoint import last
@@ -77,16 +78,13 @@ def data():
 
 def fit(folder, data, *callbacks, epochs=5, resume=None, accumulate=1):
     module = Toy()
-    trainer = L.Trainer(
+    trainer = quiet_trainer(
         default_root_dir=folder,
         max_epochs=epochs,
-        accelerator="cpu",
         accumulate_grad_batches=accumulate,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         num_sanity_val_steps=0,
         callbacks=[*callbacks, Copies(), last(folder=str(folder))],
+        enable_checkpointing=True,
     )
     loader = DataLoader(data, batch_size=4)
     trainer.fit(module, loader, DataLoader(data, batch_size=16), ckpt_path=resume, weights_only=True)

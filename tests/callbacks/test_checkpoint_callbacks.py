@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from training import quiet_trainer
 
 from kdbias.callbacks.averaging import SWA
 from kdbias.callbacks.checkpoint import best, early_stopping, last
@@ -32,16 +33,13 @@ class Normed(Toy):
 
 
 def fit(folder, *callbacks, epochs=5, resume=None, module=Toy, **settings):
-    trainer = L.Trainer(
+    trainer = quiet_trainer(
         default_root_dir=folder,
         max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         num_sanity_val_steps=0,
         callbacks=list(callbacks),
         **settings,
+        enable_checkpointing=True,
     )
     loader = DataLoader(TensorDataset(torch.randn(4, 2)), batch_size=2)
     trainer.fit(module(), loader, loader, ckpt_path=resume, weights_only=True)

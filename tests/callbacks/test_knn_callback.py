@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import OmegaConf
+from training import Noise, quiet_trainer
 
 from kdbias.callbacks.averaging import EMA
 from kdbias.callbacks.checkpoint import best
@@ -19,22 +20,6 @@ from kdbias.config.conf import conf_dir
 from kdbias.data.augment import Augment
 from kdbias.data.base import ImageData
 from kdbias.models.deit import vit
-
-
-class Noise:
-    """Random images, 32 of each split, a little brighter in one of two classes."""
-
-    def __init__(self, info):
-        self.info = info
-
-    def prepare(self):
-        pass
-
-    def split(self, name):
-        generator = torch.Generator().manual_seed(len(name))
-        labels = torch.arange(32) % 2
-        images = torch.randint(200, (32, 3, 32, 32), generator=generator, dtype=torch.uint8)
-        return images + 40 * labels.to(torch.uint8)[:, None, None, None], labels
 
 
 class Small(L.LightningModule):
@@ -58,16 +43,13 @@ def train(info, folder, callbacks, epochs=5, resume=None, until=None):
     L.seed_everything(0, verbose=False)
     module = Small(info)
     light = Augment(erasing=0, mixup=0, cutmix=0)
-    data = ImageData(Noise(info), light, batch_size=8, eval_batch_size=12, seed=0)
-    trainer = L.Trainer(
+    data = ImageData(Noise(info, told=True), light, batch_size=8, eval_batch_size=12, seed=0)
+    trainer = quiet_trainer(
         default_root_dir=folder,
         max_epochs=epochs,
         callbacks=callbacks,
         logger=CSVLogger(folder, version="", name="csv"),
-        accelerator="cpu",
         enable_checkpointing=any(isinstance(c, L.pytorch.callbacks.ModelCheckpoint) for c in callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
         num_sanity_val_steps=1,
     )
     trainer.fit(module, datamodule=data, ckpt_path=resume)

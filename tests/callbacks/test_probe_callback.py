@@ -100,12 +100,12 @@ def test_two_processes_wait_for_a_long_probe_and_find_what_one_finds(tiny_info, 
 
 def test_two_and_four_processes_write_what_one_writes(tiny_info, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # Lightning would choose another number for each number of processes
-    monkeypatch.setattr("kdbias.callbacks.probe.PATIENCE", timedelta(seconds=60))
+    monkeypatch.setattr("kdbias.callbacks.probe.PATIENCE", timedelta(minutes=10))
     probes = {"attention": AttentionProbe(), "cka": CKAProbe()}
     found = []
     for processes in (1, 2, 4):
         callbacks = [ProbeCallback(name, probe, every=1, images=30) for name, probe in probes.items()]
-        strategy = "auto" if processes == 1 else DDPStrategy(start_method="fork", timeout=timedelta(seconds=60))
+        strategy = "auto" if processes == 1 else DDPStrategy(start_method="fork", timeout=timedelta(minutes=10))
         folder = tmp_path / str(processes)
         train(tiny_info, folder, callbacks, epochs=1, devices=processes, strategy=strategy)
         found.append({name: history(folder / "probes", name) for name in probes})

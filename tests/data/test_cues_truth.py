@@ -1,15 +1,17 @@
 """The ground truth of a transferred preference: teachers of known preference, students that learn from logits alone.
 
-Five small networks, 6 epochs of 1,500 images each, every one on images of its own. An index towards the texture
+Five small networks, 6 epochs of 1,000 images each, every one on images of its own. An index towards the texture
 teacher is left out: the preference of a control lies too near to that of the teacher.
 """
 
 import copy
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from kdbias.data.augment import Augment
@@ -26,9 +28,9 @@ AUGMENT = Augment(crop=1, flip=True, erasing=0.0, mixup=0.0, cutmix=0.0)
 
 
 def fit(seed: int, shape: float, texture: float, teacher: Extractor | None = None) -> Extractor:
-    """Train a small CNN on 1,500 images of its own, by cross-entropy or by the teacher's logits alone."""
+    """Train a small CNN on 1,000 images of its own, by cross-entropy or by the teacher's logits alone."""
     source = cues(
-        train=1_500, val=0, test=1, seed=seed, preset="demo", shape_reliability=shape, texture_reliability=texture
+        train=1_000, val=0, test=1, seed=seed, preset="demo", shape_reliability=shape, texture_reliability=texture
     )
     torch.manual_seed(seed)
     student = small_cnn(source.info).to(memory_format=torch.channels_last)
@@ -55,9 +57,15 @@ def fit(seed: int, shape: float, texture: float, teacher: Extractor | None = Non
     return student.eval()
 
 
+@cache
+def conflict() -> tuple[Tensor, Tensor, Tensor]:
+    """2,000 conflict images, with the class of the shape and that of the texture."""
+    return cues(preset="demo", seed=99).variant("conflict", 2_000)
+
+
 def decisions(network: Extractor) -> np.ndarray:
-    """Whether each of 2,000 conflict images was decided for shape, and for either cue: ``(n, 2)``."""
-    image, shape, texture = cues(preset="demo", seed=99).variant("conflict", 2_000)
+    """Whether each conflict image was decided for shape, and for either cue: ``(n, 2)``."""
+    image, shape, texture = conflict()
     with torch.no_grad():
         logits = torch.cat([network(part.float() / 255).logits for part in image.split(250)])
     _, decided, by_shape = shape_share(logits, shape, texture)

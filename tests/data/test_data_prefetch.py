@@ -59,7 +59,7 @@ def test_the_next_batch_is_made_before_it_is_asked_for():
 
     batches = ahead(noted, range(3))
     next(batches)
-    assert made.acquire(timeout=10)
+    assert made.acquire(timeout=600)
     batches.close()
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.distributed as dist
-from processes import found_by
+from processes import alone, found_by
 from test_cka_minibatch import related, stream
 
 from kdbias.functional.cka.minibatch import MinibatchCKA
@@ -137,8 +137,5 @@ def test_other_layers_or_settings_in_one_process_are_an_error_in_all(found):
 def test_alone_it_gives_the_accumulator_itself(tmp_path):
     cka = MinibatchCKA()
     assert cka.reduced() is cka
-    dist.init_process_group("gloo", f"file://{tmp_path / 'store'}", rank=0, world_size=1)
-    try:
+    with alone(tmp_path):
         assert cka.reduced() is cka
-    finally:
-        dist.destroy_process_group()

@@ -50,12 +50,12 @@ def test_one_channel():
 
 @pytest.mark.parametrize(
     ("name", "count", "right"),
-    [("resnet20", 10_000, 9173), ("resnet32", 2_000, 1854), ("resnet44", 2_000, 1866), ("resnet56", 2_000, 1859)],
+    [("resnet20", 2_000, 1833), ("resnet32", 1_000, 928), ("resnet44", 1_000, 933), ("resnet56", 1_000, 926)],
 )
 def test_weights_in_circulation_have_their_accuracy(tiny_info, shared_data, shared_weights, name, count, right):
-    """ResNet-20 on the whole test set; the deeper ones, for the sake of time, on its first 2,000 images.
+    """To the image, on the first of the test set: for the sake of time not on all.
 
-    On all 10,000 they have 9263 (32 layers), 9310 (44) and 9339 (56).
+    On all 10,000 they have 9173 (20 layers), 9263 (32), 9310 (44) and 9339 (56).
     """
     spec = {"_target_": f"kdbias.models.resnet_cifar.{name}"}
     teacher = teacher_from_weights(spec, tiny_info, shared_weights / f"{name}_cifar10.safetensors", name)

@@ -10,6 +10,7 @@ import torch
 from config_base import composed
 from processes import found_by
 from safetensors.torch import save_file
+from training import StopAfter, quiet_trainer
 
 from kdbias.batch import Batch
 from kdbias.callbacks.averaging import EMA
@@ -64,32 +65,15 @@ def fit(folder: Path, epochs: int, stop: int | None = None, resume: Path | None 
     L.seed_everything(seed, workers=True, verbose=False)
     data = make_data(seed)
     module = Distill(make_spec(data, seed), make_teacher(data))
-    trainer = L.Trainer(
+    trainer = quiet_trainer(
         default_root_dir=folder,
         max_epochs=epochs,
         callbacks=[EMA(begin=0.3), *([StopAfter(stop, folder / "stop.ckpt")] if stop else [])],
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
     )
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     return module
-
-
-class StopAfter(L.Callback):
-    """Save a checkpoint after epoch ``stop`` and end training there, as a crash would."""
-
-    def __init__(self, stop: int, path: Path) -> None:
-        self.stop, self.path = stop, path
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.current_epoch + 1 == self.stop:
-            trainer.save_checkpoint(self.path)
-            trainer.should_stop = True
 
 
 def same_weights(one: Distill, two: Distill) -> bool:
@@ -114,9 +98,7 @@ def test_resume_with_other_epochs_is_refused(tmp_path):
     fit(tmp_path, 3, stop=2)
     data = make_data()
     module = Distill(make_spec(data), make_teacher(data))
-    trainer = L.Trainer(
-        max_epochs=7, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
-    )
+    trainer = quiet_trainer(max_epochs=7)
     with pytest.raises(ValueError, match="planned for 12 steps and now has 28: epochs and batch_size"):
         trainer.fit(module, datamodule=data, ckpt_path=tmp_path / "stop.ckpt", weights_only=True)
 
@@ -125,8 +107,8 @@ def test_logged_learning_rate_is_that_of_its_step(tmp_path):
     data = make_data()
     module = Distill(make_spec(data), make_teacher(data))
     logger = csv(str(tmp_path))
-    trainer = L.Trainer(
-        max_epochs=2, accelerator="cpu", logger=logger, enable_checkpointing=False, enable_progress_bar=False,
+    trainer = quiet_trainer(
+        max_epochs=2, logger=logger,
         log_every_n_steps=3,
     )  # fmt: skip
     trainer.fit(module, datamodule=data)
@@ -185,9 +167,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_says_where(tmp_path):
     module = Distill(make_spec(data), make_teacher(data))
     with torch.no_grad():
         next(module.student.parameters()).fill_(float("nan"))
-    trainer = L.Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
-    )
+    trainer = quiet_trainer(max_epochs=1)
     with pytest.raises(FloatingPointError, match=r"step 0 \(ce nan, kl nan\): lower optim.optimizer.lr"):
         trainer.fit(module, datamodule=data)
 

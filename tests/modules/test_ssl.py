@@ -10,6 +10,7 @@ import torch
 from config_base import composed
 from processes import found_by
 from torch import nn
+from training import StopAfter, quiet_trainer
 
 from kdbias.config.build import build
 from kdbias.config.errors import RunStopped
@@ -79,31 +80,14 @@ def fit(
     data = make_data()
     spec = make_spec(data, {**METHODS[name], **changes})
     module = build(spec["module"], spec)
-    trainer = L.Trainer(
+    trainer = quiet_trainer(
         max_epochs=epochs,
         callbacks=[*callbacks, *([StopAfter(stop, folder / "stop.ckpt")] if stop else [])],
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         log_every_n_steps=2,
         num_sanity_val_steps=0,
     )
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     return module
-
-
-class StopAfter(L.Callback):
-    """Save a checkpoint after epoch ``stop`` and end training there, as a crash would."""
-
-    def __init__(self, stop: int, path: Path) -> None:
-        self.stop, self.path = stop, path
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.current_epoch + 1 == self.stop:
-            trainer.save_checkpoint(self.path)
-            trainer.should_stop = True
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -134,9 +118,9 @@ def test_dino_saves_the_average_which_follows_with_statistics_of_its_own(tmp_pat
     spec = make_spec(data, METHODS["dino"], cnn)
     module = build(spec["module"], spec)
     first = {name: value.clone() for name, value in module.student.state_dict().items()}
-    trainer = L.Trainer(
-        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, log_every_n_steps=2,
+    trainer = quiet_trainer(
+        max_epochs=2,
+        log_every_n_steps=2,
     )  # fmt: skip
     trainer.fit(module, datamodule=data)
     average, online = module.student.state_dict(), module.online.state_dict()
@@ -161,9 +145,9 @@ def test_the_last_layer_of_dino_waits(tmp_path):
         def on_train_batch_end(self, trainer, pl_module, *_):
             seen.append((pl_module.progress, pl_module.online_head.directions.detach().clone()))
 
-    trainer = L.Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=[Look()],
+    trainer = quiet_trainer(
+        max_epochs=1,
+        callbacks=[Look()],
     )  # fmt: skip
     trainer.fit(module, datamodule=data)
     still = [torch.equal(value, seen[0][1]) for _, value in seen]

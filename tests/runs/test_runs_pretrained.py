@@ -1,11 +1,10 @@
 """``pretrained: auto``: decided once, hashed, saved and handed on as what it came to. Nothing here asks a network."""
 
 import json
-from functools import cache
 from types import SimpleNamespace
 
-import config_base
 import pytest
+from config_base import composed
 from hydra import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -30,16 +29,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* starts from scratch")
 TEACHER = ["experiment=exp2_convnext_kl", "data=cues"]
 STUDENT = ["experiment=teacher_timm", "data=cues", "model.name=test_resnet", "model.pretrained=auto"]
 CONVNEXT = "convnextv2_tiny.fcmae_ft_in1k"
-
-
-@cache
-def of(overrides: tuple[str, ...]) -> DictConfig:
-    return config_base.composed(list(overrides))
-
-
-def composed(overrides: list[str]) -> DictConfig:
-    """Compose a train config, once: nothing here changes it."""
-    return of(tuple(overrides))
 
 
 class Hub:

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 APP = Path(__file__).parent / "app.py"
 T = TypeVar("T")
+PATIENCE = 600.0
+"""Seconds after which something hangs; a busy machine takes several times as long as an idle one."""
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
@@ -26,16 +28,23 @@ def hear_interrupts() -> None:
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
     process = start(folder, *arguments)
-    output, _ = process.communicate(timeout=180)
+    output, _ = process.communicate(timeout=PATIENCE)
     return process.returncode, output
 
 
-def wait_for(condition: Callable[[], T], seconds: float = 120.0) -> T:
+def wait_for(condition: Callable[[], T], seconds: float = PATIENCE) -> T:
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
     return found
+
+
+def hold(folder: Path) -> Path:
+    """Have runs that are started in ``folder`` stop after an epoch, until the file that this gives is removed."""
+    path = folder / "hold"
+    path.touch()
+    return path
 
 
 def alive(pid: int) -> bool:
