@@ -19,7 +19,7 @@ from rich.console import Console
 from kdbias.callbacks.checkpoint import LastState
 from kdbias.callbacks.knn import FrozenFeatures, epoch_images
 from kdbias.callbacks.summary import closing_table
-from kdbias.config.build import build
+from kdbias.config.build import build, selected
 from kdbias.config.errors import RunStopped
 from kdbias.config.spec import plain, spec_hash
 from kdbias.controls.base import Control, applied
@@ -41,12 +41,12 @@ JUDGED = ("accuracy", "knn", "linear")  # test scores that TensorBoard compares 
 def build_data(cfg: DictConfig) -> ImageData:
     """Build the data module that a config names."""
     return ImageData(
-        build(plain(cfg.data)),
-        build(plain(cfg.augment)),
+        build(plain(cfg.data), group="data"),
+        build(plain(cfg.augment), group="augment"),
         batch_size=cfg.batch_size,
         eval_batch_size=cfg.eval_batch_size,
         seed=cfg.seed,
-        loader=build(plain(cfg.loader)) if cfg.get("loader") else None,
+        loader=build(plain(cfg.loader), group="loader") if cfg.get("loader") else None,
     )
 
 
@@ -77,9 +77,9 @@ def module_spec(cfg: DictConfig, data: ImageData) -> dict[str, Any]:
     }
 
 
-def build_many(group: DictConfig, **extra: Any) -> list[Any]:
-    """Build every entry of a multi-select group that has a ``_target_``; ``extra`` goes to each."""
-    return [build(node, **extra) for node in plain(group).values() if isinstance(node, dict) and "_target_" in node]
+def build_many(name: str, group: DictConfig, **extra: Any) -> list[Any]:
+    """Build every entry of the multi-select group ``name`` that has a ``_target_``; ``extra`` goes to each."""
+    return [build(node, group=name, **extra) for _, node in selected(plain(group))]
 
 
 def train(cfg: DictConfig) -> float:
@@ -98,15 +98,15 @@ def train(cfg: DictConfig) -> float:
         cfg.seed, workers=True, verbose=False
     )  # the student's first weights are the seed's, not the teacher's
     described = {**module_spec(used, data), "hash": spec_hash(cfg), "control": control.kind if control else None}
-    module: StudentModule = build(described["module"], described, teacher)
+    module: StudentModule = build(described["module"], described, teacher, group="module")
     last = run / "checkpoints" / "last.ckpt"
     resume = str(last) if cfg.resume and last.is_file() else None
     step = torch.load(resume, weights_only=True, map_location="cpu")["global_step"] if resume else -1
     keep_until(run / "metrics.csv", int(step))  # of an earlier run here; a resumed one goes on with it
-    callbacks = build_many(cfg.get("callback") or OmegaConf.create())
-    loggers = build_many(cfg.get("logger") or OmegaConf.create(), run=str(run))
+    callbacks = build_many("callback", cfg.get("callback") or OmegaConf.create())
+    loggers = build_many("logger", cfg.get("logger") or OmegaConf.create(), run=str(run))
     trainer: L.Trainer = build(
-        plain(cfg.trainer), run=str(run), epochs=cfg.epochs, callbacks=callbacks, loggers=loggers
+        plain(cfg.trainer), group="trainer", run=str(run), epochs=cfg.epochs, callbacks=callbacks, loggers=loggers
     )
     if trainer.is_global_zero:
         OmegaConf.save(cfg, run / "config.yaml", resolve=True)

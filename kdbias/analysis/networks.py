@@ -181,7 +181,7 @@ def image_data(cfg: DictConfig, node: Any, known: dict[str, ImageData] | None = 
     key, size = json.dumps(plain(node), sort_keys=True), cfg.eval_batch_size
     if known is not None and key in known:
         return known[key]
-    data = ImageData(build(plain(node)), Augment(), batch_size=size, eval_batch_size=size, seed=cfg.seed)
+    data = ImageData(build(plain(node), group="data"), Augment(), batch_size=size, eval_batch_size=size, seed=cfg.seed)
     try:
         data.prepare_data()
     except FileNotFoundError as error:

@@ -81,7 +81,7 @@ def _architecture(spec: Mapping[str, Any]) -> str:
 def _initial(spec: Mapping[str, Any], device: str) -> Extractor:
     with isolate_rng():
         L.seed_everything(int(spec["seed"]), verbose=False)
-        network: Extractor = build(spec["model"], DataInfo.from_dict(spec["data"]))
+        network: Extractor = build(spec["model"], DataInfo.from_dict(spec["data"]), group="model")
     return network.to(device).eval()
 
 

@@ -10,9 +10,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
+from kdbias.config.build import builder
+
 KEPT = ("state_dict", "hyper_parameters", "epoch", "global_step", "pytorch-lightning_version")
 
 
+@builder("callback")
 class History(Checkpoint):
     """Keep the weights of every so many epochs and of the last, as ``epoch_<number>_<validation accuracy>.ckpt``.
 

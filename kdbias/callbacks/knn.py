@@ -12,6 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from kdbias.batch import Batch
 from kdbias.callbacks.due import due
+from kdbias.config.build import builder
 from kdbias.data.base import ImageData
 from kdbias.models.evaluation import full_fp32
 from kdbias.probes.base import Probe
@@ -20,6 +21,7 @@ from kdbias.probes.knn import KNNProbe
 from kdbias.probes.linear_probe import LinearProbe
 
 
+@builder("callback")
 class FrozenFeatures(Callback):
     """Log how well the student's frozen features tell the classes.
 

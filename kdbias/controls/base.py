@@ -73,7 +73,7 @@ def applied(cfg: DictConfig, data: DataInfo) -> tuple[Control | None, DictConfig
     """Give the control of a config, and a copy of the config that it has changed; None and ``cfg`` without one."""
     if cfg.get("control") is None:
         return None, cfg
-    control: Control = build(plain(cfg.control))
+    control: Control = build(plain(cfg.control), group="control")
     tree = {key: plain(cfg[key]) for key in ("model", "loss", "teacher")}
     student = describe_network(tree["model"], data).info
     changed: DictConfig = cfg.copy()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kdbias.batch import Batch
 from kdbias.checks.plan import Plan
-from kdbias.config.build import selected
+from kdbias.config.build import builder, selected
 from kdbias.config.errors import Problem
 from kdbias.config.spec import plain
 from kdbias.controls.accuracy import Confidence, confidence, device_of, soft, training_batches
@@ -23,6 +23,7 @@ from kdbias.models.teacher import Teacher
 EDGE = 1e-6  # no class gets a probability of 0, whose logit would be infinite
 
 
+@builder("control")
 class LabelSmoothing(Control):
     """The teacher answers with the label, as sure of it on average as it was, and nothing of the other classes.
 

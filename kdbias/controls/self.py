@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kdbias.checks.plan import Plan, describe_network
-from kdbias.config.build import selected, target
+from kdbias.config.build import builder, selected, target
 from kdbias.config.errors import Problem
 from kdbias.config.spec import plain
 from kdbias.controls.accuracy import accuracy
@@ -27,6 +27,7 @@ from kdbias.runs.teacher_recipe import Recipe, child_trainer, override, recipe_o
 OWN = r"[+~]*(control|teacher|loss|seed|resume|hydra|trainer=|trainer\.num_nodes)\b"
 
 
+@builder("control")
 class Self(Control):
     """The teacher is the student's own network, trained by the same recipe without a teacher, from another seed.
 

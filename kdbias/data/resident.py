@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.build import builder
 from kdbias.data.augment import Augment, to_float
 from kdbias.data.geometry import put
 from kdbias.data.loader import ImageLoader, fill_value
@@ -15,6 +16,7 @@ from kdbias.data.order import Order, Share
 from kdbias.data.prefetch import SideStream, ahead
 
 
+@builder("loader")
 @dataclass(frozen=True)
 class Resident:
     """The settings of ``loader=resident``: whole sets in the memory of the device that trains.

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter, _MultiProcessingDataLoaderIter
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.build import builder
 from kdbias.data.augment import Augment, to_float
 from kdbias.data.geometry import put
 from kdbias.data.loader import ImageLoader, fill_value
@@ -36,6 +37,7 @@ class ImageSequence(Protocol):
         """Give one image."""
 
 
+@builder("loader")
 @dataclass(frozen=True)
 class Workers:
     """The settings of ``loader=workers``.

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.build import builder
 from kdbias.functional.logits.kl import check_temperature
 from kdbias.functional.relation import relation_kl
 from kdbias.losses.paired import By, Chosen, PairedTerm, require_images, require_tokens
@@ -16,6 +17,7 @@ from kdbias.models.features import Features, NetworkInfo
 START = {"kind": "step", "values": [0.0, 0.05], "at": [0.05]}
 
 
+@builder("loss")
 class Relation(PairedTerm):
     """KL(softmax(C_t / tau) ‖ softmax(C_s / tau)) of rows of cosine similarities; a mean over layers, images, rows.
 

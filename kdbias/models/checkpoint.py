@@ -26,7 +26,7 @@ def load_student(path: str | Path) -> Extractor:
     """
     content = _content(path)
     spec = content["hyper_parameters"]["spec"]
-    extractor: Extractor = build(architecture(spec["model"]), DataInfo.from_dict(spec["data"]))
+    extractor = _described(spec, path)
     prefix = PREFIXES[0]
     state = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
     return load_state(extractor, state, key=str(path)).eval()
@@ -52,6 +52,15 @@ def architecture(model: Mapping[str, Any]) -> dict[str, Any]:
     """Give a model's spec without the weights that it would start from, so that building it reads and loads nothing."""
     without = {"pretrained": False, "weights": None}
     return {**model, **{k: v for k, v in without.items() if k in model}}
+
+
+def _described(spec: Mapping[str, Any], path: str | Path) -> Extractor:
+    """The network that a checkpoint's description names, with fresh weights."""
+    try:
+        network: Extractor = build(architecture(spec["model"]), DataInfo.from_dict(spec["data"]), group="model")
+    except (ValueError, TypeError, ImportError) as error:
+        raise ValueError(f"{path}: its description builds no network of this package: {error}") from error
+    return network
 
 
 def _content(path: str | Path) -> dict[str, Any]:

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kdbias.config.build import builder
+
 OBSERVATIONS = 3  # at least, before a run is given up
 
 
+@builder("collapse")
 @dataclass
 class CollapseWatch:
     """Watches the signs of collapse; a sign that has been there for ``patience`` of training ends the run.

@@ -13,6 +13,8 @@ from lightning.pytorch.plugins import LayerSync
 from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
 from torch import nn
 
+from kdbias.config.build import builder
+
 
 def fast_bf16(accelerator: str) -> bool:
     """Whether bf16 matrix products are faster than fp32 ones on this device.
@@ -33,6 +35,7 @@ def choose_precision(precision: str, accelerator: str) -> str:
     return "bf16-mixed" if fast_bf16(accelerator) else "32-true"
 
 
+@builder("trainer")
 def trainer(
     *,
     run: str,

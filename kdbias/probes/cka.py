@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional import StreamingCKA
 from kdbias.functional.cka.batched import Kernel
 from kdbias.functional.cka.minibatch import MinibatchCKA
@@ -26,6 +27,7 @@ from kdbias.probes.observe import observe
 Tokens = Literal["mean", "cls", "flat"]
 
 
+@builder("probe")
 @dataclass(frozen=True)
 class CKAProbe:
     """Debiased CKA between the ``layers`` of a network, or between these and those of ``other``.
@@ -108,6 +110,7 @@ class CKAProbe:
         return [tokens.float().mean(1) for tokens in features.tokens]
 
 
+@builder("probe")
 def teacher_cka(
     teacher: Teacher,
     tokens: Tokens = "mean",

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.bands import Runs, band, counted, sample
 from kdbias.report.named_level import named_level
@@ -138,6 +139,7 @@ def cls_by_layer(networks: Mapping[str, Runs], *, control: Runs | None = None, i
     return figure
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's attention distance by layer over training, from the Results of a ``ProbeCallback`` in
     order.

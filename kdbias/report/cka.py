@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.bands import Runs, band, counted
 from kdbias.report.style import CONTROL, INITIAL, INK, REFERENCE, canvas, legend_beside, look, seeds, styled
@@ -102,6 +103,7 @@ def by_layer(results: Mapping[str, Runs], *, control: str | None = None, initial
     return figure
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's CKA as it was first and as it is now, from the Results of a ``ProbeCallback`` in order."""
     shown = [results[-1]] if len(results) == 1 else [results[0], results[-1]]

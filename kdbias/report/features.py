@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.bands import Runs
 from kdbias.report.lines import NetworkLines, heading, networks
@@ -35,6 +36,7 @@ def figures(
     return drawn
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's principal components as they are now, from the Results of a ``ProbeCallback`` in order."""
     epoch = results[-1].meta["epoch"]

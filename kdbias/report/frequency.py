@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.bands import Runs
 from kdbias.report.lines import NetworkLines, bands, chance, draw, images, level, networks, over_epochs
@@ -38,6 +39,7 @@ def figures(
     return {"frequency": figure}
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw accuracy (%) by cutoff over training, under low-pass and high-pass, from a ``ProbeCallback``'s Results."""
     with styled():

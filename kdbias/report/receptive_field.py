@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.bands import Runs
 from kdbias.report.lines import NetworkLines, draw, images, level, networks
@@ -31,6 +32,7 @@ def figures(
     }
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's radii (pixels) by layer over training, from the Results of a ``ProbeCallback`` in order."""
     found = []

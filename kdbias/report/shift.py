@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.bands import Runs
 from kdbias.report.lines import chance, draw, images, level, networks, over_epochs
@@ -38,6 +39,7 @@ def figures(
     return {"shift": figure}
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw the share of unchanged answers (%) over training, a line a shift, from a ``ProbeCallback``'s Results."""
     with styled():
