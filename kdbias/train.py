@@ -19,6 +19,7 @@ from rich.console import Console
 from kdbias.callbacks.checkpoint import LastState
 from kdbias.callbacks.knn import FrozenFeatures, epoch_images
 from kdbias.callbacks.summary import closing_table
+from kdbias.callbacks.termination import Termination
 from kdbias.config.build import build, selected
 from kdbias.config.errors import RunStopped
 from kdbias.config.spec import plain, spec_hash
@@ -103,7 +104,7 @@ def train(cfg: DictConfig) -> float:
     resume = str(last) if cfg.resume and last.is_file() else None
     step = torch.load(resume, weights_only=True, map_location="cpu")["global_step"] if resume else -1
     keep_until(run / "metrics.csv", int(step))  # of an earlier run here; a resumed one goes on with it
-    callbacks = build_many("callback", cfg.get("callback") or OmegaConf.create())
+    callbacks = [*build_many("callback", cfg.get("callback") or OmegaConf.create()), Termination()]
     loggers = build_many("logger", cfg.get("logger") or OmegaConf.create(), run=str(run))
     trainer: L.Trainer = build(
         plain(cfg.trainer), group="trainer", run=str(run), epochs=cfg.epochs, callbacks=callbacks, loggers=loggers
