@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kdbias import functional, stats
+    from kdbias.config.build import allow, builder
     from kdbias.models.checkpoint import load_student, load_teacher
     from kdbias.models.features import Features
     from kdbias.probes.base import Result
 
-__all__ = ["Features", "Result", "functional", "load_student", "load_teacher", "stats"]
+__all__ = ["Features", "Result", "allow", "builder", "functional", "load_student", "load_teacher", "stats"]
 
 _MODULES = ("functional", "stats")
 _HOMES = {
     "Features": "kdbias.models.features",
     "Result": "kdbias.probes.base",
+    "allow": "kdbias.config.build",
+    "builder": "kdbias.config.build",
     "load_student": "kdbias.models.checkpoint",
     "load_teacher": "kdbias.models.checkpoint",
 }

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from kdbias.config import conf
+from kdbias.config.build import allow
 from kdbias.config.conf import conf_dir
+from kdbias.config.errors import ConfigError, RunStopped
 from kdbias.config.renamed import refuse_old_names
 from kdbias.runs import run_folder, sweep
 
@@ -51,12 +54,27 @@ def plain_errors() -> Iterator[None]:
 
     A traceback would not help to mend it.
     """
-    from kdbias.config.errors import ConfigError, RunStopped
-
     try:
         yield
     except (ConfigError, RunStopped) as error:
         raise SystemExit(f"\n{error}") from error
+
+
+def allow_packages(overrides: Sequence[str]) -> None:
+    """Let configs name builders of the packages that ``allow=[...]`` names among the overrides of a command line.
+
+    What a file says under ``allow`` counts for nothing.
+
+    Raises:
+        ConfigError: it names no packages.
+    """
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.key_or_group == "allow":
+            named = override.value()
+            try:
+                allow(*(named if isinstance(named, list) else [named]))
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
 
 
 def train() -> None:
@@ -68,6 +86,8 @@ def train() -> None:
 
     @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
     def main(cfg: DictConfig) -> float | None:
+        with plain_errors():
+            allow_packages(HydraConfig.get().overrides.task)
         if sweep.is_sweep_job():
             return sweep.run_job(cfg)
         if cfg.resume:
@@ -97,6 +117,7 @@ def analyze() -> None:
         from kdbias.analysis.tasks import run as analyse
 
         with plain_errors():
+            allow_packages(HydraConfig.get().overrides.task)
             analyse(cfg)
 
     main()

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kdbias.batch import DataInfo
 from kdbias.callbacks.progress import SaysProgress
+from kdbias.callbacks.termination import Termination
 from kdbias.config.build import build, selected
 from kdbias.config.errors import RunStopped
 from kdbias.config.spec import plain, spec_hash
@@ -57,7 +58,7 @@ def train(cfg: DictConfig) -> float:
         tree["seed"], workers=True, verbose=False
     )
     spec = module_spec(plain(used), data.info, key, control.kind if control else None)
-    module: StudentModule = build(spec["module"], spec, teacher)
+    module: StudentModule = build(spec["module"], spec, teacher, group="module")
     resume = begin(run, bool(tree["resume"]))
     trainer = build_trainer(tree, run)
     if trainer.is_global_zero:
@@ -93,12 +94,12 @@ def begin(run: Path, resume: bool) -> Path | None:
 def build_data(tree: Tree) -> ImageData:
     """Build the data module that a config names."""
     return ImageData(
-        build(tree["data"]),
-        build(tree["augment"]),
+        build(tree["data"], group="data"),
+        build(tree["augment"], group="augment"),
         batch_size=tree["batch_size"],
         eval_batch_size=tree["eval_batch_size"],
         seed=tree["seed"],
-        loader=build(tree["loader"]) if tree.get("loader") else None,
+        loader=build(tree["loader"], group="loader") if tree.get("loader") else None,
     )
 
 
@@ -115,17 +116,17 @@ def build_teacher(cfg: DictConfig, data: ImageData) -> Teacher | None:
 
 def build_trainer(tree: Tree, run: Path) -> L.Trainer:
     """Build the trainer that a config names, with its callbacks and loggers, for a run in the folder ``run``."""
-    callbacks = [*build_many(tree.get("callback")), SaysProgress(run)]
-    loggers = build_many(tree.get("logger"), run=str(run))
+    callbacks = [*build_many("callback", tree.get("callback")), SaysProgress(run), Termination()]
+    loggers = build_many("logger", tree.get("logger"), run=str(run))
     trainer: L.Trainer = build(
-        tree["trainer"], run=str(run), epochs=tree["epochs"], callbacks=callbacks, loggers=loggers
+        tree["trainer"], group="trainer", run=str(run), epochs=tree["epochs"], callbacks=callbacks, loggers=loggers
     )
     return trainer
 
 
-def build_many(group: Tree | None, **extra: Any) -> list[Any]:
-    """Build every entry of a multi-select group that has a ``_target_``; ``extra`` goes to each."""
-    return [build(node, **extra) for _, node in selected(group or {})]
+def build_many(name: str, group: Tree | None, **extra: Any) -> list[Any]:
+    """Build every entry of the multi-select group ``name`` that has a ``_target_``; ``extra`` goes to each."""
+    return [build(node, group=name, **extra) for _, node in selected(group or {})]
 
 
 def module_spec(tree: Tree, data: DataInfo, key: str, control: str | None) -> dict[str, Any]:

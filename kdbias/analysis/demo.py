@@ -111,7 +111,7 @@ def plan_runs(study: dict[str, Any], root: Path, folder: Path) -> DemoRuns:
 
 def measure(plan: DemoRuns, study: dict[str, Any], shown: Board, folder: Path) -> DemoResults:
     """Probe all networks on the student's images; Results are saved under ``folder/results``."""
-    source = build(plan.tree["data"])
+    source = build(plan.tree["data"], group="data")
     data = ImageData(source, Augment(), batch_size=100, eval_batch_size=250)
     cues, attention = CueProbe(source, images=study["conflict_images"]), AttentionProbe()
     vits = len(plan.order) + 1
@@ -122,7 +122,7 @@ def measure(plan: DemoRuns, study: dict[str, Any], shown: Board, folder: Path) -
         return result
 
     torch.manual_seed(int(plan.tree["seed"]))
-    untrained = attend(build(plan.tree["model"], data.info), 1)
+    untrained = attend(build(plan.tree["model"], data.info, group="model"), 1)
     untrained.save(folder / "results" / "untrained")
     networks: dict[str, DemoNetwork] = {}
     for place, run in enumerate(plan.all):
@@ -146,7 +146,7 @@ def describe(plan: DemoRuns, study: dict[str, Any]) -> list[str | Code]:
     results = {run.label: json.loads((run.folder / run_folder.RESULT).read_text()) for run in plan.all}
     teacher, student = results["teacher"], results[plan.student[0].label]
     count = student["spec"]["data"]["train"]
-    reliable, temperature = build(plan.tree["data"]), plan.tree["loss"]["kl"]["temperature"]
+    reliable, temperature = build(plan.tree["data"], group="data"), plan.tree["loss"]["kl"]["temperature"]
     machine = student["environment"]
     seconds = sum(result["seconds"] for result in results.values())
     return [

@@ -18,7 +18,7 @@ from kdbias.config.spec import plain
 
 def judges_answers(node: Mapping[str, Any]) -> bool:
     """Whether the probe of a config holds a network's own answers against labels; so one that does not say counts."""
-    builder = target(node)
+    builder = target(node, "probe")
     kind = builder if isinstance(builder, type) else get_type_hints(builder).get("return")
     return bool(getattr(kind, "judges_answers", True))
 

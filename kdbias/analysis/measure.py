@@ -40,7 +40,7 @@ def selected(cfg: DictConfig) -> Nodes:
     for name, node in nodes.items():
         if not isinstance(node, dict) or "_target_" not in node:
             raise ConfigError(f"probe.{name}: has settings but is not selected: add it to probe=[...]")
-        takes = [key for key in signature(target(node)).parameters if key not in GIVEN]
+        takes = [key for key in signature(target(node, "probe")).parameters if key not in GIVEN]
         for key in node.keys() - {"_target_", *takes, *GIVEN}:
             near = get_close_matches(key, takes, 1)
             meant = f"did you mean {near[0]}? " if near else ""
@@ -103,7 +103,7 @@ class Work:
     def look_up(self, nodes: Nodes) -> None:
         """Take what the cache has; prepare the rest."""
         for name, node in nodes.items():
-            takes = signature(target(node)).parameters
+            takes = signature(target(node, "probe")).parameters
             needs = "teacher" in takes and takes["teacher"].default is Parameter.empty and "teacher" not in node
             if needs and self.subject.teacher is None:
                 self.left_out.append(f"{name}: {self.subject.name} is left out, {self.subject.lack}")
@@ -163,7 +163,7 @@ class Work:
         cfg, subject = self.cfg, self.subject
         source = {key: value for key, value in subject.source.items() if key != "download"}
         images = {"data": source, "split": cfg.split, "images": cfg.images, "batch": cfg.eval_batch_size}
-        takes = signature(target(node)).parameters
+        takes = signature(target(node, "probe")).parameters
         learns = "data" in takes and takes["data"].default is Parameter.empty  # not for the names of the classes alone
         splits = (cfg.split, "train") if learns else (cfg.split,)
         if files := files_of(subject.data.source, splits):
@@ -190,8 +190,10 @@ def ready(node: dict[str, Any], subject: Subject) -> Probe:
     the ``teacher``.
     """
     given: dict[str, Any] = {"source": subject.data.source, "data": subject.data}
-    takes = signature(target(node)).parameters
+    takes = signature(target(node, "probe")).parameters
     if "teacher" in takes and subject.teacher is not None:
         given["teacher"] = subject.teacher.teacher
-    probe: Probe = build(node, **{key: value for key, value in given.items() if key in takes and key not in node})
+    probe: Probe = build(
+        node, group="probe", **{key: value for key, value in given.items() if key in takes and key not in node}
+    )
     return probe

@@ -184,7 +184,7 @@ def image_data(cfg: DictConfig, node: Mapping[str, Any], known: dict[str, ImageD
     key, size = json.dumps(node, sort_keys=True), cfg.eval_batch_size
     if known is not None and key in known:
         return known[key]
-    data = ImageData(build(node), Augment(), batch_size=size, eval_batch_size=size, seed=cfg.seed)
+    data = ImageData(build(node, group="data"), Augment(), batch_size=size, eval_batch_size=size, seed=cfg.seed)
     try:
         data.prepare_data()
     except FileNotFoundError as error:

@@ -188,7 +188,7 @@ def _named(cfg: DictConfig) -> Classifier:
     ):
         if given is None:
             raise ConfigError(f"{key}: teacher={teacher.name} needs {key}={what}")
-    info = build(plain(cfg.data)).info
+    info = build(plain(cfg.data), group="data").info
     network = teacher_from_weights(plain(teacher.model), info, teacher.weights, teacher.name).extractor
     return Classifier(teacher.name, network, info, info.channels == 3)
 

@@ -72,7 +72,7 @@ def teachers(found: Sequence[Subject], device: str) -> list[Subject]:
 
 def _architecture(spec: Mapping[str, Any]) -> str:
     """What decides the shape of a network, whatever is read of it; an argument that is left out has its default."""
-    parameters = signature(target(spec["model"])).parameters.values()
+    parameters = signature(target(spec["model"], "model")).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not Parameter.empty}
     model = {key: value for key, value in {**defaults, **spec["model"]}.items() if key not in READING}
     shape = [spec["data"][key] for key in ("channels", "size", "classes")]
@@ -82,7 +82,7 @@ def _architecture(spec: Mapping[str, Any]) -> str:
 def _initial(spec: Mapping[str, Any], device: str) -> Extractor:
     with isolate_rng():
         L.seed_everything(int(spec["seed"]), verbose=False)
-        network: Extractor = build(spec["model"], DataInfo.from_dict(spec["data"]))
+        network: Extractor = build(spec["model"], DataInfo.from_dict(spec["data"]), group="model")
     return network.to(device).eval()
 
 

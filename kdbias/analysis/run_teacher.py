@@ -81,7 +81,7 @@ def teacher_of(
     """
     node = cfg.get("teacher")
     if cfg.get("control") is not None:
-        kind = target(plain(cfg.control)).kind
+        kind = target(plain(cfg.control), "control").kind
         if kind in UNKEPT:
             return Lack(f"under control={kind} no network taught it whose weights are kept")
         node = OmegaConf.create(dict(used)) if used else None

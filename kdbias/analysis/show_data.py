@@ -32,9 +32,11 @@ def show_data(cfg: DictConfig) -> None:
     """
     if cfg.get("data") is None:
         raise ConfigError("data: show_data needs a data set: add data=NAME, say data=cifar10")
-    augment: Augment = build(plain(cfg.augment))
+    augment: Augment = build(plain(cfg.augment), group="augment")
     count = min(cfg.images or COLUMNS, 4 * COLUMNS)
-    data = ImageData(build(plain(cfg.data)), augment, batch_size=count, eval_batch_size=count, seed=cfg.seed)
+    data = ImageData(
+        build(plain(cfg.data), group="data"), augment, batch_size=count, eval_batch_size=count, seed=cfg.seed
+    )
     data.prepare_data()
     batch = next(iter(data.batches("train", limit=count)))
     figure = views_figure(batch.image, batch.target, augment, data.info, int(cfg.seed))

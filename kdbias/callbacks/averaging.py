@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from kdbias.callbacks.batchnorm import has_batchnorm, recompute_batchnorm
+from kdbias.config.build import builder
 
 PREFIX = "student."
 State = dict[str, Tensor]
@@ -135,6 +136,7 @@ class Averaging(Callback):
         self._stale = False
 
 
+@builder("callback")
 class EMA(Averaging):
     """Exponential moving average.
 
@@ -155,6 +157,7 @@ class EMA(Averaging):
         return 1.0 - min(self.decay, (1 + count) / (10 + count))
 
 
+@builder("callback")
 class SWA(Averaging):
     """Stochastic weight averaging: the mean of the weights of all steps from ``begin`` on.
 

@@ -7,6 +7,7 @@ from typing import Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
+from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 
 
@@ -29,6 +30,7 @@ class LastState(ModelCheckpoint):
             trainer.save_checkpoint(self.best_model_path)
 
 
+@builder("callback")
 def best(*, folder: str, monitor: str | None = "val/accuracy", mode: Literal["min", "max"] = "max") -> ModelCheckpoint:
     """Keep ``best.ckpt``, of the validation with the best ``monitor``; None keeps the state at the end of training."""
     if monitor is None:
@@ -36,6 +38,7 @@ def best(*, folder: str, monitor: str | None = "val/accuracy", mode: Literal["mi
     return ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False)
 
 
+@builder("callback")
 def last(*, folder: str, every: int = 1) -> ModelCheckpoint:
     """Keep ``last.ckpt``, written every so many epochs, from which a run is resumed.
 
@@ -46,6 +49,7 @@ def last(*, folder: str, every: int = 1) -> ModelCheckpoint:
     )
 
 
+@builder("callback")
 def early_stopping(
     *,
     monitor: str | None = "val/accuracy",

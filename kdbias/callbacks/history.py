@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
+from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 from kdbias.files import replacing
 from kdbias.models.weights import read_file
@@ -17,6 +18,7 @@ from kdbias.models.weights import read_file
 KEPT = ("state_dict", "hyper_parameters", "epoch", "global_step", "pytorch-lightning_version")
 
 
+@builder("callback")
 class History(Checkpoint):
     """Keep the weights of every so many epochs and of the last, as ``epoch_<number>_<validation accuracy>.ckpt``.
 

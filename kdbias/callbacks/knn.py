@@ -13,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from kdbias.batch import Batch
 from kdbias.callbacks.due import due
+from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 from kdbias.data.base import ImageData
 from kdbias.models.evaluation import full_fp32
@@ -22,6 +23,7 @@ from kdbias.probes.linear_probe import LinearProbe
 from kdbias.probes.reasons import REASONS, by_epoch, said
 
 
+@builder("callback")
 class FrozenFeatures(Callback):
     """Log how well the student's frozen features tell the classes.
 

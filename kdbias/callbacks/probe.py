@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from kdbias.callbacks.averaging import Averaging
 from kdbias.callbacks.due import due
-from kdbias.config.build import build, target
+from kdbias.config.build import build, builder, target
 from kdbias.probes.base import Probe, Result, refused
 from kdbias.probes.reasons import REASONS, by_epoch, said
 
@@ -27,6 +27,7 @@ PATIENCE = timedelta(days=1)
 """How long the other processes wait for a probe."""
 
 
+@builder("callback")
 class ProbeCallback(Callback):
     """Run a probe on the student at the end of validation, every ``every`` epochs and in the last one.
 
@@ -60,15 +61,15 @@ class ProbeCallback(Callback):
         if every < 1 or images < 1:
             raise ValueError(f"callback.probe_{name}: every and images must be at least 1, got {every}, {images}")
         self.name, self.every, self.images, self.initial = name, every, images, initial
-        self.figure: Drawing | None = None if figure is None else target({"_target_": figure})
+        self.figure: Drawing | None = None if figure is None else target({"_target_": figure}, "figure")
         self._group: dist.ProcessGroup | None = None
         self._node: Mapping[str, Any] | None = None
         self._takes: set[str] = set()
         self._said: set[str] = set()
         self.probe: Probe | None = None
         if isinstance(probe, Mapping):
-            self._takes = {"source", "data", "teacher"} & set(signature(target(probe)).parameters)
-            self._node, self.probe = probe, None if self._takes else build(probe)
+            self._takes = {"source", "data", "teacher"} & set(signature(target(probe, "probe")).parameters)
+            self._node, self.probe = probe, None if self._takes else build(probe, group="probe")
         else:
             self.probe = probe
 
@@ -86,7 +87,7 @@ class ProbeCallback(Callback):
                     f"callback.probe_{self.name} compares with a teacher, and the run has none: leave it out"
                 )
             run = {"source": data.source, "data": data, "teacher": teacher}
-            self.probe = build(self._node, **{key: run[key] for key in self._takes - self._node.keys()})
+            self.probe = build(self._node, group="probe", **{key: run[key] for key in self._takes - self._node.keys()})
         if dist.is_available() and dist.is_initialized() and (world := dist.get_world_size()) > 1:
             count: int = trainer.datamodule.count("val")  # type: ignore[attr-defined]
             if 0 < count < world:

@@ -13,12 +13,14 @@ from rich.progress import ProgressColumn
 from torch import Tensor
 
 from kdbias.callbacks.throughput import Throughput
+from kdbias.config.build import builder
 from kdbias.runs.bars import columns, in_terminal
 from kdbias.runs.progress import Progress
 
 REFRESH = 0.5
 
 
+@builder("callback")
 def progress(*, style: Literal["auto", "bar", "lines"] = "auto") -> ProgressBar:
     """Build the progress display; ``auto`` takes the bar in a terminal and a line an epoch in a file or a pipe."""
     if style == "auto":

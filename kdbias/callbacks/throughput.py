@@ -9,9 +9,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
+from kdbias.config.build import builder
+
 GIB = 2**30
 
 
+@builder("callback")
 class Throughput(Callback):
     """Log images a second, seconds and peak GPU memory of each epoch; validation does not count.
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
-from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from kdbias.checks.consistency import meaning
 from kdbias.checks.shape import shaped, wrong_kind
-from kdbias.config.build import ALLOWED, target
+from kdbias.config.build import target
 from kdbias.config.errors import ConfigError as ConfigError
 from kdbias.config.errors import Problem
 from kdbias.config.renamed import RENAMED
@@ -35,6 +33,28 @@ GIVEN: tuple[tuple[str, int, tuple[str, ...]], ...] = (
     ("logger.*", 0, ("run",)),
     ("callback.*.probe", 0, ("source", "data", "teacher")),
     ("*", 0, ()),
+)
+
+
+# Which group of builders a place in the config names; no builder may stand anywhere else.
+GROUPS: tuple[tuple[str, str], ...] = (
+    ("model", "model"),
+    ("teacher.model", "model"),
+    ("data", "data"),
+    ("augment", "augment"),
+    ("loader", "loader"),
+    ("loss.*", "loss"),
+    ("optim.optimizer", "optimizer"),
+    ("optim.schedule", "schedule"),
+    ("module.views", "views"),
+    ("module.collapse", "collapse"),
+    ("module", "module"),
+    ("trainer", "trainer"),
+    ("logger.*", "logger"),
+    ("callback.*.figure", "figure"),
+    ("callback.*.probe", "probe"),
+    ("callback.*", "callback"),
+    ("control", "control"),
 )
 
 
@@ -107,7 +127,7 @@ def _groups(tree: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _targets(node: Any, path: str) -> Iterator[Problem]:
-    """Check every builder's name and arguments, and every other name under ``kdbias.``."""
+    """Check every builder's name and arguments, and the names of figures."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield from _target(node, path)
@@ -117,28 +137,34 @@ def _targets(node: Any, path: str) -> Iterator[Problem]:
     elif isinstance(node, list):
         for i, item in enumerate(node):
             yield from _targets(item, f"{path}[{i}]")
-    elif isinstance(node, str) and re.fullmatch(r"kdbias(\.\w+)+", node):
-        yield from _resolve(node, path)[1]
+    elif isinstance(node, str) and _group(path) == "figure":
+        yield from _resolve(node, path, "figure")[1]
 
 
-def _resolve(name: Any, path: str) -> tuple[Any, list[Problem]]:
-    if not isinstance(name, str) or not name.startswith(ALLOWED):
-        return None, [Problem(path, f"{name!r} is not a builder of this package: name one under 'kdbias.'")]
+def _group(path: str) -> str | None:
+    """Name the group of builders that a place in the config names; None where nothing is built."""
+    fits = (group for pattern, group in GROUPS if pattern.count(".") == path.count(".") and fnmatchcase(path, pattern))
+    return next(fits, None)
+
+
+def _resolve(name: Any, path: str, group: str) -> tuple[Any, list[Problem]]:
     try:
-        return target({"_target_": name}), []
-    except (ImportError, ValueError, HydraException) as error:
-        reason = str(error).splitlines()[-1]
-        return None, [Problem(path, f"{name!r} does not resolve ({reason}): correct the name")]
+        return target({"_target_": name}, group), []
+    except ImportError as error:
+        return None, [Problem(path, f"{name!r} does not resolve ({error}): correct the name")]
+    except ValueError as error:
+        return None, [Problem(path, f"{str(error).removeprefix('_target_ ')}: correct the name")]
 
 
 def _target(spec: Mapping[str, Any], path: str) -> Iterator[Problem]:
     """Bind a spec to the signature of its builder."""
-    builder, problems = _resolve(spec["_target_"], f"{path}._target_")
+    group = _group(path)
+    if group is None:
+        yield Problem(f"{path}._target_", "nothing is built at this place: drop it")
+        return
+    builder, problems = _resolve(spec["_target_"], f"{path}._target_", group)
     yield from problems
     if problems:
-        return
-    if not callable(builder):
-        yield Problem(f"{path}._target_", f"{spec['_target_']!r} is not a function or class: name a builder")
         return
     yield from wrong_kind(path, builder)
     _, positional, keywords = next(given for given in GIVEN if fnmatchcase(path, given[0]))

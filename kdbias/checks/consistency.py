@@ -225,10 +225,10 @@ def _optimizer(tree: Mapping[str, Any], known: list[Problem]) -> Iterator[Proble
         return
     parameter = torch.nn.Parameter(torch.zeros(1))
     try:
-        optimizer = build(optim["optimizer"], [{"params": [parameter], "weight_decay": 0.0}])
+        optimizer = build(optim["optimizer"], [{"params": [parameter], "weight_decay": 0.0}], group="optimizer")
         key = "optim.schedule"
         if optim.get("schedule") is not None and sound(known, key):
-            build(optim["schedule"], optimizer, 100)
+            build(optim["schedule"], optimizer, 100, group="schedule")
     except REFUSALS as error:
         yield refusal(key, error)
 
@@ -248,7 +248,7 @@ def _callbacks(run: Plan, known: list[Problem]) -> Iterator[Problem]:
 
 def _built(key: str, spec: Mapping[str, Any]) -> Iterator[Problem]:
     try:
-        build(spec)
+        build(spec, group="callback")
     except REFUSALS as error:
         yield refusal(key, error)
 

@@ -51,7 +51,7 @@ def module_rules(run: Plan) -> Iterator[Problem]:
         spec, place = (run.tree.get("module") or {}).get(key), f"module.{key}"
         if spec is not None and sound(run.problems, place):
             try:
-                part = build(spec)
+                part = build(spec, group=key)
             except REFUSALS as error:
                 yield refusal(place, error)
                 continue
@@ -67,7 +67,7 @@ def module_arguments(run: Plan, known: list[Problem]) -> Iterator[Problem]:
     spec = {"model": weightless(run.tree["model"]), "data": run.data.to_dict()}
     try:
         with torch.device("meta"):
-            build(run.tree["module"], spec, None)
+            build(run.tree["module"], spec, None, group="module")
     except REFUSALS as error:
         yield refusal("module", error)
 

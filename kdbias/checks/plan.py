@@ -108,8 +108,8 @@ def plan(tree: Mapping[str, Any], known: list[Problem]) -> Plan:
             return None
 
     found.data = attempt("data", lambda: describe_data(tree["data"]))
-    found.loader = attempt("loader", lambda: build(tree["loader"])) if tree.get("loader") else None
-    found.augment = attempt("augment", lambda: build(tree["augment"]))
+    found.loader = attempt("loader", lambda: build(tree["loader"], group="loader")) if tree.get("loader") else None
+    found.augment = attempt("augment", lambda: build(tree["augment"], group="augment"))
     data, teacher = found.data, tree.get("teacher") or {}
     if data is not None:
         found.student = attempt("model", lambda: describe_network(tree["model"], data))
@@ -117,11 +117,11 @@ def plan(tree: Mapping[str, Any], known: list[Problem]) -> Plan:
             reading = {**(teacher.get("model") or {}), "layers": teacher.get("layers", "all")}
             found.teacher = attempt("teacher.model", lambda: describe_network(reading, data))
     for name, spec in selected(tree.get("loss") or {}):
-        term = attempt(f"loss.{name}", lambda spec=spec: build(spec))  # type: ignore[misc]
+        term = attempt(f"loss.{name}", lambda spec=spec: build(spec, group="loss"))  # type: ignore[misc]
         if term is not None:
             found.terms[name] = term
     if tree.get("control") is not None:
-        found.control = attempt("control", lambda: build(tree["control"]))
+        found.control = attempt("control", lambda: build(tree["control"], group="control"))
     return found
 
 
@@ -136,7 +136,7 @@ def refusal(key: str, error: Exception) -> Problem:
 
 def describe_data(spec: Mapping[str, Any]) -> DataInfo:
     """Describe a data set without reading it; images made on the spot are not made, their statistics stand-ins."""
-    source = build(spec)
+    source = build(spec, group="data")
     if isinstance(source, CueSource):
         names = tuple(map(str, range(CLASSES)))
         return DataInfo(3, source.size, CLASSES, names, source.train - source.val, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -154,7 +154,7 @@ def describe_network(spec: Mapping[str, Any], data: DataInfo) -> Extractor:
         text = "it leaves fewer tokens than the patch grid has positions: set it to 0"
         raise ArgumentError("patch_drop_rate", text)
     with torch.device("meta"):
-        network: Extractor = build(weightless(spec), data)
+        network: Extractor = build(weightless(spec), data, group="model")
     return network
 
 

@@ -19,7 +19,7 @@ from kdbias.probes.base import Probe
 def probe_callback(run: Plan, name: str, spec: Mapping[str, Any]) -> Iterator[Problem]:
     """Give the problems of the callback ``name`` whose ``spec`` has a probe."""
     key, drop = f"callback.{name}", f"leave it out of callback=[...], or drop it with ~callback.{name}"
-    takes = set(signature(target(spec["probe"])).parameters)
+    takes = set(signature(target(spec["probe"], "probe")).parameters)
     if "teacher" in takes and not run.has_teacher:
         yield Problem(key, f"compares with a teacher, and the run has none: {drop}")
         return
@@ -27,7 +27,7 @@ def probe_callback(run: Plan, name: str, spec: Mapping[str, Any]) -> Iterator[Pr
     if given is None:
         return  # what it takes of the run has problems of its own
     try:
-        probe: Probe = build(spec["probe"], **given)
+        probe: Probe = build(spec["probe"], group="probe", **given)
     except REFUSALS as error:
         yield refusal(f"{key}.probe", error)
         return
@@ -46,7 +46,7 @@ def _given(run: Plan, takes: set[str]) -> dict[str, Any] | None:
     if takes & {"source", "data"}:
         if run.data is None:
             return None
-        source = build(run.tree["data"])
+        source = build(run.tree["data"], group="data")
         data = ImageData(source, run.augment or Augment(), batch_size=1, eval_batch_size=1)
         given |= {key: value for key, value in (("source", source), ("data", data)) if key in takes}
     return given

@@ -1,34 +1,125 @@
-"""From a plain dict with a ``_target_`` to the object it describes."""
+"""From a plain dict with a ``_target_`` to the object that it describes: only builders of the group that is asked for.
+
+A config, and the description in a checkpoint, may come from a stranger. So a name in it leads to a function or class
+only where that is marked as a builder, in a module of this package's rooms or of a package that the user has allowed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import re
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from types import FunctionType
+from typing import Any, TypeVar
 
-from hydra.utils import get_object
+T = TypeVar("T")
 
-ALLOWED = ("kdbias.",)
+ROOMS = {
+    "augment": "kdbias.data",
+    "callback": "kdbias.callbacks",
+    "collapse": "kdbias.modules",
+    "control": "kdbias.controls",
+    "data": "kdbias.data",
+    "figure": "kdbias.report",
+    "loader": "kdbias.data",
+    "logger": "kdbias.modules",
+    "loss": "kdbias.losses",
+    "model": "kdbias.models",
+    "module": "kdbias.modules",
+    "optimizer": "kdbias.modules",
+    "probe": "kdbias.probes",
+    "schedule": "kdbias.modules",
+    "stress": "kdbias.stress",
+    "trainer": "kdbias.modules",
+    "views": "kdbias.data",
+}
+"""Each group of builders, and the package whose modules hold them."""
+_MARK = "__builds__"
+_allowed: list[str] = []
 
 
-def target(spec: Mapping[str, Any]) -> Any:
-    """Give the function or class that ``spec["_target_"]`` names; only names under ``kdbias.`` are resolved.
+def builder(group: str) -> Callable[[T], T]:
+    """Mark a function or class as a builder of ``group``, one of ``ROOMS``, so that a config may name it.
 
     Raises:
-        ValueError: the key is missing, or the name is not this package's.
+        ValueError: there is no such group.
+
+    >>> @builder("loss")
+    ... class Mine: ...
+    """
+    if group not in ROOMS:
+        raise ValueError(f"group: must be one of {', '.join(ROOMS)}, got {group!r}")
+
+    def mark(thing: T) -> T:
+        setattr(thing, _MARK, group)
+        return thing
+
+    return mark
+
+
+def allow(*packages: str) -> None:
+    """Let configs name the builders of further packages, such as ``mypackage.losses``, until the process ends.
+
+    On the command line ``allow=[mypackage.losses]`` does so. Nothing that a file says does.
+
+    Raises:
+        ValueError: a name is not that of a package or module.
+    """
+    for name in packages:
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name):
+            raise ValueError(f"allow: must name packages, as in allow=[mypackage.losses], got {name!r}")
+        if name not in _allowed:
+            _allowed.append(name)
+
+
+def target(spec: Mapping[str, Any], group: str | None = None) -> Any:
+    """Give the function or class that ``spec["_target_"]`` names.
+
+    Nothing is imported from elsewhere than this package's rooms and the packages that the user has allowed, and nothing
+    is called.
+
+    Args:
+        spec: Its ``_target_`` is the name.
+        group: The group of builders that may be named; None, for names that no file gives, allows all groups.
+
+    Raises:
+        ValueError: the key is missing, or what it names is no builder of this group.
+        ImportError: there is no such module.
     """
     name = spec.get("_target_")
-    if not isinstance(name, str) or not name.startswith(ALLOWED):
-        raise ValueError(f"_target_ must name a builder under 'kdbias.', got {name!r}")
-    return get_object(name)
+    places = [*(sorted(set(ROOMS.values())) if group is None else [ROOMS[group]]), *_allowed]
+    module, _, attribute = name.rpartition(".") if isinstance(name, str) else ("", "", "")
+    if not any(f"{module}.".startswith(f"{place}.") for place in places):
+        where = "kdbias" if group is None else " or ".join(places)
+        raise ValueError(
+            f"_target_ must name a builder of this package, under {where}, got {name!r}; allow=[PACKAGE] adds one of "
+            "your own"
+        )
+    found = vars(import_module(module)).get(attribute)
+    kind = vars(found).get(_MARK) if isinstance(found, type | FunctionType) else None
+    if kind is None or getattr(found, "__module__", None) != module:
+        raise ValueError(
+            f"_target_ must name a builder, a function or class marked by @kdbias.builder, and {name!r} is none"
+        )
+    if group is not None and kind != group:
+        raise ValueError(f"_target_ must name what builds a {group}, and {name!r} builds a {kind}")
+    return found
 
 
-def build(spec: Mapping[str, Any], *args: Any, **extra: Any) -> Any:
+def build(spec: Mapping[str, Any], *args: Any, group: str | None = None, **extra: Any) -> Any:
     """Call the builder that ``spec`` names with ``args``, the other keys of ``spec`` and ``extra`` as arguments.
 
-    Unlike ``hydra.utils.instantiate`` it does not recurse and hands objects through untouched.
+    Unlike ``hydra.utils.instantiate`` it does not recurse and hands objects through untouched. Names within ``spec``
+    are looked at first: nothing is called where one of them is no builder.
+
+    Raises:
+        ValueError: as ``target``.
     """
+    called = target(spec, group)
+    for nested in _nested(spec):
+        target(nested)
     rest = {str(k): v for k, v in spec.items() if k != "_target_"}
-    return target(spec)(*args, **rest, **extra)
+    return called(*args, **rest, **extra)
 
 
 def selected(group: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -36,3 +127,16 @@ def selected(group: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
     for name, entry in group.items():
         if isinstance(entry, Mapping) and "_target_" in entry:
             yield name, entry
+
+
+def _nested(node: Any) -> Iterator[Mapping[str, Any]]:
+    """The mappings with a builder inside a node, at any depth; without recursion, since depth is what a file says."""
+    left = list(node.values()) if isinstance(node, Mapping) else []
+    while left:
+        value = left.pop()
+        if isinstance(value, Mapping):
+            if "_target_" in value:
+                yield value
+            left.extend(value.values())
+        elif isinstance(value, list | tuple):
+            left.extend(value)

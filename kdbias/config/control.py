@@ -33,7 +33,7 @@ def teacher_use(tree: Mapping[str, Any]) -> type[TeacherUse]:
     control = tree.get("control")
     if isinstance(control, Mapping) and "_target_" in control:
         try:
-            found = target(control)
+            found = target(control, "control")
         except (ImportError, ValueError, HydraException):  # the check of targets says so
             return TeacherUse
         if inspect.isclass(found) and issubclass(found, TeacherUse):

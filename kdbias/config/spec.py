@@ -32,6 +32,7 @@ NEUTRAL = (
     "eval_batch_size",
     "probe_images",
     "aim",
+    "allow",
     "data.root",
     "data.download",
     "loader._target_",

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from kdbias.callbacks.history import accuracies
 from kdbias.checks.plan import Plan
+from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError, Problem
 from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source
@@ -22,6 +23,7 @@ from kdbias.models.teacher import Teacher
 from kdbias.runs.teacher_recipe import recipe, trained
 
 
+@builder("control")
 class AccuracyMatched(Control):
     """A teacher of a wanted accuracy: a checkpoint of the teacher's own training, or another teacher.
 

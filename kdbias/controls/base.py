@@ -74,7 +74,7 @@ def applied(cfg: DictConfig, data: DataInfo) -> tuple[Control | None, DictConfig
     """Give the control of a config and the config that it changes (a copy); None and ``cfg`` without a control."""
     if cfg.get("control") is None:
         return None, cfg
-    control: Control = build(plain(cfg.control))
+    control: Control = build(plain(cfg.control), group="control")
     tree = {key: plain(cfg[key]) for key in ("model", "loss", "teacher")}
     student = describe_network(tree["model"], data).info
     changed: DictConfig = cfg.copy()

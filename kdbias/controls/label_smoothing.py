@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kdbias.batch import Batch
 from kdbias.checks.plan import Plan
-from kdbias.config.build import selected
+from kdbias.config.build import builder, selected
 from kdbias.config.errors import ArgumentError, Problem
 from kdbias.config.spec import plain
 from kdbias.controls.accuracy import Confidence, confidence, device_of, soft, training_batches
@@ -23,6 +23,7 @@ from kdbias.models.teacher import Teacher
 EDGE = 1e-6  # no class gets a probability of 0, whose logit would be infinite
 
 
+@builder("control")
 class LabelSmoothing(Control):
     """The answer is the smoothed label, with the teacher's mean confidence and no knowledge of the other classes.
 

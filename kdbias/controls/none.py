@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kdbias.checks.plan import Plan
-from kdbias.config.build import build, selected
+from kdbias.config.build import build, builder, selected
 from kdbias.config.errors import Problem
 from kdbias.controls.base import Control
 from kdbias.losses.base import LossTerm
@@ -16,6 +16,7 @@ from kdbias.models.features import NetworkInfo
 NO_TEACHER = {"name": None, "model": None, "weights": None, "recipe": None, "epochs": None, "layers": "all"}
 
 
+@builder("control")
 class NoTeacher(Control):
     """Drops the teacher and the terms that need it; cross-entropy takes weight 1 and trains the DIST head too.
 
@@ -64,5 +65,5 @@ def unlabelled(run: Plan, kind: str) -> Iterator[Problem]:
 
 
 def _term(spec: Mapping[str, Any]) -> LossTerm:
-    term: LossTerm = build(spec)
+    term: LossTerm = build(spec, group="loss")
     return term

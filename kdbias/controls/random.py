@@ -12,7 +12,7 @@ from torch.optim.swa_utils import update_bn
 
 from kdbias.batch import DataInfo
 from kdbias.checks.plan import Plan
-from kdbias.config.build import build
+from kdbias.config.build import build, builder
 from kdbias.config.errors import ArgumentError, Problem
 from kdbias.config.spec import plain
 from kdbias.controls.accuracy import accuracy, device_of, training_batches
@@ -24,6 +24,7 @@ from kdbias.models.features import Extractor, NetworkInfo
 from kdbias.models.teacher import Teacher, own_checkpoint
 
 
+@builder("control")
 class Random(Control):
     """The teacher's network with fresh weights: its architecture without anything learnt.
 
@@ -90,7 +91,7 @@ def untrained(spec: Mapping[str, Any], data: DataInfo, seed: int) -> Extractor:
     """Build a network with fresh weights from ``seed``; the state of all random generators is kept."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(stream(Stream.UNTRAINED, seed).integers(2**62)))
-        extractor: Extractor = build(spec, data)
+        extractor: Extractor = build(spec, data, group="model")
     return extractor
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from kdbias.checks.plan import REFUSALS, Plan
+from kdbias.config.build import builder
 from kdbias.config.errors import Problem
 from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source, missing_file
@@ -17,6 +18,7 @@ from kdbias.models.features import NetworkInfo
 from kdbias.models.teacher import Teacher
 
 
+@builder("control")
 class SameFamily(Control):
     """Another network of the student's family as the teacher; without weights its own recipe trains it once.
 

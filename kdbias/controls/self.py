@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kdbias.checks.plan import Plan, describe_network
-from kdbias.config.build import selected, target
+from kdbias.config.build import builder, selected, target
 from kdbias.config.errors import ArgumentError, Problem
 from kdbias.config.overrides import key_of, sets
 from kdbias.config.spec import plain
@@ -28,6 +28,7 @@ from kdbias.runs.teacher_recipe import Recipe, child_trainer, override, recipe_o
 OWN = ("control", "teacher", "loss", "seed", "resume", "hydra", "trainer.num_nodes")  # what a copy is given apart
 
 
+@builder("control")
 class Self(Control):
     """The teacher is the student's own network, trained by the same recipe without a teacher, from another seed.
 
@@ -110,6 +111,6 @@ def copy_recipe(cfg: DictConfig, loss: Mapping[str, Any], seed: int, config_name
     start = {key: value for key, value in plain(cfg.model).items() if key == "pretrained"}  # once decided, of both
     overrides += override("model", start, composed.model)
     for name, spec in selected(plain(composed.get("callback") or {})):
-        if "probe" in spec and "teacher" in signature(target(spec["probe"])).parameters:
+        if "probe" in spec and "teacher" in signature(target(spec["probe"], "probe")).parameters:
             overrides.append(f"~callback.{name}")
     return recipe_of(overrides, "self", cfg.chosen.data, Path(cfg.paths.teachers), config_name)

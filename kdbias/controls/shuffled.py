@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kdbias.batch import Batch
 from kdbias.checks.plan import Plan
+from kdbias.config.build import builder
 from kdbias.config.errors import Problem
 from kdbias.controls.base import Control, Source
 from kdbias.controls.label_smoothing import labels_problem
@@ -23,6 +24,7 @@ from kdbias.models.teacher import Teacher
 KEPT = 0.05  # share of images that may keep their own answers
 
 
+@builder("control")
 class Shuffled(Control):
     """Each image gets the teacher's logits and features for another image of the batch with the same label.
 

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kdbias.config.build import builder
 from kdbias.data.affine import draw_affine, rotate_shift
 from kdbias.data.autoaugment import perform
 from kdbias.data.erase import draw_cutout, draw_erasing, erase
@@ -63,6 +64,7 @@ class Draws:
         )
 
 
+@builder("augment")
 @dataclass(frozen=True)
 class Augment:
     """The augmentation of a training image, and the teacher's view of it.

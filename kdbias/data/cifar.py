@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torchvision.datasets import CIFAR10, CIFAR100
 
+from kdbias.config.build import builder
 from kdbias.data.torchvision_source import TorchvisionSource, image_info
 
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -26,6 +27,7 @@ CIFAR100_NAMES = (
 COUNT = 50_000
 
 
+@builder("data")
 def cifar10(
     *, root: str, download: bool = True, val: int = 5_000, split_seed: int = 0, limit: int | None = None
 ) -> TorchvisionSource:
@@ -43,6 +45,7 @@ def cifar10(
     return TorchvisionSource(CIFAR10, Path(root), CIFAR10.base_folder, info, COUNT, val, split_seed, limit, download)
 
 
+@builder("data")
 def cifar100(
     *, root: str, download: bool = True, val: int = 5_000, split_seed: int = 0, limit: int | None = None
 ) -> TorchvisionSource:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdbias.batch import DataInfo
+from kdbias.config.build import builder
 from kdbias.data.cues_render import Look, draw, render
 from kdbias.data.cues_shapes import BLOBS, SHAPES
 from kdbias.data.cues_textures import TEXTURES
@@ -193,6 +194,7 @@ class CueSource:
         return images, torch.from_numpy(label)
 
 
+@builder("data")
 def cues(
     *,
     train: int = 20_000,

@@ -19,6 +19,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from kdbias.batch import DataInfo
+from kdbias.config.build import builder
 from kdbias.data.base import Split, split_train
 from kdbias.data.streams import Stream, stream
 
@@ -200,6 +201,7 @@ def _images(folder: Path) -> list[str]:
     return sorted(str(Path(at, file)) for at, _, files in walked for file in files if file.lower().endswith(SUFFIXES))
 
 
+@builder("data")
 def image_folder(
     *,
     root: str | None,

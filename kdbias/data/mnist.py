@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets import MNIST, FashionMNIST
 
+from kdbias.config.build import builder
 from kdbias.data.torchvision_source import TorchvisionSource, image_info
 
 FASHION_NAMES = (
@@ -30,6 +31,7 @@ SIZES = (28, 32)
 THRESHOLD = 127
 
 
+@builder("data")
 def mnist(
     *,
     root: str,
@@ -60,6 +62,7 @@ def mnist(
     return TorchvisionSource(MNIST, Path(root), "MNIST/raw", info, COUNT, val, split_seed, limit, download)
 
 
+@builder("data")
 def fashion_mnist(
     *,
     root: str,

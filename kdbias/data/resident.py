@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 from kdbias.data.augment import Augment, to_float
 from kdbias.data.geometry import put
@@ -16,6 +17,7 @@ from kdbias.data.order import Order, Share, require_repeats
 from kdbias.data.prefetch import SideStream, ahead
 
 
+@builder("loader")
 @dataclass(frozen=True)
 class Resident:
     """The settings of ``loader=resident``: whole data sets in the memory of the training device.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 from kdbias.data.colour import brighten, luminance, saturate, stretch, turn_hue
 from kdbias.data.geometry import put
@@ -46,6 +47,7 @@ class ViewDraws:
         return ViewDraws(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
+@builder("views")
 @dataclass(frozen=True)
 class TwoViews:
     """How two views of an image are made: crop, flip and rotation, then colour jitter, grey, negative.

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter, _MultiProcessingDataLoaderIter
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 from kdbias.data.augment import Augment, to_float
 from kdbias.data.geometry import put
@@ -39,6 +40,7 @@ class ImageSequence(Protocol):
         """Give one image."""
 
 
+@builder("loader")
 @dataclass(frozen=True)
 class Workers:
     """The settings of ``loader=workers``.

@@ -9,10 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.build import builder
 from kdbias.losses.base import LossTerm, needed
 from kdbias.models.features import Features, NetworkInfo
 
 
+@builder("loss")
 class CE(LossTerm):
     """Cross-entropy of the CLS head, with hard labels or with the soft ones of mixed images; both are smoothed alike.
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 from kdbias.functional.cka.batched import LEAST, Kernel, batched_cka
 from kdbias.functional.cka.hsic import Estimator
@@ -18,6 +19,7 @@ from kdbias.models.features import Features, NetworkInfo
 START = {"kind": "step", "values": [0.0, 0.5], "at": [0.025]}
 
 
+@builder("loss")
 class CKA(PairedTerm):
     """1 - CKA, a mean over layers (and images); two losses under one name.
 

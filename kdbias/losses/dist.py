@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional.logits.dist import dist
 from kdbias.functional.logits.kl import check_temperature
 from kdbias.losses.base import LossTerm
@@ -16,6 +17,7 @@ from kdbias.losses.logits import student_logits, teacher_logits
 from kdbias.models.features import Features
 
 
+@builder("loss")
 class DIST(LossTerm):
     """tau² [beta (1 - r of rows) + gamma (1 - r of columns)], on the DIST head where there is one, else on the logits.
 

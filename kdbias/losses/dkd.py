@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional.logits.decoupled import dkd
 from kdbias.functional.logits.kl import check_temperature
 from kdbias.losses.base import LossTerm
@@ -17,6 +18,7 @@ from kdbias.models.features import Features
 WARMUP = {"kind": "warmup", "value": 1.0, "until": 0.08}  # 20 of 240 epochs, as published
 
 
+@builder("loss")
 class DKD(LossTerm):
     """tau² (alpha TCKD + beta NCKD), on the DIST head where there is one, else on the logits; needs unmixed images.
 

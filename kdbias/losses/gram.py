@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.build import builder
 from kdbias.functional.gram import gram_distance
 from kdbias.losses.paired import By, Chosen, PairedTerm, require_tokens
 from kdbias.models.features import Features, NetworkInfo
 
 
+@builder("loss")
 class Gram(PairedTerm):
     """The mean squared difference of the Gram matrices of unit tokens, each image's: a mean over layers and images.
 

@@ -8,11 +8,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.losses.base import LossTerm
 from kdbias.losses.logits import student_logits, teacher_logits
 from kdbias.models.features import Features
 
 
+@builder("loss")
 class HardKL(LossTerm):
     """Cross-entropy with the class that the teacher chooses, on the DIST head where there is one, else on the logits.
 

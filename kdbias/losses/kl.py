@@ -8,12 +8,14 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional.logits.kl import check_temperature, soft_kl, standardize_logits
 from kdbias.losses.base import LossTerm
 from kdbias.losses.logits import student_logits, teacher_logits
 from kdbias.models.features import Features
 
 
+@builder("loss")
 class KL(LossTerm):
     """tau² KL(teacher ‖ student), on the DIST head where there is one, else on the logits.
 

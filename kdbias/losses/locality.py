@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.build import builder
 from kdbias.functional.grid import resample_tokens
 from kdbias.losses.base import needed
 from kdbias.losses.paired import By, Chosen, PairedTerm
 from kdbias.models.features import Features, NetworkInfo
 
 
+@builder("loss")
 class Locality(PairedTerm):
     """Squared difference of raw maps, a mean over images, places and channels and a **sum** over pairs of layers.
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.build import builder
 from kdbias.functional.logits.kl import check_temperature
 from kdbias.functional.logits.ofa import ofa
 from kdbias.losses.base import LossTerm, needed
@@ -18,6 +19,7 @@ from kdbias.losses.paired import Chosen, pair_layers
 from kdbias.models.features import Features, NetworkInfo
 
 
+@builder("loss")
 class OFA(LossTerm):
     """-sum over c of [(p_t + 1_y)^gamma - 1_y] log p_s of the logits, plus that of a head on each student layer.
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 from kdbias.functional.logits.kl import check_temperature
 from kdbias.functional.relation import relation_kl
@@ -17,6 +18,7 @@ from kdbias.models.features import Features, NetworkInfo
 START = {"kind": "step", "values": [0.0, 0.05], "at": [0.05]}
 
 
+@builder("loss")
 class Relation(PairedTerm):
     """KL(softmax(C_t / tau) ‖ softmax(C_s / tau)) of rows of cosine similarities; a mean over layers, images, rows.
 

@@ -8,12 +8,14 @@ from typing import Any, ClassVar, cast
 from torch import Tensor, nn
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.build import builder
 from kdbias.functional.rsd import rsd
 from kdbias.losses.base import LossTerm, needed
 from kdbias.losses.gather import gather as gathered
 from kdbias.models.features import Features, NetworkInfo
 
 
+@builder("loss")
 class RSD(LossTerm):
     """Cross-correlation of projected student and teacher penultimate features, driven to the identity.
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 from kdbias.functional.unit import unit
 from kdbias.losses.base import needed
@@ -18,6 +19,7 @@ from kdbias.losses.project import Projection, project
 from kdbias.models.features import Features, NetworkInfo
 
 
+@builder("loss")
 class Token(PairedTerm):
     """1 - cos(P s, t), or the squared difference of P s and t: a mean over layers, images and tokens (and widths).
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdbias.batch import DataInfo
+from kdbias.config.build import builder
 from kdbias.models.features import Extractor, Layers
 
 
@@ -122,6 +123,7 @@ class AdaptiveCNN(nn.Module):
         return self.linear
 
 
+@builder("model")
 def adaptive_cnn(data: DataInfo, *, dropout: float = 0.3, layers: Layers = "all") -> Extractor:
     """Build AdaptiveCNN for 32×32 colour images: four stages of 64 to 512 channels; 17.6 M parameters."""
     network = AdaptiveCNN(
@@ -136,6 +138,7 @@ def adaptive_cnn(data: DataInfo, *, dropout: float = 0.3, layers: Layers = "all"
     return Extractor(network, mean=data.mean, std=data.std, channels=data.channels, size=data.size, layers=layers)
 
 
+@builder("model")
 def adaptive_cnn_mnist(data: DataInfo, *, dropout: float = 0.3, layers: Layers = "all") -> Extractor:
     """Build AdaptiveCNN for 28×28 digits: a pooled stem, three stages of 32 to 128 channels; 0.71 M parameters."""
     network = AdaptiveCNN(

@@ -96,7 +96,11 @@ class Checkpoint:
 
     def student(self) -> Extractor:
         """Build the student, in eval mode on the CPU, ready for images in [0, 1]; a new one at every call."""
-        extractor: Extractor = build(architecture(self.spec["model"]), DataInfo.from_dict(self.spec["data"]))
+        try:
+            model, data = architecture(self.spec["model"]), DataInfo.from_dict(self.spec["data"])
+            extractor: Extractor = build(model, data, group="model")
+        except (ValueError, TypeError, ImportError) as error:
+            raise ValueError(f"{self.path}: its description builds no network of this package: {error}") from error
         return load_state(extractor, self.weights, key=str(self.path)).eval()
 
 

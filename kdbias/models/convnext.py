@@ -9,6 +9,7 @@ from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from kdbias.batch import DataInfo
+from kdbias.config.build import builder
 from kdbias.models.features import Extractor, Layers
 from kdbias.models.pretrained import Pretrained, create
 from kdbias.models.weights import load_state, read_weights
@@ -17,6 +18,7 @@ NAME = "convnextv2_tiny.fcmae_ft_in1k"
 STEM = ("stem.0.weight", "stem.0.bias")
 
 
+@builder("model")
 def convnextv2_tiny(
     data: DataInfo,
     *,

@@ -10,6 +10,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from kdbias.batch import DataInfo
+from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 from kdbias.models.features import Extractor, Inference, Layers
 from kdbias.models.patches import require_tiled
@@ -73,6 +74,7 @@ def _halvings(width: int, patch: int, spare: int) -> int:
     return steps
 
 
+@builder("model")
 def vit(
     data: DataInfo,
     *,
@@ -149,6 +151,7 @@ def vit(
     )
 
 
+@builder("model")
 def deit_tiny(
     data: DataInfo,
     *,
@@ -173,11 +176,13 @@ def deit_tiny(
     )
 
 
+@builder("model")
 def vit_tiny(data: DataInfo, *, drop_path: float = 0.1, layers: Layers = "all") -> Extractor:
     """Build ``deit_tiny`` without a DIST token: the control of a run whose terms train none."""
     return deit_tiny(data, distilled=False, drop_path=drop_path, layers=layers)
 
 
+@builder("model")
 def deit_tiny_hybrid(
     data: DataInfo,
     *,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdbias.batch import DataInfo
+from kdbias.config.build import builder
 from kdbias.models.features import Extractor, Layers
 
 Shortcut = Literal["A", "B"]
@@ -97,6 +98,7 @@ class CifarResNet(nn.Module):
         return self.linear
 
 
+@builder("model")
 def resnet18(data: DataInfo, *, layers: Layers = "all") -> Extractor:
     """Build ResNet-18 with a 3×3 stem and no max-pool: 11.2 M parameters, four stages of 64 to 512 channels.
 
@@ -122,26 +124,31 @@ def cifar_resnet(data: DataInfo, *, blocks: int, layers: Layers = "all") -> Extr
     return Extractor(network, mean=mean, std=std, channels=data.channels, size=data.size, layers=layers)
 
 
+@builder("model")
 def resnet20(data: DataInfo, *, layers: Layers = "all") -> Extractor:
     """Build ResNet-20: 0.27 M parameters, 91.7 % on CIFAR-10 with the published weights."""
     return cifar_resnet(data, blocks=3, layers=layers)
 
 
+@builder("model")
 def resnet32(data: DataInfo, *, layers: Layers = "all") -> Extractor:
     """Build ResNet-32: 0.46 M parameters, 92.6 % on CIFAR-10 with the published weights."""
     return cifar_resnet(data, blocks=5, layers=layers)
 
 
+@builder("model")
 def resnet44(data: DataInfo, *, layers: Layers = "all") -> Extractor:
     """Build ResNet-44: 0.66 M parameters, 93.1 % on CIFAR-10 with the published weights."""
     return cifar_resnet(data, blocks=7, layers=layers)
 
 
+@builder("model")
 def resnet56(data: DataInfo, *, layers: Layers = "all") -> Extractor:
     """Build ResNet-56: 0.85 M parameters, 93.4 % on CIFAR-10 with the published weights."""
     return cifar_resnet(data, blocks=9, layers=layers)
 
 
+@builder("model")
 def small_cnn(
     data: DataInfo,
     *,

@@ -71,7 +71,7 @@ def ready_teacher(spec: Mapping[str, Any], data: DataInfo, name: str) -> Teacher
     """
     if not spec.get("pretrained") and spec.get("weights") is None:
         warnings.warn(f"teacher {name} has random weights (teacher.pretrained=false): good for tests", stacklevel=2)
-    return Teacher(build(spec, data), name)
+    return Teacher(build(spec, data, group="model"), name)
 
 
 def teacher_from_weights(spec: Mapping[str, Any], data: DataInfo, path: str | Path, name: str) -> Teacher:
@@ -87,7 +87,7 @@ def teacher_from_weights(spec: Mapping[str, Any], data: DataInfo, path: str | Pa
     own = own_checkpoint(spec, path)
     if own is not None:
         return Teacher(_from_checkpoint(spec, data, own), name)
-    extractor: Extractor = build(architecture(spec), data)
+    extractor: Extractor = build(architecture(spec), data, group="model")
     state = read_weights(path, "teacher.weights")
     return Teacher(load_state(extractor, state, "teacher.weights", fresh_head=extractor.info.classes is None), name)
 

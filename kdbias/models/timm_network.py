@@ -10,11 +10,13 @@ from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from kdbias.batch import DataInfo
+from kdbias.config.build import builder
 from kdbias.models.features import Extractor, Layers
 from kdbias.models.pretrained import Pretrained, create
 from kdbias.models.weights import classifier_names, load_state, read_weights
 
 
+@builder("model")
 def timm_network(
     data: DataInfo,
     *,

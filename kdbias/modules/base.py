@@ -49,7 +49,7 @@ class StudentModule(L.LightningModule):
         self.save_hyperparameters({"spec": spec})
         self.spec = spec
         self.info = DataInfo.from_dict(spec["data"])
-        self.student: Extractor = build(spec["model"], self.info)
+        self.student: Extractor = build(spec["model"], self.info, group="model")
         self._began: float | None = None
         self._seconds_before = 0.0
         self._logged_before: dict[str, float] = {}

@@ -19,7 +19,7 @@ def module_class(tree: Mapping[str, Any]) -> type[StudentModule]:
     spec = tree.get("module")
     if isinstance(spec, Mapping) and "_target_" in spec:
         try:
-            found = target(spec)
+            found = target(spec, "module")
         except (ImportError, ValueError, HydraException):  # the check of targets says so
             return Distill
         if inspect.isclass(found) and issubclass(found, StudentModule):
@@ -37,7 +37,7 @@ def logged(tree: Mapping[str, Any]) -> set[str]:
     found = set(module_class(tree).metrics)
     for _, spec in selected(tree.get("callback") or {}):
         try:
-            kind = target(spec)
+            kind = target(spec, "callback")
         except (ImportError, ValueError, HydraException):
             continue
         found |= set(getattr(kind, "metrics", ()))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
 from kdbias.batch import Batch, DataInfo
-from kdbias.config.build import build
+from kdbias.config.build import build, builder
 from kdbias.losses.base import Total
 from kdbias.models.features import NetworkInfo, asked
 from kdbias.models.teacher import Teacher
@@ -19,11 +19,18 @@ from kdbias.modules.base import StudentModule
 
 def build_total(terms: dict[str, Any], student: NetworkInfo, teacher: NetworkInfo | None, info: DataInfo) -> Total:
     """Build the loss terms of a spec (``{name: {_target_: ..., ...}}``; other entries, as ``alpha``, are settings)."""
-    total = Total({name: build(term) for name, term in terms.items() if isinstance(term, dict) and "_target_" in term})
+    total = Total(
+        {
+            name: build(term, group="loss")
+            for name, term in terms.items()
+            if isinstance(term, dict) and "_target_" in term
+        }
+    )
     total.build(student, teacher, info)
     return total
 
 
+@builder("module")
 class Distill(StudentModule):
     """Train a student by the sum of the loss terms that its spec names, with or without a teacher.
 

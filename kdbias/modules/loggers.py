@@ -12,14 +12,17 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
+from kdbias.config.build import builder
 from kdbias.files import write_text
 
 
+@builder("logger")
 def tensorboard(run: str) -> TensorBoardLogger:
     """Event files in ``<run>/tensorboard``."""
     return TensorBoardLogger(run, name="", version="tensorboard", default_hp_metric=False)
 
 
+@builder("logger")
 def csv(run: str) -> CSVLogger:
     """``<run>/metrics.csv``; the rows of a run that is resumed stay."""
     return ContinuedCSV(run, name="", version="")

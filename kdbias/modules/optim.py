@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from kdbias.config.build import build
+from kdbias.config.build import build, builder
 
 UNDECAYED = ("token", "pos_embed", "rel_pos", "relative_position")
 FUSED_DEVICES = frozenset({"cpu", "cuda"})
@@ -50,6 +50,7 @@ def _fused(groups: Iterable[Group], fused: bool | Literal["auto"]) -> bool:
     return all(p.device.type in FUSED_DEVICES and p.is_floating_point() for group in groups for p in group["params"])
 
 
+@builder("optimizer")
 def adamw(
     groups: Sequence[Group],
     *,
@@ -74,6 +75,7 @@ def adamw(
     )
 
 
+@builder("optimizer")
 def sgd(
     groups: Sequence[Group],
     *,
@@ -110,10 +112,10 @@ def configure(optim: Mapping[str, Any], module: nn.Module, total_steps: int) -> 
     groups = param_groups(module, float(spec["weight_decay"]))
     if not any(group["params"] for group in groups):
         raise ValueError("optim.optimizer: no parameter requires a gradient")
-    optimizer: Optimizer = build(spec, groups)
+    optimizer: Optimizer = build(spec, groups, group="optimizer")
     if optim.get("schedule") is None:
         return {"optimizer": optimizer}  # type: ignore[typeddict-item]
-    return {"optimizer": optimizer, "lr_scheduler": build(optim["schedule"], optimizer, total_steps)}
+    return {"optimizer": optimizer, "lr_scheduler": build(optim["schedule"], optimizer, total_steps, group="schedule")}
 
 
 def clip_gradients(optimizer: Optimizer, max_norm: float) -> Tensor:

@@ -15,6 +15,8 @@ from lightning.pytorch.utilities.types import LRSchedulerConfigType
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
+from kdbias.config.build import builder
+
 
 def warmup_cosine_factor(step: int, total: int, warmup: float, final: float) -> float:
     """Rise linearly to 1 over ``warmup * total`` steps, then fall by half a cosine to ``final`` at the last step.
@@ -46,6 +48,7 @@ def cyclic_factor(step: int, total: int, cycles: int, low: float) -> float:
     return low + (1.0 - low) * height
 
 
+@builder("schedule")
 def warmup_cosine(
     optimizer: Optimizer, total_steps: int, *, warmup: float, final_lr: float = 0.0
 ) -> LRSchedulerConfigType:
@@ -55,6 +58,7 @@ def warmup_cosine(
     return _by_step(optimizer, lambda step: warmup_cosine_factor(step, total_steps, warmup, final))
 
 
+@builder("schedule")
 def warmup_step(
     optimizer: Optimizer, total_steps: int, *, warmup: float, milestones: Sequence[float], gamma: float = 0.1
 ) -> LRSchedulerConfigType:
@@ -66,6 +70,7 @@ def warmup_step(
     return _by_step(optimizer, lambda step: warmup_step_factor(step, total_steps, warmup, places, gamma))
 
 
+@builder("schedule")
 def cyclic(optimizer: Optimizer, total_steps: int, *, cycles: int, low_lr: float) -> LRSchedulerConfigType:
     """Build ``cycles`` triangles between ``low_lr`` and the optimiser's learning rate."""
     if cycles < 1:
@@ -74,6 +79,7 @@ def cyclic(optimizer: Optimizer, total_steps: int, *, cycles: int, low_lr: float
     return _by_step(optimizer, lambda step: cyclic_factor(step, total_steps, cycles, low))
 
 
+@builder("schedule")
 def plateau(
     optimizer: Optimizer,
     total_steps: int,

@@ -69,8 +69,8 @@ class SelfSupervised(StudentModule):
             raise ValueError(f"model.classes: {type(self).__name__} trains no classifier: set it to null")
         if features not in ("pooled", "tokens"):
             raise ArgumentError("features", f"must be pooled or tokens, got {features!r}")
-        self.views: TwoViews = build(views)
-        self.watch: CollapseWatch = build(collapse)
+        self.views: TwoViews = build(views, group="views")
+        self.watch: CollapseWatch = build(collapse, group="collapse")
         self.read: Read = features
 
     @property

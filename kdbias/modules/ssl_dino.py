@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 from kdbias.functional.collapse import entropy_ratios
 from kdbias.functional.dino_loss import dino_loss, dino_targets, moved_center
@@ -22,6 +23,7 @@ from kdbias.modules.ssl import Comparison, Read, SelfSupervised, check_above, ch
 from kdbias.modules.ssl_heads import Prototypes
 
 
+@builder("module")
 class DINO(SelfSupervised):
     """Train ``online`` to predict the targets of its own average, which is ``student``: what is saved and probed.
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kdbias.config.build import builder
 from kdbias.functional.simclr import nt_xent, pair_accuracy
 from kdbias.losses.gather import gather
 from kdbias.models.teacher import Teacher
@@ -15,6 +16,7 @@ from kdbias.modules.ssl import Comparison, Read, SelfSupervised, check_above
 from kdbias.modules.ssl_heads import projector
 
 
+@builder("module")
 class SimCLR(SelfSupervised):
     """Train by ``nt_xent`` of projected features, over the images of all processes.
 

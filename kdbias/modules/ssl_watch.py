@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 
 OBSERVATIONS = 3  # at least, before a run is given up
 
 
+@builder("collapse")
 @dataclass
 class CollapseWatch:
     """Watches the signs of collapse; a sign that has been there for ``patience`` of training ends the run.

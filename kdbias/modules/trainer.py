@@ -13,6 +13,7 @@ from lightning.pytorch.plugins import LayerSync
 from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
 from torch import nn
 
+from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 from kdbias.modules.checkpoint_io import WholeCheckpoints
 
@@ -43,6 +44,7 @@ def require_device(accelerator: str | None) -> None:
         raise ArgumentError("accelerator", text, of="trainer")
 
 
+@builder("trainer")
 def trainer(
     *,
     run: str,

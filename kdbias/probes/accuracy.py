@@ -19,6 +19,7 @@ from torchmetrics.functional.classification import (
 )
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.data.base import ImageData
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor, Features
@@ -30,6 +31,7 @@ BINS = 15
 CURVE = 101  # points kept of each class's ROC
 
 
+@builder("probe")
 @dataclass(frozen=True)
 class AccuracyProbe(PassProbe):
     """Accuracy and what goes with it, and what the statistics need: which images came out right.

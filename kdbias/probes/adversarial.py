@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional.adversarial import pgd
 from kdbias.models.evaluation import evaluation
 from kdbias.models.features import Extractor
@@ -22,6 +23,7 @@ from kdbias.probes.versions import take
 ATTACKS = ("pgd", "fgsm")
 
 
+@builder("probe")
 @dataclass(frozen=True)
 class AdversarialProbe(Probe):
     """Adversarial transfer: images made against ``teacher``, within ``epsilon`` of each pixel, shown to a network.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional.consistency import error_consistency
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor, Features
@@ -20,6 +21,7 @@ from kdbias.probes.base import Result
 from kdbias.probes.observe import PassProbe, observe
 
 
+@builder("probe")
 @dataclass(frozen=True)
 class AgreementProbe(PassProbe):
     """Agreement of a network with ``teacher``, each on its own view of the same images; the teacher in fp32.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional import uniform_attention_distance
 from kdbias.functional.attention import attention_statistics
 from kdbias.models.evaluation import Precision
@@ -21,6 +22,7 @@ from kdbias.probes.base import Result
 from kdbias.probes.observe import PassProbe, observe
 
 
+@builder("probe")
 @dataclass(frozen=True)
 class AttentionProbe(PassProbe):
     """Mean attention distance, entropy and CLS statistics of every head of a vision transformer.

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdbias.files import replacing, write_text
+from kdbias.probes.arrays import read_arrays
 
 if TYPE_CHECKING:  # a figure is drawn from a Result without loading any network
     from torch import Tensor
@@ -61,8 +62,10 @@ class Result:
         """Read what ``save`` wrote."""
         folder = Path(folder)
         plain = json.loads((folder / f"{name}.json").read_text())
-        with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
-            arrays = {"image" if k == "picture" else k: file[k] for k in file.files}  # its name in Results of before
+        found = read_arrays(folder / f"{name}.npz")
+        arrays = {
+            "image" if k == "picture" else k: value for k, value in found.items()
+        }  # its name in Results of before
         return cls(plain["name"], {k: float(v) for k, v in plain["scalars"].items()}, arrays, plain["meta"])
 
 

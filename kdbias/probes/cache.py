@@ -96,7 +96,7 @@ def describe(
     """
     parameters = {
         name: parameter.default
-        for name, parameter in signature(target(node)).parameters.items()
+        for name, parameter in signature(target(node, "probe")).parameters.items()
         if name not in GIVEN and parameter.default is not Parameter.empty
     }
     probe = {**parameters, **node}

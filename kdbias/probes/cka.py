@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional import StreamingCKA
 from kdbias.functional.cka.batched import Kernel
 from kdbias.functional.cka.minibatch import MinibatchCKA
@@ -26,6 +27,7 @@ from kdbias.probes.observe import PassProbe, observe
 Tokens = Literal["mean", "cls", "flat"]
 
 
+@builder("probe")
 @dataclass(frozen=True)
 class CKAProbe(PassProbe):
     """Debiased CKA between the ``layers`` of a network, or between these and those of ``other``.
@@ -111,6 +113,7 @@ class CKAProbe(PassProbe):
         return [tokens.float().mean(1) for tokens in features.tokens]
 
 
+@builder("probe")
 def teacher_cka(
     teacher: Teacher,
     tokens: Tokens = "mean",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional.cue import shape_share
 from kdbias.models.evaluation import Precision, evaluation
 from kdbias.models.features import Extractor
@@ -32,6 +33,7 @@ class CueVariants(Protocol):
         ...
 
 
+@builder("probe")
 @dataclass(frozen=True)
 class CueProbe(Probe):
     """Cue-conflict shape share, and accuracy where only one of the cues is there.

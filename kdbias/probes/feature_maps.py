@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional.principal import principal_components
 from kdbias.models.evaluation import Precision, evaluation
 from kdbias.models.features import Extractor
@@ -19,6 +20,7 @@ from kdbias.probes.base import Probe, Result
 from kdbias.probes.versions import take
 
 
+@builder("probe")
 @dataclass(frozen=True)
 class FeatureMapsProbe(Probe):
     """Maps of every layer's tokens: their norm, and their first three principal components as colours.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional.frequency import Band, Window, filtered, mean_height, response
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor
@@ -22,6 +23,7 @@ from kdbias.probes.versions import answers, no_classifier, scores
 BANDS: tuple[Band, ...] = ("low", "high")
 
 
+@builder("probe")
 @dataclass(frozen=True)
 class FrequencyProbe(Probe):
     """Accuracy on images without the frequencies above a cutoff (low-pass), or below it (high-pass).

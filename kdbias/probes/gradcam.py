@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.config.build import builder
 from kdbias.models.evaluation import Precision, evaluation
 from kdbias.models.features import Extractor
 from kdbias.probes.accuracy import class_scores
@@ -29,6 +30,7 @@ class Named(Protocol):
         ...
 
 
+@builder("probe")
 @dataclass(frozen=True)
 class GradCAMProbe(Probe):
     """Grad-CAM of the first images, and how the maps lie in the image.

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional import resample_tokens
 from kdbias.models.features import Extractor
 from kdbias.models.teacher import Teacher
@@ -19,6 +20,7 @@ from kdbias.probes.gradcam_map import activation_map
 from kdbias.probes.versions import take
 
 
+@builder("probe")
 @dataclass(frozen=True)
 class GradcamAgreementProbe(Probe):
     """Similarity of a network's and its ``teacher``'s Grad-CAM of the label's class, image by image.

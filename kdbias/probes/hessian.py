@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional.hessian.density import hessian_spectrum
 from kdbias.functional.hessian.eigenvalues import hessian_eigenpairs
 from kdbias.functional.hessian.product import CurvatureError, HessianProduct, Method, gradient_of
@@ -29,6 +30,7 @@ GRAPH = 5  # what a product takes at its height, in what a forward pass holds: 5
 LOSS = "cross-entropy of the answer's logits against hard labels, nats, mean over images"
 
 
+@builder("probe")
 @dataclass(frozen=True)
 class HessianProbe(Probe):
     """Trace, extreme eigenvalues and spectral density of the loss's Hessian, by all parameters that are trained.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional.knn import weighted_knn
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor
@@ -14,6 +15,7 @@ from kdbias.probes.base import Probe, Result
 from kdbias.probes.frozen import Frozen, Read, Splits, check_read, read_frozen
 
 
+@builder("probe")
 @dataclass(frozen=True)
 class KNNProbe(Probe):
     """Accuracy of weighted k-nearest neighbours among the first ``bank`` training images of ``data``.

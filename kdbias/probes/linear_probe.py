@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch.nn import functional as F
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional.logistic import logistic_regression, standardised
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor
@@ -16,6 +17,7 @@ from kdbias.probes.base import Probe, Result
 from kdbias.probes.frozen import Frozen, Read, Splits, check_read, read_frozen
 
 
+@builder("probe")
 @dataclass(frozen=True)
 class LinearProbe(Probe):
     """Accuracy of logistic regression on frozen features, trained on the first ``bank`` training images of ``data``.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional.receptive_field import energy_radius, radial_energy
 from kdbias.models.attention_path import choose
 from kdbias.models.evaluation import Precision, evaluation
@@ -19,6 +20,7 @@ from kdbias.probes.base import Probe, Result
 from kdbias.probes.versions import take
 
 
+@builder("probe")
 @dataclass(frozen=True)
 class ReceptiveFieldProbe(Probe):
     """Effective receptive field of each layer's central token, by the energy of its input gradient.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional.shift import Padding, shift_images
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor
@@ -22,6 +23,7 @@ Direction = Literal["horizontal", "vertical", "diagonal"]
 DIRECTIONS: tuple[Direction, ...] = ("horizontal", "vertical", "diagonal")
 
 
+@builder("probe")
 @dataclass(frozen=True)
 class ShiftProbe(Probe):
     """Share of images whose answer stays when they move by so many pixels, and the accuracy then.

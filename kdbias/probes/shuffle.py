@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
+from kdbias.config.build import builder
 from kdbias.functional.shuffle import shuffle_patches
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor
@@ -18,6 +19,7 @@ from kdbias.probes.base import Probe, Result
 from kdbias.probes.versions import answers, no_classifier, scores
 
 
+@builder("probe")
 @dataclass(frozen=True)
 class ShuffleProbe(Probe):
     """Accuracy on images whose patches are shuffled, by grid: what a network needs of global shape.

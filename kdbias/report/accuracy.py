@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.dots import Panel, dot_panels, known
 from kdbias.report.images import colour_bar, matrix
@@ -39,6 +40,7 @@ def figures(
     }
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's accuracy and calibration over training, from the Results of a ``ProbeCallback`` in order."""
     with styled():

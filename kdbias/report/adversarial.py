@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.dots import Panel, dot_panels
 from kdbias.report.networks import Runs, sample
@@ -33,6 +34,7 @@ def figures(
     return {"adversarial": dot_panels(results, panels, control=control, initial=initial, title=title)}
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw how often one network is fooled over training, from the Results of a ``ProbeCallback`` in order."""
     labels = {"pgd_fooled": "PGD", "fgsm_fooled": "FGSM", "turned_fooled": "PGD turned by 180°"}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.dots import Panel, dot_panels
 from kdbias.report.networks import Runs, sample
@@ -34,6 +35,7 @@ def figures(
     return {"agreement": dot_panels(results, panels, control=control, initial=initial, title=title)}
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's agreement with its teacher over training, from the Results of a ``ProbeCallback`` in order."""
     labels = {"agreement": "same answer", "accuracy": "right answer"}

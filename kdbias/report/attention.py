@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report import panels
 from kdbias.report.lines import by_layer, ticks, uniform
@@ -97,6 +98,7 @@ def cls_by_layer(found: Sequence[NetworkLines]) -> Figure:
     return figure
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's attention distance by layer over training, from the Results of a ``ProbeCallback`` in
     order.

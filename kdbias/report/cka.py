@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.images import colour_bar, matrix
 from kdbias.report.lines import draw, ticks
@@ -98,6 +99,7 @@ def by_layer(results: Mapping[str, Runs], *, control: str | None = None, initial
     return figure
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's CKA as it was first and as it is now, from the Results of a ``ProbeCallback`` in order."""
     shown = [results[-1]] if len(results) == 1 else [results[0], results[-1]]

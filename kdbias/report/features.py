@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.images import over, sheet, show
 from kdbias.report.networks import NetworkLines, Runs, epoch_name, networks
@@ -35,6 +36,7 @@ def figures(
     return drawn
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's principal components as they are now, from the Results of a ``ProbeCallback`` in order."""
     return _components(networks({epoch_name(results[-1]): results[-1]})[0])

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.lines import bands, chance, classes, draw
 from kdbias.report.networks import NetworkLines, Runs, images, networks
@@ -37,6 +38,7 @@ def figures(
     return {"frequency": figure}
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw accuracy (%) by cutoff over training, under low-pass and high-pass, from a ``ProbeCallback``'s Results."""
     with styled():

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.images import beside, over, sheet, show
 from kdbias.report.networks import NetworkLines, Runs, epoch_name, networks
@@ -40,6 +41,7 @@ def figures(
     return {"gradcam" if place == 0 else f"gradcam-{place + 1}": _sheet(group) for place, group in enumerate(sets)}
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's maps over training, a row an epoch, from the Results of a ``ProbeCallback`` in order.
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.dots import Panel, dot_panels, known
 from kdbias.report.networks import Runs, sample
@@ -36,6 +37,7 @@ def figures(
     return {"gradcam_agreement": dot_panels(results, panels, control=control, initial=initial, title=title)}
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw the correlation with the teacher's maps over training, from the Results of a ``ProbeCallback`` in order."""
     labels = {"correlation": "the same image", "correlation_other": "another image"}

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.stats import t
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.dots import Panel, dot_panels, known
 from kdbias.report.lines import whole_numbers
@@ -120,6 +121,7 @@ def bells(result: Result, grid: npt.NDArray[Any], sigma: float) -> npt.NDArray[A
     return total
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's trace and extreme eigenvalues over training, from the Results of a ``ProbeCallback`` in
     order.

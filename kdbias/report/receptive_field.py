@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.images import bare, beside, colour_bar, over
 from kdbias.report.lines import draw, uniform
@@ -31,6 +32,7 @@ def figures(
     }
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's radii (pixels) by layer over training, from the Results of a ``ProbeCallback`` in order."""
     return _radius(epochs(results), validation(results))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.lines import chance, classes, draw, whole_numbers
 from kdbias.report.networks import Runs, images, networks
@@ -35,6 +36,7 @@ def figures(
     return {"shift": figure}
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw the share of unchanged answers (%) over training, a line a shift, from a ``ProbeCallback``'s Results."""
     with styled():

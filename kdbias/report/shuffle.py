@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.lines import bands, chance, classes, draw
 from kdbias.report.named_level import named_level
@@ -37,6 +38,7 @@ def figures(
     return {"shuffle": figure}
 
 
+@builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw accuracy (%) over training, a line a grid, from the Results of a ``ProbeCallback`` in order."""
     with styled():

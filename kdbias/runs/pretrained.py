@@ -62,7 +62,11 @@ def _unused_teacher(cfg: DictConfig) -> bool:
 def _timm_name(network: DictConfig) -> str | None:
     """Give timm's name of a network: its spec's, or ``NAME`` beside a builder of that network alone; None without."""
     name = network.get("name")
-    return str(name) if name is not None else getattr(import_module(target(plain(network)).__module__), "NAME", None)
+    return (
+        str(name)
+        if name is not None
+        else getattr(import_module(target(plain(network), "model").__module__), "NAME", None)
+    )
 
 
 def _with(cfg: DictConfig, values: dict[str, bool]) -> DictConfig:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kdbias.config.errors import ConfigError
 from kdbias.config.renamed import now_named
+from kdbias.config.saved import read_saved
 from kdbias.config.spec import differences, spec_hash
 from kdbias.runs.pretrained import as_saved
 
@@ -41,12 +42,10 @@ def saved_config(folder: Path) -> DictConfig:
     """Give the config that a run saved, its keys by the names of today.
 
     Raises:
-        ValueError: the file holds no mapping.
+        FileNotFoundError: there is none.
+        ValueError: it is more than plain values, or damaged.
     """
-    loaded = OmegaConf.load(folder / CONFIG)
-    if not isinstance(loaded, DictConfig):
-        raise ValueError(f"{folder / CONFIG} must hold a mapping")
-    found: DictConfig = OmegaConf.create(now_named(OmegaConf.to_container(loaded)))
+    found: DictConfig = OmegaConf.create(now_named(read_saved(folder / CONFIG)))
     return found
 
 
@@ -76,7 +75,7 @@ def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         raise ConfigError(
             f"resume={folder}: this run was made in {made}, and would write there: move it back, or start anew"
         )
-    if all(override.lstrip("+").split("=")[0] == "resume" for override in overrides):
+    if all(override.lstrip("+").split("=")[0] in ("resume", "allow") for override in overrides):
         saved.resume = str(folder)
         return saved
     cfg = as_saved(cfg, saved)

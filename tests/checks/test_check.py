@@ -28,22 +28,43 @@ MESSAGES: dict[str, Mistake] = {
     "a target outside of the package": (
         {"model._target_": "os.system"},
         "model._target_",
-        ("'os.system' is not a builder of this package", "kdbias."),
+        ("must name a builder of this package, under kdbias.models, got 'os.system'",),
     ),
     "a target that does not resolve": (
         {"loss.kl._target_": "kdbias.losses.kl.KLL"},
         "loss.kl._target_",
-        ("'kdbias.losses.kl.KLL' does not resolve", "correct the name"),
+        ("must name a builder", "'kdbias.losses.kl.KLL' is none", "correct the name"),
     ),
     "a figure that does not resolve": (
-        {"callback.p": {**PROBE, "probe": {"_target_": "kdbias.probes.cka.CKAProbe"}, "figure": "kdbias.report.none"}},
+        {
+            "callback.p": {
+                **PROBE,
+                "probe": {"_target_": "kdbias.probes.cka.CKAProbe"},
+                "figure": "kdbias.report.no.x",
+            }
+        },
         "callback.p.figure",
-        ("'kdbias.report.none' does not resolve",),
+        ("'kdbias.report.no.x' does not resolve", "correct the name"),
+    ),
+    "a builder of another group": (
+        {"loss.kl._target_": "kdbias.models.deit.vit"},
+        "loss.kl._target_",
+        ("under kdbias.losses, got 'kdbias.models.deit.vit'",),
+    ),
+    "a builder of the same room and another group": (
+        {"optim.schedule._target_": "kdbias.modules.trainer.trainer"},
+        "optim.schedule._target_",
+        ("must name what builds a schedule, and 'kdbias.modules.trainer.trainer' builds a trainer",),
+    ),
+    "a builder where nothing is built": (
+        {"paths.run": {"_target_": "kdbias.models.deit.vit"}},
+        "paths.run._target_",
+        ("nothing is built at this place",),
     ),
     "a target that is no builder": (
-        {"loss.kl._target_": "kdbias.config.build.ALLOWED"},
+        {"loss.kl._target_": "kdbias.losses.kl.soft_kl"},
         "loss.kl._target_",
-        ("is not a function or class",),
+        ("marked by @kdbias.builder, and 'kdbias.losses.kl.soft_kl' is none",),
     ),
     "an unknown argument": (
         {"loss.kl.temperatur": 2},

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from config_base import Attention, Dense, Mistake, OwnAttention, assert_named_once, config, headless, other_classes
+from planting import plant
 
 from kdbias.checks.check import check
 from kdbias.config import conf
@@ -13,10 +14,8 @@ from kdbias.config import conf
 @pytest.fixture(autouse=True)
 def builders(monkeypatch: pytest.MonkeyPatch) -> None:
     conf.register()
-    for builder in (headless, other_classes):
-        monkeypatch.setattr(f"kdbias.models.deit.{builder.__name__}", builder, raising=False)
-    for term in (Dense, Attention, OwnAttention):
-        monkeypatch.setattr(f"kdbias.losses.kl.{term.__name__}", term, raising=False)
+    plant(monkeypatch, "model", "kdbias.models.deit", headless, other_classes)
+    plant(monkeypatch, "loss", "kdbias.losses.kl", Dense, Attention, OwnAttention)
 
 
 DINO = {"_target_": "kdbias.models.timm_network.timm_network", "name": "vit_small_patch14_dinov2", "classes": None}

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from config_base import Attention, Mistake, assert_named_once, composed, config, headless
 from hydra import compose, initialize_config_dir
+from planting import plant
 
 from kdbias import cli
 from kdbias.checks.check import check
@@ -175,15 +176,15 @@ MESSAGES: dict[str, Mistake] = {
 @pytest.fixture(autouse=True)
 def builders(monkeypatch: pytest.MonkeyPatch) -> None:
     conf.register()
-    monkeypatch.setattr("kdbias.models.deit.headless", headless, raising=False)
-    monkeypatch.setattr("kdbias.losses.kl.Attention", Attention, raising=False)
+    plant(monkeypatch, "model", "kdbias.models.deit", headless)
+    plant(monkeypatch, "loss", "kdbias.losses.kl", Attention)
 
 
 @pytest.mark.parametrize(
     "builder", ["none.NoTeacher", "self.Self", "label_smoothing.LabelSmoothing", "shuffled.Shuffled"]
 )
 def test_what_works_on_terms_refuses_a_loss_of_its_own(builder):
-    module = {"_target_": "kdbias.modules.base.StudentModule"}
+    module = {"_target_": "kdbias.modules.ssl_simclr.SimCLR"}
     problems = check(config({"control": {"_target_": f"{CONTROLS}.{builder}"}, "module": module}))
     kind = builder.partition(".")[0]
     assert (

@@ -1,0 +1,38 @@
+"""SIGTERM ends a training at once, with the exit status that says so, on every process."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+STATUS = 128 + signal.SIGTERM
+
+
+class Termination(Callback):
+    """End a run on SIGTERM with status 143, through ``finally`` and ``on_exception``; its last checkpoint stays.
+
+    Lightning's own handler broadcasts to the other processes from within the signal, where these may be in another
+    collective: rank 0 then ignores the signal. And it leaves with status 0, as a run that is done. Under Slurm its
+    handlers stay, since they requeue a job.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the place of Lightning's handler, which it registers just before and restores at the end."""
+        if threading.current_thread() is not threading.main_thread() or _requeues(trainer):
+            return
+
+        def leave(number: int, frame: FrameType | None) -> None:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the way out
+            if trainer.strategy.launcher is not None:
+                trainer.strategy.launcher.kill(number)
+            raise SystemExit(STATUS)
+
+        signal.signal(signal.SIGTERM, leave)
+
+
+def _requeues(trainer: Trainer) -> bool:
+    environment = getattr(trainer, "_accelerator_connector").cluster_environment  # noqa: B009
+    return bool(getattr(environment, "auto_requeue", False))

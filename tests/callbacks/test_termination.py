@@ -1,0 +1,45 @@
+"""SIGTERM in the middle of a training: status 143, no result, a checkpoint to go on from; all processes end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from toy_run.start import wait_for
+
+PROGRAM = Path(__file__).resolve().parents[2] / "train.py"
+COMMAND = ["experiment=demo_control", "trainer=cpu", "data.train=200", "data.val=40", "data.test=40", "epochs=5000"]
+COMMAND += ["batch_size=20", "callback=[checkpoint,progress]", "model.depth=1", "model.width=24"]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_terminated_run_says_so_and_ends_whole(tmp_path, processes):
+    run = tmp_path / "run"
+    devices = [f"trainer.devices={processes}", *(["trainer.strategy=ddp"] if processes > 1 else [])]
+    environment = os.environ | {"KDBIAS_RUNS": str(tmp_path), "OMP_NUM_THREADS": "1", "KDBIAS_ALLOCATOR": "0"}
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
+    command = [sys.executable, str(PROGRAM), *COMMAND, *devices, f"hydra.run.dir={run}"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, **settings)
+    try:
+        wait_for(lambda: (run / "checkpoints" / "last.ckpt").is_file() or process.poll() is not None, seconds=120)
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)  # to rank 0 alone
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGTERM, output
+        assert time.monotonic() - began < 30
+        wait_for(lambda: not _alive(process.pid), seconds=10)  # nobody of its group is left
+        assert not (run / "result.json").exists()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
