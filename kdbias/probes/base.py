@@ -63,9 +63,8 @@ class Result:
         folder = Path(folder)
         plain = json.loads((folder / f"{name}.json").read_text())
         found = read_arrays(folder / f"{name}.npz")
-        arrays = {
-            "image" if k == "picture" else k: value for k, value in found.items()
-        }  # its name in Results of before
+        # what is called image now was called picture once
+        arrays = {"image" if k == "picture" else k: value for k, value in found.items()}
         return cls(plain["name"], {k: float(v) for k, v in plain["scalars"].items()}, arrays, plain["meta"])
 
 

@@ -26,15 +26,13 @@ LAST = Path("checkpoints", "last.ckpt")
 
 def result(folder: Path, key: str) -> dict[str, Any] | None:
     """Give the content of a run's ``result.json`` where it has one of the spec hash ``key``."""
-    path = folder / RESULT
-    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    found = _read_result(folder)
     return found if found.get("spec_hash") == key else None
 
 
 def stopped(folder: Path, key: str) -> str | None:
     """Give why training in a run of the spec hash ``key`` ended before its time; None where it did not."""
-    path = folder / RESULT
-    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    found = _read_result(folder)
     return found.get("stopped") if (found.get("spec") or {}).get("hash") == key else None
 
 
@@ -51,8 +49,13 @@ def saved_config(folder: Path) -> DictConfig:
 
 def resumable(folder: Path, key: str) -> bool:
     """Tell whether a run of the spec hash ``key`` left a checkpoint to go on from."""
-    config = folder / CONFIG
-    return (folder / LAST).is_file() and config.is_file() and spec_hash(saved_config(folder)) == key
+    if not (folder / LAST).is_file() or not (folder / CONFIG).is_file():
+        return False
+    try:
+        return spec_hash(saved_config(folder)) == key
+    except ValueError as error:
+        print(f"{error}; taken as not there", flush=True)
+        return False
 
 
 def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -62,19 +65,17 @@ def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     result as the saved one, and may differ in paths, logging and hardware; ``pretrained: auto`` is what it was then.
 
     Raises:
-        ConfigError: the folder has no saved config or no checkpoint, or was moved since; or the configs decide another
-            result, and the error lists the keys.
+        ConfigError: the folder has no saved config or no checkpoint; its config is damaged, or writes out of
+            the folder; or the configs decide another result, and the error lists the keys.
     """
     folder = Path(str(cfg.resume))
     for path in (folder / CONFIG, folder / LAST):
         if not path.is_file():
             raise ConfigError(f"resume={folder}: {path} is not there, so there is no run to go on from")
-    saved = saved_config(folder)
-    made = OmegaConf.select(saved, "paths.run")
-    if made is not None and Path(made).resolve() != folder.resolve():
-        raise ConfigError(
-            f"resume={folder}: this run was made in {made}, and would write there: move it back, or start anew"
-        )
+    try:
+        saved = _own_places(saved_config(folder), folder, cfg)
+    except ValueError as error:
+        raise ConfigError(f"resume={folder}: {error}") from error
     if all(override.lstrip("+").split("=")[0] in ("resume", "allow") for override in overrides):
         saved.resume = str(folder)
         return saved
@@ -87,6 +88,48 @@ def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
             f"or leave resume out to start anew. Saved -> now:\n  {lines}"
         )
     return cfg
+
+
+def _own_places(saved: DictConfig, folder: Path, cfg: DictConfig) -> DictConfig:
+    """A saved config that writes into its run folder alone, wherever that lies now.
+
+    A run folder may have been moved, or sent by somebody: what it writes to is this folder, and the folders of runs and
+    teachers are those of the present command.
+
+    Raises:
+        ValueError: a callback writes elsewhere, or a part of the folder is a link out of it.
+    """
+    home = folder.resolve()
+    for part in folder.rglob("*"):
+        if part.is_symlink() and not part.resolve().is_relative_to(home):
+            raise ValueError(f"{part} is a link to {part.resolve()}, out of the run folder: remove it")
+    made = Path(str(OmegaConf.select(saved, "paths.run") or folder))
+    for name, node in (saved.get("callback") or {}).items():
+        place = node.get("folder") if isinstance(node, DictConfig) else None
+        if place is None:
+            continue
+        inside = Path(str(place))
+        inside = folder / inside.relative_to(made) if inside.is_relative_to(made) else inside
+        if not inside.resolve().is_relative_to(home):
+            raise ValueError(f"callback.{name}.folder is {place}, out of the run folder: begin the run anew")
+        node.folder = str(inside)
+    if "paths" in saved:
+        present = OmegaConf.to_container(cfg.paths) if "paths" in cfg else {}
+        saved.paths = {**present, "run": str(folder), "checkpoints": str(folder / LAST.parent)}  # type: ignore[dict-item]
+    return saved
+
+
+def _read_result(folder: Path) -> dict[str, Any]:
+    """The content of ``result.json``; nothing where there is none, or where it is damaged, which is said."""
+    path = folder / RESULT
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        print(f"{path} is cut short or damaged ({error}): taken as not there", flush=True)
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def note_choices(cfg: DictConfig) -> None:

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from toy_run.start import PATIENCE, alive, hold, run, start, wait_for
 
 from kdbias.config.errors import ConfigError
-from kdbias.runs.run_folder import resumed
+from kdbias.runs.run_folder import result, resumable, resumed
 from kdbias.runs.sweep import job_name, quoted
 
 
@@ -204,13 +204,47 @@ def test_resume_with_another_spec_names_the_keys(stopped):
         resumed(cfg, ["seed=4", f"resume={stopped}"])
 
 
-def test_a_moved_run_is_not_resumed_for_it_would_write_where_it_was(stopped, tmp_path):
-    OmegaConf.save({"seed": 3, "paths": {"run": str(tmp_path / "there")}}, stopped / "config.yaml")
-    for overrides in ([], ["seed=3"]):
-        with pytest.raises(ConfigError, match=r"made in .*there, .*: move it back, or start anew"):
-            resumed(OmegaConf.create({"seed": 3, "resume": str(stopped)}), overrides)
-    OmegaConf.save({"seed": 3, "paths": {"run": f"{stopped}/../{stopped.name}"}}, stopped / "config.yaml")
-    assert resumed(OmegaConf.create({"resume": str(stopped)}), []).seed == 3
+def test_a_moved_run_writes_where_it_is_now(stopped, tmp_path):
+    there = tmp_path / "there"
+    best = {"_target_": "kdbias.callbacks.checkpoint.best", "folder": f"{there}/checkpoints"}
+    saved = {"seed": 3, "paths": {"run": str(there), "runs": "/elsewhere"}, "callback": {"best": best}}
+    OmegaConf.save(saved, stopped / "config.yaml")
+    present = {"seed": 3, "resume": str(stopped), "paths": {"runs": "here", "run": None}}
+    found = resumed(OmegaConf.create(present), [])
+    assert found.paths == {"runs": "here", "run": str(stopped), "checkpoints": str(stopped / "checkpoints")}
+    assert found.callback.best.folder == str(stopped / "checkpoints")
+
+
+def test_a_sent_run_that_would_write_elsewhere_is_refused(stopped, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for place in (str(elsewhere), "../x", f"{stopped}/../x"):
+        best = {"_target_": "kdbias.callbacks.checkpoint.best", "folder": place}
+        OmegaConf.save({"seed": 3, "callback": {"best": best}}, stopped / "config.yaml")
+        for overrides in ([], ["seed=3"]):
+            with pytest.raises(ConfigError, match=r"callback\.best\.folder is .*, out of the run folder"):
+                resumed(OmegaConf.create({"seed": 3, "resume": str(stopped)}), overrides)
+    OmegaConf.save({"seed": 3}, stopped / "config.yaml")
+    (stopped / "probes").symlink_to(elsewhere)
+    with pytest.raises(ConfigError, match=r"probes is a link to .*, out of the run folder: remove it"):
+        resumed(OmegaConf.create({"seed": 3, "resume": str(stopped)}), [])
+    (stopped / "probes").unlink()
+    (stopped / "probes").symlink_to(stopped / "checkpoints")  # within the folder
+    assert resumed(OmegaConf.create({"seed": 3, "resume": str(stopped)}), []).seed == 3
+
+
+def test_a_sent_run_that_reads_the_environment_is_refused(stopped):
+    (stopped / "config.yaml").write_text("seed: 3\nname: ${oc.env:HOME}\n")
+    with pytest.raises(ConfigError, match="is an interpolation"):
+        resumed(OmegaConf.create({"seed": 3, "resume": str(stopped)}), [])
+    assert not resumable(stopped, "key")
+
+
+@pytest.mark.parametrize("content", ['{"spec_hash": "k', "", "\x00\x00", "[1]", "3"])
+def test_a_damaged_result_is_not_there_and_said(tmp_path, capsys, content):
+    (tmp_path / "result.json").write_text(content)
+    assert result(tmp_path, "k") is None
+    said = capsys.readouterr().out
+    assert said == "" if content in ("[1]", "3") else f"{tmp_path / 'result.json'} is cut short or damaged" in said
 
 
 def test_resume_of_no_run_names_the_missing_file(tmp_path):
