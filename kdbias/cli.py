@@ -45,7 +45,15 @@ def register() -> None:
     """Register the resolvers that the configs use; call it before ``hydra.main``."""
     conf.register()
     sweep.register()
-    OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
+    OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
+
+
+def _run_dir(resume: str | None, runs: str, name: str, now: str) -> str:
+    """``conf.run_dir``, whose refusal ends the program before Hydra makes a folder."""
+    try:
+        return conf.run_dir(resume, runs, name, now)
+    except ValueError as error:
+        raise SystemExit(f"\n{error}") from None
 
 
 @contextmanager

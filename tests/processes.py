@@ -1,6 +1,7 @@
 """Several gloo processes on one machine, each with what it found."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing import set_forkserver_preload
 from pathlib import Path
@@ -23,6 +24,16 @@ def found_by(
         set_forkserver_preload(["torch", *preload])
     mp.start_processes(_joined, (work, world, folder), nprocs=world, start_method=start)
     return [torch.load(folder / f"{rank}.pt") for rank in range(world)]
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be a process group of one."""
+    dist.init_process_group("gloo", f"file://{folder / 'store'}", rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def _joined(rank, work, world, folder):

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from kdbias.checks.consistency import meaning
-from kdbias.checks.shape import shaped, wrong_kind
+from kdbias.checks.shape import shaped
 from kdbias.config.build import target
 from kdbias.config.errors import ConfigError as ConfigError
 from kdbias.config.errors import Problem
@@ -166,7 +166,6 @@ def _target(spec: Mapping[str, Any], path: str) -> Iterator[Problem]:
     yield from problems
     if problems:
         return
-    yield from wrong_kind(path, builder)
     _, positional, keywords = next(given for given in GIVEN if fnmatchcase(path, given[0]))
     parameters = list(inspect.signature(builder).parameters.values())
     named = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
-from typing import Any, get_type_hints
+from typing import Any
 
-from lightning.pytorch.callbacks import Callback
-
-from kdbias.config.control import TeacherUse
 from kdbias.config.errors import Problem
-from kdbias.losses.base import LossTerm
-from kdbias.models.features import Extractor
-from kdbias.modules.base import StudentModule
 
 # Groups by where they lie, outer ones first: whether each has to be there, and whether it names a builder.
 GROUPS: tuple[tuple[str, bool, bool], ...] = (
@@ -48,15 +40,6 @@ TEXTS = (
     "teacher.model.weights",
     "model.weights",
     "control.weights",
-)
-# What a builder has to give, where that is of one kind.
-KINDS: tuple[tuple[str, type, str], ...] = (
-    ("model", Extractor, "network"),
-    ("teacher.model", Extractor, "network"),
-    ("loss.*", LossTerm, "loss term"),
-    ("callback.*", Callback, "callback"),
-    ("module", StudentModule, "module that trains"),
-    ("control", TeacherUse, "control"),
 )
 
 
@@ -101,12 +84,3 @@ def _group(path: str, value: Any, required: bool, builds: bool) -> Problem | Non
     if builds and value and "_target_" not in value:
         return Problem(f"{path}._target_", "is missing: it names the builder of these settings; choose one by its name")
     return None
-
-
-def wrong_kind(path: str, builder: Any) -> Iterator[Problem]:
-    """Find a builder that gives another kind of thing than its place is for, as far as its signature says."""
-    for pattern, kind, what in KINDS:
-        if fnmatchcase(path, pattern) and path.count(".") == pattern.count("."):
-            gives = builder if inspect.isclass(builder) else get_type_hints(builder).get("return")
-            if inspect.isclass(gives) and not issubclass(gives, kind):
-                yield Problem(f"{path}._target_", f"{builder.__name__} builds no {what}: name one that does")

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kdbias.checks.plan import Plan, refusal
 from kdbias.config.build import selected
-from kdbias.config.conf import conf_dir
+from kdbias.config.conf import FOLDER_NAME, conf_dir, is_folder_name
 from kdbias.config.errors import ArgumentError, Problem, sound
 from kdbias.config.spec import flat
 from kdbias.data.streams import SEEDS, is_seed
@@ -61,6 +61,7 @@ def _flag(value: Any) -> bool:
 
 
 RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("name", is_folder_name, FOLDER_NAME),
     ("epochs", _positive, "must be a whole number of at least 1"),
     ("batch_size", _positive, "must be a whole number of at least 1"),
     ("eval_batch_size", _positive, "must be a whole number of at least 1"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+
+FOLDER_NAME = "must be the name of a folder: letters, digits and _ - . + = , or blanks, at most 100"
 
 
 def conf_dir() -> str:
@@ -34,6 +37,25 @@ def complement(weight: float | Mapping[str, Any]) -> float | dict[str, Any]:
     return 1 - weight
 
 
+def is_folder_name(name: Any) -> bool:
+    """Whether a name can be that of a folder: 1 to 100 letters, digits and ``_-.+=, ``, the first no dot."""
+    return isinstance(name, str) and re.fullmatch(r"[\w+=,\- ][\w.+=,\- ]{0,99}", name) is not None
+
+
+def run_dir(resume: str | None, runs: str, name: str, now: str) -> str:
+    """Give the folder of a run: that of the run to resume, or a new one.
+
+    Raises:
+        ValueError: the name of the run would lead elsewhere.
+    """
+    if resume:
+        return resume
+    if not is_folder_name(name):
+        raise ValueError(f"name: {FOLDER_NAME}, got {name!r}")
+    return f"{runs}/{name}/{now}"
+
+
 def register() -> None:
     """Make the resolvers known to OmegaConf; calling it again changes nothing."""
     OmegaConf.register_new_resolver("complement", complement, replace=True)
+    OmegaConf.register_new_resolver("run_dir", run_dir, replace=True)

@@ -64,6 +64,7 @@ STYLE: Any = {
     "legend.handlelength": 2.4,
     "svg.fonttype": "none",
     "svg.hashsalt": "kdbias",
+    "text.parse_math": False,  # a $ in a name that a person gave is a $
 }
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import rich.box
 import rich.table
+from rich.markup import escape
 
 from kdbias.stats import Difference, Estimate
 
@@ -101,11 +102,13 @@ class Table:
         """Give the table for a terminal."""
         written, notes = self.text()
         caption = "\n".join([*notes, *([self.caption] if self.caption else [])])
-        table = rich.table.Table(title=self.title, caption=caption or None, box=rich.box.SIMPLE, caption_justify="left")
+        table = rich.table.Table(
+            title=escape(self.title), caption=escape(caption) or None, box=rich.box.SIMPLE, caption_justify="left"
+        )
         for index, column in enumerate(self.columns):
-            table.add_column(column.head, justify="left" if index == 0 else "right")
+            table.add_column(escape(column.head), justify="left" if index == 0 else "right")
         for cells in written:
-            table.add_row(*(cell.replace("[", r"\[") for cell in cells))
+            table.add_row(*map(escape, cells))
         return table
 
     def markdown(self) -> str:
@@ -116,9 +119,12 @@ class Table:
             ["---", *["---:"] * (len(self.columns) - 1)],
             *written,
         ]
-        body = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
-        below = [*notes, *([self.caption] if self.caption else [])]
-        return "\n".join([f"**{self.title}**", "", *body, *(part for note in below for part in ("", note))]) + "\n"
+        body = ["| " + " | ".join(_in_markdown(cell).replace("|", r"\|") for cell in line) + " |" for line in lines]
+        below = [_in_markdown(note) for note in (*notes, *([self.caption] if self.caption else []))]
+        return (
+            "\n".join([f"**{_in_markdown(self.title)}**", "", *body, *(part for note in below for part in ("", note))])
+            + "\n"
+        )
 
     def html(self) -> str:
         """Give the table as an HTML ``<figure>`` without style; all text is escaped."""
@@ -159,3 +165,8 @@ def upright(table: Table) -> Table:
     rows = [[column.head, *(cells[place] for cells in written)] for place, column in enumerate(table.columns)]
     columns = [Column(head) for head in rows[0]]
     return Table(table.title, columns, rows[1:], "\n".join([*notes, table.caption]))
+
+
+def _in_markdown(text: str) -> str:
+    """A text as Markdown shows it in one line: names that people gave start no tag and no line."""
+    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")

@@ -75,20 +75,23 @@ def test_settings_without_a_builder_are_named(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "name", "what"),
+    ("key", "name"),
     [
-        ("callback.x", "kdbias.losses.ce.CE", "callback"),
-        ("callback.x", "kdbias.modules.optim.adamw", "callback"),
-        ("loss.x", "kdbias.callbacks.averaging.Averaging", "loss term"),
-        ("model", "kdbias.losses.ce.CE", "network"),
-        ("teacher.model", "kdbias.data.cues.cues", "network"),
-        ("module", "kdbias.losses.ce.CE", "module that trains"),
-        ("control", "kdbias.losses.ce.CE", "control"),
+        ("callback.x", "kdbias.losses.ce.CE"),
+        ("callback.x", "kdbias.modules.optim.adamw"),
+        ("loss.x", "kdbias.callbacks.averaging.EMA"),
+        ("model", "kdbias.losses.ce.CE"),
+        ("teacher.model", "kdbias.data.cues.cues"),
+        ("module", "kdbias.losses.ce.CE"),
+        ("control", "kdbias.losses.ce.CE"),
     ],
 )
-def test_a_builder_of_another_kind_is_named(key: str, name: str, what: str) -> None:
-    problem = f"{key}._target_: {name.rpartition('.')[2]} builds no {what}: name one that does"
-    assert problem in check(config({key: {"_target_": name}}))
+def test_a_builder_of_another_kind_is_named(key: str, name: str) -> None:
+    problems = [
+        problem for problem in check(config({key: {"_target_": name}})) if problem.startswith(f"{key}._target_")
+    ]
+    assert len(problems) == 1
+    assert name in problems[0]
 
 
 VALUES: dict[str, list[Any]] = {

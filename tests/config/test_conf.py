@@ -46,3 +46,16 @@ def test_twice_is_the_same():
 def test_anything_else_is_an_error(wrong):
     with pytest.raises(ValueError, match="a number or a schedule"):
         conf.complement(wrong)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "a/b", "/x", ".hidden", "..", "", "a\\b", "a\nb", "x" * 101, "$HOME", "a;b", 3, None]
+)
+def test_a_name_that_is_no_folder_leads_nowhere(name):
+    with pytest.raises(ValueError, match="name: must be the name of a folder"):
+        conf.run_dir(None, "runs", name, "now")
+
+
+def test_a_run_lies_under_its_name_or_where_it_is_resumed():
+    assert conf.run_dir(None, "runs", "EXP-1, seed 3 β=.5", "now").endswith("/now")
+    assert conf.run_dir("there", "runs", "../x", "now") == "there"

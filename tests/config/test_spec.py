@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from planting import plant
 
 from kdbias.config.conf import conf_dir
 from kdbias.config.control import TeacherUse, teacher_use
 from kdbias.config.spec import differences, flat, plain, spec, spec_hash
-from kdbias.controls import base as other
 from kdbias.controls.base import Control
 
 CONFIG = {
@@ -167,7 +167,7 @@ class Other(Control):
 
 
 def test_a_control_says_itself_what_counts_of_its_teachers(named, monkeypatch):
-    monkeypatch.setattr(other, "Other", Other, raising=False)
+    plant(monkeypatch, "control", "kdbias.controls.base", Other)
     control = {"_target_": "kdbias.controls.base.Other", "mentor": "b"}
     found = spec(under(control, epochs=3, recipe="a"))
     assert found["teacher"] == {"epochs": 3}

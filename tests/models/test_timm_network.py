@@ -99,5 +99,5 @@ def test_unknown_name(tiny_info):
 
 
 def test_size_that_patches_do_not_divide(tiny_info):
-    with pytest.raises(ValueError, match=r"model.size: 32 .* 14; take 28"):
+    with pytest.raises(ValueError, match="size: 32 px are not divided by the patch of 14 px: use 28 or 42"):
         timm_network(tiny_info, name="vit_small_patch14_dinov2", size=32)

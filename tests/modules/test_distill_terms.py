@@ -10,13 +10,14 @@ import torch
 from bank_term import Bank
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
+from planting import plant
 from processes import found_by
 from test_distill import CNN, STUDENT, StopAfter, make_data, make_spec, same_weights
 from torch.nn import functional as F
 
 import kdbias.losses
 from kdbias.callbacks.averaging import EMA
-from kdbias.config.build import build
+from kdbias.config.build import build, builder
 from kdbias.losses.base import LossTerm
 from kdbias.models.checkpoint import load_student
 from kdbias.models.teacher import Teacher
@@ -70,8 +71,7 @@ TERMS = (TeachersDense, TeachersQkv, OwnDense, OwnQkv)
 @pytest.fixture(autouse=True)
 def in_the_package(monkeypatch):
     """Configs name builders of the package alone."""
-    for term in (*TERMS, Bank):
-        monkeypatch.setattr(kdbias.losses, term.__name__, term, raising=False)
+    plant(monkeypatch, "loss", "kdbias.losses", *TERMS, Bank)
 
 
 def make_module(loss: dict, model: dict = VIT, teacher: dict | None = CNN, ce: float = 0.5) -> Distill:
@@ -236,7 +236,8 @@ class Joined(LightningEnvironment):
 
 
 def remembered(folder: Path, rank: int, world: int) -> dict[str, torch.Tensor]:
-    kdbias.losses.Bank = Bank  # in a process of its own
+    builder("loss")(Bank)  # in a process of its own
+    Bank.__module__, kdbias.losses.Bank = "kdbias.losses", Bank
     alone = {} if world == 1 else {"devices": world, "strategy": DDPStrategy(cluster_environment=Joined(rank))}
     module = make_module({"bank": BANK})
     return {name: value.detach() for name, value in fit(module, folder, 2, **alone).state_dict().items()}

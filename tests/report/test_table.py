@@ -7,6 +7,7 @@ import math
 import pytest
 from rich.console import Console
 
+from kdbias.report.style import canvas, styled
 from kdbias.report.table import Column, Table, format_difference, format_estimate, percent
 from kdbias.stats import Difference, Estimate
 
@@ -52,7 +53,7 @@ def test_markdown_has_one_line_a_row_and_escapes_bars(table: Table) -> None:
     lines = table.markdown().splitlines()
     assert lines[2:4] == ["| run | accuracy (%) | transfer |", "| --- | ---: | ---: |"]
     assert lines[4] == "| control | 90.1 [89.5, 90.6] | - (1) |"
-    assert lines[5].startswith(r"| a\|b <kl> [x] |")
+    assert lines[5].startswith(r"| a\|b &lt;kl> [x] |")
     assert lines[-1] == "3 seeds"
 
 
@@ -84,3 +85,23 @@ def test_the_terminal_shows_brackets_and_notes(table: Table) -> None:
 def test_a_short_row_is_an_error() -> None:
     with pytest.raises(ValueError, match="2 columns, a row has 1 cells"):
         Table("t", [Column("a"), Column("b")], [["x"]])
+
+
+def test_names_that_people_gave_stay_text():
+    name = "<script>alert(1)</script> | [red]$a_b$[/red]\nnext"
+    table = Table(name, [Column(name), Column("b")], [[name, 1.0]], name)
+    written = table.markdown()
+    assert "<script" not in written
+    assert len(written.splitlines()) == 7  # a name starts no line
+    assert "<script" not in table.html()
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(table.rich())
+    assert console.export_text().count("[red]$a_b$[/red]") == 4
+
+
+def test_a_dollar_in_a_name_is_a_dollar():
+    with styled():
+        figure, axes = canvas()
+        axes.set_title("costs $5 and $x_$")
+        figure.savefig(io.BytesIO())
+        assert not axes.title.get_parse_math()
