@@ -11,7 +11,9 @@ from torch import nn
 
 from kdbias.batch import DataInfo
 from kdbias.config.build import builder
+from kdbias.models.family import Family
 from kdbias.models.features import Extractor, Layers
+from kdbias.models.layout import patch_side
 from kdbias.models.pretrained import Pretrained, create
 from kdbias.models.weights import classifier_names, load_state, read_weights
 
@@ -29,6 +31,7 @@ def timm_network(
     pool: str | None = None,
     drop_path: float = 0.0,
     layers: Layers = "all",
+    family: Family | None = None,
 ) -> Extractor:
     """Build the timm network ``name``; it normalises with its own mean and deviation, and repeats one channel to three.
 
@@ -45,6 +48,7 @@ def timm_network(
         pool: The penultimate features, by timm's name (``token``, ``avg``); None takes timm's default.
         drop_path: Stochastic depth, for the families that have it.
         layers: The blocks or stages whose tokens are read.
+        family: ``cnn``, ``vit``, ``hybrid`` or ``other``; by the modules that mix positions where None.
 
     Raises:
         ValueError: timm has no such network, its patches do not divide the size, or the weights do not fit.
@@ -67,6 +71,7 @@ def timm_network(
         resize=side != data.size,
         layers=layers,
         frozen=frozen,
+        family=family,
     )
     if weights is not None:
         load_state(extractor, read_weights(weights, "model.weights"), "model.weights", fresh_head=True)
@@ -81,3 +86,10 @@ def _arguments(name: str, side: int, pool: str | None, drop_path: float) -> dict
     if config is not None and config.fixed_input_size:
         arguments["img_size"] = side
     return arguments
+
+
+def _check_patches(network: nn.Module, side: int) -> None:
+    patch = patch_side(network)
+    if patch is not None and side % patch:
+        near = round(side / patch) * patch or patch
+        raise ValueError(f"model.size: {side} is no multiple of the patch size {patch}; take {near}")
