@@ -11,7 +11,7 @@ from kdbias.checks.plan import REFUSALS, Plan, refusal, weightless
 from kdbias.config.build import build, selected
 from kdbias.config.errors import ArgumentError, Problem, sound
 from kdbias.data.ssl_views import TwoViews
-from kdbias.models.layout import patch_side
+from kdbias.models.patches import patch_side, require_tiled
 from kdbias.modules.choice import module_class, without_labels
 
 
@@ -76,7 +76,7 @@ def _size(run: Plan, views: TwoViews) -> Iterator[Problem]:
     """Views that patches do not tile."""
     if run.student is None or views.size is None:
         return
-    patch = patch_side(run.student.network) or 1
-    if views.size % patch:
-        near = views.size - views.size % patch or patch
-        yield Problem("module.views.size", f"{views.size} px are not divided by the patch of {patch} px: use {near}")
+    try:
+        require_tiled(views.size, patch_side(run.student.network))
+    except ArgumentError as error:
+        yield refusal("module.views", error)

@@ -18,7 +18,6 @@ from kdbias.data.resident import Resident
 from kdbias.data.workers import Workers
 from kdbias.losses.base import LossTerm
 from kdbias.models.features import Extractor, NetworkInfo
-from kdbias.models.layout import patch_side
 
 T = TypeVar("T")
 
@@ -168,6 +167,7 @@ def describe_network(spec: Mapping[str, Any], data: DataInfo) -> Extractor:
     patch = patch_side(network.network)
     if patch is not None and network.size % patch:
         raise ValueError(_untiled(network.size, patch))
+        network: Extractor = build(weightless(spec), data)
     return network
 
 

@@ -23,7 +23,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", "
 MOST_PIXELS = 64_000_000
 LEAST_SIDE = 2  # px; below stand placeholders
 MOST_ELONGATED = 100  # resized by its shorter side, a longer image takes as many times the memory of a square
-SHRINK = "make it smaller, or take it away"
+SHRINK = "make it smaller, or remove it"
 ORIENTATION = 0x0112  # the tag of EXIF
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -104,7 +104,7 @@ def _check(opened: Image.Image) -> None:
         raise _Refused(f"it has {width}x{height} px, more than {MOST_PIXELS // 10**6} million", SHRINK)
     if min(width, height) < LEAST_SIDE or max(width, height) > MOST_ELONGATED * min(width, height):
         shape = f"it has {width}x{height} px; a side needs {LEAST_SIDE}, and at most {MOST_ELONGATED} times the other"
-        raise _Refused(shape, "cut it to a part, or take it away")
+        raise _Refused(shape, "cut it to a part, or remove it")
     if opened.mode == "F" or (opened.mode == "I" and opened.format not in ("PNG", "PPM")):  # those are of 16 bits
         kind = "floating-point" if opened.mode == "F" else "32-bit"
         raise _Refused(f"it has {kind} values, whose range is not known", "convert it to 8 or 16 bits a channel")
@@ -117,8 +117,8 @@ def _why(error: Exception) -> tuple[str, str]:
     if isinstance(error, Image.DecompressionBombError):  # Pillow's own limit, which is higher
         return f"it has more than {MOST_PIXELS // 10**6} million px", SHRINK
     if isinstance(error, UnidentifiedImageError):
-        return "its format is not known", f"give a {', '.join(FORMATS)} file, or take it away"
-    return str(error), "mend it or take it away"
+        return "its format is not known", f"give a {', '.join(FORMATS)} file, or remove it"
+    return str(error), "repair or remove it"
 
 
 def _orientation(image: Image.Image) -> int:

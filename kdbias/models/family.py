@@ -44,7 +44,7 @@ def _attends(module: nn.Module) -> bool:
 
 def _convolves(module: nn.Module) -> bool:
     """Whether a module is a convolution whose windows overlap, which so brings neighbours together."""
-    return isinstance(module, nn.Conv2d) and any(k > s for k, s in zip(module.kernel_size, module.stride))
+    return isinstance(module, nn.Conv2d) and any(k > s for k, s in zip(module.kernel_size, module.stride, strict=True))
 
 
 def _ends(path: str) -> bool:

@@ -89,12 +89,13 @@ class Extractor(nn.Module):
         inference: With a DIST token, the ``logits``: the mean of both heads, or one of them.
         dense: Whether to give ``dense_logits``.
         qkv: Whether to give ``qkv``.
-        frozen: Whether all but the classifier stays as it is: no gradients, and eval mode in training too.
-        family: Of the network; by the modules that mix positions where None.
-        known: What is known of the network already; measured where it is missing.
+        frozen: Whether only the classifier is trained: the rest has no gradients and stays in eval mode.
+        family: Of the network; None takes it from the modules that mix positions.
+        known: What is already known about the network; measured if it is missing.
 
     Raises:
-        ValueError: layers or a family that do not exist, a reading that this network cannot give, or nothing to train.
+        ArgumentError: layers or a family that do not exist, or a size that the network's patches do not divide.
+        ValueError: an output that this network does not have, or nothing to train.
     """
 
     mean: Tensor
@@ -121,7 +122,7 @@ class Extractor(nn.Module):
         if inference not in ("mean", "cls", "dist"):
             raise ValueError(f"inference must be mean, cls or dist, got {inference!r}")
         if family is not None and family not in FAMILIES:
-            raise ValueError(f"model.family must be one of {', '.join(FAMILIES)}, or null, got {family!r}")
+            raise ArgumentError("family", f"must be one of {', '.join(FAMILIES)}, or null, got {family!r}")
         self.network = network
         self.register_buffer("mean", torch.tensor(list(mean)).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1), persistent=False)
@@ -131,6 +132,8 @@ class Extractor(nn.Module):
         self.inference: Inference = inference
         self.dense, self.qkv, self.frozen = dense, qkv, frozen
         self.training = network.training
+        if known is None:
+            require_tiled(size, patch_side(network))
         found = known or survey(network, torch.zeros(1, channels, size, size, device=device))
         self.survey = replace(found, family=family or found.family)
         self.layers = self.survey.select(layers)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from kdbias.config.errors import ArgumentError
 from kdbias.models.family import Family, family
 from kdbias.models.reading import answer
 
@@ -89,17 +90,6 @@ def survey(network: nn.Module, image: Tensor) -> Survey:
         raise ValueError(
             f"{type(network).__name__} cannot be read at {height}x{width} px ({reason}): {size}choose another network"
         ) from error
-
-
-def patch_side(network: nn.Module) -> int | None:
-    """Give the side of the patches that must tile a network's images, px; None where it cuts none, or they overlap."""
-    embedding: Any = getattr(network, "patch_embed", None)
-    size, projection = getattr(embedding, "patch_size", None), getattr(embedding, "proj", None)
-    if size is None or projection is None:
-        return None
-    if isinstance(projection, nn.Conv2d) and projection.kernel_size != projection.stride:
-        return None
-    return int(size if isinstance(size, int) else size[0])
 
 
 class _Unreadable(ValueError):

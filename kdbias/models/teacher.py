@@ -20,8 +20,8 @@ from kdbias.models.weights import load_state, read_weights
 class Teacher:
     """A frozen network that gives targets: in eval mode, without gradients, on the device of its images.
 
-    It is no ``nn.Module``, so that no checkpoint, optimiser, averaging or parameter count of the student's finds it; a
-    deep copy is the teacher itself. One that convolves is channels-last, which is faster and changes its answers by
+    It is not an ``nn.Module``, so that the student's checkpoint, optimiser, average and parameter count exclude it. A
+    deep copy is the teacher itself. If it convolves, it is channels-last, which is faster and changes its output by
     rounding alone.
     """
 

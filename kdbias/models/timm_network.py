@@ -13,7 +13,6 @@ from kdbias.batch import DataInfo
 from kdbias.config.build import builder
 from kdbias.models.family import Family
 from kdbias.models.features import Extractor, Layers
-from kdbias.models.layout import patch_side
 from kdbias.models.pretrained import Pretrained, create
 from kdbias.models.weights import classifier_names, load_state, read_weights
 
@@ -86,10 +85,3 @@ def _arguments(name: str, side: int, pool: str | None, drop_path: float) -> dict
     if config is not None and config.fixed_input_size:
         arguments["img_size"] = side
     return arguments
-
-
-def _check_patches(network: nn.Module, side: int) -> None:
-    patch = patch_side(network)
-    if patch is not None and side % patch:
-        near = round(side / patch) * patch or patch
-        raise ValueError(f"model.size: {side} is no multiple of the patch size {patch}; take {near}")

@@ -66,13 +66,26 @@ MESSAGES: dict[str, Mistake] = {
         "loss.a",
         ("needs the teacher's qkv, but small has no attention: choose a vision transformer",),
     ),
-    "a teacher whose queries and keys cannot be read": (
+    "a teacher whose attention cannot be read": (
+        {"loss.a": {"_target_": "kdbias.losses.kl.Attention"}, "teacher.model": DINO3, "teacher.recipe": None},
+        "loss.a",
+        ("needs the teacher's qkv, but small cannot (it", "choose another teacher, or leave a out"),
+    ),
+    "a student without attention": (
+        {
+            "loss.a": {"_target_": "kdbias.losses.kl.OwnAttention"},
+            "model": {"_target_": TINY_CNN, "widths": [4, 4]},
+        },
+        "loss.a",
+        ("needs the student's qkv, but it is no plain vision transformer: choose another model=...",),
+    ),
+    "a hybrid teacher whose attention cannot be read": (
         {
             "loss.a": {"_target_": "kdbias.losses.kl.Attention"},
             "teacher.model": {"_target_": TIMM, "name": "mobilevit_xxs", "size": 64},
         },
         "loss.a",
-        ("needs the teacher's qkv, but small gives none, for it is no plain vision transformer: choose a plain",),
+        ("needs the teacher's qkv, but small cannot (it is no plain vision transformer): choose another",),
     ),
     "hard labels beside MixUp": (
         {"loss.dkd": {"_target_": "kdbias.losses.dkd.DKD"}},

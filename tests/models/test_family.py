@@ -130,7 +130,7 @@ def test_what_a_family_does():
 def test_a_family_can_be_named(tiny_info):
     named = timm_network(tiny_info, name="edgenext_xx_small", size=64, family="cnn")
     assert named.info.family == named.reading(layers=[0]).info.family == "cnn"
-    with pytest.raises(ValueError, match=r"model\.family must be one of cnn, vit, hybrid, other, or null, got 'CNN'"):
+    with pytest.raises(ValueError, match=r"family: must be one of cnn, vit, hybrid, other, or null, got 'CNN'"):
         timm_network(tiny_info, name="edgenext_xx_small", size=64, family="CNN")
 
 

@@ -4,7 +4,7 @@ import torch
 
 from kdbias.batch import DataInfo
 from kdbias.checks.plan import describe_network
-from kdbias.models.layout import patch_side
+from kdbias.models.patches import patch_side
 from kdbias.models.timm_network import timm_network
 from kdbias.models.weights import classifier_names
 
@@ -101,7 +101,7 @@ def test_unknown_name(tiny_info):
 
 
 def test_size_that_patches_do_not_divide(tiny_info):
-    with pytest.raises(ValueError, match=r"model.size: 32 .* 14; take 28"):
+    with pytest.raises(ValueError, match=r"size: 32 px are not divided by the patch of 14 px: use 28 or 42"):
         timm_network(tiny_info, name="vit_small_patch14_dinov2", size=32)
 
 
@@ -110,10 +110,10 @@ def test_size_that_patches_do_not_divide(tiny_info):
     [
         ("xcit_nano_12_p16_224", 16),  # an int
         ("vit_tiny_patch16_224", 16),
-        ("efficientvit_m0", None),
-        ("pvt_v2_b0", None),  # 7 px every 4: any size is tiled
-        ("hiera_tiny_224", None),
-        ("resnet18", None),
+        ("efficientvit_m0", 1),
+        ("pvt_v2_b0", 1),  # 7 px every 4: any size is tiled
+        ("hiera_tiny_224", 1),
+        ("resnet18", 1),
     ],
 )
 def test_the_patches_that_must_tile_an_image(name, side):
