@@ -155,19 +155,6 @@ def describe_network(spec: Mapping[str, Any], data: DataInfo) -> Extractor:
         raise ArgumentError("patch_drop_rate", text)
     with torch.device("meta"):
         network: Extractor = build(weightless(spec), data, group="model")
-        raise ValueError("patch_drop_rate: it leaves fewer tokens than the patch grid has positions: set it to 0")
-    try:
-        with torch.device("meta"):
-            network: Extractor = build(weightless(spec), data)
-    except (AssertionError, ValueError) as error:  # timm's, where a network adapts to its input's size
-        sides = re.search(r"\((\d+)\) should be divisible by patch size \((\d+)\)", str(error))
-        if sides is None:
-            raise
-        raise ValueError(_untiled(int(sides[1]), int(sides[2]))) from error
-    patch = patch_side(network.network)
-    if patch is not None and network.size % patch:
-        raise ValueError(_untiled(network.size, patch))
-        network: Extractor = build(weightless(spec), data)
     return network
 
 

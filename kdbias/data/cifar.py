@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from kdbias.config.build import builder
 from kdbias.batch import DataInfo
+from kdbias.config.build import builder
 from kdbias.data.published_files import md5_fault
 from kdbias.data.torchvision_source import TorchvisionSource, image_info
 
