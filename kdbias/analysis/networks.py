@@ -187,7 +187,7 @@ def image_data(cfg: DictConfig, node: Mapping[str, Any], known: dict[str, ImageD
     data = ImageData(build(node, group="data"), Augment(), batch_size=size, eval_batch_size=size, seed=cfg.seed)
     try:
         data.prepare_data()
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise ConfigError(f"data: {error}") from error
     if known is not None:
         known[key] = data

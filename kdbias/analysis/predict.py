@@ -81,7 +81,7 @@ def image_files(image: Any) -> list[Path]:
     files: list[Path] = []
     for path in (Path(str(each)).expanduser() for each in named):
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            inside = sorted(f for f in path.iterdir() if _shown(f))
             if not inside:
                 raise ConfigError(f"image: there is no image in the folder {path} ({', '.join(SUFFIXES)})")
             files += inside
@@ -153,11 +153,15 @@ def _result(one: Classifier, files: Sequence[Path], probabilities: Tensor, top: 
     return Result("predict", scalars, {"probabilities": probabilities.numpy()}, meta)
 
 
+def _shown(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+
+
 def _opened(file: Path) -> Image.Image:
     try:
         return open_image(file)
     except ValueError as error:
-        raise ConfigError(f"image: {error}: give a PNG, JPEG or another common format") from error
+        raise ConfigError(f"image: {error}") from error
 
 
 def _top(top: Any) -> int:

@@ -112,7 +112,7 @@ def _lack(run: Plan, teacher: Extractor, need: str) -> str:
         return f"{name} has {info.classes} classes and the data {run.data.classes}: choose one for this data"
     if need == "dense" and info.layers[-1].grid == (1, 1):
         return f"{name} ends in a map of 1x1 at {teacher.size} px: choose one with a larger last map, or a larger input"
-    if need == "qkv" and info.family != "vit":
+    if need == "qkv" and not info.attends:
         return f"{name} has no attention: choose a vision transformer"
     reason = teacher.lack(need)
     return f"{name} cannot ({reason}): choose another teacher" if reason else ""

@@ -65,7 +65,14 @@ class SameFamily(Control):
                 f"may come from other images than those that {replaced['name']} was trained on (teacher.data): leave "
                 "it out to train the teacher on the same images, or drop teacher.data (~teacher.data) if they agree",
             )
-        name = self.names[family]
+        name = self.names.get(family)
+        if name is None:
+            yield Problem(
+                "control",
+                f"same_family: the student's family is {family}, and teachers are named for "
+                f"{' and '.join(self.names)} alone; leave control out",
+            )
+            return
         try:
             found = network_of(named_teacher(name), run.data).family
         except REFUSALS as error:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from torchvision.datasets import CIFAR10, CIFAR100
 
+from kdbias.batch import DataInfo
 from kdbias.config.build import builder
+from kdbias.data.published_files import md5_fault
 from kdbias.data.torchvision_source import TorchvisionSource, image_info
 
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -42,7 +45,7 @@ def cifar10(
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
     )
-    return TorchvisionSource(CIFAR10, Path(root), CIFAR10.base_folder, info, COUNT, val, split_seed, limit, download)
+    return _source(CIFAR10, root, info, val, split_seed, limit, download)
 
 
 @builder("data")
@@ -60,4 +63,13 @@ def cifar100(
         mean=(0.5071, 0.4865, 0.4409),
         std=(0.2673, 0.2564, 0.2762),
     )
-    return TorchvisionSource(CIFAR100, Path(root), CIFAR100.base_folder, info, COUNT, val, split_seed, limit, download)
+    return _source(CIFAR100, root, info, val, split_seed, limit, download)
+
+
+def _source(
+    dataset: type[CIFAR10], root: str, info: DataInfo, val: int, split_seed: int, limit: int | None, download: bool
+) -> TorchvisionSource:
+    published = dict([*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])])
+    fault = partial(md5_fault, published=published)
+    folder = dataset.base_folder
+    return TorchvisionSource(dataset, Path(root), folder, info, COUNT, val, split_seed, limit, download, fault)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,17 +15,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
 from kdbias.batch import DataInfo
 from kdbias.config.build import builder
 from kdbias.data.base import Split, split_train
+from kdbias.data.folder_scan import class_folders, images_in, summary
+from kdbias.data.image_file import SUFFIXES, open_image, reader, square
 from kdbias.data.streams import Stream, stream
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LAYOUT = "it must hold train/ and val/ or test/, each with one folder of images per class"
@@ -57,23 +57,15 @@ class FolderImages:
 
 
 def read_image(path: Path, channels: int, size: int) -> Tensor:
-    """Decode an image to uint8 ``(channels, size, size)``: resize the shorter side to ``size``, crop the centre.
-
-    Bicubic, antialiased. A single channel is the luminance.
+    """Decode an image to uint8 ``(channels, size, size)``, by ``open_image`` and ``square``.
 
     Raises:
-        ValueError: the file cannot be read as an image, or has more than 8 bits a channel.
+        ValueError: the file is not read as an image.
     """
     try:
-        with Image.open(path) as opened:
-            if opened.mode[0] in "IF":
-                raise ValueError(f"data.root: {path} has more than 8 bits a channel ({opened.mode}): convert it to 8")
-            image = opened.convert("RGB" if channels == 3 else "L")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"data.root: {path} cannot be read as an image ({error}): repair or remove it") from error
-    resized = F.resize(image, [size], InterpolationMode.BICUBIC)
-    cut: Tensor = F.pil_to_tensor(F.center_crop(resized, [size]))
-    return cut
+        return square(open_image(path), channels, size)
+    except ValueError as error:
+        raise ValueError(f"data.root: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -120,12 +112,13 @@ class FolderSource:
         return images.decoded(), labels
 
     def fingerprint(self, name: Split) -> str:
-        """Identify the files of a split by their paths, sizes, modification times and classes.
+        """Tell the files of a split from others in their place, by paths, sizes and times of change, and the classes;
+        and the images that this reader gives from those of another.
 
         The files are looked at once; a new source sees later changes.
         """
         if name not in self._fingerprints:
-            digest = hashlib.sha256(repr(self._names).encode())
+            digest = hashlib.sha256(f"{self._names}{reader()}".encode())
             for file in sorted(self._files(name)[0].tolist()):
                 found = os.stat(os.path.join(os.fsencode(self.root), file))
                 digest.update(b"%s\0%d %d\0" % (file, found.st_size, found.st_mtime_ns))
@@ -160,45 +153,46 @@ class FolderSource:
         train = self.root / "train"
         if not train.is_dir():
             raise ValueError(f"data.root={self.root} has no folder train: {LAYOUT}")
-        names = _folders(train)
+        names = tuple(class_folders(train)[0])
         if not names:
             raise ValueError(f"data.root={self.root}: there is no class in train: {LAYOUT}")
         return names
 
     @cached_property
     def _found(self) -> dict[str, Files]:
-        """The files and labels in each of the folders train, val and test that exists."""
-        found = {name: self._scan(name) for name in ("train", "val", "test") if (self.root / name).is_dir()}
+        """The files and labels in each of the folders train, val and test that is there; warns of what was skipped."""
+        skipped: Counter[str] = Counter()
+        found = {name: self._scan(name, skipped) for name in ("train", "val", "test") if (self.root / name).is_dir()}
         if len(found) == 1:
             raise ValueError(f"data.root={self.root} has no images to test with: {LAYOUT}")
+        if skipped:
+            images = sum(len(files) for files, _ in found.values())
+            warnings.warn(f"data.root={self.root}: {summary(images, skipped)}", stacklevel=2)
         return found
 
-    def _scan(self, name: str) -> Files:
-        """List the images in each class's folder, in alphabetical order."""
-        folder, names = self.root / name, self._names
-        unknown = sorted(set(_folders(folder)) - set(names))
+    def _scan(self, name: str, skipped: Counter[str]) -> Files:
+        """List the images in each class's folders, in alphabetical order, and count what is ``skipped``."""
+        (folders, beside), names = class_folders(self.root / name), self._names
+        skipped.update(beside)
+        unknown = sorted(set(folders) - set(names))
         if unknown:
             raise ValueError(f"data.root={self.root}: {name} has the class {unknown[0]}, which train does not have")
         files: list[bytes] = []
         labels: list[int] = []
         for label, one in enumerate(names):
-            inside = _images(folder / one)
+            listings = [images_in(folder) for folder in folders.get(one, [])]
+            inside = [path for listing in listings for path in listing.files]
+            here = sum((listing.skipped for listing in listings), Counter())
             if not inside:
-                suffixes = ", ".join(SUFFIXES)
-                raise ValueError(f"data.root={self.root}: the class {name}/{one} has no image ({suffixes})")
+                there = f"; {summary(0, here)}" if here else ""
+                raise ValueError(
+                    f"data.root={self.root}: the class {name}/{one} has no image ({', '.join(SUFFIXES)}){there}: give "
+                    f"it images, or take the class out of train too"
+                )
+            skipped.update(here)
             files += [os.fsencode(os.path.relpath(path, self.root)) for path in inside]
             labels += [label] * len(inside)
         return np.array(files), np.array(labels, dtype=np.int64)
-
-
-def _folders(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."))
-
-
-def _images(folder: Path) -> list[str]:
-    """The image files and the subfolders of a folder."""
-    walked = os.walk(folder, followlinks=True)
-    return sorted(str(Path(at, file)) for at, _, files in walked for file in files if file.lower().endswith(SUFFIXES))
 
 
 @builder("data")
@@ -213,7 +207,7 @@ def image_folder(
     split_seed: int = 0,
     limit: int | None = None,
 ) -> FolderSource:
-    """Give the images (JPEG, PNG, of any size) in the folders of ``root``, one folder per class.
+    """Give the images (of any size and common format) in the folders of ``root``, one folder a class.
 
     ``root/train/CLASS/...`` is the training set. If both ``root/val`` and ``root/test`` exist, they are the validation
     split and the test set. If only one of them exists, it is the test set, and the validation split is a fixed part of

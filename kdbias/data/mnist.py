@@ -5,6 +5,7 @@ MNIST: LeCun et al., 1998. Fashion-MNIST: Xiao et al., 2017, arXiv:1708.07747.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torchvision.datasets import MNIST, FashionMNIST
 
 from kdbias.config.build import builder
+from kdbias.data.published_files import idx_fault
 from kdbias.data.torchvision_source import TorchvisionSource, image_info
 
 FASHION_NAMES = (
@@ -29,6 +31,7 @@ FASHION_NAMES = (
 COUNT = 60_000
 SIZES = (28, 32)
 THRESHOLD = 127
+FAULT = partial(idx_fault, classes=10)
 
 
 @builder("data")
@@ -59,7 +62,7 @@ def mnist(
         mean=(0.1307,),
         std=(0.3081,),
     )
-    return TorchvisionSource(MNIST, Path(root), "MNIST/raw", info, COUNT, val, split_seed, limit, download)
+    return TorchvisionSource(MNIST, Path(root), "MNIST/raw", info, COUNT, val, split_seed, limit, download, FAULT)
 
 
 @builder("data")
@@ -82,7 +85,7 @@ def fashion_mnist(
         COUNT, val=val, limit=limit, channels=1, size=size, names=FASHION_NAMES, mean=(0.2860,), std=(0.3530,)
     )
     return TorchvisionSource(
-        FashionMNIST, Path(root), "FashionMNIST/raw", info, COUNT, val, split_seed, limit, download
+        FashionMNIST, Path(root), "FashionMNIST/raw", info, COUNT, val, split_seed, limit, download, FAULT
     )
 
 

@@ -21,8 +21,9 @@ from kdbias.data.base import Split, split_train
 class TorchvisionSource:
     """Images of ``dataset``, a torchvision class with ``data`` and ``targets``, in ``root / folder``.
 
-    ``count`` is the size of the official training set; ``val``, ``split_seed`` and ``limit`` are as in ``split_train``.
-    Grey images get one channel; all are padded with black to ``info.size``.
+    ``fault`` names a file in that folder that is broken, and why, where there is one. ``count`` is the size of the
+    official training set; ``val``, ``split_seed`` and ``limit`` are as in
+    ``split_train``. Grey images get one channel; all are padded with black to ``info.size``.
     """
 
     dataset: Callable[..., Any]
@@ -34,22 +35,27 @@ class TorchvisionSource:
     split_seed: int
     limit: int | None
     download: bool
+    fault: Callable[[Path], tuple[Path, str] | None]
 
     def prepare(self) -> None:
         """Download the files if they are missing; processes that share ``root`` wait for each other.
 
         Raises:
-            FileNotFoundError: they are missing and cannot be downloaded.
+            FileNotFoundError: they are missing and cannot be had.
+            ValueError: one of them is broken.
         """
         if self._opens():
             return
         if not self.download:
+            self._require_whole()
             raise FileNotFoundError(self._missing("data.download is false"))
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(self.root / f".{self.folder.partition('/')[0]}.lock"):
+                self._require_whole()  # not before: another process may just be writing them
                 self.dataset(str(self.root), train=False, download=True)
         except (URLError, OSError, RuntimeError) as error:
+            self._require_whole()
             raise FileNotFoundError(self._missing(f"the download failed: {error}")) from error
 
     def split(self, name: Split) -> tuple[Tensor, Tensor]:
@@ -57,7 +63,9 @@ class TorchvisionSource:
 
         Raises:
             FileNotFoundError: the files are missing.
+            ValueError: one of them is broken.
         """
+        self._require_whole()
         try:
             data = self.dataset(str(self.root), train=name != "test")
         except RuntimeError as error:
@@ -72,11 +80,19 @@ class TorchvisionSource:
         return F.pad(images, [border] * 4).contiguous(), labels
 
     def _opens(self) -> bool:
+        if self.fault(self.root / self.folder) is not None:
+            return False
         try:
             self.dataset(str(self.root), train=False)
         except RuntimeError:
             return False
         return True
+
+    def _require_whole(self) -> None:
+        if (found := self.fault(self.root / self.folder)) is not None:
+            path, reason = found
+            again = "it is downloaded again" if self.download else "put a whole one there, or set data.download=true"
+            raise ValueError(f"{path.absolute()} is broken ({reason}): delete it; {again}")
 
     def _missing(self, why: str) -> str:
         return (

@@ -25,8 +25,8 @@ class OFA(LossTerm):
 
     The logits are the DIST head's where there is one. The heads are the term's own and no part of the student. Of a
     mixed image the class of the larger part is y, as in the official code. CE stands beside it with weight 1. A
-    head's batch normalisation (CNN students only) sees the images of its own process, as the student's does:
-    ``trainer.sync_batchnorm`` joins both.
+    head's batch normalisation (of a student that convolves) sees the images of its own process, as the student's
+    does: ``trainer.sync_batchnorm`` joins both.
 
     Args:
         weight: Weight of the term.

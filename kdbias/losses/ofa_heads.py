@@ -22,7 +22,7 @@ def make_head(student: NetworkInfo, place: int, teacher_width: int, classes: int
     He's.
     """
     head: nn.Module
-    if student.family == "cnn":
+    if student.convolves and student.prefix == 0:  # maps; a hybrid's tokens keep their CLS token
         head = ConvHead(student, place, max(student.width, teacher_width), classes)
     else:
         head = BlockHead(student, place, classes)
@@ -39,7 +39,8 @@ def make_head(student: NetworkInfo, place: int, teacher_width: int, classes: int
 class ConvHead(nn.Module):
     """For a CNN: separable convolutions of stride 2 down to the grid of the last layer, average pool, linear.
 
-    Each doubles the width but the last, which gives ``width``; a layer that has the last grid gets a 1×1 convolution.
+    Also for a hybrid on maps. Each doubles the width but the last, which gives ``width``; a layer that has the last
+    grid gets a 1×1 convolution.
     Normalised over the batch, without running statistics.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from kdbias.config.errors import ArgumentError
 from kdbias.models import attention_path, frozen_trunk
+from kdbias.models.family import FAMILIES, Family
 from kdbias.models.layout import Survey, survey
 from kdbias.models.patches import patch_side, require_tiled
 from kdbias.models.reading import answer, answer_densely, dense_problem, qkv_problem, read
@@ -58,7 +59,17 @@ class NetworkInfo:
     classes: int | None
     prefix: int
     has_dist: bool
-    family: str  # "cnn" or "vit"
+    family: Family
+
+    @property
+    def convolves(self) -> bool:
+        """Whether convolutions mix positions in its trunk."""
+        return self.family in ("cnn", "hybrid")
+
+    @property
+    def attends(self) -> bool:
+        """Whether attention mixes positions in its trunk."""
+        return self.family in ("vit", "hybrid")
 
 
 class Extractor(nn.Module):
@@ -79,10 +90,11 @@ class Extractor(nn.Module):
         dense: Whether to give ``dense_logits``.
         qkv: Whether to give ``qkv``.
         frozen: Whether only the classifier is trained: the rest has no gradients and stays in eval mode.
+        family: Of the network; None takes it from the modules that mix positions.
         known: What is already known about the network; measured if it is missing.
 
     Raises:
-        ArgumentError: layers that do not exist, or a size that the network's patches do not divide.
+        ArgumentError: layers or a family that do not exist, or a size that the network's patches do not divide.
         ValueError: an output that this network does not have, or nothing to train.
     """
 
@@ -103,11 +115,14 @@ class Extractor(nn.Module):
         dense: bool = False,
         qkv: bool = False,
         frozen: bool = False,
+        family: Family | None = None,
         known: Survey | None = None,
     ) -> None:
         super().__init__()
         if inference not in ("mean", "cls", "dist"):
             raise ValueError(f"inference must be mean, cls or dist, got {inference!r}")
+        if family is not None and family not in FAMILIES:
+            raise ArgumentError("family", f"must be one of {', '.join(FAMILIES)}, or null, got {family!r}")
         self.network = network
         self.register_buffer("mean", torch.tensor(list(mean)).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1), persistent=False)
@@ -119,7 +134,8 @@ class Extractor(nn.Module):
         self.training = network.training
         if known is None:
             require_tiled(size, patch_side(network))
-        self.survey = known or survey(network, torch.zeros(1, channels, size, size, device=device))
+        found = known or survey(network, torch.zeros(1, channels, size, size, device=device))
+        self.survey = replace(found, family=family or found.family)
         self.layers = self.survey.select(layers)
         self.info = _info(self.survey, self.layers)
         self._check()

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from kdbias.config.errors import ArgumentError
-from kdbias.models.attention_path import attention_modules
+from kdbias.models.family import Family, family
+from kdbias.models.reading import answer
 
 STEM = ("act1", "bn1", "conv1", "relu", "stem", "conv_stem")
+FAILURES = (RuntimeError, AssertionError, ValueError, TypeError, AttributeError, IndexError, KeyError, NameError)
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Survey:
     """The layout of one network; the first four fields have an entry for each layer (blocks or stages, no stem).
 
     ``indices`` are the layers' numbers in the network's own ``forward_intermediates``, which counts the stem of some
-    families. ``token_based`` tells whether the network computes on a token sequence rather than on maps.
+    families. ``token_based`` tells whether the network computes on a token sequence rather than on maps, ``map_last``
+    whether its head takes a map.
     """
 
     names: tuple[str, ...]
@@ -34,7 +37,8 @@ class Survey:
     prefix: int
     has_dist: bool
     token_based: bool
-    family: str
+    map_last: bool
+    family: Family
 
     def select(self, layers: Sequence[int] | Literal["all"]) -> tuple[int, ...]:
         """Give the numbers of the requested layers.
@@ -71,32 +75,56 @@ def survey(network: nn.Module, image: Tensor) -> Survey:
 
     Raises:
         TypeError: it has no ``forward_intermediates``, ``forward_head`` or ``get_classifier``, as timm's have.
+        ValueError: it does not take images of that size, or its end cannot be read.
     """
     missing = [n for n in ("forward_intermediates", "forward_head", "get_classifier") if not hasattr(network, n)]
     if missing:
         raise TypeError(f"{type(network).__name__} cannot be read: it has no {', '.join(missing)}")
-    net: Any = network
-    token_based = "return_prefix_tokens" in inspect.signature(net.forward_intermediates).parameters
-    with evaluating(network), torch.no_grad():
-        final, maps = net.forward_intermediates(image)
-        width = net.forward_head(final, pre_logits=True).shape[-1]
-    names = _names(net, len(maps))
+    try:
+        with evaluating(network), torch.no_grad():
+            return _measured(network, image)
+    except FAILURES as error:
+        height, width = image.shape[-2:]
+        reason = " ".join(str(error).split()) or f"{type(error).__name__} in {type(network).__module__}"
+        size = "" if isinstance(error, _Unreadable) else "give it the size it was made for, or "
+        raise ValueError(
+            f"{type(network).__name__} cannot be read at {height}x{width} px ({reason}): {size}choose another network"
+        ) from error
+
+
+class _Unreadable(ValueError):
+    """A network that cannot be read at any size."""
+
+
+def _measured(network: Any, image: Tensor) -> Survey:
+    """Run ``network`` once, and its head as ``Extractor`` does."""
+    token_based = "return_prefix_tokens" in inspect.signature(network.forward_intermediates).parameters
+    heads = network.get_classifier()
+    head, head_dist = heads if isinstance(heads, tuple) else (heads, None)
+    if isinstance(head, nn.ModuleList):
+        raise _Unreadable("its classifier is several layers")
+    final, maps = network.forward_intermediates(image)
+    pooled = network.forward_head(final, pre_logits=True)
+    if pooled.ndim != 2:
+        raise _Unreadable("its head gives a map, not one vector an image")
+    names = _names(network, len(maps))
     skip = 1 if len(maps) > 1 and names[0].rsplit(".", 1)[-1] in STEM else 0
-    heads = net.get_classifier()
-    has_dist = isinstance(heads, tuple)
-    head = heads[0] if has_dist else heads
-    return Survey(
+    found = Survey(
         names=tuple(names[skip:]),
         indices=tuple(range(skip, len(maps))),
         widths=tuple(int(m.shape[1]) for m in maps[skip:]),
         grids=tuple((int(m.shape[2]), int(m.shape[3])) for m in maps[skip:]),
-        width=int(width),
-        classes=None if isinstance(head, nn.Identity) else int(net.num_classes),
-        prefix=int(net.num_prefix_tokens) if token_based else 0,
-        has_dist=has_dist,
+        width=int(pooled.shape[1]),
+        classes=None if isinstance(head, nn.Identity) else int(network.num_classes),
+        prefix=int(getattr(network, "num_prefix_tokens", 0)) if token_based else 0,
+        has_dist=head_dist is not None,
         token_based=token_based,
-        family="vit" if attention_modules(network) else "cnn",
+        map_last=isinstance(final, Tensor) and final.ndim == 4,
+        family=family(network),
     )
+    if any(part is not None and part.shape != (1, found.classes) for part in answer(network, final, found)[1:]):
+        raise _Unreadable("its classifier does not give one logit a class")
+    return found
 
 
 def _names(network: Any, count: int) -> list[str]:

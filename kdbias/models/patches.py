@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from kdbias.config.errors import ArgumentError
 
 
 def patch_side(network: nn.Module) -> int:
-    """Give the side of a network's patches in pixels; 1 where it embeds none."""
-    size = getattr(getattr(network, "patch_embed", None), "patch_size", (1,))
-    return int(size[0])
+    """Give the side in pixels of the patches that must tile an image; 1 where there are none, or they overlap."""
+    embedding: Any = getattr(network, "patch_embed", None)
+    size, projection = getattr(embedding, "patch_size", None), getattr(embedding, "proj", None)
+    if size is None or projection is None:
+        return 1
+    if isinstance(projection, nn.Conv2d) and projection.kernel_size != projection.stride:
+        return 1
+    return int(size if isinstance(size, int) else size[0])
 
 
 def require_tiled(side: int, patch: int) -> None:

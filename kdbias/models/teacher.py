@@ -21,12 +21,13 @@ class Teacher:
     """A frozen network that gives targets: in eval mode, without gradients, on the device of its images.
 
     It is not an ``nn.Module``, so that the student's checkpoint, optimiser, average and parameter count exclude it. A
-    deep copy is the teacher itself. A CNN is channels-last, which is faster and changes its output by rounding alone.
+    deep copy is the teacher itself. If it convolves, it is channels-last, which is faster and changes its output by
+    rounding alone.
     """
 
     def __init__(self, extractor: Extractor, name: str) -> None:
         self.extractor = extractor.eval().requires_grad_(False)
-        if extractor.info.family == "cnn":
+        if extractor.info.convolves:
             extractor.to(memory_format=torch.channels_last)
         self.name = name
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from kdbias.batch import DataInfo
 from kdbias.config.build import builder
+from kdbias.models.family import Family
 from kdbias.models.features import Extractor, Layers
 from kdbias.models.pretrained import Pretrained, create
 from kdbias.models.weights import classifier_names, load_state, read_weights
@@ -29,6 +30,7 @@ def timm_network(
     pool: str | None = None,
     drop_path: float = 0.0,
     layers: Layers = "all",
+    family: Family | None = None,
 ) -> Extractor:
     """Build the timm network ``name``; it normalises with its own mean and deviation, and repeats one channel to three.
 
@@ -45,6 +47,7 @@ def timm_network(
         pool: The penultimate features, by timm's name (``token``, ``avg``); None takes timm's default.
         drop_path: Stochastic depth, for the families that have it.
         layers: The blocks or stages whose tokens are read.
+        family: ``cnn``, ``vit``, ``hybrid`` or ``other``; by the modules that mix positions where None.
 
     Raises:
         ValueError: timm has no such network, its patches do not divide the size, or the weights do not fit.
@@ -67,6 +70,7 @@ def timm_network(
         resize=side != data.size,
         layers=layers,
         frozen=frozen,
+        family=family,
     )
     if weights is not None:
         load_state(extractor, read_weights(weights, "model.weights"), "model.weights", fresh_head=True)

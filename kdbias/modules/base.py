@@ -57,8 +57,8 @@ class StudentModule(L.LightningModule):
         self._counts: dict[str, int] = {}
 
     def setup(self, stage: str) -> None:
-        """Put CNNs into channels-last order and compile the student in place, before DDP wraps the module."""
-        if self.spec.get("channels_last") and self.student.info.family == "cnn":
+        """Put what convolves into channels-last order and compile the student in place, before DDP wraps the module."""
+        if self.spec.get("channels_last") and self.student.info.convolves:
             self.student.to(memory_format=torch.channels_last)
         if stage == "fit" and self.spec.get("compile"):
             self.student.compile()

@@ -94,7 +94,7 @@ class DINO(SelfSupervised):
     def setup(self, stage: str) -> None:
         """Treat both networks alike."""
         super().setup(stage)
-        if self.spec.get("channels_last") and self.student.info.family == "cnn":
+        if self.spec.get("channels_last") and self.student.info.convolves:
             self.online.to(memory_format=torch.channels_last)
         if stage == "fit" and self.spec.get("compile"):
             self.online.compile()

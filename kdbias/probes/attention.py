@@ -17,7 +17,7 @@ from kdbias.functional import uniform_attention_distance
 from kdbias.functional.attention import attention_statistics
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor, Features
-from kdbias.probes.attention_maps import attention_layers
+from kdbias.probes.attention_maps import attention_layers, has_attention_maps
 from kdbias.probes.base import Result
 from kdbias.probes.observe import PassProbe, observe
 
@@ -56,12 +56,15 @@ class AttentionProbe(PassProbe):
 
     def refuses(self, network: Extractor) -> str:
         """Say why ``network`` has no attention distance; nothing where it has."""
-        if network.info.family == "cnn":
-            return "a CNN has no attention maps: attention distance is not defined for it"
+        if not network.info.attends:
+            kind = "CNN" if network.info.family == "cnn" else "network without attention"
+            return f"a {kind} has no attention maps: attention distance is not defined for it"
         if not network.survey.token_based:
             return (
                 "maps of windowed or pooled attention do not cover one grid: attention distance is not defined for it"
             )
+        if not has_attention_maps(network):
+            return "its attention has no maps to read: attention distance is not defined for it"
         return ""
 
     def observer(self, reader: Extractor) -> HeadSums:

@@ -19,12 +19,15 @@ def attention_layers(network: nn.Module) -> list[nn.Module]:
     Raises:
         ValueError: there is none.
     """
-    found = [
-        module for module in attention_modules(network) if isinstance(getattr(module, "attn_drop", None), nn.Module)
-    ]
+    found = _with_maps(network)
     if not found:
-        raise ValueError("the network has no attention modules: attention maps are not defined for a CNN")
+        raise ValueError("the network has no attention modules to read: attention maps are not defined for a CNN")
     return found
+
+
+def has_attention_maps(network: nn.Module) -> bool:
+    """Whether ``network`` has attention modules whose maps can be read."""
+    return bool(_with_maps(network))
 
 
 @contextmanager
@@ -55,6 +58,11 @@ def attention_maps(network: nn.Module, receive: Callable[[int, Tensor], None]) -
             f"no attention map came from {len(missing)} of {len(modules)} attention modules (layers {missing}): "
             "either no image was shown, or they run a kernel that never makes the map"
         )
+
+
+def _with_maps(network: nn.Module) -> list[nn.Module]:
+    """List the modules that compute a map and pass it through dropout, where it is read."""
+    return [m for m in attention_modules(network) if isinstance(getattr(m, "attn_drop", None), nn.Module)]
 
 
 def _hand_over(

@@ -4,7 +4,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from kdbias.analysis.predict import predict
+from kdbias.analysis.predict import image_files, predict
 from kdbias.config.build import build
 from kdbias.config.errors import ConfigError
 from kdbias.data.image_file import fit, open_image
@@ -146,6 +146,13 @@ def test_what_is_no_image_and_an_empty_folder_are_named(network, tmp_path):
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(ConfigError, match=r"image: .*text\.png cannot be read as an image .*give a PNG, JPEG"):
         predict(config(tmp_path, image=str(tmp_path / "text.png")))
+
+
+def test_hidden_files_and_folders_are_no_images_of_a_folder(network, files, tmp_path):
+    folder = files[0].parent
+    (folder / "._a.jpg").write_bytes(b"a fork of resources")
+    (folder / "more.png").mkdir()
+    assert image_files(str(folder)) == files
 
 
 def test_a_network_without_classifier_cannot_answer(tiny_info, files, tmp_path):

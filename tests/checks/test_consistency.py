@@ -23,6 +23,7 @@ DINO3 = {**DINO, "name": "vit_small_patch16_dinov3", "pretrained": False, "class
 FRESH = {"_target_": "kdbias.models.timm_network.timm_network", "name": "resnet10t", "pretrained": True, "size": 32}
 FRESH |= {"classes": "data"}
 LOGITLESS = {"_target_": "kdbias.models.deit.headless"}
+TIMM = "kdbias.models.timm_network.timm_network"
 TINY_CNN = "kdbias.models.resnet_cifar.small_cnn"
 TOKEN, CKA = "kdbias.losses.token.Token", "kdbias.losses.cka.CKA"
 PROBE = {"_target_": "kdbias.callbacks.probe.ProbeCallback", "name": "a"}
@@ -77,6 +78,14 @@ MESSAGES: dict[str, Mistake] = {
         },
         "loss.a",
         ("needs the student's qkv, but it is no plain vision transformer: choose another model=...",),
+    ),
+    "a hybrid teacher whose attention cannot be read": (
+        {
+            "loss.a": {"_target_": "kdbias.losses.kl.Attention"},
+            "teacher.model": {"_target_": TIMM, "name": "mobilevit_xxs", "size": 64},
+        },
+        "loss.a",
+        ("needs the teacher's qkv, but small cannot (it is no plain vision transformer): choose another",),
     ),
     "hard labels beside MixUp": (
         {"loss.dkd": {"_target_": "kdbias.losses.dkd.DKD"}},
@@ -280,6 +289,14 @@ MESSAGES: dict[str, Mistake] = {
         },
         "data.val",
         ("must be at least 1 image",),
+    ),
+    "attention of windows": (
+        {
+            "model": {"_target_": TIMM, "name": "swinv2_cr_tiny_224", "size": 64},
+            "callback.p": {**PROBE, "probe": {"_target_": "kdbias.probes.attention.AttentionProbe"}},
+        },
+        "callback.p",
+        ("maps of windowed or pooled attention do not cover one grid", "or drop it with ~callback.p"),
     ),
 }
 

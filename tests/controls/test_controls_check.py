@@ -31,6 +31,7 @@ def graded(wanted: float, **teachers: Any) -> dict[str, Any]:
 SMOOTH = control("label_smoothing", "LabelSmoothing")
 MATCHED = control("accuracy_matched", "AccuracyMatched", accuracy=0.9)
 FAMILY = control("same_family", "SameFamily", vit="vit_small_cifar", cnn="resnet56")
+HYBRID = {"_target_": "kdbias.models.timm_network.timm_network", "name": "edgenext_xx_small", "size": 64}
 GRADED = {"among": "graded", "graded": {"resnet20": {"weight": "w"}}}
 MESSAGES: dict[str, Mistake] = {
     "a run without teacher": (
@@ -77,6 +78,15 @@ MESSAGES: dict[str, Mistake] = {
         control("same_family", "SameFamily", vit="resnet20", cnn="resnet56"),
         "control.vit",
         ("resnet20 has the family cnn and the student vit: name a teacher of the student's family",),
+    ),
+    "a student of a family that has no named teacher": (
+        FAMILY
+        | {"model": {"_target_": "kdbias.models.timm_network.timm_network", "name": "edgenext_xx_small", "size": 64}},
+        "control",
+        (
+            "same_family: the student's family is hybrid, and teachers are named for vit and cnn alone",
+            "leave control out",
+        ),
     ),
     "a family's teacher that is none": (
         control("same_family", "SameFamily", vit="none", cnn="resnet56"),

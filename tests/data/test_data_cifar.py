@@ -1,3 +1,4 @@
+import hashlib
 import pickle
 
 import pytest
@@ -44,17 +45,31 @@ def test_reading_before_preparing_says_so(tmp_path):
         cifar10(root=str(tmp_path)).split("train")
 
 
-def test_files_are_read_as_they_lie(tmp_path, monkeypatch):
-    """CIFAR-100's layout, made small: one file a split, labels under fine_labels."""
-    monkeypatch.setattr(CIFAR100, "_check_integrity", lambda self: True)
-    monkeypatch.setattr(CIFAR100, "_load_meta", lambda self: None)
-    folder = tmp_path / "cifar-100-python"
-    folder.mkdir()
+@pytest.fixture
+def lay(tmp_path, monkeypatch):
+    """Lay images of CIFAR-100 down in its layout: one file a split, labels under fine_labels, and sums that fit."""
+
+    def lay(images, labels, test):
+        folder = tmp_path / "cifar-100-python"
+        folder.mkdir()
+        sums = {}
+        for name, count in (("train", len(images)), ("test", test), ("meta", 0)):
+            entry = {"data": images[:count].flatten(1).numpy(), "fine_labels": labels[:count].tolist()}
+            stored = pickle.dumps(entry | {"fine_label_names": [*CIFAR100_NAMES]})
+            (folder / name).write_bytes(stored)
+            sums[name] = hashlib.md5(stored).hexdigest()
+        monkeypatch.setattr(CIFAR100, "train_list", [["train", sums["train"]]])
+        monkeypatch.setattr(CIFAR100, "test_list", [["test", sums["test"]]])
+        monkeypatch.setattr(CIFAR100, "meta", CIFAR100.meta | {"md5": sums["meta"]})
+        return folder
+
+    return lay
+
+
+def test_files_are_read_as_they_lie(tmp_path, lay):
     images = torch.randint(0, 256, (50_000, 3, 32, 32), dtype=torch.uint8)
     labels = torch.randint(0, 100, (50_000,))
-    for name, count in (("train", 50_000), ("test", 100)):
-        entry = {"data": images[:count].flatten(1).numpy(), "fine_labels": labels[:count].tolist()}
-        (folder / name).write_bytes(pickle.dumps(entry))
+    lay(images, labels, 100)
     source = cifar100(root=str(tmp_path), limit=200)
     source.prepare()
     read, read_labels = source.split("test")
@@ -65,6 +80,34 @@ def test_files_are_read_as_they_lie(tmp_path, monkeypatch):
     assert len(val[0]) == 5_000
     together = torch.cat([train[0], val[0]]).flatten(1)[:, :8].contiguous().view(torch.int64)
     assert len(together.unique()) == 5_200
+
+
+def cut(data):
+    return data[: len(data) // 2]
+
+
+def flip(data):
+    return data[:1000] + bytes([data[1000] ^ 1]) + data[1001:]
+
+
+@pytest.mark.parametrize("download", [False, True])
+@pytest.mark.parametrize("change", [cut, flip, lambda data: b"<html>404</html>", lambda data: b""])
+@pytest.mark.parametrize("name", ["train", "test", "meta"])
+def test_a_broken_file_is_named_and_not_called_missing(tmp_path, lay, no_network, name, change, download):
+    path = lay(torch.zeros(20, 3, 32, 32, dtype=torch.uint8), torch.zeros(20), 10) / name
+    path.write_bytes(change(path.read_bytes()))
+    source = cifar100(root=str(tmp_path), download=download)
+    for ask in (source.prepare, lambda: source.split("train"), lambda: source.split("test")):
+        with pytest.raises(ValueError, match=rf"{path} is broken \(its .* bytes are not .*\): delete it; ") as found:
+            ask()
+        assert "\n" not in str(found.value)
+        assert ("data.download=true" in str(found.value)) is not download
+
+
+def test_a_missing_file_beside_whole_ones_is_missing(tmp_path, lay, no_network):
+    (lay(torch.zeros(20, 3, 32, 32, dtype=torch.uint8), torch.zeros(20), 10) / "test").unlink()
+    with pytest.raises(FileNotFoundError, match="no route to host"):
+        cifar100(root=str(tmp_path)).prepare()
 
 
 def test_real_cifar10(shared_data):

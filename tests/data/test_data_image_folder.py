@@ -1,6 +1,8 @@
 import os
+import unicodedata
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from loading import assert_same
@@ -10,6 +12,7 @@ from torchvision.transforms.v2 import functional as F
 
 from kdbias.data.augment import Augment
 from kdbias.data.base import ImageData
+from kdbias.data.image_file import fit, open_image
 from kdbias.data.image_folder import image_folder, read_image
 from kdbias.data.resident import Resident
 from kdbias.data.workers import Workers
@@ -53,7 +56,7 @@ def test_images_are_resized_and_cut_as_torchvision_does(root):
     assert [CLASSES[label] for label in labels] == [file.parent.name for file in files]
     assert sorted(files) == sorted(path for path in (root / "test").glob("*/*"))
     for path, image in zip(files, images, strict=True):
-        resized = F.resize(Image.open(path).convert("RGB"), [16], InterpolationMode.BICUBIC)
+        resized = F.resize(Image.open(path).convert("RGB"), [16], InterpolationMode.BICUBIC)  # no alpha, no EXIF
         assert torch.equal(image, F.pil_to_tensor(F.center_crop(resized, [16])))
 
 
@@ -105,7 +108,69 @@ def test_folders_within_a_class_count_and_other_files_do_not(root):
     save(root / "train" / "dog" / "puppies" / "0.png", 1)
     (root / "train" / "dog" / "notes.txt").write_text("no image")
     (root / "train" / ".hidden").mkdir()
-    assert source(root).info.train == 15
+    with pytest.warns(UserWarning, match=rf"data.root={root}: 37 images, 2 skipped: 1 \.txt, 1 hidden$"):
+        assert source(root).info.train == 15
+
+
+def test_nothing_is_said_where_nothing_is_skipped(root, recwarn):
+    assert source(root).info.train == 14
+    assert not recwarn.list
+
+
+def test_every_entry_that_is_skipped_is_counted_in_one_line(root):
+    """What Jupyter, macOS, a Synology, Windows and an archiver leave behind, at every level."""
+    for folder in (root / "train", root / "train" / "dog", root / "test" / "emu"):
+        for name in (".ipynb_checkpoints", "@eaDir", "__MACOSX"):
+            save(folder / name / "0.png", 1)
+        for name in ("._0.png", ".DS_Store", "Thumbs.db"):
+            (folder / name).write_bytes(b"no image")
+    (root / "train" / "loose.png").write_bytes(b"in no class")
+    (root / "train" / "dog" / "0.heic").write_bytes(b"of another format")
+    os.mkfifo(root / "train" / "dog" / "pipe.png")
+    said = "36 images, 21 skipped: 9 hidden, 9 of the system, 1 .heic, 1 not files, 1 outside of the classes"
+    with pytest.warns(UserWarning, match=f"{said}$") as found:
+        info = source(root).info
+    assert len(found) == 1
+    assert (info.names, info.train) == (CLASSES, 14)
+    with pytest.warns(UserWarning, match=said):
+        assert len(source(root).split("test")[0]) == 18
+
+
+def test_the_spellings_of_a_class_in_unicode_are_one_class(tmp_path):
+    """macOS writes the accent as a character of its own; an archive packed there brings such folders anywhere."""
+    composed, apart = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    for number, place in enumerate((f"train/{apart}", f"train/{composed}", "train/f", f"test/{composed}", "test/f")):
+        save(tmp_path / place / f"{number}.png", number)
+    found = source(tmp_path, val=0)
+    assert found.info.names == ("f", composed)
+    assert found.images("train")[1].bincount().tolist() == [1, 2]
+    assert found.images("test")[1].bincount().tolist() == [1, 1]
+    for name in ("train", "test"):
+        assert len(found.split(name)[0]) == len(found.images(name)[1])
+
+
+def test_a_link_to_the_folders_around_it_is_no_class(root):
+    (root / "train" / "all").symlink_to(root / "train")
+    with pytest.warns(UserWarning, match="1 looping links"):
+        assert source(root).info.names == CLASSES
+
+
+def test_no_image_is_on_both_sides_of_the_split_by_a_link(root):
+    (root / "train" / "dog" / "again").symlink_to(root / "train" / "dog")
+    (root / "train" / "dog" / "up").symlink_to("..")
+    (root / "train" / "dog" / "copy.png").symlink_to("0.png")
+    with pytest.warns(UserWarning, match="36 images, 3 skipped: 2 looping links, 1 linked twice"):
+        _ = (found := source(root)).info
+    files = [file for name in ("train", "val") for file in found.images(name)[0].files]
+    real = {os.path.realpath(root / os.fsdecode(file)) for file in files}
+    assert len(files) == len(real) == 18
+
+
+def test_what_was_skipped_is_said_of_a_class_without_images(root):
+    for path in (root / "test" / "emu").iterdir():
+        path.rename(path.with_suffix(".heic"))
+    with pytest.raises(ValueError, match=r"the class test/emu has no image .*; 0 images, 6 skipped: 6 \.heic: give it"):
+        _ = source(root).info
 
 
 def feed(root, loader):
@@ -170,7 +235,7 @@ def missing_class(root):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (empty_class, "the class test/emu has no image (.jpg, .jpeg, .png)"),
+        (empty_class, "the class test/emu has no image (.png, .jpg, .jpeg, "),
         (missing_class, "the class test/dog has no image"),
         (no_train, "has no folder train: it must hold train/ and val/ or test/"),
         (no_test, "has no images to test with: it must hold train/ and val/ or test/"),
@@ -201,11 +266,64 @@ def test_a_value_out_of_range_is_named(root, settings, message):
         _ = source(root, **settings).info
 
 
-def test_images_of_more_than_8_bits_are_refused_by_name(tmp_path):
-    path = tmp_path / "deep.png"
-    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000).save(path)
-    with pytest.raises(ValueError, match=r"deep.png has more than 8 bits a channel \(I;16\)"):
-        read_image(path, 3, 8)
+def turned(path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise("RGB").save(path, exif=exif)
+
+
+def noise(mode):
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)).convert(mode)
+
+
+def half_transparent(path):
+    image = noise("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    image.save(path)
+
+
+UNLIKE = {  # what training and ``task=predict`` read in two ways, or one of them not at all
+    "turned.jpg": turned,
+    "turned.png": turned,
+    "transparent.png": half_transparent,
+    "transparent.webp": half_transparent,
+    "palette.png": lambda path: noise("P").save(path, transparency=3),
+    "deep.png": lambda path: Image.fromarray(np.arange(960, dtype=np.uint16).reshape(24, 40) * 60).save(path),
+    "ink.jpg": lambda path: noise("CMYK").save(path),
+    "a.WebP": lambda path: noise("RGB").save(path),
+    "a.bmp": lambda path: noise("RGB").save(path),
+    "a.tif": lambda path: noise("RGB").save(path),
+    "a.gif": lambda path: noise("RGB").save(path),
+    "a.ppm": lambda path: noise("RGB").save(path),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_training_reads_an_image_as_predict_reads_it(tmp_path, channels):
+    for split in ("train", "test"):
+        (tmp_path / split / "a").mkdir(parents=True)
+        for name, write in UNLIKE.items():
+            write(tmp_path / split / "a" / name)
+    found = source(tmp_path, mean=[0.5] * channels, std=[0.2] * channels)
+    assert found.info.train == len(UNLIKE) - 4
+    images = found.images("test")[0]
+    assert sorted(os.path.basename(os.fsdecode(file)) for file in images.files) == sorted(UNLIKE)
+    for position, file in enumerate(images.files):
+        assert torch.equal(images[position], fit(open_image(tmp_path / os.fsdecode(file)), found.info)), file
+
+
+def test_an_image_that_training_refuses_is_named_with_the_key(tmp_path):
+    path = tmp_path / "thin.png"
+    Image.new("RGB", (3000, 1)).save(path)
+    with pytest.raises(ValueError, match=rf"data\.root: {path} cannot be read as an image .*: cut it to a part"):
+        read_image(path, 3, 224)
+
+
+def test_a_fingerprint_is_of_the_reader_too(root, monkeypatch):
+    """What is kept of images that another reader read must not be taken for what this one reads."""
+    before = source(root).fingerprint("test")
+    monkeypatch.setattr(PIL, "__version__", "0")
+    assert source(root).fingerprint("test") != before
 
 
 def test_the_fingerprint_of_a_split_tells_changed_files(root):

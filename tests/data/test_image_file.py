@@ -1,10 +1,17 @@
+import os
+import struct
+import warnings
+import zlib
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
 
 from kdbias.batch import DataInfo
-from kdbias.data.image_file import fit, light_on_black, middle, open_image
+from kdbias.data.image_file import fit, light_on_black, middle, open_image, square
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 GREY = DataInfo(1, 28, 10, tuple("0123456789"), 10, (0.13,), (0.31,))
@@ -71,14 +78,26 @@ def test_a_palette_gives_its_colours_and_may_be_transparent(tmp_path):
     np.testing.assert_array_equal(read(saved(image, tmp_path / "b.png", transparency=1)), expected)
 
 
-def test_deep_images_come_to_eight_bits(tmp_path):
-    values = np.array([[0, 257, 65535], [32896, 771, 128]], np.uint16)
-    expected = np.array([[0, 1, 255], [128, 3, 0]])
-    np.testing.assert_array_equal(read(saved(Image.fromarray(values), tmp_path / "a.png")), expected)
-    np.testing.assert_array_equal(read(saved(Image.fromarray(values.astype(np.int32)), tmp_path / "a.tif")), expected)
-    unit = np.array([[0.0, 0.5], [1.0, 0.25]], np.float32)
-    np.testing.assert_array_equal(read(saved(Image.fromarray(unit), tmp_path / "b.tif")), [[0, 128], [255, 64]])
-    np.testing.assert_array_equal(read(saved(Image.fromarray(200 * unit), tmp_path / "c.tif")), [[0, 100], [200, 50]])
+DEEP = np.array([[0, 257, 65535], [32896, 771, 128]], np.uint16)
+SHALLOW = np.array([[0, 1, 255], [128, 3, 0]])
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_16_bit_grey_comes_to_eight_bits(tmp_path, name):
+    np.testing.assert_array_equal(read(saved(Image.fromarray(DEEP), tmp_path / name)), SHALLOW)
+
+
+def test_a_transparent_value_of_16_bit_grey_becomes_white(tmp_path):
+    path = saved(Image.fromarray(DEEP), tmp_path / "a.png", transparency=771)
+    np.testing.assert_array_equal(read(path), np.where(SHALLOW == 3, 255, SHALLOW))
+
+
+@pytest.mark.parametrize(("kind", "words"), [(np.int32, "32-bit"), (np.float32, "floating-point")])
+def test_values_of_an_unknown_range_are_refused(tmp_path, kind, words):
+    """Scaled by what each image happens to hold, two images of one scene would differ."""
+    path = saved(Image.fromarray(DEEP.astype(kind)), tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=rf"a\.tif .*{words} values, whose range is not known\): convert it to 8"):
+        open_image(path)
 
 
 def test_print_colours_and_black_and_white(tmp_path):
@@ -86,8 +105,8 @@ def test_print_colours_and_black_and_white(tmp_path):
     ink[..., 0] = 255  # cyan
     found = read(saved(Image.fromarray(ink, mode="CMYK"), tmp_path / "a.tif"))
     np.testing.assert_array_equal(found, np.broadcast_to([0, 255, 255], (8, 8, 3)))
-    one_bit = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")
-    np.testing.assert_array_equal(read(saved(one_bit, tmp_path / "b.png")), [[0, 255]])
+    one_bit = Image.fromarray(np.array([[0, 255], [0, 0]], np.uint8)).convert("1")
+    np.testing.assert_array_equal(read(saved(one_bit, tmp_path / "b.png")), [[0, 255], [0, 0]])
 
 
 def test_what_is_no_image_is_named(tmp_path):
@@ -101,6 +120,106 @@ def test_what_is_no_image_is_named(tmp_path):
         open_image(tmp_path / "b.bmp")
     with pytest.raises(ValueError, match=r"c\.png is not there"):
         open_image(tmp_path / "c.png")
+
+
+HEADER = struct.Struct(">IIBBBBB")
+
+
+def png_of_size(path, width, height):
+    """A PNG whose header promises so many pixels, and which holds none."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", HEADER.pack(width, height, 8, 2, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
+    return path
+
+
+@pytest.mark.parametrize("size", [(12_000, 12_000), (8_001, 8_000), (40_000, 40_000)])
+def test_an_image_of_too_many_pixels_is_refused_by_its_header(tmp_path, size):
+    path = png_of_size(tmp_path / "a.png", *size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with pytest.raises(
+            ValueError, match=r"a\.png .* more than 64 million.*: make it smaller, or remove it"
+        ) as found:
+            open_image(path)
+    assert "\n" not in str(found.value)
+    with pytest.raises(ValueError, match=r"truncated|repair or remove"):
+        open_image(png_of_size(path, 8_000, 8_000))  # the largest is decoded
+
+
+@pytest.mark.parametrize(
+    ("size", "read"),
+    [((1, 1), False), ((3000, 1), False), ((1, 50), False), ((2, 2), True), ((200, 2), True), ((201, 2), False)],
+)
+def test_an_image_too_thin_to_be_resized_is_refused(tmp_path, size, read):
+    path = saved(Image.new("RGB", size, "red"), tmp_path / "a.png")
+    if read:
+        assert open_image(path).size == size
+    else:
+        with pytest.raises(ValueError, match=rf"a\.png .*it has {size[0]}x{size[1]} px.*: cut it to a part"):
+            open_image(path)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.bmp", "a.tif", "a.gif", "a.ppm"])
+def test_half_a_file_is_refused_and_a_whole_one_read(tmp_path, name):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8))
+    path = saved(image, tmp_path / name)
+    assert open_image(path).size == (48, 64)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=rf"{name} cannot be read as an image .*remove it") as found:
+        open_image(path)
+    assert "\n" not in str(found.value)
+
+
+def test_other_formats_of_pillow_are_refused(tmp_path):
+    path = saved(Image.new("RGB", (8, 8)), tmp_path / "a.pdf").rename(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="its format is not known"):
+        open_image(path)
+    path = saved(Image.new("RGB", (8, 8)), tmp_path / "a.ico").rename(tmp_path / "b.png")
+    with pytest.raises(ValueError, match="its format is not known"):
+        open_image(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png is no file"):
+        open_image(tmp_path / "a.png")
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("block", [b"nonsense", b"MM\0\x2a\0\0\0\x08\0\x01", b"II\x2a\0\xff\xff\xff\x7f"])
+def test_a_broken_exif_block_leaves_the_image_as_it_is(tmp_path, block):
+    plain, broken = (tmp_path / name for name in ("a.jpg", "b.jpg"))
+    image = Image.fromarray(COLOUR)
+    saved(image, plain)
+    saved(image, broken, exif=b"Exif\0\0" + block)
+    np.testing.assert_array_equal(read(broken), read(plain))
+
+
+PLAIN = {  # what has neither orientation nor transparency, by the name of its file
+    "rgb.png": lambda image: image,
+    "rgb.jpg": lambda image: image,
+    "grey.png": lambda image: image.convert("L"),
+    "grey.jpg": lambda image: image.convert("L"),
+    "black-and-white.png": lambda image: image.convert("1"),
+    "palette.png": lambda image: image.convert("P"),
+    "opaque.png": lambda image: image.convert("RGBA"),
+    "opaque-grey.png": lambda image: image.convert("LA"),
+    "ink.jpg": lambda image: image.convert("CMYK"),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_plain_image_has_the_very_pixels_that_pillow_gives(tmp_path, name, channels):
+    noise = Image.fromarray(np.random.default_rng(3).integers(0, 256, (40, 31, 3), dtype=np.uint8))
+    path = saved(PLAIN[name](noise), tmp_path / name)
+    converted = Image.open(path).convert("RGB" if channels == 3 else "L")
+    resized = F.resize(converted, [16], InterpolationMode.BICUBIC)
+    assert torch.equal(square(open_image(path), channels, 16), F.pil_to_tensor(F.center_crop(resized, [16])))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (32, 32), (640, 200), (31, 500)])

@@ -36,6 +36,22 @@ CNN = NetworkInfo(STAGES, 32, 5, 0, False, "cnn")
 
 
 @pytest.mark.parametrize(
+    ("family", "prefix", "kind"),
+    [
+        ("cnn", 0, ConvHead),
+        ("vit", 0, BlockHead),
+        ("hybrid", 0, ConvHead),
+        ("hybrid", 1, BlockHead),
+        ("other", 0, BlockHead),
+    ],
+)
+def test_the_kind_of_a_head_is_that_of_what_the_student_computes_on(family, prefix, kind):
+    """Stages of halving maps for one that convolves, else a sequence of tokens."""
+    student = NetworkInfo(STAGES, 32, 5, prefix, False, family)
+    assert type(make_head(student, 0, 24, 5)) is kind
+
+
+@pytest.mark.parametrize(
     ("place", "official"),
     [
         (1, [0.33389298641330195, -1.407822341846934, -0.14252126413346355, 0.19727492972846605, -1.1433401251200137]),

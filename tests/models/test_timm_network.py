@@ -3,6 +3,8 @@ import timm
 import torch
 
 from kdbias.batch import DataInfo
+from kdbias.checks.plan import describe_network
+from kdbias.models.patches import patch_side
 from kdbias.models.timm_network import timm_network
 from kdbias.models.weights import classifier_names
 
@@ -101,3 +103,32 @@ def test_unknown_name(tiny_info):
 def test_size_that_patches_do_not_divide(tiny_info):
     with pytest.raises(ValueError, match="size: 32 px are not divided by the patch of 14 px: use 28 or 42"):
         timm_network(tiny_info, name="vit_small_patch14_dinov2", size=32)
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("xcit_nano_12_p16_224", 16),  # an int
+        ("vit_tiny_patch16_224", 16),
+        ("efficientvit_m0", 1),
+        ("pvt_v2_b0", 1),  # 7 px every 4: any size is tiled
+        ("hiera_tiny_224", 1),
+        ("resnet18", 1),
+    ],
+)
+def test_the_patches_that_must_tile_an_image(name, side):
+    with torch.device("meta"):
+        assert patch_side(timm.create_model(name)) == side
+
+
+@pytest.mark.parametrize("name", ["xcit_nano_12_p16_224", "efficientvit_m0", "pvt_v2_b0", "pit_ti_224"])
+def test_a_run_is_described_whatever_the_patches_are(tiny_info, name):
+    spec = {"_target_": "kdbias.models.timm_network.timm_network", "name": name, "size": 64}
+    assert describe_network(spec, tiny_info).info.classes == 10
+
+
+def test_a_size_that_a_network_does_not_take_is_told_in_one_sentence(tiny_info):
+    with pytest.raises(
+        ValueError, match=r"^ByobNet cannot be read at 64x64 px \(.+\): give it the size it was made for"
+    ):
+        timm_network(tiny_info, name="halonet_h1", size=64)

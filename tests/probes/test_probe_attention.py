@@ -8,6 +8,7 @@ from torch import nn
 
 from kdbias.functional import attention_distance
 from kdbias.models.attention_path import attention_modules
+from kdbias.models.timm_network import timm_network
 from kdbias.probes.attention import AttentionProbe
 from kdbias.probes.attention_maps import attention_maps
 
@@ -64,6 +65,30 @@ def test_a_network_without_maps_over_one_grid_is_refused(tiny_vit, tiny_cnn, ima
         AttentionProbe()(tiny_cnn, images())
     tiny_vit.survey = replace(tiny_vit.survey, token_based=False)
     assert "windowed" in AttentionProbe().refuses(tiny_vit)
+
+
+def test_a_network_whose_attention_makes_no_maps_is_refused(tiny_vit):
+    for block in tiny_vit.network.blocks:
+        block.attn.attn_drop = None
+    assert AttentionProbe().refuses(tiny_vit).startswith("its attention has no maps to read")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("mixer_s32_224", "a network without attention has no attention maps"),
+        ("resnet18", "a CNN has no attention maps"),
+        ("swinv2_cr_tiny_224", "maps of windowed or pooled attention do not cover one grid"),
+        ("mobilevit_xxs", "maps of windowed or pooled attention do not cover one grid"),
+        ("convit_tiny", "maps of windowed or pooled attention do not cover one grid"),
+        ("vit_base_r50_s16_224", ""),
+    ],
+)
+def test_a_network_of_timm_is_refused_by_what_its_attention_is(tiny_info, name, reason):
+    with torch.device("meta"):
+        network = timm_network(tiny_info, name=name, size=64)
+    assert AttentionProbe().refuses(network).startswith(reason)
+    assert bool(AttentionProbe().refuses(network)) is bool(reason)
 
 
 def test_a_compiled_network_gives_its_maps_and_is_not_compiled_again(tiny_vit, images):
