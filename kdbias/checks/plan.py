@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 import torch
 
 from kdbias.batch import DataInfo
-from kdbias.config.build import build, selected
+from kdbias.config.build import build, selected, target
 from kdbias.config.errors import ArgumentError, Problem, sound
 from kdbias.data.augment import Augment
 from kdbias.data.cues import CLASSES, CueSource
@@ -147,14 +149,23 @@ def describe_data(spec: Mapping[str, Any]) -> DataInfo:
 def describe_network(spec: Mapping[str, Any], data: DataInfo) -> Extractor:
     """Build a network on torch's meta device: every shape, no weights, no download.
 
+    The same description is built once: it has no weights that anybody could change.
+
     Raises:
         ArgumentError: ``patch_drop_rate`` is not 0.
     """
     if spec.get("patch_drop_rate"):
         text = "it leaves fewer tokens than the patch grid has positions: set it to 0"
         raise ArgumentError("patch_drop_rate", text)
+    plain = weightless(spec)
+    return _described(target(plain, "model"), json.dumps(plain, sort_keys=True), data)
+
+
+@lru_cache(maxsize=64)
+def _described(builder: Any, written: str, data: DataInfo) -> Extractor:
+    """The network of a builder and its arguments, written as JSON so that they can be looked up."""
     with torch.device("meta"):
-        network: Extractor = build(weightless(spec), data, group="model")
+        network: Extractor = build(json.loads(written), data, group="model")
     return network
 
 
