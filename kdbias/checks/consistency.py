@@ -17,7 +17,7 @@ from kdbias.checks.values import settings
 from kdbias.config.build import build, selected, target
 from kdbias.config.errors import ArgumentError, Problem, sound
 from kdbias.data.order import require_divided, require_full
-from kdbias.losses.base import LossTerm, no_teacher
+from kdbias.losses.base import LossTerm, no_teacher, require_free_names
 from kdbias.models.features import Extractor
 
 SAMPLES = 10_000  # steps at which weights are looked at, in a longer run
@@ -136,6 +136,10 @@ def _terms(run: Plan) -> Iterator[Problem]:
         return
     teacher = run.teacher.info if run.teacher is not None else None
     for name, term in run.terms.items():
+        try:
+            require_free_names([name])
+        except ArgumentError as error:
+            yield refusal(f"loss.{name}", error)
         if teacher is None and term.needs - {"hard_target"}:
             continue
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -38,6 +38,17 @@ def no_teacher(name: str, wanted: list[str]) -> str:
     return (
         f"needs a teacher ({', '.join(wanted)}) and there is none: set teacher=NAME, or leave {name} out of loss=[...]"
     )
+
+
+def require_free_names(names: Iterable[str]) -> None:
+    """Pass names of terms that torch has no use for; a term's parameters go by its name.
+
+    Raises:
+        ArgumentError: a module has an attribute of that name, or it has a dot.
+    """
+    for name in names:
+        if hasattr(nn.ModuleDict, name) or "." in name or not name:
+            raise ArgumentError(name, "a term cannot have this name, which torch uses itself: rename it", of="loss")
 
 
 class LossTerm(nn.Module):
@@ -125,6 +136,7 @@ class Total(nn.Module):
         super().__init__()
         if not terms:
             raise ValueError("no loss: name at least one term, as in loss=[ce,kl]")
+        require_free_names(terms)
         self.terms = nn.ModuleDict(terms)
         self._pending: dict[int, dict[str, Rows]] = {}  # by batch, then by term
         for name, term in self.named_terms():

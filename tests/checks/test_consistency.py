@@ -28,6 +28,11 @@ TINY_CNN = "kdbias.models.resnet_cifar.small_cnn"
 TOKEN, CKA = "kdbias.losses.token.Token", "kdbias.losses.cka.CKA"
 PROBE = {"_target_": "kdbias.callbacks.probe.ProbeCallback", "name": "a"}
 MESSAGES: dict[str, Mistake] = {
+    "a term whose name torch uses": (
+        {"loss.half": {"_target_": "kdbias.losses.ce.CE"}},
+        "loss.half",
+        ("a term cannot have this name", "rename it"),
+    ),
     "a term without teacher": (
         {"teacher.name": None},
         "loss.kl",
