@@ -274,3 +274,15 @@ def test_the_figure_reads_what_the_table_writes_and_sorts_losses_by_index(tmp_pa
     assert found["kl"] == [made.rows[2][-2], made.rows[2][-1], made.rows[2][1]]
     assert found["the teacher"][0].value == 1
     assert "guesses" in found["random"][0].reason
+
+
+def test_both_ways_of_crd_give_one_loss_and_one_gradient(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(FOLDER)
+    small = ["--batch", "4", "--bank", "60", "--dim", "8", "--negatives", "30", "--rounds", "1", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", ["crd.py", *small])
+    script("crd").main()
+    result = json.loads(capsys.readouterr().out)
+    assert result["loss_difference"] < 1e-6
+    assert result["gradient_difference"] < 1e-5
+    assert result["gathered_over_dense"] > 0
+    assert set(result["seconds"]) == {"dense", "gathered"}

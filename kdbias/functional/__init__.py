@@ -10,10 +10,13 @@ from kdbias.functional.attention import (
     cls_dispersion,
     uniform_attention_distance,
 )
+from kdbias.functional.c2vkd import token_graph
 from kdbias.functional.cka.batched import batched_cka
 from kdbias.functional.cka.exact import linear_cka, rbf_cka
 from kdbias.functional.cka.stream import StreamingCKA
 from kdbias.functional.consistency import error_consistency
+from kdbias.functional.crd import crd_loss, crd_scores
+from kdbias.functional.cskd import cskd_dense, cskd_target
 from kdbias.functional.gram import gram_distance
 from kdbias.functional.grid import resample_tokens
 from kdbias.functional.hessian.eigenvalues import hessian_eigenvalues
@@ -28,6 +31,10 @@ __all__ = [
     "attention_entropy",
     "batched_cka",
     "cls_dispersion",
+    "crd_loss",
+    "crd_scores",
+    "cskd_dense",
+    "cskd_target",
     "dkd",
     "error_consistency",
     "gram_distance",
@@ -40,5 +47,6 @@ __all__ = [
     "resample_tokens",
     "soft_kl",
     "standardize_logits",
+    "token_graph",
     "uniform_attention_distance",
 ]
