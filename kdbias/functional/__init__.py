@@ -11,6 +11,7 @@ from kdbias.functional.attention import (
     uniform_attention_distance,
 )
 from kdbias.functional.c2vkd import token_graph
+from kdbias.functional.capd import capd_attention, capd_mix, capd_values, groupwise
 from kdbias.functional.cka.batched import batched_cka
 from kdbias.functional.cka.exact import linear_cka, rbf_cka
 from kdbias.functional.cka.stream import StreamingCKA
@@ -24,12 +25,16 @@ from kdbias.functional.hessian.trace import hessian_trace
 from kdbias.functional.logits.decoupled import dkd
 from kdbias.functional.logits.kl import soft_kl, standardize_logits
 from kdbias.functional.relation import relation_kl
+from kdbias.functional.sskd import sskd_keep, sskd_parts, sskd_similarity
 
 __all__ = [
     "StreamingCKA",
     "attention_distance",
     "attention_entropy",
     "batched_cka",
+    "capd_attention",
+    "capd_mix",
+    "capd_values",
     "cls_dispersion",
     "crd_loss",
     "crd_scores",
@@ -38,6 +43,7 @@ __all__ = [
     "dkd",
     "error_consistency",
     "gram_distance",
+    "groupwise",
     "hessian_eigenvalues",
     "hessian_trace",
     "linear_cka",
@@ -46,6 +52,9 @@ __all__ = [
     "relation_kl",
     "resample_tokens",
     "soft_kl",
+    "sskd_keep",
+    "sskd_parts",
+    "sskd_similarity",
     "standardize_logits",
     "token_graph",
     "uniform_attention_distance",
