@@ -15,7 +15,7 @@ from kdbias.models.description import build_described
 from kdbias.models.features import Extractor
 from kdbias.models.state_dict import OWN, state_dict
 from kdbias.models.weights import load_state
-from kdbias.models.weights_file import UnreadableFile, read_checked
+from kdbias.models.weights_file import UnreadableFile, WeightsError, read_checked
 
 # What builders raise for arguments that they cannot use, and torch for shapes that it cannot make.
 REFUSALS = (
@@ -30,7 +30,7 @@ REFUSALS = (
 )
 
 
-class ForeignFile(ValueError):
+class ForeignFile(WeightsError):
     """A file of ``torch.save`` that is no checkpoint of this package, and may hold bare weights."""
 
 
@@ -62,7 +62,7 @@ class Checkpoint:
         try:
             content = read_checked(self.path)
         except UnreadableFile as error:
-            raise ValueError(f"{self.path} cannot be read as a checkpoint: {error}") from error
+            raise WeightsError(f"{self.path} cannot be read as a checkpoint: {error}") from error
         spec = _node(_node(content, "hyper_parameters"), "spec")
         if not all(isinstance(spec.get(part), Mapping) for part in ("model", "data")):
             raise ForeignFile(
@@ -90,7 +90,7 @@ class Checkpoint:
     def _count(self, key: str) -> int:
         found = self.content.get(key)
         if type(found) is not int:
-            raise ValueError(f"{self.path} is no whole checkpoint: it holds no {key}; take another one of its run")
+            raise WeightsError(f"{self.path} is no whole checkpoint: it holds no {key}; take another one of its run")
         return found
 
     @cached_property
@@ -103,7 +103,7 @@ class Checkpoint:
         opened = self._opened[0]
         found = digest(self.path)
         if _identity(self.path) != opened:
-            raise ValueError(f"{self.path} was replaced while it was read: its run still trains; try again")
+            raise WeightsError(f"{self.path} was replaced while it was read: its run still trains; try again")
         return found
 
     @property
@@ -122,7 +122,7 @@ class Checkpoint:
             extractor = build_described(architecture(self.spec["model"]), self.spec["data"], weights)
         except REFUSALS as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise ValueError(f"{self.path}: its description builds no network of this package: {reason}") from error
+            raise WeightsError(f"{self.path}: its description builds no network of this package: {reason}") from error
         return load_state(extractor, weights, key=str(self.path), any_values=any_values).eval()
 
 

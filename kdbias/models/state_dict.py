@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kdbias.models.weights_file import WeightsError
+
 OWN = "student.network."  # where a checkpoint of this package has its network
 EXTRACTOR = "network."
 PLACES = (  # where checkpoints keep weights; those of training itself before their averages
@@ -43,10 +45,10 @@ def state_dict(content: Any, what: str, size: int) -> dict[str, Tensor]:
         content = content[found[0]]
     remedy = "give a .safetensors or .ckpt file"
     if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(f"{what} holds no state dict, it is {_kind(content)}: {remedy}")
+        raise WeightsError(f"{what} holds no state dict, it is {_kind(content)}: {remedy}")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ValueError(f"{what} holds no state dict: {str(name)[:60]!r} in it is {_kind(value)}: {remedy}")
+            raise WeightsError(f"{what} holds no state dict: {str(name)[:60]!r} in it is {_kind(value)}: {remedy}")
     _require_loadable(content, what, size)
     return unwrapped(content)
 
@@ -78,13 +80,13 @@ def require_values(state: Mapping[str, Tensor], what: str) -> None:
     """
     bad = {name: count for name, value in state.items() if (count := _not_finite(value))}
     if bad:
-        raise ValueError(
+        raise WeightsError(
             f"{what}: the weights have NaN or infinity in {len(bad)} of {len(state)} tensors, first {next(iter(bad))} "
             f"({next(iter(bad.values()))} values): their training failed, or the file is damaged; take other weights"
         )
     low = [name for name, v in state.items() if name.endswith("running_var") and v.numel() and v.min() < 0]
     if low:
-        raise ValueError(
+        raise WeightsError(
             f"{what}: the weights have negative variances in {len(low)} tensors, first {low[0]} "
             f"({int((state[low[0]] < 0).sum())} values): the file is damaged; take other weights"
         )
@@ -100,12 +102,12 @@ def _require_loadable(state: Mapping[str, Tensor], what: str, size: int) -> None
         elif value.device.type != "cpu":
             kind = f"without values ({value.device.type})"
         if kind:
-            raise ValueError(
+            raise WeightsError(
                 f"{what}: its tensor {name} is {kind}, which no network here has: give weights as dense real numbers"
             )
     claimed = sum(value.numel() * value.element_size() for value in state.values())
     if claimed > 2 * size:  # tied weights are stored once
-        raise ValueError(
+        raise WeightsError(
             f"{what}: its tensors claim {claimed:,} bytes, and the file has {size:,}: it is damaged or made to fill "
             "the memory; take other weights"
         )

@@ -15,6 +15,7 @@ from kdbias.config.build import build
 from kdbias.models.checkpoint import Checkpoint, ForeignFile, architecture
 from kdbias.models.features import Extractor, Features, NetworkInfo, asked
 from kdbias.models.weights import load_state, read_weights
+from kdbias.models.weights_file import WeightsError
 
 
 class Teacher:
@@ -107,10 +108,10 @@ def own_checkpoint(spec: Mapping[str, Any], path: str | Path) -> Checkpoint | No
     except ForeignFile:
         return None
     except ValueError as error:
-        raise ValueError(f"teacher.weights: {error}") from error
+        raise WeightsError(f"teacher.weights: {error}") from error
     for key in ("_target_", "name"):
         if key in spec and saved["model"].get(key) != spec[key]:
-            raise ValueError(
+            raise WeightsError(
                 f"teacher.weights: {path} holds a {saved['model'].get(key)}, but the teacher is a {spec[key]}; "
                 "choose the teacher=... of that network, or other weights"
             )
@@ -121,9 +122,9 @@ def _from_checkpoint(spec: Mapping[str, Any], data: DataInfo, own: Checkpoint) -
     try:
         extractor = own.student().requires_grad_(False)
     except ValueError as error:
-        raise ValueError(f"teacher.weights: {error}") from error
+        raise WeightsError(f"teacher.weights: {error}") from error
     if extractor.info.classes not in (None, data.classes):
-        raise ValueError(
+        raise WeightsError(
             f"teacher.weights: {own.path} classifies {extractor.info.classes} classes, the data has {data.classes}; "
             "take weights trained on this data, or leave teacher.weights out to have the teacher trained"
         )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kdbias.models.features import Extractor
 from kdbias.models.state_dict import require_values, state_dict
-from kdbias.models.weights_file import UnreadableFile, read_checked
+from kdbias.models.weights_file import UnreadableFile, WeightsError, read_checked
 
 HEADS = ("head", "head_dist", "fc", "classifier", "linear")  # names of the classifier in each family
 PRETRAINING = ("mask_token",)  # parameters that only self-supervised training reads
@@ -30,13 +30,13 @@ def read_weights(path: str | Path, key: str) -> dict[str, Tensor]:
     """
     file = Path(path)
     if file.is_dir():
-        raise ValueError(f"{key}: {file} is a folder: give a .safetensors or .ckpt file in it")
+        raise WeightsError(f"{key}: {file} is a folder: give a .safetensors or .ckpt file in it")
     if not file.is_file():
         raise FileNotFoundError(f"{key}: there is no file {file.resolve()}; give a .safetensors or .ckpt file")
     try:
         content = read_checked(file)
     except UnreadableFile as error:
-        raise ValueError(f"{key}: {file} cannot be read as weights: {error}") from error
+        raise WeightsError(f"{key}: {file} cannot be read as weights: {error}") from error
     return state_dict(content, f"{key}: {file}", file.stat().st_size)
 
 
@@ -65,7 +65,7 @@ def load_state(
         own = {k: v for k, v in own.items() if k not in heads - state.keys()}
     _check_classes(own, state, heads, key)
     if problem := misfit(own, state):
-        raise ValueError(
+        raise WeightsError(
             f"{key}: the weights do not fit {type(network).__name__} as configured: {problem}. Choose the network "
             "that they belong to, with its size and tokens, or other weights"
         )
@@ -86,7 +86,7 @@ def classifier_names(network: nn.Module) -> set[str]:
 def _check_classes(own: Mapping[str, Tensor], state: Mapping[str, Tensor], heads: set[str], key: str) -> None:
     for name in sorted(heads & state.keys()):
         if own[name].shape[0] != state[name].shape[0]:
-            raise ValueError(
+            raise WeightsError(
                 f"{key}: the weights classify {state[name].shape[0]} classes, the data has {own[name].shape[0]}; "
                 "take weights trained on this data, or train the network on it first (the experiments teacher_*)"
             )

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from kdbias.config.errors import ConfigError
 from kdbias.models.foreign import ALLOWED
 
 CHUNK = 2**20  # bytes
@@ -43,6 +44,10 @@ KINDS = (
     (b"\x89PNG", "it is an image: give the file of the weights"),
     (b"\xff\xd8\xff", "it is an image: give the file of the weights"),
 )
+
+
+class WeightsError(ConfigError):
+    """Weights that cannot be used; the message is one line with their key or file, and the remedy."""
 
 
 class UnreadableFile(ValueError):

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from weights_files import BAD, GOOD
 
+from kdbias.config.errors import ConfigError
 from kdbias.models.resnet_cifar import small_cnn
 from kdbias.models.weights import load_state, read_weights
 
@@ -26,7 +27,7 @@ def test_what_holds_no_weights_is_one_error_with_key_file_and_remedy(name, tmp_p
     with pytest.raises(ValueError, match=said) as error:
         read_weights(path, "model.weights")
     text = str(error.value)
-    assert type(error.value) is ValueError
+    assert isinstance(error.value, ConfigError)  # which ends a command with its message alone
     assert text.startswith(f"model.weights: {path}")
     assert re.search(r"(copy|download|give|save|run|unpack|take) ", text)
     assert "\n" not in text
