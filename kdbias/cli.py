@@ -88,6 +88,7 @@ def allow_packages(overrides: Sequence[str]) -> None:
 def train() -> None:
     """Train one run, or with ``-m`` a sweep of runs, each a process of its own."""
     tune_allocator()
+    sys.argv[1:] = conf.with_home(sys.argv[1:])
     with plain_errors():
         refuse_old_names(sys.argv[1:])
     register()
@@ -96,6 +97,7 @@ def train() -> None:
     def main(cfg: DictConfig) -> float | None:
         with plain_errors():
             allow_packages(HydraConfig.get().overrides.task)
+        conf.expand_paths(cfg)
         if sweep.is_sweep_job():
             return sweep.run_job(cfg)
         if cfg.resume:
@@ -116,6 +118,7 @@ def train() -> None:
 def analyze() -> None:
     """Evaluate and probe runs, checkpoints and networks; draw figures and reports."""
     tune_allocator()
+    sys.argv[1:] = conf.with_home(sys.argv[1:])
     with plain_errors():
         refuse_old_names(sys.argv[1:])
     register()
@@ -126,6 +129,7 @@ def analyze() -> None:
 
         with plain_errors():
             allow_packages(HydraConfig.get().overrides.task)
+            conf.expand_paths(cfg)
             analyse(cfg)
 
     main()

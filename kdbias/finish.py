@@ -74,7 +74,7 @@ def finish(run: Trained) -> float:
         seconds = run.module.seconds
         keeper = best_checkpoint(run.callbacks)
         best = Checkpoint(Path(keeper.best_model_path)) if keeper and keeper.best_model_path else None
-        student = best.student() if best else run.module.student.eval()
+        student = best.student(any_values=run.module.stopped is not None) if best else run.module.student.eval()
         scores = tested(run, student)
         chosen = best.epoch if best and keeper and keeper.monitor else None
         payload = result(run, scores, chosen, seconds)

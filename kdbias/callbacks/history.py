@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 from kdbias.files import replacing
-from kdbias.models.weights import read_file
+from kdbias.models.weights_file import read_file
 
 KEPT = ("state_dict", "hyper_parameters", "epoch", "global_step", "pytorch-lightning_version")
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 FOLDER_NAME = "must be the name of a folder: letters, digits and _ - . + = , or blanks, at most 100"
+PATHS = (  # keys whose values are paths; what others interpolate comes first
+    *("paths.runs", "paths.teachers", "resume", "out", "from_results", "runs", "control_run", "image"),
+    *("data.root", "teacher.data.root", "model.weights", "teacher.weights", "teacher.model.weights", "control.weights"),
+)
+GRADED = "control.graded"  # teachers by name, each with its weights
 
 
 def conf_dir() -> str:
@@ -49,13 +56,65 @@ def run_dir(resume: str | None, runs: str, name: str, now: str) -> str:
         ValueError: the name of the run would lead elsewhere.
     """
     if resume:
-        return resume
+        return expanded(resume)
     if not is_folder_name(name):
         raise ValueError(f"name: {FOLDER_NAME}, got {name!r}")
-    return f"{runs}/{name}/{now}"
+    return f"{expanded(runs)}/{name}/{now}"
+
+
+def expanded(path: str) -> str:
+    """Give a typed path with the home folder for a leading ``~`` and the values of ``$NAME`` and ``${NAME}``.
+
+    A variable that is not set stays as it is. The paths of a saved config are data and do not come here.
+    """
+    return os.path.expanduser(os.path.expandvars(path))
+
+
+def expand_paths(cfg: DictConfig) -> None:
+    """Expand every path of a composed config, in place.
+
+    One that does not resolve stays as it is, for the check of the config to say so.
+    """
+    for parent, key in _places(cfg):
+        try:
+            value: Any = parent[key]
+        except OmegaConfBaseException:
+            continue
+        found = [_text(v) for v in value] if isinstance(value, ListConfig) else _text(value)
+        if found != value:
+            parent[key] = found
+
+
+def with_home(arguments: Sequence[str]) -> list[str]:
+    """Put the home folder for ``~`` into overrides of paths, since Hydra's grammar has no bare ``~`` in values.
+
+    >>> with_home(["seed=1", "name=~/x"])
+    ['seed=1', 'name=~/x']
+    """
+    named = re.compile(rf"\+{{0,2}}({'|'.join(map(re.escape, PATHS))}|{re.escape(GRADED)}\.\w+\.weights)=")
+    home = os.path.expanduser("~")
+    return [
+        re.sub(r"(?<=[=\[,])~(?=[/,\]]|$)", lambda _: home, each) if named.match(each) else each for each in arguments
+    ]
+
+
+def _places(cfg: DictConfig) -> Iterator[tuple[DictConfig, str]]:
+    """Where a config has paths: a mapping and the key in it."""
+    graded = OmegaConf.select(cfg, GRADED)
+    for path in (*PATHS, *(f"{GRADED}.{name}.weights" for name in graded or ())):
+        place, _, key = path.rpartition(".")
+        parent = OmegaConf.select(cfg, place) if place else cfg
+        if isinstance(parent, DictConfig) and key in parent:
+            yield parent, key
+
+
+def _text(value: Any) -> Any:
+    found = expanded(value) if isinstance(value, str) else value
+    return value if isinstance(found, str) and "${" in found else found  # it would be an interpolation
 
 
 def register() -> None:
     """Make the resolvers known to OmegaConf; calling it again changes nothing."""
     OmegaConf.register_new_resolver("complement", complement, replace=True)
     OmegaConf.register_new_resolver("run_dir", run_dir, replace=True)
+    OmegaConf.register_new_resolver("expanded", expanded, replace=True)

@@ -6,30 +6,44 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 from torch import Tensor
 
-from kdbias.batch import DataInfo
-from kdbias.config.build import build
 from kdbias.files import digest
+from kdbias.models.description import build_described
 from kdbias.models.features import Extractor
-from kdbias.models.weights import PREFIXES, load_state, read_file
+from kdbias.models.state_dict import OWN, state_dict
+from kdbias.models.weights import load_state
+from kdbias.models.weights_file import UnreadableFile, WeightsError, read_checked
 
-BROKEN = (UnpicklingError, EOFError, IndexError, KeyError, RuntimeError)  # whatever a broken file meets
+# What builders raise for arguments that they cannot use, and torch for shapes that it cannot make.
+REFUSALS = (
+    ValueError,
+    TypeError,
+    ImportError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    ArithmeticError,
+)
+
+
+class ForeignFile(WeightsError):
+    """A file of ``torch.save`` that is no checkpoint of this package, and may hold bare weights."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint of a run: its file is opened when something of it is first asked for, once for all that is asked.
 
-    Tensors are mapped from the file, not read: what is asked of a large file costs what is used of it. The file may be
-    replaced meanwhile by a run that still trains: this stays the one that was opened.
+    It is read once against its checksums; then its tensors are mapped, so that a large file takes the memory of what is
+    used of it. The file may be replaced meanwhile by a run that still trains: this stays the one that was opened.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no checkpoint of this package, or its weights do not fit its own description.
+        ValueError: it is damaged, no checkpoint of this package, or its weights do not fit its own description.
     """
 
     path: Path
@@ -46,14 +60,12 @@ class Checkpoint:
             raise FileNotFoundError(f"there is no checkpoint {self.path.resolve()}")
         identity = _identity(self.path)
         try:
-            content: Any = read_file(self.path)
-        except BROKEN as error:
-            raise ValueError(
-                f"{self.path} cannot be read as a checkpoint ({error}): it is another kind of file, or truncated"
-            ) from error
-        spec = content.get("hyper_parameters", {}).get("spec", {}) if isinstance(content, dict) else {}
-        if not {"model", "data"} <= spec.keys():
-            raise ValueError(
+            content = read_checked(self.path)
+        except UnreadableFile as error:
+            raise WeightsError(f"{self.path} cannot be read as a checkpoint: {error}") from error
+        spec = _node(_node(content, "hyper_parameters"), "spec")
+        if not all(isinstance(spec.get(part), Mapping) for part in ("model", "data")):
+            raise ForeignFile(
                 f"{self.path} is no checkpoint of kdbias: it holds no hyper_parameters.spec with model and data; "
                 "give bare weights as teacher.weights or model.weights"
             )
@@ -68,12 +80,18 @@ class Checkpoint:
     @property
     def epoch(self) -> int:
         """The epoch that it was written in, from 0."""
-        return int(self.content["epoch"])
+        return self._count("epoch")
 
     @property
     def global_step(self) -> int:
         """Optimiser steps before it was written."""
-        return int(self.content["global_step"])
+        return self._count("global_step")
+
+    def _count(self, key: str) -> int:
+        found = self.content.get(key)
+        if type(found) is not int:
+            raise WeightsError(f"{self.path} is no whole checkpoint: it holds no {key}; take another one of its run")
+        return found
 
     @cached_property
     def digest(self) -> str:
@@ -85,35 +103,39 @@ class Checkpoint:
         opened = self._opened[0]
         found = digest(self.path)
         if _identity(self.path) != opened:
-            raise ValueError(f"{self.path} was replaced while it was read: its run still trains; try again")
+            raise WeightsError(f"{self.path} was replaced while it was read: its run still trains; try again")
         return found
 
     @property
     def weights(self) -> dict[str, Tensor]:
         """The tensors of the student's network by their names in it; with weight averaging the averaged ones."""
-        prefix = PREFIXES[0]
-        return {k.removeprefix(prefix): v for k, v in self.content["state_dict"].items() if k.startswith(prefix)}
+        found = {k: v for k, v in _node(self.content, "state_dict").items() if str(k).startswith(OWN)}
+        return state_dict(found, str(self.path), self._opened[0][2]) if found else {}
 
-    def student(self) -> Extractor:
-        """Build the student, in eval mode on the CPU, ready for images in [0, 1]; a new one at every call."""
+    def student(self, any_values: bool = False) -> Extractor:
+        """Build the student, in eval mode on the CPU, ready for images in [0, 1]; a new one at every call.
+
+        With ``any_values`` its weights may be NaN or infinite, as where training has failed.
+        """
+        weights = self.weights
         try:
-            model, data = architecture(self.spec["model"]), DataInfo.from_dict(self.spec["data"])
-            extractor: Extractor = build(model, data, group="model")
-        except (ValueError, TypeError, ImportError) as error:
-            raise ValueError(f"{self.path}: its description builds no network of this package: {error}") from error
-        return load_state(extractor, self.weights, key=str(self.path)).eval()
+            extractor = build_described(architecture(self.spec["model"]), self.spec["data"], weights)
+        except REFUSALS as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise WeightsError(f"{self.path}: its description builds no network of this package: {reason}") from error
+        return load_state(extractor, weights, key=str(self.path), any_values=any_values).eval()
 
 
 def load_student(path: str | Path) -> Extractor:
-    """Give the student of a checkpoint, in eval mode on the CPU, ready for images in [0, 1].
+    """Give the student of a run folder's best checkpoint, or of a checkpoint file, in eval mode on the CPU.
 
-    With weight averaging it is the averaged network.
+    It is ready for images in [0, 1]. With weight averaging it is the averaged network.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not a checkpoint of this package, or its weights do not fit its description.
     """
-    return Checkpoint(Path(path)).student()
+    return Checkpoint(_file(path)).student()
 
 
 def load_teacher(path: str | Path) -> Extractor:
@@ -123,13 +145,24 @@ def load_teacher(path: str | Path) -> Extractor:
 
 def read_spec(path: str | Path) -> dict[str, Any]:
     """Give the checkpoint's description; see ``Checkpoint.spec``."""
-    return Checkpoint(Path(path)).spec
+    return Checkpoint(_file(path)).spec
 
 
 def architecture(model: Mapping[str, Any]) -> dict[str, Any]:
     """Give a model's node without the weights that training starts from, so that building it reads no file."""
     without = {"pretrained": False, "weights": None}
     return {**model, **{k: v for k, v in without.items() if k in model}}
+
+
+def _file(path: str | Path) -> Path:
+    """The checkpoint that a path names: a file, or the best one of a run folder."""
+    return Path(path, "checkpoints", "best.ckpt") if Path(path).is_dir() else Path(path)
+
+
+def _node(tree: Any, key: str) -> Mapping[str, Any]:
+    """The mapping at a key of what a file holds; an empty one where there is none."""
+    found = tree.get(key) if isinstance(tree, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _identity(path: Path) -> tuple[int, ...]:

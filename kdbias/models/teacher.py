@@ -12,9 +12,10 @@ from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import build
-from kdbias.models.checkpoint import Checkpoint, architecture
+from kdbias.models.checkpoint import Checkpoint, ForeignFile, architecture
 from kdbias.models.features import Extractor, Features, NetworkInfo, asked
 from kdbias.models.weights import load_state, read_weights
+from kdbias.models.weights_file import WeightsError
 
 
 class Teacher:
@@ -94,18 +95,23 @@ def teacher_from_weights(spec: Mapping[str, Any], data: DataInfo, path: str | Pa
 
 
 def own_checkpoint(spec: Mapping[str, Any], path: str | Path) -> Checkpoint | None:
-    """Give a checkpoint of this package, which describes its network; None for another or a missing file.
+    """Give a checkpoint of this package, which describes its network; None for bare weights or a missing file.
 
     Raises:
-        ValueError: it is another network than ``spec`` names, or no checkpoint of this package.
+        ValueError: it is another network than ``spec`` names, or no file that can be read.
     """
     if Path(path).suffix != ".ckpt" or not Path(path).is_file():
         return None
     own = Checkpoint(Path(path))
-    saved = own.spec
+    try:
+        saved = own.spec
+    except ForeignFile:
+        return None
+    except ValueError as error:
+        raise WeightsError(f"teacher.weights: {error}") from error
     for key in ("_target_", "name"):
         if key in spec and saved["model"].get(key) != spec[key]:
-            raise ValueError(
+            raise WeightsError(
                 f"teacher.weights: {path} holds a {saved['model'].get(key)}, but the teacher is a {spec[key]}; "
                 "choose the teacher=... of that network, or other weights"
             )
@@ -113,9 +119,12 @@ def own_checkpoint(spec: Mapping[str, Any], path: str | Path) -> Checkpoint | No
 
 
 def _from_checkpoint(spec: Mapping[str, Any], data: DataInfo, own: Checkpoint) -> Extractor:
-    extractor = own.student().requires_grad_(False)
+    try:
+        extractor = own.student().requires_grad_(False)
+    except ValueError as error:
+        raise WeightsError(f"teacher.weights: {error}") from error
     if extractor.info.classes not in (None, data.classes):
-        raise ValueError(
+        raise WeightsError(
             f"teacher.weights: {own.path} classifies {extractor.info.classes} classes, the data has {data.classes}; "
             "take weights trained on this data, or leave teacher.weights out to have the teacher trained"
         )

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
-import torch
-from safetensors.torch import load_file
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from kdbias.models.features import Extractor
+from kdbias.models.state_dict import require_values, state_dict
+from kdbias.models.weights_file import UnreadableFile, WeightsError, read_checked
 
-PREFIXES = ("student.network.", "network.")  # of a checkpoint of this package, of an extractor
 HEADS = ("head", "head_dist", "fc", "classifier", "linear")  # names of the classifier in each family
 PRETRAINING = ("mask_token",)  # parameters that only self-supervised training reads
 
@@ -23,43 +21,37 @@ def read_weights(path: str | Path, key: str) -> dict[str, Tensor]:
     """Read the tensors of a ``.safetensors`` file or of a checkpoint that ``torch.save`` wrote, on the CPU.
 
     Each has the shape ``(...)`` and type in which it was saved. From a checkpoint of this package the student's network
-    is taken. ``key`` is the configuration key that named it.
+    is taken, from others the state dict wherever it is usual, without the prefixes of wrappers. ``key`` is the
+    configuration key that named it.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it holds no tensors by name.
+        ValueError: it is damaged or of another kind, or holds no tensors by name.
     """
     file = Path(path)
+    if file.is_dir():
+        raise WeightsError(f"{key}: {file} is a folder: give a .safetensors or .ckpt file in it")
     if not file.is_file():
         raise FileNotFoundError(f"{key}: there is no file {file.resolve()}; give a .safetensors or .ckpt file")
-    if file.suffix == ".safetensors":
-        content: Any = load_file(file)
-    else:
-        content = read_file(file)
-        content = content.get("state_dict", content.get("model", content)) if isinstance(content, dict) else content
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ValueError(f"{key}: {file} holds no state dict; give a .safetensors or .ckpt file")
-    for prefix in PREFIXES:
-        if any(k.startswith(prefix) for k in content):
-            return {k.removeprefix(prefix): v for k, v in content.items() if k.startswith(prefix)}
-    return content
+    try:
+        content = read_checked(file)
+    except UnreadableFile as error:
+        raise WeightsError(f"{key}: {file} cannot be read as weights: {error}") from error
+    return state_dict(content, f"{key}: {file}", file.stat().st_size)
 
 
-def read_file(path: Path) -> Any:
-    """Give what ``torch.save`` wrote, on the CPU; tensors are mapped from the file where its format allows that."""
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
-
-
-def load_state(extractor: Extractor, state: Mapping[str, Tensor], key: str, fresh_head: bool = False) -> Extractor:
+def load_state(
+    extractor: Extractor, state: Mapping[str, Tensor], key: str, fresh_head: bool = False, any_values: bool = False
+) -> Extractor:
     """Load ``state`` (by the names of the network's parameters) into ``extractor`` and give it back.
 
     A tensor has the shape ``(...)`` of its parameter, but position embeddings of another grid are interpolated, and
     what only self-supervised training reads is left out. With ``fresh_head`` a classifier that ``state`` lacks, or has
-    for another number of classes, stays as it is, and one that the network lacks is left out. ``key`` is the
-    configuration key that named the weights.
+    for another number of classes, stays as it is, and one that the network lacks is left out. With ``any_values`` NaN
+    and infinity are loaded too, as of a training that failed. ``key`` is the configuration key that named the weights.
 
     Raises:
-        ValueError: names or shapes do not fit; the message lists them and names ``key``.
+        ValueError: names or shapes do not fit, or values are not finite; the message lists them and names ``key``.
     """
     network = extractor.network
     own = network.state_dict()
@@ -72,11 +64,13 @@ def load_state(extractor: Extractor, state: Mapping[str, Tensor], key: str, fres
         state = {k: v for k, v in state.items() if k not in stray | unfit}
         own = {k: v for k, v in own.items() if k not in heads - state.keys()}
     _check_classes(own, state, heads, key)
-    if problem := _misfit(own, state):
-        raise ValueError(
+    if problem := misfit(own, state):
+        raise WeightsError(
             f"{key}: the weights do not fit {type(network).__name__} as configured: {problem}. Choose the network "
             "that they belong to, with its size and tokens, or other weights"
         )
+    if not any_values:
+        require_values({name: state[name] for name in own if name in state}, key)  # in the order of the network
     network.load_state_dict(dict(state), strict=False)
     return extractor
 
@@ -92,13 +86,13 @@ def classifier_names(network: nn.Module) -> set[str]:
 def _check_classes(own: Mapping[str, Tensor], state: Mapping[str, Tensor], heads: set[str], key: str) -> None:
     for name in sorted(heads & state.keys()):
         if own[name].shape[0] != state[name].shape[0]:
-            raise ValueError(
+            raise WeightsError(
                 f"{key}: the weights classify {state[name].shape[0]} classes, the data has {own[name].shape[0]}; "
                 "take weights trained on this data, or train the network on it first (the experiments teacher_*)"
             )
 
 
-def _misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+def misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     """List the names and shapes of ``state`` that differ from those of ``own``; empty if all fit."""
     found = {
         "missing": [k for k in own if k not in state and not k.endswith("num_batches_tracked")],

@@ -13,6 +13,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from kdbias.config.conf import expand_paths
 from kdbias.config.overrides import key_of, sets
 from kdbias.config.spec import flat, plain, spec_hash
 from kdbias.runs import run_folder
@@ -89,7 +90,9 @@ def recipe(cfg: DictConfig, teachers: Path, config_name: str, extra: Sequence[st
 
 def recipe_of(overrides: list[str], name: str, data: str, teachers: Path, config_name: str) -> Recipe:
     """Give the recipe of a command line; ``name`` and ``data`` name its folder under ``teachers``."""
-    composed, decided = settled(compose(config_name, overrides))
+    composed = compose(config_name, overrides)
+    expand_paths(composed)  # as the process that trains it will
+    composed, decided = settled(composed)
     digest = spec_hash(composed)
     folder = (teachers / f"{name}-{data}-{digest}").absolute()
     return Recipe([*overrides, *decided], folder, digest, int(composed.epochs))

@@ -108,3 +108,37 @@ def test_bare_weights_of_any_format_are_read(tiny_info, tmp_path):
     for name, archive in (("old.pth", False), ("new.pth", True)):
         torch.save(weights, tmp_path / name, _use_new_zipfile_serialization=archive)
         assert torch.equal(read_weights(tmp_path / name, "model.weights")["weight"], weights["weight"])
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint(checkpoint, tmp_path):
+    path, student = checkpoint
+    place = tmp_path / "run" / "checkpoints"
+    place.mkdir(parents=True)
+    os.replace(path, place / "best.ckpt")
+    image = torch.rand(1, 3, 32, 32)
+    for load in (kdbias.load_student, kdbias.load_teacher):
+        assert torch.equal(load(tmp_path / "run")(image).logits, student(image).logits)
+    assert read_spec(str(tmp_path / "run"))["seed"] == 3
+    (tmp_path / "none").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"there is no checkpoint .*none.checkpoints.best\.ckpt"):
+        kdbias.load_student(tmp_path / "none")
+
+
+def test_a_flipped_byte_in_a_checkpoint_is_refused(checkpoint):
+    path, student = checkpoint
+    content = bytearray(path.read_bytes())
+    weights = student.network.blocks[0].attn.qkv.weight.detach().numpy().tobytes()
+    content[content.index(weights) + 100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"best\.ckpt cannot be read as a checkpoint: .*CRC"):
+        kdbias.load_student(path)
+
+
+def test_a_training_that_failed_loads_where_that_is_said(checkpoint):
+    path, _ = checkpoint
+    content = torch.load(path)
+    content["state_dict"]["student.network.norm.bias"].fill_(torch.nan)
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=r"best\.ckpt: .*NaN or infinity in 1 of .*norm.bias \(24 values\)"):
+        kdbias.load_student(path)
+    assert bool(torch.isnan(Checkpoint(path).student(any_values=True).network.norm.bias).all())

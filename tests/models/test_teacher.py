@@ -119,3 +119,31 @@ def test_features_alone_from_weights_with_a_classifier(tiny_info, tmp_path):
     image = torch.rand(2, 3, 32, 32)
     assert teacher(image).logits is None
     assert torch.equal(teacher(image).pooled, trained.eval()(image).pooled)
+
+
+def test_bare_weights_may_be_named_ckpt(tiny_info, image, tmp_path):
+    trained = small_cnn(tiny_info, widths=(4, 8, 8)).eval().to(memory_format=torch.channels_last)
+    state = {f"module.{name}": value for name, value in trained.network.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "bare.ckpt")
+    teacher = teacher_from_weights(SMALL, tiny_info, tmp_path / "bare.ckpt", "small")
+    assert torch.equal(teacher(image).logits, trained(image).logits)
+
+
+def test_a_damaged_checkpoint_is_named_with_its_key(tiny_info, tmp_path):
+    path = write_checkpoint(small_cnn(tiny_info, widths=(4, 8, 8)), tiny_info, tmp_path / "best.ckpt")
+    whole = path.read_bytes()
+    for content in (b"", whole[: len(whole) // 2], b"<html>"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"teacher.weights: .*best\.ckpt cannot be read as a checkpoint: "):
+            teacher_from_weights(SMALL, tiny_info, path, "small")
+
+
+def test_a_teacher_without_finite_weights_is_refused(tiny_info, tmp_path):
+    """It would answer NaN, and its student would learn nothing while all looks well."""
+    trained = small_cnn(tiny_info, widths=(4, 8, 8))
+    trained.network.linear.bias.data[3] = torch.nan
+    save_file(dict(trained.network.state_dict()), tmp_path / "weights.safetensors")
+    path = write_checkpoint(trained, tiny_info, tmp_path / "best.ckpt")
+    for weights in (tmp_path / "weights.safetensors", path):
+        with pytest.raises(ValueError, match=r"teacher.weights: .*NaN or infinity in 1 of .*linear.bias \(1 values\)"):
+            teacher_from_weights(SMALL, tiny_info, weights, "small")
