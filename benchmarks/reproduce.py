@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 import torch
 from hydra import initialize_config_dir
-from omegaconf import DictConfig
 
 from kdbias import cli
 from kdbias.callbacks.probe import history
 from kdbias.config.conf import conf_dir
+from kdbias.config.spec import Tree
 from kdbias.probes.base import Result
 from kdbias.report.table import Column, Table, percent
 from kdbias.runs import parallel, run_folder
@@ -104,7 +104,7 @@ class Planner:
         overrides += self._files(row, name) + self.common + list(extra)
         return self._planned(f"{name}-{seed}", overrides, place)[0]
 
-    def _planned(self, label: str, overrides: list[str], place: str) -> tuple[Run, DictConfig]:
+    def _planned(self, label: str, overrides: list[str], place: str) -> tuple[Run, Tree]:
         return planned(label, overrides, self.folder / place)
 
     def _files(self, row: Row, name: str) -> list[str]:

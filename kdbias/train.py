@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from kdbias.callbacks.progress import SaysProgress
 from kdbias.callbacks.termination import Termination
 from kdbias.config.build import build, selected
 from kdbias.config.errors import RunStopped
-from kdbias.config.spec import plain, spec_hash
+from kdbias.config.spec import Tree, plain, spec_hash
 from kdbias.controls.base import applied
 from kdbias.data.base import ImageData
 from kdbias.files import write_text
@@ -31,9 +30,6 @@ from kdbias.runs import run_folder
 from kdbias.runs.pretrained import settled
 from kdbias.runs.teacher_recipe import ensure_teacher
 
-Tree = Mapping[str, Any]
-"""A resolved config as plain types (``kdbias.config.spec.plain``)."""
-
 
 def train(cfg: DictConfig) -> float:
     """Train, test once, write ``result.json`` last; give the objective (best value on the validation split), or NaN.
@@ -42,9 +38,10 @@ def train(cfg: DictConfig) -> float:
         RunStopped: training failed in a way that it noticed, now or before it was resumed.
     """
     quiet()
-    if not cfg.resume:  # a run that goes on keeps what it decided when it began
-        cfg, _ = settled(cfg)
-    tree, key = plain(cfg), spec_hash(cfg)
+    tree: Tree = plain(cfg)
+    if not tree["resume"]:  # a run that goes on keeps what it decided when it began
+        tree, _ = settled(tree)
+    key = spec_hash(tree)
     run = Path(tree["paths"]["run"])
     if tree["resume"] and (known := ended(run, key)) is not None:
         return known
@@ -52,17 +49,17 @@ def train(cfg: DictConfig) -> float:
     L.seed_everything(tree["seed"], workers=True, verbose=False)
     data = build_data(tree)
     data.prepare_data()
-    control, used = applied(cfg, data.info)
-    teacher = control.teacher(used, data, partial(build_teacher, data=data)) if control else build_teacher(cfg, data)
+    control, used = applied(tree, data.info)
+    teacher = control.teacher(used, data, partial(build_teacher, data=data)) if control else build_teacher(used, data)
     L.seed_everything(  # the student's first weights are the seed's, not the teacher's
         tree["seed"], workers=True, verbose=False
     )
-    spec = module_spec(plain(used), data.info, key, control.kind if control else None)
+    spec = module_spec(used, data.info, key, control.kind if control else None)
     module: StudentModule = build(spec["module"], spec, teacher, group="module")
     resume = begin(run, bool(tree["resume"]))
     trainer = build_trainer(tree, run)
     if trainer.is_global_zero:
-        write_text(run / run_folder.CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
+        write_text(run / run_folder.CONFIG, OmegaConf.to_yaml(tree))
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     return finish(Trained(tree, key, trainer, module, data, control))
 
@@ -103,15 +100,16 @@ def build_data(tree: Tree) -> ImageData:
     )
 
 
-def build_teacher(cfg: DictConfig, data: ImageData) -> Teacher | None:
+def build_teacher(tree: Tree, data: ImageData) -> Teacher | None:
     """Build the teacher that a config names, downloaded or trained first where it is missing; None without one."""
-    teacher = plain(cfg.teacher)
+    teacher = tree["teacher"]
     if teacher.get("name") is None:
         return None
     spec = {**teacher["model"], "layers": teacher.get("layers", "all")}
     if teacher.get("weights") is None and teacher.get("recipe") is None:
         return ready_teacher(spec, data.info, teacher["name"])
-    return teacher_from_weights(spec, data.info, ensure_teacher(cfg, Path(cfg.paths.teachers)), teacher["name"])
+    weights = ensure_teacher(tree, Path(tree["paths"]["teachers"]))
+    return teacher_from_weights(spec, data.info, weights, teacher["name"])
 
 
 def build_trainer(tree: Tree, run: Path) -> L.Trainer:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from kdbias import cli
 from kdbias.batch import DataInfo
@@ -46,7 +47,7 @@ def problems(monkeypatch, module, run):
     monkeypatch.setattr(module, "planned", lambda *args: kept.append(planned(*args)) or kept[-1])
     made = run()
     monkeypatch.setattr(module, "planned", planned)
-    return made, check(kept[-1][1])
+    return made, check(OmegaConf.create(kept[-1][1]))
 
 
 @pytest.mark.parametrize("name", reproduce.Planner(Path(), None, SMALL).rows(list(reproduce.ROWS)))

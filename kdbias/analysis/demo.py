@@ -98,7 +98,7 @@ def plan_runs(study: dict[str, Any], root: Path, folder: Path) -> DemoRuns:
     """Compose all runs."""
     common = [*TRAINER, f"paths.runs={quoted(str(root))}", *study["overrides"]]
 
-    def run(label: str, experiment: str, seed: int) -> tuple[Run, DictConfig]:
+    def run(label: str, experiment: str, seed: int) -> tuple[Run, Any]:
         return planned(f"{label}, seed {seed}", [f"experiment={experiment}", f"seed={seed}", *common], folder / "runs")
 
     student = [run("student", "demo_kl", seed) for seed in study["seeds"]]

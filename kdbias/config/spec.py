@@ -55,6 +55,10 @@ NEUTRAL = (
 )
 
 
+Tree = Mapping[str, Any]
+"""A resolved config as plain types: what ``plain`` gives."""
+
+
 def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Give the resolved config as str, int, float, bool, None, list and dict only, as a checkpoint stores it.
 
@@ -65,14 +69,23 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     return _plain_dict(_config(cfg), "", ())
 
 
+def deciding(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Give ``plain(cfg)`` without the keys of ``NEUTRAL``, which are not read: some resolve in a running job alone.
+
+    Raises:
+        TypeError, omegaconf.errors.OmegaConfBaseException: as ``plain``.
+    """
+    return _plain_dict(_config(cfg), "", NEUTRAL)
+
+
 def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """Give ``plain(cfg)`` without the keys of ``NEUTRAL``, and with the content of files instead of their names.
+    """Give ``deciding(cfg)`` with the content of files instead of their names.
 
     These are the weights of the networks and the recipe of a teacher without weights; what is not there, or a recipe
     that is not this package's, keeps its name. A teacher that the control makes no use of is left out, and one that it
     names is put in, as ``control.teachers``. Whole floats become ints, so that 1 and 1.0 are the same.
     """
-    found: dict[str, Any] = _whole(_plain_dict(_config(cfg), "", NEUTRAL))
+    found: dict[str, Any] = _whole(deciding(cfg))
     teacher, control = _node(found, "teacher"), _node(found, "control")
     for node in (teacher, _node(teacher, "model"), _node(found, "model"), *_nodes(control)):
         weights = node.get("weights")

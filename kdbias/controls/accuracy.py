@@ -10,9 +10,9 @@ from itertools import islice
 from typing import NamedTuple, cast
 
 import torch
-from omegaconf import DictConfig
 
 from kdbias.batch import Batch
+from kdbias.config.spec import Tree
 from kdbias.data.base import ImageData
 from kdbias.models.teacher import Teacher
 from kdbias.probes.accuracy import AccuracyProbe
@@ -26,21 +26,22 @@ class Confidence(NamedTuple):
     images: int
 
 
-def device_of(cfg: DictConfig) -> torch.device:
+def device_of(tree: Tree) -> torch.device:
     """Give the device of this process: that of its local rank where GPUs train, among those that are chosen."""
-    if cfg.trainer.accelerator == "cpu" or not torch.cuda.is_available():
+    trainer = tree["trainer"]
+    if trainer["accelerator"] == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    rank, devices = int(os.environ.get("LOCAL_RANK", 0)), cfg.trainer.get("devices", 1)
+    rank, devices = int(os.environ.get("LOCAL_RANK", 0)), trainer.get("devices", 1)
     if isinstance(devices, str) and "," in devices:  # "2," is the third one, "2" any two
         devices = [int(one) for one in devices.split(",") if one.strip()]
     return torch.device("cuda", rank if isinstance(devices, int | str) else devices[rank])
 
 
-def accuracy(teacher: Teacher, data: ImageData, cfg: DictConfig, images: int | None) -> float | None:
+def accuracy(teacher: Teacher, data: ImageData, tree: Tree, images: int | None) -> float | None:
     """Give the accuracy on the first ``images`` of the validation split; None if the teacher cannot classify them."""
     if teacher.info.classes != data.info.classes:
         return None
-    device = device_of(cfg)
+    device = device_of(tree)
     network = teacher.extractor.to(device)
     return AccuracyProbe()(network, data.batches("val", device=device, limit=images)).scalars["accuracy"]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 
 from kdbias.callbacks.history import accuracies
 from kdbias.checks.plan import Plan
 from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError, Problem
+from kdbias.config.spec import Tree
 from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source
 from kdbias.controls.graded import graded_problems, require_share, to_train
@@ -100,18 +100,18 @@ class AccuracyMatched(Control):
             elif not self._near(known):
                 yield Problem("control.accuracy", self._too_far(known))
 
-    def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
+    def changed(self, tree: Tree, student: NetworkInfo) -> dict[str, Any]:
         """Give the config with the first graded teacher as a stand-in, until the nearest is known."""
         self._replaced = tree["teacher"]
         return {**tree, "teacher": self._named(next(iter(self.graded)))} if self.among == "graded" else dict(tree)
 
-    def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
+    def teacher(self, tree: dict[str, Any], data: ImageData, source: Source) -> Teacher | None:
         """Give the candidate that is nearest.
 
         Raises:
             ValueError: there is no candidate, or none is near enough; the message lists the available accuracies.
         """
-        known = self._graded(cfg, data, source) if self.among == "graded" else self._training(cfg)
+        known = self._graded(tree, data, source) if self.among == "graded" else self._training(tree)
         if not known:
             raise ValueError(
                 f"control.every={self.every}: the training in {self._folder} kept no checkpoint, because it was not "
@@ -121,9 +121,9 @@ class AccuracyMatched(Control):
             raise ValueError(self._too_far(known))
         nearest = self._nearest(known)
         if self.among == "graded":
-            cfg.teacher = self._named(nearest)
+            tree["teacher"] = self._named(nearest)
         else:
-            cfg.teacher.weights = str(self._folder / f"{nearest}.ckpt")
+            tree["teacher"] = {**tree["teacher"], "weights": str(self._folder / f"{nearest}.ckpt")}
         self.found = {
             "matched": ["accuracy"],
             "wanted": self.wanted,
@@ -133,7 +133,7 @@ class AccuracyMatched(Control):
             "candidates": known,  # on the validation split, but for those given
             "given": [name for name in known if self.graded.get(name, {}).get("accuracy") is not None],
         }
-        return source(cfg)
+        return source(tree)
 
     def keep(self) -> list[str]:
         """Give the overrides that make a training keep its checkpoints."""
@@ -173,7 +173,7 @@ class AccuracyMatched(Control):
         """The accuracies of graded teachers that are given."""
         return {name: float(given["accuracy"]) for name, given in self.graded.items() if given.get("accuracy")}
 
-    def _graded(self, cfg: DictConfig, data: ImageData, source: Source) -> dict[str, float]:
+    def _graded(self, tree: Tree, data: ImageData, source: Source) -> dict[str, float]:
         """The accuracies of the graded teachers, measured if they are not given.
 
         Teachers without weights come last, and only until one is near enough. The result does not depend on which of
@@ -184,21 +184,21 @@ class AccuracyMatched(Control):
         for name in sorted(rest, key=lambda name: to_train(rest[name])):
             if to_train(rest[name]) and self._near(known):
                 break
-            cfg.teacher = rest[name]
-            candidate = source(cfg)
-            value = accuracy(candidate, data, cfg, None) if candidate is not None else None
+            candidate = source({**tree, "teacher": rest[name]})
+            value = accuracy(candidate, data, tree, None) if candidate is not None else None
             if value is None:
                 raise ValueError(f"control.graded.{name} has no classifier for these images: name another teacher")
             known[name] = value
         return {name: known[name] for name in self.graded if name in known}
 
-    def _training(self, cfg: DictConfig) -> dict[str, float]:
+    def _training(self, tree: Tree) -> dict[str, float]:
         """The accuracies of the checkpoints of the teacher's training, which runs first if it is missing."""
-        if cfg.teacher.get("weights") is not None:
-            best = Path(str(cfg.teacher.weights))
+        teacher = tree["teacher"]
+        if teacher.get("weights") is not None:
+            best = Path(str(teacher["weights"]))
         else:
-            teachers = Path(cfg.paths.teachers)
-            found = recipe(cfg, teachers, str(HydraConfig.get().job.config_name), self.keep())
-            best = trained(found, f"teacher {cfg.teacher.name} with its checkpoints", teachers)
+            teachers = Path(tree["paths"]["teachers"])
+            found = recipe(tree, teachers, str(HydraConfig.get().job.config_name), self.keep())
+            best = trained(found, f"teacher {teacher['name']} with its checkpoints", teachers)
         self._folder = best.parent
         return accuracies(self._folder)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
-
-from omegaconf import DictConfig, OmegaConf
 
 from kdbias.batch import DataInfo
 from kdbias.checks.plan import Plan, describe_network
 from kdbias.config.build import build
 from kdbias.config.control import TeacherUse
 from kdbias.config.errors import Problem
-from kdbias.config.spec import plain
+from kdbias.config.spec import Tree
 from kdbias.data.base import ImageData
 from kdbias.models.features import NetworkInfo
 from kdbias.models.teacher import Teacher
 from kdbias.modules.choice import module_class
 
-Source = Callable[[DictConfig], Teacher | None]
+Source = Callable[[Tree], Teacher | None]
 """Gives the teacher that a config names; downloads or trains it first if it is missing."""
 
 
@@ -51,37 +49,31 @@ class Control(TeacherUse):
                 "control", f"{self.kind} works on the terms of loss=[...], and {how} trains by a loss of its own"
             )
 
-    def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
-        """Give the resolved config with the control's loss and teacher."""
+    def changed(self, tree: Tree, student: NetworkInfo) -> dict[str, Any]:
+        """Give the config with the control's loss and teacher; ``tree`` and what it holds stay as they are."""
         return dict(tree)
 
-    def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
+    def teacher(self, tree: dict[str, Any], data: ImageData, source: Source) -> Teacher | None:
         """Give the teacher that answers.
 
         Args:
-            cfg: The config that ``changed`` gave; its teacher is set to the one that was found.
+            tree: The config that ``changed`` gave; its ``teacher`` becomes that of the one that was found.
             data: The images, prepared.
             source: Gives the teacher that a config names.
         """
-        return source(cfg)
+        return source(tree)
 
     def report(self) -> dict[str, Any]:
         """Give what ``result.json`` states about the control."""
         return {"kind": self.kind, **self.found}
 
 
-def applied(cfg: DictConfig, data: DataInfo) -> tuple[Control | None, DictConfig]:
-    """Give the control of a config and the config that it changes (a copy); None and ``cfg`` without a control."""
-    if cfg.get("control") is None:
-        return None, cfg
-    control: Control = build(plain(cfg.control), group="control")
-    tree = {key: plain(cfg[key]) for key in ("model", "loss", "teacher")}
-    student = describe_network(tree["model"], data).info
-    changed: DictConfig = cfg.copy()
-    OmegaConf.set_struct(changed, False)
-    for key, value in control.changed(tree, student).items():
-        changed[key] = value
-    return control, changed
+def applied(tree: Tree, data: DataInfo) -> tuple[Control | None, dict[str, Any]]:
+    """Give the control of a config, None without one, and the config as it changes it, a dict of its own."""
+    if tree.get("control") is None:
+        return None, dict(tree)
+    control: Control = build(tree["control"], group="control")
+    return control, control.changed(tree, describe_network(tree["model"], data).info)
 
 
 def missing_file(key: str, path: str | None) -> Iterator[Problem]:

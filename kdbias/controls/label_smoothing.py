@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from kdbias.batch import Batch
 from kdbias.checks.plan import Plan
 from kdbias.config.build import builder, selected
 from kdbias.config.errors import ArgumentError, Problem
-from kdbias.config.spec import plain
 from kdbias.controls.accuracy import Confidence, confidence, device_of, soft, training_batches
 from kdbias.controls.base import Control, Source
 from kdbias.data.base import ImageData
@@ -73,13 +71,13 @@ class LabelSmoothing(Control):
                 "control.temperature", f"the terms have different temperatures ({each}): set the one to match at"
             )
 
-    def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
+    def teacher(self, tree: dict[str, Any], data: ImageData, source: Source) -> Teacher | None:
         """Give a teacher of smoothed labels with the mean confidence of the teacher that it replaces."""
-        teacher = source(cfg)
+        teacher = source(tree)
         if teacher is None:
             return None
-        temperature = self.temperature or next(iter(temperatures(plain(cfg.loss)).values()), 1.0)
-        batches = training_batches(data, device_of(cfg), self.images)
+        temperature = self.temperature or next(iter(temperatures(tree["loss"]).values()), 1.0)
+        batches = training_batches(data, device_of(tree), self.images)
         wanted = confidence(teacher, batches, temperature)
         smoothed = SmoothedTeacher(teacher.extractor, teacher.name, wanted, temperature)
         self.found = {

@@ -8,6 +8,7 @@ from typing import Any
 from kdbias.checks.plan import Plan
 from kdbias.config.build import build, builder, selected
 from kdbias.config.errors import Problem
+from kdbias.config.spec import Tree
 from kdbias.controls.base import Control
 from kdbias.losses.base import LossTerm
 from kdbias.losses.ce import CE
@@ -39,7 +40,7 @@ class NoTeacher(Control):
         yield from super().refusals(run)
         yield from unlabelled(run, self.kind)
 
-    def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
+    def changed(self, tree: Tree, student: NetworkInfo) -> dict[str, Any]:
         """Give the config of the run without its teacher."""
         terms = dict(selected(tree["loss"]))
         dropped = [name for name, spec in terms.items() if _term(spec).needs - {"hard_target"}]

@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch.optim.swa_utils import update_bn
 
 from kdbias.batch import DataInfo
 from kdbias.checks.plan import Plan
 from kdbias.config.build import build, builder
 from kdbias.config.errors import ArgumentError, Problem
-from kdbias.config.spec import plain
+from kdbias.config.spec import Tree
 from kdbias.controls.accuracy import accuracy, device_of, training_batches
 from kdbias.controls.base import Control, Source, missing_file
 from kdbias.data.base import ImageData
@@ -61,7 +60,7 @@ class Random(Control):
         except ValueError as error:
             yield Problem("teacher.weights", str(error))
 
-    def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
+    def changed(self, tree: Tree, student: NetworkInfo) -> dict[str, Any]:
         """Give the config with a teacher without weights."""
         teacher = tree["teacher"]
         described = _described(teacher)
@@ -71,17 +70,18 @@ class Random(Control):
         fresh = {"model": architecture(model), "weights": None, "recipe": None}
         return {**tree, "teacher": {**teacher, **fresh}}
 
-    def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
+    def teacher(self, tree: dict[str, Any], data: ImageData, source: Source) -> Teacher | None:
         """Give the untrained teacher."""
-        seed = int(cfg.seed if self.seed is None else self.seed)
-        spec = {**plain(cfg.teacher.model), "layers": plain(cfg.teacher).get("layers", "all")}
+        seed = int(tree["seed"] if self.seed is None else self.seed)
+        given = tree["teacher"]
+        spec = {**given["model"], "layers": given.get("layers", "all")}
         info = data.info if self._size is None else replace(data.info, size=self._size)
         extractor = untrained(spec, info, seed)
-        device = device_of(cfg)
+        device = device_of(tree)
         images = (batch.teacher_image for batch in training_batches(data, device, self.images))
         update_bn(images, extractor.to(device))
-        teacher = Teacher(extractor, cfg.teacher.name)
-        measured = accuracy(teacher, data, cfg, cfg.probe_images)
+        teacher = Teacher(extractor, given["name"])
+        measured = accuracy(teacher, data, tree, tree["probe_images"])
         chance = 1 / data.info.classes
         self.found = {"matched": ["architecture"], "seed": seed, "teacher_accuracy": measured, "chance": chance}
         return teacher

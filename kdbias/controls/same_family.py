@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from omegaconf import DictConfig
-
 from kdbias.checks.plan import REFUSALS, Plan
 from kdbias.config.build import builder
 from kdbias.config.errors import Problem
+from kdbias.config.spec import Tree
 from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source, missing_file
 from kdbias.controls.named import named_teacher, network_of, on_the_images_of
@@ -84,7 +83,7 @@ class SameFamily(Control):
                     f"{name} has the family {found} and the student {family}: name a teacher of the student's family",
                 )
 
-    def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
+    def changed(self, tree: Tree, student: NetworkInfo) -> dict[str, Any]:
         """Give the config with the other teacher."""
         replaced = tree["teacher"]
         teacher = on_the_images_of(replaced, named_teacher(self.names[student.family]))
@@ -97,9 +96,9 @@ class SameFamily(Control):
         }
         return {**tree, "teacher": teacher}
 
-    def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
+    def teacher(self, tree: dict[str, Any], data: ImageData, source: Source) -> Teacher | None:
         """Give the other teacher, and measure it."""
-        teacher = source(cfg)
+        teacher = source(tree)
         if teacher is not None:
-            self.found["teacher_accuracy"] = accuracy(teacher, data, cfg, cfg.probe_images)
+            self.found["teacher_accuracy"] = accuracy(teacher, data, tree, tree["probe_images"])
         return teacher

@@ -9,13 +9,12 @@ from typing import Any
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 
 from kdbias.checks.plan import Plan, describe_network
 from kdbias.config.build import builder, selected, target
 from kdbias.config.errors import ArgumentError, Problem
 from kdbias.config.overrides import key_of, sets
-from kdbias.config.spec import plain
+from kdbias.config.spec import Tree, plain
 from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source, missing_file
 from kdbias.controls.none import NO_TEACHER, label_terms, unlabelled
@@ -66,51 +65,53 @@ class Self(Control):
                 f"another offset, or another seed than {seed}",
             )
 
-    def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
+    def changed(self, tree: Tree, student: NetworkInfo) -> dict[str, Any]:
         """Give the config with the student's network as the teacher, read at the same layers."""
         model = dict(tree["model"])
         teacher = {**NO_TEACHER, "name": "self", "model": model, "weights": self.weights}
         return {**tree, "teacher": {**teacher, "layers": model.get("layers", "all")}}
 
-    def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
+    def teacher(self, tree: dict[str, Any], data: ImageData, source: Source) -> Teacher | None:
         """Give the copy; train it first if it is missing."""
-        seed = int(cfg.seed) + self.offset
+        seed = int(tree["seed"]) + self.offset
         if self.weights is None:
-            student = describe_network(plain(cfg.model), data.info).info
-            loss = label_terms(dict(selected(plain(cfg.loss))), student, self.label_smoothing)
-            found = copy_recipe(cfg, loss, seed, str(HydraConfig.get().job.config_name))
-            what = f"a copy of the student on {cfg.chosen.data}"
-            cfg.teacher.weights = str(trained(found, what, Path(cfg.paths.teachers)))
-        teacher = source(cfg)
+            student = describe_network(tree["model"], data.info).info
+            loss = label_terms(dict(selected(tree["loss"])), student, self.label_smoothing)
+            found = copy_recipe(tree, loss, seed, str(HydraConfig.get().job.config_name))
+            what = f"a copy of the student on {tree['chosen']['data']}"
+            weights = str(trained(found, what, Path(tree["paths"]["teachers"])))
+            tree["teacher"] = {**tree["teacher"], "weights": weights}
+        teacher = source(tree)
         if teacher is not None:
             given = {"weights": self.weights} if self.weights else {"teacher_seed": seed}
-            measured = accuracy(teacher, data, cfg, cfg.probe_images)
+            measured = accuracy(teacher, data, tree, tree["probe_images"])
             self.found = {"matched": ["architecture", "recipe"], **given, "teacher_accuracy": measured}
         return teacher
 
 
-def copy_recipe(cfg: DictConfig, loss: Mapping[str, Any], seed: int, config_name: str) -> Recipe:
+def copy_recipe(tree: Tree, loss: Mapping[str, Any], seed: int, config_name: str) -> Recipe:
     """Give the overrides that train the copy: this run's without a teacher, with the terms ``loss``, from ``seed``.
 
     Settings of terms and teacher are left out, so that runs which differ only in these share one copy. Probes that
     compare with a teacher are left out too.
     """
-    overrides = [o for o in cfg.chosen.overrides if not sets(o, *OWN) and key_of(o) != "trainer"]
+    chosen = tree["chosen"]
+    overrides = [o for o in chosen["overrides"] if not sets(o, *OWN) and key_of(o) != "trainer"]
     overrides += [
-        f"trainer={child_trainer(cfg)}",
+        f"trainer={child_trainer(tree)}",
         "~control",
         "teacher=none",
         f"loss=[{','.join(loss)}]",
         f"seed={seed}",
     ]
-    composed = compose(config_name, overrides)
+    composed = plain(compose(config_name, overrides))
     for group, wanted in (("loss", loss), ("teacher", NO_TEACHER)):
-        present = plain(composed[group])
+        present = composed[group]
         overrides += [f"~{group}.{key}" for key in present if key not in wanted]
         overrides += override(group, wanted, present)
-    start = {key: value for key, value in plain(cfg.model).items() if key == "pretrained"}  # once decided, of both
-    overrides += override("model", start, composed.model)
-    for name, spec in selected(plain(composed.get("callback") or {})):
+    start = {key: value for key, value in tree["model"].items() if key == "pretrained"}  # once decided, of both
+    overrides += override("model", start, composed["model"])
+    for name, spec in selected(composed.get("callback") or {}):
         if "probe" in spec and "teacher" in signature(target(spec["probe"], "probe")).parameters:
             overrides.append(f"~callback.{name}")
-    return recipe_of(overrides, "self", cfg.chosen.data, Path(cfg.paths.teachers), config_name)
+    return recipe_of(overrides, "self", chosen["data"], Path(tree["paths"]["teachers"]), config_name)

@@ -7,7 +7,6 @@ from dataclasses import fields, replace
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from kdbias.batch import Batch
@@ -56,12 +55,12 @@ class Shuffled(Control):
                 "in their class and keep their own answer: raise batch_size",
             )
 
-    def teacher(self, cfg: DictConfig, data: ImageData, source: Source) -> Teacher | None:
+    def teacher(self, tree: dict[str, Any], data: ImageData, source: Source) -> Teacher | None:
         """Give the teacher with its answers shuffled."""
-        teacher = source(cfg)
+        teacher = source(tree)
         if teacher is None:
             return None
-        self._taught = ShuffledTeacher(teacher.extractor, teacher.name, int(cfg.seed))
+        self._taught = ShuffledTeacher(teacher.extractor, teacher.name, int(tree["seed"]))
         return self._taught
 
     def report(self) -> dict[str, Any]:

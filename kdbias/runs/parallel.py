@@ -13,9 +13,9 @@ from pathlib import Path
 from subprocess import Popen
 
 from hydra import compose
-from omegaconf import DictConfig, open_dict
+from omegaconf import open_dict
 
-from kdbias.config.spec import spec_hash
+from kdbias.config.spec import Tree, plain, spec_hash
 from kdbias.runs import process, progress, run_folder
 from kdbias.runs.board import Board
 from kdbias.runs.pretrained import settled
@@ -62,7 +62,7 @@ class Run:
         return found or Progress(self.epochs if self.done else 0, self.epochs, None)
 
 
-def planned(label: str, overrides: Sequence[str], parent: Path) -> tuple[Run, DictConfig]:
+def planned(label: str, overrides: Sequence[str], parent: Path) -> tuple[Run, Tree]:
     """Compose a training run, whose folder will be ``<parent>/<label>-<hash>``; give it with its config.
 
     ``overrides`` are those of ``train.py``. Call it inside ``hydra.main``.
@@ -71,13 +71,12 @@ def planned(label: str, overrides: Sequence[str], parent: Path) -> tuple[Run, Di
     choices = {group: cfg.hydra.runtime.choices[group] for group in ("data", "trainer")}
     with open_dict(cfg):
         del cfg["hydra"]
-    cfg, decided = settled(cfg)
+    tree, decided = settled(plain(cfg))
     overrides = [*overrides, *decided]
-    with open_dict(cfg):
-        cfg.chosen = {**choices, "overrides": overrides}
-    key = spec_hash(cfg)
+    key = spec_hash(tree)
     folder = parent / f"{label.replace(', ', '-').replace(' ', '')}-{key[:8]}"
-    return Run(label, tuple(overrides), folder, key, int(cfg.epochs)), cfg
+    run = Run(label, tuple(overrides), folder, key, int(tree["epochs"]))
+    return run, {**tree, "chosen": {**choices, "overrides": overrides}}
 
 
 def train(waiting: Sequence[Run], *, lanes: int, board: Board, watched: Sequence[Run] = ()) -> None:

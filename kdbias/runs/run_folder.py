@@ -79,7 +79,10 @@ def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     if all(override.lstrip("+").split("=")[0] in ("resume", "allow") for override in overrides):
         saved.resume = str(folder)
         return saved
-    cfg = as_saved(cfg, saved)
+    decided = as_saved(cfg, saved)
+    cfg = cfg.copy() if decided else cfg
+    for key, value in decided.items():
+        OmegaConf.update(cfg, key, value)
     different = differences(saved, cfg)
     if different:
         lines = "\n  ".join(different)

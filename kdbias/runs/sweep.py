@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kdbias.config.control import teacher_use
 from kdbias.config.overrides import separate, sets
-from kdbias.config.spec import spec_hash
+from kdbias.config.spec import deciding, spec_hash
 from kdbias.runs import process, run_folder
 from kdbias.runs.pretrained import settled
 
@@ -159,8 +159,8 @@ def _record(job: Job) -> None:
 def _settled(cfg: Any) -> tuple[str, list[str]]:
     """The spec hash of a job, and the overrides with which its process comes to the same one."""
     try:
-        cfg, decided = settled(cfg)
-        return spec_hash(cfg), decided
+        tree, decided = settled(deciding(cfg))
+        return spec_hash(tree), decided
     except (OmegaConfBaseException, HydraException, ImportError, ValueError):
         return "unresolved", []  # the job itself names the mistake, in its log, and the others go on
 

@@ -11,11 +11,10 @@ from typing import Any
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 
 from kdbias.config.conf import expand_paths
 from kdbias.config.overrides import key_of, sets
-from kdbias.config.spec import flat, plain, spec_hash
+from kdbias.config.spec import Tree, flat, plain, spec_hash
 from kdbias.runs import run_folder
 from kdbias.runs.pretrained import settled
 from kdbias.runs.sweep import LOG, single_run
@@ -38,8 +37,8 @@ class Recipe:
         return run_folder.result(self.folder, self.key) is not None
 
 
-def ensure_teacher(cfg: DictConfig, teachers: Path) -> Path:
-    """Give the weights of ``cfg.teacher``: the file it names, or the best checkpoint of its recipe on the same data.
+def ensure_teacher(tree: Tree, teachers: Path) -> Path:
+    """Give the weights of a config's teacher: the file it names, or the best checkpoint of its recipe on the same data.
 
     The recipe is an experiment. It gets this run's data (``teacher.data`` changes it, say to a variant in which only
     shape is reliable), its trainer choice and overrides, the augmentation that its command line chose (digits are not
@@ -53,13 +52,13 @@ def ensure_teacher(cfg: DictConfig, teachers: Path) -> Path:
         ValueError: the teacher has neither weights nor a recipe.
         RuntimeError: the training failed; the error names its log.
     """
-    teacher = cfg.teacher
+    teacher = tree["teacher"]
     if teacher.get("weights") is not None:
-        return Path(str(teacher.weights))
+        return Path(str(teacher["weights"]))
     if teacher.get("recipe") is None:
-        raise ValueError(f"teacher {teacher.name} has no recipe to train it by: give teacher.weights=PATH")
-    found = recipe(cfg, teachers, str(HydraConfig.get().job.config_name))
-    return trained(found, f"teacher {teacher.name} on {cfg.chosen.data}", teachers)
+        raise ValueError(f"teacher {teacher['name']} has no recipe to train it by: give teacher.weights=PATH")
+    found = recipe(tree, teachers, str(HydraConfig.get().job.config_name))
+    return trained(found, f"teacher {teacher['name']} on {tree['chosen']['data']}", teachers)
 
 
 def trained(found: Recipe, what: str, teachers: Path) -> Path:
@@ -79,43 +78,44 @@ def trained(found: Recipe, what: str, teachers: Path) -> Path:
     return found.folder / run_folder.BEST
 
 
-def recipe(cfg: DictConfig, teachers: Path, config_name: str, extra: Sequence[str] = ()) -> Recipe:
-    """Give how the teacher of ``cfg``, a config of ``config_name``, is trained where it is missing.
+def recipe(tree: Tree, teachers: Path, config_name: str, extra: Sequence[str] = ()) -> Recipe:
+    """Give how the teacher of ``tree``, a config of ``config_name``, is trained where it is missing.
 
     ``extra`` overrides make it another teacher, in a folder of its own.
     """
-    overrides = [*recipe_overrides(cfg, config_name), *extra]
-    return recipe_of(overrides, cfg.teacher.name, cfg.chosen.data, teachers, config_name)
+    overrides = [*recipe_overrides(tree, config_name), *extra]
+    return recipe_of(overrides, tree["teacher"]["name"], tree["chosen"]["data"], teachers, config_name)
 
 
 def recipe_of(overrides: list[str], name: str, data: str, teachers: Path, config_name: str) -> Recipe:
     """Give the recipe of a command line; ``name`` and ``data`` name its folder under ``teachers``."""
-    composed = compose(config_name, overrides)
-    expand_paths(composed)  # as the process that trains it will
-    composed, decided = settled(composed)
+    typed = compose(config_name, overrides)
+    expand_paths(typed)  # as the process that trains it will
+    composed, decided = settled(plain(typed))
     digest = spec_hash(composed)
     folder = (teachers / f"{name}-{data}-{digest}").absolute()
-    return Recipe([*overrides, *decided], folder, digest, int(composed.epochs))
+    return Recipe([*overrides, *decided], folder, digest, int(composed["epochs"]))
 
 
-def recipe_overrides(cfg: DictConfig, config_name: str) -> list[str]:
+def recipe_overrides(tree: Tree, config_name: str) -> list[str]:
     """Give the command line that trains the teacher: its recipe, with data, augmentation and trainer of this run.
 
     A recipe that makes views of its own keeps its augmentation: else every one of a student would be another teacher.
     What ``teacher.model`` sets goes to the recipe's network, but for what is read of it.
     """
-    chosen, teacher = cfg.chosen, cfg.teacher
-    overrides = [f"experiment={teacher.recipe}", f"data={chosen.data}", f"trainer={child_trainer(cfg)}"]
-    words = [o for o in chosen.overrides if _kept(o)]
-    own_views = (compose(config_name, overrides).get("module") or {}).get("views") is not None
-    overrides += _for_views(words, cfg) if own_views else words
+    chosen, teacher = tree["chosen"], tree["teacher"]
+    overrides = [f"experiment={teacher['recipe']}", f"data={chosen['data']}", f"trainer={child_trainer(tree)}"]
+    words = [o for o in chosen["overrides"] if _kept(o)]
+    own_views = (plain(compose(config_name, overrides)).get("module") or {}).get("views") is not None
+    overrides += _for_views(words, tree) if own_views else words
     if teacher.get("epochs") is not None:
-        overrides.append(f"epochs={teacher.epochs}")
+        overrides.append(f"epochs={teacher['epochs']}")
     # An experiment may set the data as well as the command line: compare the data themselves, key by key.
-    present = compose(config_name, overrides)
-    wanted = flat(plain(cfg.data)) | flat(plain(teacher.get("data") or {}))
-    network = {key: value for key, value in plain(teacher.get("model") or {}).items() if key not in READING}
-    return overrides + override("data", wanted, present.data) + override("model", network, present.get("model") or {})
+    present = plain(compose(config_name, overrides))
+    wanted = flat(tree["data"]) | flat(teacher.get("data") or {})
+    network = {key: value for key, value in (teacher.get("model") or {}).items() if key not in READING}
+    overrides += override("data", wanted, present["data"])
+    return overrides + override("model", network, present.get("model") or {})
 
 
 def _kept(word: str) -> bool:
@@ -125,21 +125,22 @@ def _kept(word: str) -> bool:
     return sets(word, "trainer", "paths", "augment", "loader")
 
 
-def _for_views(words: list[str], cfg: DictConfig) -> list[str]:
+def _for_views(words: list[str], tree: Tree) -> list[str]:
     """Leave the student's augmentation out, but for what it says of the images: that they are not mirror images."""
     chosen = [word for word in words if sets(word, "augment")]
-    unmirrored = not cfg.augment.flip and chosen not in ([], ["augment=none"])
+    unmirrored = not tree["augment"]["flip"] and chosen not in ([], ["augment=none"])
     return [word for word in words if word not in chosen] + ["module.views.flip=false"] * unmirrored
 
 
-def child_trainer(cfg: DictConfig) -> str:
+def child_trainer(tree: Tree) -> str:
     """Give the trainer choice of a run in a process of its own: it runs on this node alone."""
-    return "ddp" if cfg.chosen.trainer == "slurm" else str(cfg.chosen.trainer)
+    trainer = str(tree["chosen"]["trainer"])
+    return "ddp" if trainer == "slurm" else trainer
 
 
-def override(group: str, wanted: Mapping[str, Any], present: DictConfig | Mapping[str, Any]) -> list[str]:
+def override(group: str, wanted: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
     """Give the overrides that set what ``wanted`` has and ``present`` has not or has otherwise, key by key."""
-    default = flat(plain(present))
+    default = flat(present)
     return [
         f"++{group}.{key}={_value(value)}"
         for key, value in flat(wanted).items()

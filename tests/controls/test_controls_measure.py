@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from kdbias.controls.accuracy import device_of
 
@@ -15,5 +14,5 @@ def test_a_teacher_is_measured_on_the_gpu_of_its_process(monkeypatch, devices, r
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("LOCAL_RANK", str(rank))
     trainer = {"accelerator": "auto", "devices": devices}
-    assert device_of(OmegaConf.create({"trainer": trainer})) == torch.device("cuda", index)
-    assert device_of(OmegaConf.create({"trainer": trainer | {"accelerator": "cpu"}})) == torch.device("cpu")
+    assert device_of({"trainer": trainer}) == torch.device("cuda", index)
+    assert device_of({"trainer": trainer | {"accelerator": "cpu"}}) == torch.device("cpu")

@@ -3,13 +3,13 @@
 import pytest
 from config_base import composed
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import OmegaConf, open_dict
 
 from kdbias.checks.check import check
 from kdbias.checks.plan import describe_data, describe_network
 from kdbias.config.build import selected
 from kdbias.config.conf import conf_dir
-from kdbias.config.spec import plain, spec_hash
+from kdbias.config.spec import Tree, plain, spec_hash
 from kdbias.controls.base import applied
 from kdbias.controls.none import NO_TEACHER, label_terms
 from kdbias.controls.self import Self, copy_recipe
@@ -17,14 +17,14 @@ from kdbias.controls.self import Self, copy_recipe
 CUES = ["data=cues"]
 
 
-def without(*overrides: str) -> DictConfig:
+def without(*overrides: str) -> Tree:
     """The config of an experiment as its control changes it."""
-    cfg = composed([*overrides, *CUES, "control=none"])
-    return applied(cfg, describe_data(plain(cfg.data)))[1]
+    tree = plain(composed([*overrides, *CUES, "control=none"]))
+    return applied(tree, describe_data(tree["data"]))[1]
 
 
-def same_terms(found: DictConfig, baseline: str) -> bool:
-    return dict(selected(plain(found.loss))) == dict(selected(plain(composed([f"experiment={baseline}", *CUES]).loss)))
+def same_terms(found: Tree, baseline: str) -> bool:
+    return dict(selected(found["loss"])) == dict(selected(plain(composed([f"experiment={baseline}", *CUES]).loss)))
 
 
 def test_an_experiment_without_its_teacher_is_its_baseline():
@@ -34,13 +34,13 @@ def test_an_experiment_without_its_teacher_is_its_baseline():
 
 def test_a_schedule_between_labels_and_teacher_is_gone():
     found = without("experiment=adaptive_kl")
-    assert (found.loss.ce.weight, found.loss.ce.dist, list(found.loss)) == (1.0, True, ["ce"])
+    assert (found["loss"]["ce"]["weight"], found["loss"]["ce"]["dist"], list(found["loss"])) == (1.0, True, ["ce"])
 
 
 def test_an_experiment_without_labels_gets_them():
     found = without("experiment=demo_kl", "control.label_smoothing=0")
     expected = {"_target_": "kdbias.losses.ce.CE", "label_smoothing": 0, "weight": 1.0, "dist": False}
-    assert plain(found.loss) == {"ce": expected}
+    assert found["loss"] == {"ce": expected}
 
 
 def test_terms_that_need_no_teacher_stay():
@@ -65,7 +65,7 @@ def recipe(*overrides: str, tmp_path, seed=1000):
         cfg.chosen = {"data": "cues", "trainer": "smoke", "overrides": list(overrides)}
     loss = label_terms(dict(selected(plain(cfg.loss))), describe_network(plain(cfg.model), data).info, 0.1)
     with initialize_config_dir(conf_dir(), version_base="1.3"):
-        found = copy_recipe(cfg, loss, seed, "train")
+        found = copy_recipe(plain(cfg), loss, seed, "train")
         return found, compose("train", found.overrides)
 
 

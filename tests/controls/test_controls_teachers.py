@@ -8,7 +8,7 @@ import torch
 from config_base import composed
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
-from small_run import CNN, control_node, history, saved
+from small_run import CNN, CONTROLS, VIT, control_node, history, saved
 
 from kdbias.checks.check import check
 from kdbias.config.build import build
@@ -22,6 +22,7 @@ from kdbias.runs.teacher_recipe import recipe
 from kdbias.train import build_data, build_teacher
 
 SMALL = ["experiment=exp1_kl", "data=cues", "data.train=200", "data.val=60", "data.test=10", "batch_size=40"]
+MORE = {"random": {"images": 40}, "label_smoothing": {"images": 40}}  # so few that it is quick
 RESNET = {"_target_": "kdbias.models.resnet_cifar.resnet56"}
 
 
@@ -44,15 +45,15 @@ def data(cfg):
 
 
 def source(data):
-    return lambda cfg: build_teacher(cfg, data)
+    return lambda tree: build_teacher(tree, data)
 
 
 def match(cfg, data, folder, accuracy, **settings):
     """What the control finds among the checkpoints at .31, .49 and .60."""
     cfg.teacher.weights = history(plain(cfg.teacher.model), data.info, folder)
-    control = AccuracyMatched(accuracy=accuracy, **settings)
-    teacher = control.teacher(cfg, data, source(data))
-    return control.report(), cfg.teacher.weights, teacher
+    control, tree = AccuracyMatched(accuracy=accuracy, **settings), plain(cfg)
+    teacher = control.teacher(tree, data, source(data))
+    return control.report(), tree["teacher"]["weights"], teacher
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_the_weights_of_that_checkpoint_are_taken(cfg, data, tmp_path):
     content = torch.load(path, weights_only=True)
     content["state_dict"]["student.network.linear.bias"] += torch.arange(10)
     torch.save(content, path)
-    teacher = AccuracyMatched(accuracy=0.5).teacher(cfg, data, source(data))
+    teacher = AccuracyMatched(accuracy=0.5).teacher(plain(cfg), data, source(data))
     bias = teacher.extractor.network.linear.bias
     assert torch.equal(bias, content["state_dict"]["student.network.linear.bias"])
 
@@ -87,7 +88,7 @@ def test_a_candidate_too_far_away_is_refused_with_what_there_is(cfg, data, tmp_p
 def test_a_training_that_kept_no_checkpoint_says_why(cfg, data, tmp_path):
     cfg.teacher.weights = str(tmp_path / "best.ckpt")
     with pytest.raises(ValueError, match=r"control.every=5: .* kept no checkpoint.*multiple of trainer.val_every"):
-        AccuracyMatched(accuracy=0.5).teacher(cfg, data, source(data))
+        AccuracyMatched(accuracy=0.5).teacher(plain(cfg), data, source(data))
 
 
 def test_the_nearest_graded_teacher_by_given_and_measured_accuracies(cfg, data, tmp_path):
@@ -95,10 +96,10 @@ def test_the_nearest_graded_teacher_by_given_and_measured_accuracies(cfg, data, 
     far, low = ({"weights": "w", "accuracy": value} for value in (0.93, 0.3))
     graded = {"resnet56": far, "resnet20": {"weights": small}, "resnet32": low}
     control = AccuracyMatched(accuracy=0.12, among="graded", graded=graded, tolerance=0.2)
-    cfg.teacher = control.changed(plain(cfg), None)["teacher"]
-    teacher = control.teacher(cfg, data, source(data))
+    tree = control.changed(plain(cfg), None)
+    teacher = control.teacher(tree, data, source(data))
     report = control.report()
-    assert (report["chosen"], teacher.name, cfg.teacher.weights) == ("resnet20", "resnet20", small)
+    assert (report["chosen"], teacher.name, tree["teacher"]["weights"]) == ("resnet20", "resnet20", small)
     right = [teacher(b.image).logits.argmax(1) == b.target for b in data.batches("val")]
     assert report["accuracy"] == pytest.approx(float(torch.cat(right).float().mean()))
     assert report["candidates"]["resnet56"] == 0.93
@@ -110,8 +111,7 @@ def asked_for(cfg, data, monkeypatch, wanted, graded, measured=0.5):
     asked = []
     monkeypatch.setattr("kdbias.controls.accuracy_matched.accuracy", lambda *_: measured)
     control = AccuracyMatched(accuracy=wanted, among="graded", graded=graded)
-    cfg.teacher = control.changed(plain(cfg), None)["teacher"]
-    control.teacher(cfg, data, lambda cfg: asked.append(plain(cfg.teacher)) or object())
+    control.teacher(control.changed(plain(cfg), None), data, lambda tree: asked.append(tree["teacher"]) or object())
     return asked, control.report()
 
 
@@ -150,23 +150,23 @@ def test_the_other_family_is_trained_on_the_images_of_the_teacher_that_it_replac
         cfg.teacher.data = own
         cfg.control = {**control_node("same_family"), "vit": "ssl_vit"}
         cfg.chosen = {"data": "cues", "trainer": "cpu", "overrides": []}
-    _, used = applied(cfg, data.info)
-    assert (used.teacher.name, plain(used.teacher)["data"]) == ("ssl_vit", own)
+    _, used = applied(plain(cfg), data.info)
+    assert (used["teacher"]["name"], used["teacher"]["data"]) == ("ssl_vit", own)
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         child = compose("train", recipe(used, tmp_path, "train").overrides)
     assert {key: child.data[key] for key in own} == own
     with open_dict(cfg):
         del cfg.teacher.data
         cfg.control.vit = "demo_shape"  # which has images of its own
-    assert "data" not in applied(cfg, data.info)[1].teacher
+    assert "data" not in applied(plain(cfg), data.info)[1]["teacher"]
 
 
 def test_the_training_that_keeps_checkpoints_is_another_one(cfg, tmp_path):
     with open_dict(cfg):
         cfg.chosen = {"data": "cues", "trainer": "cpu", "overrides": []}
     with initialize_config_dir(conf_dir(), version_base="1.3"):
-        plainly = recipe(cfg, tmp_path, "train")
-        kept = recipe(cfg, tmp_path, "train", AccuracyMatched(accuracy=0.5, every=3).keep())
+        plainly = recipe(plain(cfg), tmp_path, "train")
+        kept = recipe(plain(cfg), tmp_path, "train", AccuracyMatched(accuracy=0.5, every=3).keep())
         composed_ = compose("train", kept.overrides)
     assert plainly.folder != kept.folder
     node = composed_.callback.checkpoint_history
@@ -180,7 +180,7 @@ def test_what_the_teachers_network_is_set_to_is_trained(tmp_path):
         cfg.chosen = {"data": "cues", "trainer": "cpu", "overrides": []}
         cfg.teacher.layers = [1, 2]
     with initialize_config_dir(conf_dir(), version_base="1.3"):
-        found = compose("train", recipe(cfg, tmp_path, "train").overrides)
+        found = compose("train", recipe(plain(cfg), tmp_path, "train").overrides)
     assert (found.model.name, found.model.layers, found.name) == ("convnextv2_atto", "all", "teacher_timm")
     assert check(found) == []
 
@@ -213,8 +213,9 @@ def test_a_deep_untrained_teacher_gives_answers_of_a_trained_ones_size(cfg, data
         cfg.teacher.model = {**RESNET, "layers": "all"}
         cfg.teacher.weights = "of-a-trained-one.safetensors"
         cfg.control = {"_target_": "kdbias.controls.random.Random", "images": 80}
-    control, used = applied(cfg, data.info)
-    assert (used.teacher.weights, cfg.teacher.weights) == (None, "of-a-trained-one.safetensors")
+    tree = plain(cfg)
+    control, used = applied(tree, data.info)
+    assert (used["teacher"]["weights"], tree["teacher"]["weights"]) == (None, "of-a-trained-one.safetensors")
     teacher = control.teacher(used, data, source(data))
     image = next(iter(data.batches("val"))).image
     raw = untrained({**RESNET, "layers": "all"}, data.info, 0).eval()
@@ -226,18 +227,38 @@ def test_a_deep_untrained_teacher_gives_answers_of_a_trained_ones_size(cfg, data
     assert 0 <= report["teacher_accuracy"] < 0.4
 
 
+@pytest.mark.parametrize("name", CONTROLS)
+def test_no_control_writes_into_the_config_that_it_is_given(cfg, data, tmp_path, monkeypatch, name):
+    """What is hashed and saved, and the teacher of the checkpoints, are the config's own: a control changes a copy."""
+    monkeypatch.setattr("kdbias.controls.accuracy_matched.accuracy", lambda *_: 0.5)
+    weights = history(plain(cfg.teacher.model), data.info, tmp_path)
+    with open_dict(cfg):
+        cfg.teacher.weights = weights
+        cfg.control = {**control_node(name), **MORE.get(name, {})}
+        if name in ("self", "same_family"):
+            cfg.control.weights = saved(plain(cfg.model) if name == "self" else VIT, data.info, tmp_path)
+    tree = plain(cfg)
+    before = copy.deepcopy(tree)
+    control, used = applied(tree, data.info)
+    control.teacher(used, data, lambda tree: build_teacher({**tree, "teacher": before["teacher"]}, data))
+    assert tree == before
+    assert tree is not used
+    if name == "accuracy_matched":  # and what it found is in its own copy
+        assert used["teacher"]["weights"] == str(tmp_path / "epoch_0002_0.4900.ckpt")
+
+
 def test_an_untrained_teacher_is_the_network_that_the_checkpoint_describes(cfg, data, tmp_path):
     """And not that of the config, where weights may be of another size."""
     model = {**CNN, "widths": [4, 8, 12], "layers": "all", "classes": None}
     with open_dict(cfg):
         cfg.teacher.weights = history(model, data.info, tmp_path)
         cfg.control = {"_target_": "kdbias.controls.random.Random", "images": 40}
-    control, used = applied(cfg, data.info)
+    control, used = applied(plain(cfg), data.info)
     teacher = control.teacher(used, data, source(data))
-    real = build_teacher(cfg, data)
+    real = build_teacher(plain(cfg), data)
     shapes = [{k: v.shape for k, v in one.extractor.network.state_dict().items()} for one in (teacher, real)]
     assert shapes[0] == shapes[1]
-    assert plain(used.teacher)["model"] == model
+    assert used["teacher"]["model"] == model
     assert not torch.equal(*(next(one.extractor.network.parameters()) for one in (teacher, real)))
 
 
@@ -254,9 +275,9 @@ def test_an_untrained_teacher_of_another_networks_checkpoint_is_refused(cfg, dat
 def test_an_untrained_teacher_has_the_runs_seed_unless_told(cfg, data, seed):
     cfg.seed = 5
     control = Random(seed=seed, images=40)
-    cfg.teacher = control.changed(plain(cfg), None)["teacher"]
-    teacher = control.teacher(cfg, data, source(data))
-    expected = untrained(plain(cfg.teacher.model), data.info, seed or 5).network.linear.weight
+    tree = control.changed(plain(cfg), None)
+    teacher = control.teacher(tree, data, source(data))
+    expected = untrained(tree["teacher"]["model"], data.info, seed or 5).network.linear.weight
     assert torch.equal(teacher.extractor.network.linear.weight, expected)
 
 

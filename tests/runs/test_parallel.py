@@ -88,14 +88,14 @@ def test_a_failed_run_names_its_error_and_its_log_and_ends_the_others(new):
 def test_the_hash_and_the_folder_of_a_run_follow_its_config(tmp_path):
     register()
     with initialize_config_dir(conf_dir(), version_base="1.3"):
-        (run, cfg), (same, _), (other, _) = (
+        (run, tree), (same, _), (other, _) = (
             planned("control, seed 0", ["experiment=demo_control", *more], tmp_path)
             for more in ([], ["trainer.log_every=1"], ["seed=1"])
         )
     assert run.key == same.key != other.key
     assert run.folder == tmp_path / f"control-seed0-{run.key[:8]}"
-    assert run.epochs == cfg.epochs
-    assert dict(cfg.chosen) == {"data": "cues", "trainer": "auto", "overrides": ["experiment=demo_control"]}
+    assert run.epochs == tree["epochs"]
+    assert tree["chosen"] == {"data": "cues", "trainer": "auto", "overrides": ["experiment=demo_control"]}
 
 
 def test_the_program_that_trains_lies_beside_this_one(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from kdbias.config.spec import spec_hash
+from kdbias.config.spec import plain, spec_hash
 from kdbias.runs import run_folder, sweep, teacher_recipe
 
 
@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> float | None:
     (folder / "checkpoints").mkdir(exist_ok=True)
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     if cfg.teacher.recipe is not None:
-        print("teacher at", teacher_recipe.ensure_teacher(cfg, Path(cfg.paths.teachers)))
+        print("teacher at", teacher_recipe.ensure_teacher(plain(cfg), Path(cfg.paths.teachers)))
     value, first = json.loads((folder / run_folder.LAST).read_text()) if cfg.resume is not None else (0.0, 0)
     with (folder / "starts.txt").open("a") as file:
         file.write(f"{first}\n")
