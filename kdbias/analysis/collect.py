@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from omegaconf import DictConfig
 
 from kdbias.analysis import results
 from kdbias.analysis.labels import check_classes
-from kdbias.analysis.measure import Nodes, measure
+from kdbias.analysis.measure import measure
 from kdbias.analysis.networks import device_name, subjects
+from kdbias.analysis.probe_configs import Nodes
 from kdbias.analysis.references import teachers, untrained
 from kdbias.analysis.results import Measured
+from kdbias.config.spec import Tree
 from kdbias.report.style import save
 
 
-def gathered(cfg: DictConfig, nodes: Nodes, of_teachers: Nodes | None = None) -> list[Measured]:
+def gathered(tree: Tree, nodes: Nodes, of_teachers: Nodes | None = None) -> list[Measured]:
     """Measure the networks that the config names, with the untrained one and the control; save what was found in
     ``out``.
 
@@ -28,20 +29,20 @@ def gathered(cfg: DictConfig, nodes: Nodes, of_teachers: Nodes | None = None) ->
         ConfigError: nothing was measured, ``from_results`` is no such folder, or a run is to be held against classes
             that are not its own.
     """
-    if cfg.get("from_results") is not None:
-        return results.load(Path(str(cfg.from_results)))
-    found, folder = subjects(cfg), Path(cfg.out)
+    if tree.get("from_results") is not None:
+        return results.load(Path(str(tree["from_results"])))
+    found, folder = subjects(tree), Path(tree["out"])
     check_classes(found, nodes)
     if not any(subject.control for subject in found):
         print("no control beside: control_run=RUN_DIR names the same student trained without teacher")
     for note in dict.fromkeys(subject.teacher.note for subject in found if subject.teacher and subject.teacher.note):
         print(note)
-    if cfg.untrained:
-        found += untrained(found, device_name(cfg))
-    networks = measure(cfg, nodes, found, folder)
+    if tree["untrained"]:
+        found += untrained(found, device_name(tree))
+    networks = measure(tree, nodes, found, folder)
     if of_teachers:
         own = [subject for subject in found if (subject.spec.get("teacher") or {}).get("name") is not None]
-        networks += measure(cfg, of_teachers, teachers(own, device_name(cfg)), folder)
+        networks += measure(tree, of_teachers, teachers(own, device_name(tree)), folder)
     if networks:
         results.save(networks, folder)
     return networks

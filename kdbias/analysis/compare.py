@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
 from rich.console import Console
 
 from kdbias.analysis.collect import gathered, save_figures
-from kdbias.analysis.measure import wanted
 from kdbias.analysis.networks import CONTROL, images_key
+from kdbias.analysis.probe_configs import wanted
 from kdbias.analysis.results import Measured, by_label, marked
 from kdbias.checks.check import ConfigError
+from kdbias.config.spec import Tree
 from kdbias.files import write_text
 from kdbias.report import compare as report
 from kdbias.report.method import Method
@@ -26,7 +26,7 @@ PUBLISHED_ON = "kdbias.data.cifar.cifar10"
 PUBLISHED_OF = "kdbias.models.deit.deit_tiny"
 
 
-def compare(cfg: DictConfig) -> None:
+def compare(tree: Tree) -> None:
     """Measure runs, control and teachers; write the matrix and the figures.
 
     The Results lie under ``out``, from where ``from_results`` draws and writes the same again.
@@ -34,12 +34,12 @@ def compare(cfg: DictConfig) -> None:
     Raises:
         ConfigError: nothing was measured of any of them.
     """
-    nodes = wanted(cfg, PROBES)
-    networks = gathered(cfg, nodes, of_teachers={"accuracy": nodes["accuracy"]})
+    nodes = wanted(tree, PROBES)
+    networks = gathered(tree, nodes, of_teachers={"accuracy": nodes["accuracy"]})
     methods = methods_of(networks)
     if not methods:
         raise ConfigError("runs: nothing was measured of any of them: see the reasons above")
-    folder, labels = Path(cfg.out), {method.label: method for method in methods}
+    folder, labels = Path(tree["out"]), {method.label: method for method in methods}
     save_figures(report.figures(methods, **marked(labels)), folder)
     table = report.matrix(methods, control=marked(labels)["control"], against=against(networks))
     write_text(folder / "compare.md", table.markdown())

@@ -6,18 +6,16 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra import compose
-from omegaconf import DictConfig
 from rich.console import Console
 
 from kdbias.callbacks.summary import duration
 from kdbias.config.build import build
-from kdbias.config.spec import plain
+from kdbias.config.spec import Tree, plain
 from kdbias.data.augment import Augment
 from kdbias.data.base import ImageData
 from kdbias.files import write_json, write_text
@@ -55,12 +53,7 @@ class DemoRuns:
     teacher: Run
     control: list[Run]
     student: list[Run]
-    cfg: DictConfig
-
-    @cached_property
-    def tree(self) -> dict[str, Any]:
-        """That config as plain types."""
-        return plain(self.cfg)
+    tree: Tree
 
     @property
     def order(self) -> list[Run]:
@@ -73,14 +66,15 @@ class DemoRuns:
         return [self.teacher, *self.order]
 
 
-def demo(cfg: DictConfig) -> None:
+def demo(tree: Tree) -> None:
     """Train what is not trained yet, measure it, write the page; its path is printed last.
 
     Everything lies under ``<paths.runs>/demo``, the teacher where every run looks for it.
     """
-    study = plain(cfg.study if cfg.get("study") else compose("analyze", ["study=demo"]).study)
-    folder = Path(cfg.paths.runs).absolute() / "demo"
-    plan = plan_runs(study, Path(cfg.paths.runs).absolute(), folder)
+    study = tree.get("study") or plain(compose("analyze", ["study=demo"]).study)
+    root = Path(tree["paths"]["runs"]).absolute()
+    folder = root / "demo"
+    plan = plan_runs(study, root, folder)
     began = time.monotonic()
     measuring = 2 * len(plan.all)  # cues of each network; attention of all but the teacher, and of the untrained one
     with run_folder.alone(folder), board("demo", sum(run.epochs for run in plan.all) + measuring) as shown:
@@ -94,22 +88,22 @@ def demo(cfg: DictConfig) -> None:
     print(f"{duration(time.monotonic() - began)}; the page, with its figures and tables beside it:\n{path}")
 
 
-def plan_runs(study: dict[str, Any], root: Path, folder: Path) -> DemoRuns:
+def plan_runs(study: Tree, root: Path, folder: Path) -> DemoRuns:
     """Compose all runs."""
     common = [*TRAINER, f"paths.runs={quoted(str(root))}", *study["overrides"]]
 
-    def run(label: str, experiment: str, seed: int) -> tuple[Run, Any]:
+    def run(label: str, experiment: str, seed: int) -> tuple[Run, Tree]:
         return planned(f"{label}, seed {seed}", [f"experiment={experiment}", f"seed={seed}", *common], folder / "runs")
 
     student = [run("student", "demo_kl", seed) for seed in study["seeds"]]
     control = [run("control", "demo_control", seed)[0] for seed in study["seeds"]]
-    cfg = student[0][1]
-    found = recipe(cfg, root / "teachers", "train")
+    tree = student[0][1]
+    found = recipe(tree, root / "teachers", "train")
     teacher = Run("teacher", tuple(found.overrides), found.folder, found.key, found.epochs)
-    return DemoRuns(teacher, control, [one for one, _ in student], cfg)
+    return DemoRuns(teacher, control, [one for one, _ in student], tree)
 
 
-def measure(plan: DemoRuns, study: dict[str, Any], shown: Board, folder: Path) -> DemoResults:
+def measure(plan: DemoRuns, study: Tree, shown: Board, folder: Path) -> DemoResults:
     """Probe all networks on the student's images; Results are saved under ``folder/results``."""
     source = build(plan.tree["data"], group="data")
     data = ImageData(source, Augment(), batch_size=100, eval_batch_size=250)
@@ -141,7 +135,7 @@ def measure(plan: DemoRuns, study: dict[str, Any], shown: Board, folder: Path) -
     return DemoResults(networks["teacher"], of(plan.control), of(plan.student), untrained, describe(plan, study))
 
 
-def describe(plan: DemoRuns, study: dict[str, Any]) -> list[str | Code]:
+def describe(plan: DemoRuns, study: Tree) -> list[str | Code]:
     """Say how the networks were made, and on what."""
     results = {run.label: json.loads((run.folder / run_folder.RESULT).read_text()) for run in plan.all}
     teacher, student = results["teacher"], results[plan.student[0].label]

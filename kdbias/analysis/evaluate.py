@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
 from rich.console import Console
 
 from kdbias.analysis import results
@@ -15,19 +13,20 @@ from kdbias.analysis.measure import measure
 from kdbias.analysis.networks import same_images, subjects
 from kdbias.analysis.results import Measured
 from kdbias.config.errors import ConfigError
+from kdbias.config.spec import Tree
 from kdbias.files import write_text
 from kdbias.modules.trainer import choose_precision
 from kdbias.report.table import Cell, Column, Table, percent
 from kdbias.stats import Difference, accuracy, difference
 
 
-def evaluate(cfg: DictConfig) -> None:
+def evaluate(tree: Tree) -> None:
     """Print accuracy with its interval, each network against the first on the same images; save what was right."""
-    folder = Path(cfg.out)
-    node = {"_target_": "kdbias.probes.accuracy.AccuracyProbe", "precision": probe_precision(cfg)}
-    found = subjects(cfg)
+    folder = Path(tree["out"])
+    node = {"_target_": "kdbias.probes.accuracy.AccuracyProbe", "precision": probe_precision(tree)}
+    found = subjects(tree)
     check_classes(found, {"accuracy": node})
-    networks = measure(cfg, {"accuracy": node}, found, folder)
+    networks = measure(tree, {"accuracy": node}, found, folder)
     if not networks:
         raise ConfigError("runs: none of the networks has a classifier to evaluate; look at it by probe=[knn,linear]")
     results.save(networks, folder)
@@ -45,7 +44,7 @@ def evaluate(cfg: DictConfig) -> None:
         Column("images"),
         percent("difference to the first", 2),
     ]
-    table = Table(f"Accuracy on {cfg.split}", columns, rows, "Intervals: 95 %, over images; seeds are not in them.")
+    table = Table(f"Accuracy on {tree['split']}", columns, rows, "Intervals: 95 %, over images; seeds are not in them.")
     write_text(folder / "evaluate.md", table.markdown())
     Console().print(table.rich())
     print(folder / "evaluate.md")
@@ -59,7 +58,7 @@ def compared(network: Measured, first: Measured) -> Difference | str:
     return difference(one["right"], other["right"]) if same else "-"
 
 
-def probe_precision(cfg: DictConfig) -> Any:
+def probe_precision(tree: Tree) -> str:
     """Give fp32 unless the config asks for bf16: a reported accuracy is an fp32 one."""
-    asked = cfg.trainer.precision
-    return "bf16" if asked != "auto" and "bf16" in choose_precision(asked, cfg.trainer.accelerator) else "fp32"
+    asked, accelerator = tree["trainer"]["precision"], tree["trainer"]["accelerator"]
+    return "bf16" if asked != "auto" and "bf16" in choose_precision(asked, accelerator) else "fp32"

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from kdbias.analysis.networks import paths
 from kdbias.callbacks.probe import history
 from kdbias.checks.check import ConfigError
-from kdbias.config.spec import flat, spec
+from kdbias.config.spec import Tree, flat, plain, spec
 from kdbias.files import write_text
 from kdbias.probes.base import Result
 from kdbias.report.table import Cell, Column, Table, percent
@@ -41,20 +40,20 @@ class DesignRun:
     rest: Mapping[str, Any]
 
 
-def factorial(cfg: DictConfig) -> None:
+def factorial(tree: Tree) -> None:
     """Write what each factor does to each score, and their interaction, over seeds; nothing is computed anew.
 
     Raises:
         ConfigError: the runs are no two-by-two design with the same seeds in every cell, differ in more than the
             factors, or lack a score.
     """
-    factors, keys = [str(key) for key in cfg.factors], [str(key) for key in cfg.scores]
+    factors, keys = [str(key) for key in tree["factors"]], [str(key) for key in tree["scores"]]
     if len(factors) != 2:
         raise ConfigError(f"factors: give two keys of the runs' configs, got {len(factors)}")
-    found = [design_run(folder, factors, keys) for folder in run_folders(cfg)]
+    found = [design_run(folder, factors, keys) for folder in run_folders(tree)]
     cells = crossed(found, factors)
     tables = [cell_table(cells, factors, keys), effect_table(cells, factors, keys)]
-    folder = Path(cfg.out)
+    folder = Path(tree["out"])
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "factorial.md", "\n".join(table.markdown() for table in tables))
     write_text(folder / "factorial.csv", tables[1].csv())
@@ -63,14 +62,14 @@ def factorial(cfg: DictConfig) -> None:
     print(folder / "factorial.md")
 
 
-def run_folders(cfg: DictConfig) -> list[Path]:
+def run_folders(tree: Tree) -> list[Path]:
     """Give the run folders that ``runs`` names; a folder of runs, such as a sweep's, stands for all in it.
 
     Raises:
         ConfigError: there is none, or one is not finished.
     """
     found: list[Path] = []
-    for path in paths(cfg.runs):
+    for path in paths(tree["runs"]):
         inside = sorted(config.parent for config in path.glob(f"*/{run_folder.CONFIG}"))
         if not (path / run_folder.CONFIG).is_file() and not inside:
             raise ConfigError(f"runs: {path} is neither a run folder nor a folder of them")
@@ -89,10 +88,11 @@ def design_run(folder: Path, factors: Sequence[str], keys: Sequence[str]) -> Des
     Raises:
         ConfigError: its config lacks a factor, or it left no such score.
     """
-    saved = run_folder.saved_config(folder)
-    levels = [OmegaConf.select(saved, key) for key in factors]
+    saved = plain(run_folder.saved_config(folder))
+    values = flat(saved)
+    levels = [values.get(key) for key in factors]
     for key, level in zip(factors, levels, strict=True):
-        if level is None or OmegaConf.is_config(level):
+        if level is None or isinstance(level, dict | list):
             raise ConfigError(f"factors: {folder} has no value of {key}; leave the run out or name another factor")
     rest = {
         key: value
@@ -102,7 +102,7 @@ def design_run(folder: Path, factors: Sequence[str], keys: Sequence[str]) -> Des
     control = json.loads((folder / run_folder.RESULT).read_text()).get("control") or {}
     one, two = map(str, levels)
     scores = {key: score(folder, key) for key in keys}
-    return DesignRun(folder, (one, two), int(saved.seed), scores, control.get("accuracy"), rest)
+    return DesignRun(folder, (one, two), int(saved["seed"]), scores, control.get("accuracy"), rest)
 
 
 def score(folder: Path, key: str) -> float:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import DictConfig
 from rich.console import Console
 
 from kdbias.analysis.collect import gathered, save_figures
-from kdbias.analysis.measure import wanted
+from kdbias.analysis.probe_configs import wanted
 from kdbias.analysis.results import by_label, marked
 from kdbias.checks.check import ConfigError
+from kdbias.config.spec import Tree
 from kdbias.files import write_text
 from kdbias.report import forensics as report
 from kdbias.report.table import upright
@@ -18,7 +18,7 @@ from kdbias.report.table import upright
 PROBES = ("attention", "cka", "hessian")
 
 
-def forensics(cfg: DictConfig) -> None:
+def forensics(tree: Tree) -> None:
     """Probe the runs, the control and the untrained network; draw them beside each other; write the table.
 
     The Results lie under ``out``, from where ``from_results`` draws and writes the same again.
@@ -26,11 +26,11 @@ def forensics(cfg: DictConfig) -> None:
     Raises:
         ConfigError: nothing was measured of any of them.
     """
-    networks = gathered(cfg, wanted(cfg, PROBES))
+    networks = gathered(tree, wanted(tree, PROBES))
     attention, cka, hessian = (by_label(networks, probe) for probe in PROBES)
     if not (attention or cka or hessian):
         raise ConfigError("runs: nothing was measured of any of them: see the reasons above")
-    folder = Path(cfg.out)
+    folder = Path(tree["out"])
     save_figures(report.figures(attention, cka, hessian, **marked({**attention, **cka, **hessian})), folder)
     table = report.table(attention, cka, hessian)
     write_text(folder / "forensics.md", table.markdown())

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, get_type_hints
 
-from omegaconf import OmegaConf
-
 from kdbias.analysis.networks import Subject
+from kdbias.analysis.probe_configs import shipped
 from kdbias.batch import DataInfo
 from kdbias.config.build import target
-from kdbias.config.conf import conf_dir
 from kdbias.config.errors import ConfigError
-from kdbias.config.spec import plain
 
 
 def judges_answers(node: Mapping[str, Any]) -> bool:
@@ -25,10 +21,7 @@ def judges_answers(node: Mapping[str, Any]) -> bool:
 
 def free() -> list[str]:
     """Name the probes of ``conf/probe`` that say as much on images of any classes."""
-    nodes: dict[str, Any] = {}
-    for path in sorted(Path(conf_dir(), "probe").glob("*.yaml")):
-        nodes |= plain(OmegaConf.load(path))  # type: ignore[arg-type]
-    return [name for name, node in nodes.items() if not judges_answers(node)]
+    return [name for name, node in shipped().items() if not judges_answers(node)]
 
 
 def check_classes(found: Sequence[Subject], nodes: Mapping[str, Mapping[str, Any]]) -> None:

@@ -2,63 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from kdbias.analysis.networks import Subject
 from kdbias.analysis.passes import ImageBatches, Shown
+from kdbias.analysis.probe_configs import Nodes
 from kdbias.analysis.results import Measured, measured_of
 from kdbias.checks.check import ConfigError
 from kdbias.config.build import build, target
-from kdbias.config.conf import conf_dir
-from kdbias.config.spec import plain
+from kdbias.config.spec import Tree
 from kdbias.models.features import Extractor
 from kdbias.probes.base import Probe, Result, refused
-from kdbias.probes.cache import GIVEN, Cache, describe, files_of, key_of
+from kdbias.probes.cache import Cache, describe, files_of, key_of
 from kdbias.probes.observe import PassProbe, observe
 from kdbias.probes.reasons import REASONS
 
-Nodes = Mapping[str, dict[str, Any]]
-"""Configs of probes by name."""
 
-
-def selected(cfg: DictConfig) -> Nodes:
-    """Give the probes of ``probe=[...]``.
-
-    Raises:
-        ConfigError: none, an unknown argument, or settings of one that is not selected.
-    """
-    nodes = plain(cfg.get("probe") or {})
-    if not nodes:
-        raise ConfigError("probe: nothing to measure: name at least one, as in probe=[attention,cka]")
-    for name, node in nodes.items():
-        if not isinstance(node, dict) or "_target_" not in node:
-            raise ConfigError(f"probe.{name}: has settings but is not selected: add it to probe=[...]")
-        takes = [key for key in signature(target(node, "probe")).parameters if key not in GIVEN]
-        for key in node.keys() - {"_target_", *takes, *GIVEN}:
-            near = get_close_matches(key, takes, 1)
-            meant = f"did you mean {near[0]}? " if near else ""
-            raise ConfigError(f"probe.{name}.{key}: there is no such setting: {meant}it has {', '.join(takes)}")
-    return nodes
-
-
-def wanted(cfg: DictConfig, names: Sequence[str]) -> Nodes:
-    """Give the probes that a task needs, as ``probe=[...]`` has them or else as their own yaml does."""
-    nodes = dict(selected(cfg)) if cfg.get("probe") else {}
-    for name in names:
-        if name not in nodes:
-            path = Path(conf_dir(), "probe", f"{name}.yaml")
-            nodes[name] = plain(OmegaConf.load(path))[name]  # type: ignore[arg-type]
-    return {name: nodes[name] for name in names}
-
-
-def measure(cfg: DictConfig, nodes: Nodes, found: Sequence[Subject], folder: Path) -> list[Measured]:
+def measure(tree: Tree, nodes: Nodes, found: Sequence[Subject], folder: Path) -> list[Measured]:
     """Run every probe on every network that it is defined for; save each Result under ``folder`` as soon as it is made.
 
     A Result that the cache has is taken from there, and a network of which all are known is not even loaded. Probes
@@ -67,11 +31,11 @@ def measure(cfg: DictConfig, nodes: Nodes, found: Sequence[Subject], folder: Pat
     Raises:
         ConfigError: a probe refuses its settings, or fails on a network.
     """
-    cache = Cache(Path(cfg.paths.runs) / "cache") if cfg.get("cache", True) else None
+    cache = Cache(Path(tree["paths"]["runs"]) / "cache") if tree.get("cache", True) else None
     done: list[Measured] = []
     with Shown(len(found) * len(nodes)) as shown:
         for subject in found:
-            work = Work(cfg, subject, cache, folder)
+            work = Work(tree, subject, cache, folder)
             work.look_up(nodes)
             shown.step(subject.name, list(work.measured.results), "cached")
             for names in work.parts():
@@ -88,7 +52,7 @@ def measure(cfg: DictConfig, nodes: Nodes, found: Sequence[Subject], folder: Pat
 class Work:
     """The probes of one network: those that are known, those that are to be run, those that make no sense."""
 
-    cfg: DictConfig
+    tree: Tree
     subject: Subject
     cache: Cache | None
     folder: Path
@@ -97,7 +61,7 @@ class Work:
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.measured = measured_of(self.subject, self.cfg.split)
+        self.measured = measured_of(self.subject, self.tree["split"])
         self.network: Extractor | None = None
 
     def look_up(self, nodes: Nodes) -> None:
@@ -129,7 +93,7 @@ class Work:
     def run(self, names: Sequence[str], shown: Shown) -> None:
         """Measure the network by probes that share a pass."""
         network, probes = self._network(), {name: self.probes[name] for name in names}
-        images = ImageBatches(self.cfg, self.subject, network, shown, f"{self.subject.name}: {', '.join(names)}")
+        images = ImageBatches(self.tree, self.subject, network, shown, f"{self.subject.name}: {', '.join(names)}")
         try:
             shared = {name: probe for name, probe in probes.items() if isinstance(probe, PassProbe)}
             results = observe(network, images, shared)
@@ -160,12 +124,12 @@ class Work:
         return self.network
 
     def _describe(self, node: dict[str, Any]) -> dict[str, Any]:
-        cfg, subject = self.cfg, self.subject
+        tree, subject, split = self.tree, self.subject, self.tree["split"]
         source = {key: value for key, value in subject.source.items() if key != "download"}
-        images = {"data": source, "split": cfg.split, "images": cfg.images, "batch": cfg.eval_batch_size}
+        images = {"data": source, "split": split, "images": tree["images"], "batch": tree["eval_batch_size"]}
         takes = signature(target(node, "probe")).parameters
         learns = "data" in takes and takes["data"].default is Parameter.empty  # not for the names of the classes alone
-        splits = (cfg.split, "train") if learns else (cfg.split,)
+        splits = (split, "train") if learns else (split,)
         if files := files_of(subject.data.source, splits):
             images["files"] = files
         used = "teacher" in takes and subject.teacher is not None

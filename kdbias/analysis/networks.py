@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from omegaconf import DictConfig, ListConfig
 
 from kdbias.analysis.run_teacher import NO_TEACHER, Lack, RunTeacher, teacher_of
 from kdbias.batch import DataInfo
 from kdbias.checks.check import ConfigError
 from kdbias.config.build import build
-from kdbias.config.spec import plain
+from kdbias.config.spec import Tree, plain
 from kdbias.data.augment import Augment
 from kdbias.data.base import ImageData
 from kdbias.files import digest
@@ -63,24 +62,24 @@ class Subject:
         return self.role == "control"
 
 
-def subjects(cfg: DictConfig) -> list[Subject]:
+def subjects(tree: Tree) -> list[Subject]:
     """Give the networks that ``runs``, ``teacher`` and, last, ``control_run`` name; no network is loaded yet.
 
     Raises:
         ConfigError: none is named, two have one name, or the data of one is not known.
     """
-    device = device_name(cfg)
-    if cfg.split not in ("train", "val", "test"):
-        raise ConfigError(f"split: there is no split {cfg.split!r}; choose train, val or test")
-    if cfg.images is not None and cfg.images < 1:
-        raise ConfigError(f"images: must be at least 1, or null for the whole split, got {cfg.images}")
+    device, split, images = device_name(tree), tree["split"], tree["images"]
+    if split not in ("train", "val", "test"):
+        raise ConfigError(f"split: there is no split {split!r}; choose train, val or test")
+    if images is not None and images < 1:
+        raise ConfigError(f"images: must be at least 1, or null for the whole split, got {images}")
     known: dict[str, ImageData] = {}
-    found = [run_subject(cfg, "runs", path, device, known) for path in paths(cfg.runs)]
-    found = [replace(one, label=label) for one, label in zip(found, labels(cfg, found), strict=True)]
+    found = [run_subject(tree, "runs", path, device, known) for path in paths(tree["runs"])]
+    found = [replace(one, label=label) for one, label in zip(found, labels(tree, found), strict=True)]
     found = [replace(one, role="control") if one.label == CONTROL else one for one in found]
-    if cfg.teacher.get("name") is not None:
-        found.append(named_subject(cfg, device, known))
-    controls = [run_subject(cfg, "control_run", path, device, known) for path in paths(cfg.control_run)]
+    if tree["teacher"].get("name") is not None:
+        found.append(named_subject(tree, device, known))
+    controls = [run_subject(tree, "control_run", path, device, known) for path in paths(tree["control_run"])]
     found += [replace(one, role="control", label=CONTROL) for one in controls]
     twice = [name for name, count in Counter(safe(subject.name) for subject in found).items() if count > 1]
     if twice:
@@ -94,16 +93,16 @@ def paths(value: Any) -> list[Path]:
     """Give the paths of a key that takes none, one or a list."""
     if value is None:
         return []
-    return [Path(str(path)) for path in (value if isinstance(value, ListConfig | list) else [value])]
+    return [Path(str(path)) for path in (value if isinstance(value, list) else [value])]
 
 
-def labels(cfg: DictConfig, found: Sequence[Subject]) -> list[str]:
+def labels(tree: Tree, found: Sequence[Subject]) -> list[str]:
     """Give what figures call the runs: ``names`` where it is given, else their own names.
 
     Raises:
         ConfigError: not one name for each run.
     """
-    names = cfg.get("names")
+    names = tree.get("names")
     if names is None:
         return [subject.name for subject in found]
     if len(names) != len(found):
@@ -114,23 +113,23 @@ def labels(cfg: DictConfig, found: Sequence[Subject]) -> list[str]:
     return [str(name) for name in names]
 
 
-def run_subject(cfg: DictConfig, key: str, path: Path, device: str, known: dict[str, ImageData]) -> Subject:
+def run_subject(tree: Tree, key: str, path: Path, device: str, known: dict[str, ImageData]) -> Subject:
     """Describe a run folder (its best checkpoint) or a checkpoint file, with the data that it was trained on."""
     path = path.absolute()
     checkpoint = path if path.is_file() else path / "checkpoints" / "best.ckpt"
     folder = checkpoint.parent.parent
     if not checkpoint.is_file():
         raise ConfigError(f"{key}: {checkpoint} is not there; name a run folder or a checkpoint file")
-    saved = saved_config(folder) if (folder / CONFIG).is_file() else None
-    chosen = cfg.get("data") or (saved.data if saved is not None else None)
-    if chosen is None:
+    saved = plain(saved_config(folder)) if (folder / CONFIG).is_file() else None
+    node = tree.get("data") or (saved["data"] if saved is not None else None)
+    if node is None:
         raise ConfigError(f"{key}: no config.yaml in {folder} tells the data of {checkpoint.name}; add data=NAME")
-    node, opened = plain(chosen), Checkpoint(checkpoint)
+    opened = Checkpoint(checkpoint)
     try:
         spec, weights = opened.spec, opened.digest
     except ValueError as error:
         raise ConfigError(f"{key}: {error}") from error
-    data, info = image_data(cfg, node, known), DataInfo.from_dict(spec["data"])
+    data, info = image_data(tree, node, known), DataInfo.from_dict(spec["data"])
     if data.info.size != info.size or data.info.channels not in (1, info.channels):
         raise ConfigError(
             f"data: {key} {path} reads images of {info.channels}x{info.size}x{info.size}, and the data has "
@@ -140,8 +139,8 @@ def run_subject(cfg: DictConfig, key: str, path: Path, device: str, known: dict[
     if path.is_file():
         name += f"/{checkpoint.stem}"
     own = (
-        teacher_of(saved, info, Path(cfg.paths.teachers), spec.get("teacher"))
-        if isinstance(saved, DictConfig)
+        teacher_of(saved, info, Path(tree["paths"]["teachers"]), spec.get("teacher"))
+        if saved is not None
         else Lack("no config.yaml tells its teacher")
     )
     return Subject(
@@ -157,23 +156,24 @@ def run_subject(cfg: DictConfig, key: str, path: Path, device: str, known: dict[
     )
 
 
-def named_subject(cfg: DictConfig, device: str, known: dict[str, ImageData]) -> Subject:
+def named_subject(tree: Tree, device: str, known: dict[str, ImageData]) -> Subject:
     """Describe a network by the name of a teacher config with a weights file."""
-    if cfg.get("data") is None:
-        raise ConfigError(f"teacher={cfg.teacher.name} needs data=NAME: the images to evaluate it on")
-    if cfg.teacher.weights is None:
-        raise ConfigError(f"teacher={cfg.teacher.name} needs teacher.weights=PATH: a checkpoint or safetensors file")
-    path, name = Path(str(cfg.teacher.weights)), cfg.teacher.name
+    teacher, node = tree["teacher"], tree.get("data")
+    name = teacher["name"]
+    if node is None:
+        raise ConfigError(f"teacher={name} needs data=NAME: the images to evaluate it on")
+    if teacher["weights"] is None:
+        raise ConfigError(f"teacher={name} needs teacher.weights=PATH: a checkpoint or safetensors file")
+    path = Path(str(teacher["weights"]))
     if not path.is_file():
         raise ConfigError(f"teacher.weights: there is no file {path}: correct the path")
-    node, model = plain(cfg.data), plain(cfg.teacher.model)
-    data = image_data(cfg, node, known)
+    data, model = image_data(tree, node, known), teacher["model"]
     weights = json.dumps({"model": model, "weights": digest(path)}, sort_keys=True)
     load = partial(_named, model, data.info, path, name, device)
     return Subject(name, load, weights, data, node, label=name, lack=NO_TEACHER)
 
 
-def image_data(cfg: DictConfig, node: Mapping[str, Any], known: dict[str, ImageData] | None = None) -> ImageData:
+def image_data(tree: Tree, node: Mapping[str, Any], known: dict[str, ImageData] | None = None) -> ImageData:
     """Build the data of a plain node, without augmentation, downloaded where it is missing; once for equal nodes.
 
     ``known`` has what was built before.
@@ -181,10 +181,10 @@ def image_data(cfg: DictConfig, node: Mapping[str, Any], known: dict[str, ImageD
     Raises:
         ConfigError: it is missing and cannot be had.
     """
-    key, size = json.dumps(node, sort_keys=True), cfg.eval_batch_size
+    key, size = json.dumps(node, sort_keys=True), tree["eval_batch_size"]
     if known is not None and key in known:
         return known[key]
-    data = ImageData(build(node, group="data"), Augment(), batch_size=size, eval_batch_size=size, seed=cfg.seed)
+    data = ImageData(build(node, group="data"), Augment(), batch_size=size, eval_batch_size=size, seed=tree["seed"])
     try:
         data.prepare_data()
     except (FileNotFoundError, ValueError) as error:
@@ -205,9 +205,9 @@ def images_key(node: Mapping[str, Any], split: str) -> str:
     return json.dumps({key: value for key, value in node.items() if key not in neutral}, sort_keys=True)
 
 
-def device_name(cfg: DictConfig) -> str:
+def device_name(tree: Tree) -> str:
     """Give the device that the config asks for."""
-    return "cuda" if cfg.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    return "cuda" if tree["trainer"]["accelerator"] != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def device_of(network: torch.nn.Module) -> torch.device:

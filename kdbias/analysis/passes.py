@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from omegaconf import DictConfig
-
 from kdbias.analysis.networks import Subject, device_of
 from kdbias.batch import Batch
+from kdbias.config.spec import Tree
 from kdbias.models.features import Extractor
 from kdbias.runs.bars import Lines, bars, in_terminal
 
@@ -61,16 +60,16 @@ class Shown:
 class ImageBatches(Iterable[Batch]):
     """The images of a subject, as often as they are asked for, with a bar for each pass."""
 
-    cfg: DictConfig
+    tree: Tree
     subject: Subject
     network: Extractor
     shown: Shown
     what: str
 
     def __iter__(self) -> Iterator[Batch]:
-        cfg, data = self.cfg, self.subject.data
-        count = min(data.count(cfg.split), cfg.images or data.count(cfg.split))
-        self.shown.begin(self.what, -(-count // cfg.eval_batch_size))
-        for batch in data.batches(cfg.split, device=device_of(self.network), limit=cfg.images):
+        data, split, images = self.subject.data, self.tree["split"], self.tree["images"]
+        count = min(data.count(split), images or data.count(split))
+        self.shown.begin(self.what, -(-count // self.tree["eval_batch_size"]))
+        for batch in data.batches(split, device=device_of(self.network), limit=images):
             yield batch
             self.shown.batch()

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, ListConfig, OmegaConf
 from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
-from kdbias.analysis.networks import safe
+from kdbias.analysis.networks import device_name, safe
 from kdbias.batch import DataInfo
 from kdbias.config.build import build
 from kdbias.config.errors import ConfigError
-from kdbias.config.spec import plain
+from kdbias.config.spec import Tree, plain
 from kdbias.data.image_file import HOW, SUFFIXES, fit, light_on_black, middle, open_image
 from kdbias.models.checkpoint import Checkpoint
 from kdbias.models.evaluation import evaluation
@@ -43,7 +42,7 @@ class Classifier:
     flip: bool
 
 
-def predict(cfg: DictConfig) -> None:
+def predict(tree: Tree) -> None:
     """Print the ``top`` classes that each network gives each image of ``image``; save where it looks, and the Result.
 
     ``image`` is a file, a list of files, or a folder. With ``tta`` an answer is the mean over views: mirrored, where
@@ -53,15 +52,15 @@ def predict(cfg: DictConfig) -> None:
     Raises:
         ConfigError: there is no such image or run, or a network has no classifier.
     """
-    files = image_files(cfg.get("image"))
-    top = _top(cfg.get("top", 5))
+    files = image_files(tree.get("image"))
+    top = _top(tree.get("top", 5))
     found = [_opened(file) for file in files]
-    networks = classifiers(cfg)
+    networks = classifiers(tree)
     for one in networks:
-        folder = Path(cfg.out) / safe(one.name)
+        folder = Path(tree["out"]) / safe(one.name)
         batch = torch.stack([fit(image, one.info) for image in found]).float() / 255
-        seen = views(flip=one.flip) if cfg.get("tta", False) else (View(),)
-        probabilities, maps = answers(one.network, batch, seen, cfg.eval_batch_size)
+        seen = views(flip=one.flip) if tree.get("tta", False) else (View(),)
+        probabilities, maps = answers(one.network, batch, seen, tree["eval_batch_size"])
         _result(one, files, probabilities, top, len(seen)).save(folder)
         Console().print(table(one, files, probabilities, top, len(seen)).rich())
         for label, image, row, map_ in zip(_labels(files), found, probabilities, maps, strict=True):
@@ -75,7 +74,7 @@ def image_files(image: Any) -> list[Path]:
     Raises:
         ConfigError: it names none, or one that is not there.
     """
-    named = list(image) if isinstance(image, list | tuple | ListConfig) else [image]
+    named = list(image) if isinstance(image, list | tuple) else [image]
     if not named or any(each is None for each in named):
         raise ConfigError("image: no image to look at: give image=FILE, image=[FILE,...] or image=FOLDER")
     files: list[Path] = []
@@ -92,16 +91,16 @@ def image_files(image: Any) -> list[Path]:
     return files
 
 
-def classifiers(cfg: DictConfig) -> list[Classifier]:
+def classifiers(tree: Tree) -> list[Classifier]:
     """Give the networks that ``runs`` and ``teacher`` name.
 
     Raises:
         ConfigError: there is none, one is not there, or has no classifier.
     """
-    device = "cuda" if cfg.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
-    found = [_run(Path(str(path)).absolute()) for path in cfg.runs]
-    if cfg.teacher.get("name") is not None:
-        found.append(_named(cfg))
+    device = device_name(tree)
+    found = [_run(Path(str(path)).absolute()) for path in tree["runs"]]
+    if tree["teacher"].get("name") is not None:
+        found.append(_named(tree))
     if not found:
         raise ConfigError("runs: no network to ask: give runs=[RUN_DIR], or teacher=NAME teacher.weights=PATH data=...")
     twice = [name for name, count in Counter(safe(one.name) for one in found).items() if count > 1]
@@ -179,22 +178,24 @@ def _run(path: Path) -> Classifier:
     own = Checkpoint(checkpoint)
     info = DataInfo.from_dict(own.spec["data"])
     name = f"{folder.parent.name}/{folder.name}" + (f"/{checkpoint.stem}" if path.is_file() else "")
-    flip = OmegaConf.select(saved_config(folder), "augment.flip") if (folder / CONFIG).is_file() else None
+    saved = plain(saved_config(folder)) if (folder / CONFIG).is_file() else {}
+    flip = (saved.get("augment") or {}).get("flip")
     return Classifier(name, own.student(), info, info.channels == 3 if flip is None else bool(flip))
 
 
-def _named(cfg: DictConfig) -> Classifier:
+def _named(tree: Tree) -> Classifier:
     """Load a teacher by name, from its weights."""
-    teacher = cfg.teacher
+    teacher = tree["teacher"]
+    name = teacher["name"]
     for key, given, what in (
         ("teacher.weights", teacher.get("weights"), "PATH: a checkpoint or safetensors file"),
-        ("data", cfg.get("data"), "NAME: the classes and the size of its images"),
+        ("data", tree.get("data"), "NAME: the classes and the size of its images"),
     ):
         if given is None:
-            raise ConfigError(f"{key}: teacher={teacher.name} needs {key}={what}")
-    info = build(plain(cfg.data), group="data").info
-    network = teacher_from_weights(plain(teacher.model), info, teacher.weights, teacher.name).extractor
-    return Classifier(teacher.name, network, info, info.channels == 3)
+            raise ConfigError(f"{key}: teacher={name} needs {key}={what}")
+    info = build(tree["data"], group="data").info
+    network = teacher_from_weights(teacher["model"], info, teacher["weights"], name).extractor
+    return Classifier(name, network, info, info.channels == 3)
 
 
 def _labels(files: Sequence[Path]) -> list[str]:

@@ -8,22 +8,22 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from omegaconf import DictConfig
 from rich.console import Console
 
 from kdbias.analysis.collect import gathered, save_figures
-from kdbias.analysis.measure import selected
+from kdbias.analysis.probe_configs import selected
 from kdbias.analysis.results import Measured, by_label, marked
+from kdbias.config.spec import Tree
 from kdbias.probes.base import Result
 from kdbias.report.table import Column, Table
 
 
-def probe(cfg: DictConfig) -> None:
+def probe(tree: Tree) -> None:
     """Run every selected probe on every network that it is defined for; save Results, draw figures, print scalars."""
-    networks = gathered(cfg, selected(cfg))
+    networks = gathered(tree, selected(tree))
     for name in dict.fromkeys(name for network in networks for name in network.results):
         Console().print(scalar_table(name, networks).rich())
-        save_figures(draw(name, by_label(networks, name)), Path(cfg.out))
+        save_figures(draw(name, by_label(networks, name)), Path(tree["out"]))
 
 
 def scalar_table(name: str, networks: Sequence[Measured]) -> Table:

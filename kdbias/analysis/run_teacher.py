@@ -13,13 +13,12 @@ from typing import Any
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdbias.batch import DataInfo
 from kdbias.config.build import target
 from kdbias.config.conf import conf_dir
-from kdbias.config.spec import plain
+from kdbias.config.spec import Tree
 from kdbias.files import digest
 from kdbias.models.teacher import Teacher, ready_teacher, teacher_from_weights
 from kdbias.runs import run_folder
@@ -70,53 +69,44 @@ class RunTeacher:
         return teacher_from_weights(self.spec, self.info, self.path, self.name)
 
 
-def teacher_of(
-    cfg: DictConfig, info: DataInfo, teachers: Path, used: Mapping[str, Any] | None = None
-) -> RunTeacher | Lack:
+def teacher_of(tree: Tree, info: DataInfo, teachers: Path, used: Tree | None = None) -> RunTeacher | Lack:
     """Give the teacher that a run's saved config names, or why there is none.
 
     It is the weights file that the config names, or what its recipe left under the run's own folder of teachers or
     under ``teachers``. Of a run under a control it is the one that taught in the end, with its own recipe, which the
     checkpoint's spec (``used``) has.
     """
-    node = cfg.get("teacher")
-    if cfg.get("control") is not None:
-        kind = target(plain(cfg.control), "control").kind
+    node = tree.get("teacher")
+    if tree.get("control") is not None:
+        kind = target(tree["control"], "control").kind
         if kind in UNKEPT:
             return Lack(f"under control={kind} no network taught it whose weights are kept")
-        node = OmegaConf.create(dict(used)) if used else None
+        node = used or None
     if node is None or node.get("name") is None:
         return NO_TEACHER
-    spec = {**plain(node.model), "layers": plain(node).get("layers", "all")}
+    name, spec = node["name"], {**node["model"], "layers": node.get("layers", "all")}
     if node.get("weights") is not None:
-        path = Path(str(node.weights))
+        path = Path(str(node["weights"]))
         if not path.is_file():
-            return Lack(f"the weights of its teacher {node.name} are no longer at {path}")
-        return RunTeacher(node.name, spec, info, path)
+            return Lack(f"the weights of its teacher {name} are no longer at {path}")
+        return RunTeacher(name, spec, info, path)
     if node.get("recipe") is None:
-        return RunTeacher(node.name, spec, info, None)
-    places = [Path(str(cfg.paths.teachers)), teachers] if cfg.get("paths") else [teachers]
+        return RunTeacher(name, spec, info, None)
+    places = [Path(str(tree["paths"]["teachers"])), teachers] if tree.get("paths") else [teachers]
     found = [place for place in dict.fromkeys(place.absolute() for place in places) if place.is_dir()]
-    return _trained(_with_teacher(cfg, plain(node)), spec, info, found or [places[0].absolute()])
+    return _trained({**tree, "teacher": node}, spec, info, found or [places[0].absolute()])
 
 
-def _with_teacher(cfg: DictConfig, teacher: Mapping[str, Any]) -> DictConfig:
-    changed = cfg.copy()
-    OmegaConf.set_struct(changed, False)
-    changed.teacher = dict(teacher)
-    return changed
-
-
-def _trained(cfg: DictConfig, spec: Mapping[str, Any], info: DataInfo, places: list[Path]) -> RunTeacher | Lack:
+def _trained(tree: Tree, spec: Mapping[str, Any], info: DataInfo, places: list[Path]) -> RunTeacher | Lack:
     """The teacher that a recipe left in one of ``places``: by its hash, or else the only one of its name and data."""
-    name, data, reason = cfg.teacher.name, cfg.chosen.data, "not trained yet"
+    name, data, reason = tree["teacher"]["name"], tree["chosen"]["data"], "not trained yet"
     for place in places:
         try:
             with composing():
-                known = recipe(cfg, place, "train")
+                known = recipe(tree, place, "train")
             if known.done:
                 return RunTeacher(name, spec, info, known.folder / run_folder.BEST)
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, KeyError) as error:
             reason = f"its recipe does not compose any more: {str(error).splitlines()[0]}"
     others = [folder for place in places for folder in sorted(place.glob(f"{name}-{data}-*")) if _done(folder)]
     if len(others) == 1:

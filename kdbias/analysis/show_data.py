@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 from torch import Tensor
 
 from kdbias.batch import DataInfo
 from kdbias.checks.check import ConfigError
 from kdbias.config.build import build
-from kdbias.config.spec import plain
+from kdbias.config.spec import Tree
 from kdbias.data.augment import Augment
 from kdbias.data.base import ImageData
 from kdbias.report.images import image_grid
@@ -24,23 +23,23 @@ COLUMNS = 12
 BATCHES = 3
 
 
-def show_data(cfg: DictConfig) -> None:
+def show_data(tree: Tree) -> None:
     """Draw training images beside the student's and the teacher's views of them; the path is printed last.
 
     Raises:
         ConfigError: no data set is named.
     """
-    if cfg.get("data") is None:
+    if tree.get("data") is None:
         raise ConfigError("data: show_data needs a data set: add data=NAME, say data=cifar10")
-    augment: Augment = build(plain(cfg.augment), group="augment")
-    count = min(cfg.images or COLUMNS, 4 * COLUMNS)
+    augment: Augment = build(tree["augment"], group="augment")
+    count = min(tree["images"] or COLUMNS, 4 * COLUMNS)
     data = ImageData(
-        build(plain(cfg.data), group="data"), augment, batch_size=count, eval_batch_size=count, seed=cfg.seed
+        build(tree["data"], group="data"), augment, batch_size=count, eval_batch_size=count, seed=tree["seed"]
     )
     data.prepare_data()
     batch = next(iter(data.batches("train", limit=count)))
-    figure = views_figure(batch.image, batch.target, augment, data.info, int(cfg.seed))
-    folder = Path(cfg.out)
+    figure = views_figure(batch.image, batch.target, augment, data.info, int(tree["seed"]))
+    folder = Path(tree["out"])
     save(figure, folder / "show_data.svg")
     print(save(figure, folder / "show_data.png"))
 

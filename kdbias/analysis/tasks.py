@@ -7,17 +7,20 @@ from importlib import import_module
 from omegaconf import DictConfig
 
 from kdbias.config.errors import ConfigError
+from kdbias.config.spec import plain
 
 TASKS = ("compare", "demo", "evaluate", "factorial", "forensics", "predict", "probe", "show_data")
-"""Each is the function of its name in the module of its name: ``kdbias.analysis.<task>.<task>(cfg)``."""
+"""Each is the function of its name in the module of its name: ``kdbias.analysis.<task>.<task>(tree)``."""
 
 
 def run(cfg: DictConfig) -> None:
-    """Do the task that the config names.
+    """Make the config plain, and do the task that it names.
 
     Raises:
         ConfigError: there is no such task, or nothing to look at.
     """
-    if cfg.task not in TASKS:
-        raise ConfigError(f"task: no task {cfg.task!r}; there are {', '.join(TASKS)}")
-    getattr(import_module(f"kdbias.analysis.{cfg.task}"), cfg.task)(cfg)
+    tree = plain(cfg)
+    task = tree["task"]
+    if task not in TASKS:
+        raise ConfigError(f"task: no task {task!r}; there are {', '.join(TASKS)}")
+    getattr(import_module(f"kdbias.analysis.{task}"), task)(tree)

@@ -17,6 +17,9 @@ from kdbias.config.control import teacher_use
 from kdbias.config.renamed import once_named
 from kdbias.files import digest
 
+Tree = Mapping[str, Any]
+"""A resolved config as plain types: what ``plain`` gives."""
+
 # Keys that do not change the result: where files lie, what is shown and measured on the way, and what computes it. Two
 # runs that differ in these alone are the same run, so a sweep does not repeat it and a resumed run may change them.
 # Precision and the limits of a smoke run do change the result and stay in.
@@ -53,10 +56,6 @@ NEUTRAL = (
     "teacher.data.root",
     "teacher.data.download",
 )
-
-
-Tree = Mapping[str, Any]
-"""A resolved config as plain types: what ``plain`` gives."""
 
 
 def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:

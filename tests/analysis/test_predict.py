@@ -3,6 +3,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
+from safetensors.torch import save_file
 
 from kdbias.analysis.predict import image_files, predict
 from kdbias.config.build import build
@@ -39,7 +40,7 @@ def config(tmp_path, **settings):
         "tta": False,
         "top": 3,
     }
-    return OmegaConf.create(base | settings)
+    return base | settings
 
 
 @pytest.fixture
@@ -116,6 +117,21 @@ def test_images_of_one_name_do_not_overwrite_each_other(network, files, tmp_path
     predict(config(tmp_path, image=[str(files[0]), str(again)]))
     found = sorted(path.name for path in (tmp_path / "out" / "exp-one").glob("*.png"))
     assert found == ["predict-a-0.png", "predict-a-1.png"]
+
+
+def test_a_network_by_name_is_asked_with_the_names_of_its_data(files, tmp_path):
+    data = {"_target_": "kdbias.data.cues.cues", "train": 200, "val": 40, "test": 60}
+    info = build(data, group="data").info
+    torch.manual_seed(0)
+    network = build(CNN, info)
+    save_file(network.network.state_dict(), tmp_path / "w.safetensors")
+    teacher = {"name": "small", "model": CNN, "weights": str(tmp_path / "w.safetensors")}
+    predict(config(tmp_path, runs=[], teacher=teacher, data=data, image=str(files[1])))
+    image = fit(open_image(files[1]), info)[None].float() / 255
+    with torch.no_grad():
+        best = network.eval()(image).logits[0].topk(3).indices
+    (entry,) = Result.load(tmp_path / "out" / "small", "predict").meta["images"]
+    assert entry["classes"] == [info.names[i] for i in best]
 
 
 MISTAKES = {

@@ -30,13 +30,15 @@ def test_the_teacher_that_a_control_had_trained_is_found(tmp_path, control, name
     cfg = composed([*RUN, *control, f"paths.teachers={tmp_path}"])
     OmegaConf.update(cfg, "chosen", {"data": "cues", "trainer": "cpu", "overrides": []}, force_add=True)
     info = describe_data(plain(cfg.data))
-    _, used = applied(plain(cfg), info)
-    assert "is not under" in str(teacher_of(cfg, info, tmp_path, used["teacher"]))
+    tree = plain(cfg)
+    _, used = applied(tree, info)
+    taught = used["teacher"]
+    assert "is not under" in str(teacher_of(tree, info, tmp_path, taught))
     done(tmp_path / "resnet56-cues-0123456789abcdef")  # that of the experiment
     with composing():
         known = recipe(used, tmp_path, "train")
     done(known.folder, known.key)
-    found = teacher_of(cfg, info, tmp_path, used["teacher"])
+    found = teacher_of(tree, info, tmp_path, taught)
     assert isinstance(found, RunTeacher)
     assert (found.name, found.path, found.note) == (name, known.folder / "checkpoints" / "best.ckpt", "")
-    assert found.spec["_target_"] == used["teacher"]["model"]["_target_"]
+    assert found.spec["_target_"] == taught["model"]["_target_"]

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from config_base import composed
 from matplotlib.figure import Figure
-from omegaconf import OmegaConf
 
 from kdbias.analysis import tasks
 from kdbias.analysis.compare import against, methods_of, published_of
@@ -17,6 +16,7 @@ from kdbias.analysis.references import _architecture
 from kdbias.analysis.results import Measured, save
 from kdbias.analysis.run_teacher import NO_TEACHER, Lack, RunTeacher, teacher_of
 from kdbias.checks.check import ConfigError
+from kdbias.config.spec import plain
 from kdbias.probes.base import Result
 from kdbias.report.compare import figures, matrix
 from kdbias.report.method import Method, over_seeds
@@ -197,8 +197,8 @@ def test_a_matrix_of_little_is_still_a_matrix():
 
 def test_the_teacher_of_a_run_is_found_or_its_absence_explained(tmp_path, tiny_info):
     cfg = composed(["experiment=exp1_resnet_kl", f"paths.runs={tmp_path}"])
-    OmegaConf.update(cfg, "chosen", {"data": "cifar10", "trainer": "cpu", "overrides": []}, force_add=True)
-    missing = teacher_of(cfg, tiny_info, tmp_path / "teachers")
+    tree = plain(cfg) | {"chosen": {"data": "cifar10", "trainer": "cpu", "overrides": []}}
+    missing = teacher_of(tree, tiny_info, tmp_path / "teachers")
     assert isinstance(missing, Lack)
     assert missing.had_one
     assert missing.reason.startswith("its teacher resnet18 on cifar10 is not under ")
@@ -206,13 +206,13 @@ def test_the_teacher_of_a_run_is_found_or_its_absence_explained(tmp_path, tiny_i
     (left / "checkpoints").mkdir(parents=True)
     for file in ("result.json", "checkpoints/best.ckpt"):
         (left / file).write_text("{}")
-    found = teacher_of(cfg, tiny_info, tmp_path / "teachers")
+    found = teacher_of(tree, tiny_info, tmp_path / "teachers")
     assert isinstance(found, RunTeacher)
     assert found.path == left / "checkpoints" / "best.ckpt"
     assert "the recipe of resnet18 has changed since" in found.note
-    cfg.teacher.weights = str(tmp_path / "gone.ckpt")
-    assert "are no longer at" in str(teacher_of(cfg, tiny_info, tmp_path))
-    assert teacher_of(composed(["experiment=baseline"]), tiny_info, tmp_path) == NO_TEACHER
+    gone = tree | {"teacher": tree["teacher"] | {"weights": str(tmp_path / "gone.ckpt")}}
+    assert "are no longer at" in str(teacher_of(gone, tiny_info, tmp_path))
+    assert teacher_of(plain(composed(["experiment=baseline"])), tiny_info, tmp_path) == NO_TEACHER
 
 
 def test_the_teacher_of_a_run_under_a_control_is_the_one_that_taught(tmp_path, tiny_info):
@@ -222,7 +222,7 @@ def test_the_teacher_of_a_run_under_a_control_is_the_one_that_taught(tmp_path, t
 
     def under(control, spec):
         cfg = composed(["experiment=exp1_resnet_kl", f"control={control}", "teacher.weights=resnet18.ckpt"])
-        return teacher_of(cfg, tiny_info, tmp_path, spec)
+        return teacher_of(plain(cfg), tiny_info, tmp_path, spec)
 
     found = under("self", used)
     assert isinstance(found, RunTeacher)

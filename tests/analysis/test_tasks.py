@@ -18,6 +18,7 @@ from kdbias.analysis.networks import same_images, subjects
 from kdbias.analysis.references import untrained
 from kdbias.checks.check import ConfigError
 from kdbias.config.build import build
+from kdbias.config.spec import plain
 from kdbias.data.cues import cues
 from kdbias.probes.attention import AttentionProbe
 from kdbias.probes.base import Result
@@ -162,15 +163,14 @@ def test_figures_get_seeds_by_name_and_the_control_and_the_untrained_one_marked(
 
 
 def test_the_untrained_network_has_the_weights_that_training_began_with(run, tmp_path):
-    cfg = analyze_config([f"runs=[{run}]"])
-    (initial,) = untrained(subjects(cfg), "cpu")
+    (initial,) = untrained(subjects(plain(analyze_config([f"runs=[{run}]"]))), "cpu")
     began = Result.load(run / "probes", "attention-epoch0")
     attention = AttentionProbe()(initial.load(), initial.data.batches("val", limit=began.meta["n"]))
     np.testing.assert_array_equal(attention.arrays["distance"], began.arrays["distance"])
 
 
 def test_the_untrained_network_leaves_random_numbers_as_they_were(run):
-    (initial,) = untrained(subjects(analyze_config([f"runs=[{run}]"])), "cpu")
+    (initial,) = untrained(subjects(plain(analyze_config([f"runs=[{run}]"]))), "cpu")
     torch.manual_seed(3)
     before = torch.get_rng_state()
     initial.load()

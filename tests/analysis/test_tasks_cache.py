@@ -124,11 +124,11 @@ def test_the_key_knows_defaults_and_the_teacher():
 def test_the_key_knows_the_files_of_a_folder_and_of_the_images_that_a_probe_learns_from():
     asked = []
     folder = SimpleNamespace(fingerprint=lambda split: asked.append(split) or f"files of {split}")
-    cfg = SimpleNamespace(split="test", images=20, eval_batch_size=10)
+    tree = {"split": "test", "images": 20, "eval_batch_size": 10}
     keys = []
     for name, source in itertools.product(("accuracy.AccuracyProbe", "knn.KNNProbe"), (folder, object())):
         subject = SimpleNamespace(source={}, data=SimpleNamespace(source=source), teacher=None, weights="w", spec={})
         node = {"_target_": f"kdbias.probes.{name}"}
-        keys.append(key_of(measure.Work._describe(SimpleNamespace(cfg=cfg, subject=subject), node)))
+        keys.append(key_of(measure.Work._describe(SimpleNamespace(tree=tree, subject=subject), node)))
     assert len(set(keys)) == 4
     assert asked == ["test", "test", "train"]

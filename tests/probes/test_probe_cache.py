@@ -134,6 +134,6 @@ def test_a_failed_hessian_names_the_probe_and_the_network():
         raise CurvatureError("no eigenvalues: allow a larger tolerance")
 
     subject = SimpleNamespace(name="exp/run")
-    work = SimpleNamespace(_network=lambda: None, probes={"hessian": probe}, cfg=None, subject=subject)
+    work = SimpleNamespace(_network=lambda: None, probes={"hessian": probe}, tree=None, subject=subject)
     with pytest.raises(ConfigError, match=r"probe\.hessian: on exp/run: no eigenvalues: allow a larger tolerance"):
         measure.Work.run(work, ["hessian"], None)
