@@ -19,6 +19,8 @@ from matplotlib.figure import Figure
 from kdbias.callbacks.averaging import Averaging
 from kdbias.callbacks.due import due
 from kdbias.config.build import build, builder, target
+from kdbias.config.conf import FOLDER_NAME, is_folder_name
+from kdbias.config.errors import ArgumentError
 from kdbias.probes.base import Probe, Result, refused
 from kdbias.probes.reasons import REASONS, by_epoch, said
 
@@ -58,6 +60,8 @@ class ProbeCallback(Callback):
         figure: str | None = None,
         initial: bool = True,
     ) -> None:
+        if not is_folder_name(name):
+            raise ArgumentError("name", f"{FOLDER_NAME}, got {name!r}")
         if every < 1 or images < 1:
             raise ValueError(f"callback.probe_{name}: every and images must be at least 1, got {every}, {images}")
         self.name, self.every, self.images, self.initial = name, every, images, initial

@@ -49,6 +49,14 @@ def is_folder_name(name: Any) -> bool:
     return isinstance(name, str) and re.fullmatch(r"[\w+=,\- ][\w.+=,\- ]{0,99}", name) is not None
 
 
+def is_option(name: Any) -> bool:
+    """Whether a name can be that of a yaml in a group's folder, such as ``resnet18`` or ``cnn_to_vit/lm``.
+
+    Hydra follows ``..`` and absolute paths, so any other name could load a yaml of somebody else's.
+    """
+    return isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_][\w.\-]*(/[A-Za-z0-9_][\w.\-]*)*", name) is not None
+
+
 def run_dir(resume: str | None, runs: str, name: str, now: str) -> str:
     """Give the folder of a run: that of the run to resume, or a new one.
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from kdbias.config.conf import conf_dir, is_option
+from kdbias.config.errors import ConfigError
 
 LARGEST = 1_000_000  # bytes; a config of this package has about 10,000
 DEEPEST = 30  # nested mappings and lists
@@ -18,7 +24,7 @@ def read_saved(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is larger than ``LARGEST`` or nested deeper than ``DEEPEST``, is cut short, holds no mapping, or
+        ConfigError: it is larger than ``LARGEST`` or nested deeper than ``DEEPEST``, is cut short, holds no mapping, or
             has aliases (a few of them make gigabytes out of bytes), tags, or an interpolation ``${...}`` (which could
             read the environment).
     """
@@ -26,16 +32,16 @@ def read_saved(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"there is no {path}")
     size = path.stat().st_size
     if size > LARGEST:
-        raise ValueError(f"{path} is no saved config: it has {size:,} bytes, and at most {LARGEST:,} are read")
+        raise ConfigError(f"{path} is no saved config: it has {size:,} bytes, and at most {LARGEST:,} are read")
     try:
         text = path.read_text(encoding="utf-8")
         _require_plain(path, text)
         content: Any = OmegaConf.to_container(OmegaConf.create(text))
     except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{path} is cut short or damaged ({reason}): restore it, or begin the run anew") from error
+        raise ConfigError(f"{path} is cut short or damaged ({reason}): restore it, or begin the run anew") from error
     if not isinstance(content, dict) or not content:
-        raise ValueError(f"{path} is no saved config: it must hold a mapping")
+        raise ConfigError(f"{path} is no saved config: it must hold a mapping")
     return {str(key): value for key, value in content.items()}
 
 
@@ -44,16 +50,59 @@ def _require_plain(path: Path, text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise ValueError(f"{path} is no saved config: it has aliases")
+            raise ConfigError(f"{path} is no saved config: it has aliases")
         if depth == 0 and isinstance(event, yaml.ScalarEvent):
-            raise ValueError(f"{path} is no saved config: it must hold a mapping")
+            raise ConfigError(f"{path} is no saved config: it must hold a mapping")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         elif isinstance(event, yaml.ScalarEvent) and "${" in event.value:
-            raise ValueError(f"{path} is no saved config: {event.value[:60]!r} is an interpolation")
+            raise ConfigError(f"{path} is no saved config: {event.value[:60]!r} is an interpolation")
         if getattr(event, "tag", None):
-            raise ValueError(f"{path} is no saved config: it has the tag {event.tag}")
+            raise ConfigError(f"{path} is no saved config: it has the tag {event.tag}")
         if depth > DEEPEST:
-            raise ValueError(f"{path} is no saved config: it is nested deeper than {DEEPEST}")
+            raise ConfigError(f"{path} is no saved config: it is nested deeper than {DEEPEST}")
+
+
+def require_known_choices(tree: Mapping[str, Any], path: Path) -> None:
+    """Pass a saved config whose names of options are names: what a teacher is trained by is composed from them.
+
+    Raises:
+        ConfigError: one is a path, which could lead to a yaml of somebody else's; or an override sets something of
+            Hydra's.
+    """
+    chosen, teacher, control = (_mapping(tree, key) for key in ("chosen", "teacher", "control"))
+    named = {f"chosen.{key}": chosen.get(key) for key in ("data", "trainer")}
+    named |= {f"teacher.{key}": teacher.get(key) for key in ("name", "recipe")}
+    named |= {f"control.{key}": control.get(key) for key in ("vit", "cnn")}
+    named |= {f"control.graded.{key}": key for key in _mapping(control, "graded")}
+    for key, value in named.items():
+        if value is not None and not is_option(value):
+            raise ConfigError(f"{path} is no saved config: {key} is {value!r}, which names no option")
+    overrides = chosen.get("overrides") or []
+    if not isinstance(overrides, list) or not all(isinstance(word, str) for word in overrides):
+        raise ConfigError(f"{path} is no saved config: chosen.overrides is no list of texts")
+    for word in overrides:
+        _require_own(word, path)
+
+
+def _require_own(word: str, path: Path) -> None:
+    """Pass an override that sets nothing of Hydra's, and that chooses options by their names."""
+    try:
+        parsed = OverridesParser.create().parse_override(word)
+    except HydraException as error:
+        raise ConfigError(f"{path} is no saved config: {word!r} is no override") from error
+    group = str(parsed.key_or_group)
+    if group.split(".")[0].split("/")[0] == "hydra" or "@" in word.split("=")[0]:
+        raise ConfigError(f"{path} is no saved config: {word!r} sets something of Hydra's")
+    if Path(conf_dir(), group).is_dir() and ".." not in group:
+        value: Any = parsed.value()
+        values = value if isinstance(value, list) else [value]
+        if not all(one is None or is_option(one) for one in values):
+            raise ConfigError(f"{path} is no saved config: {word!r} names no option of {group}")
+
+
+def _mapping(tree: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    node = tree.get(key)
+    return node if isinstance(node, Mapping) else {}

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kdbias.config.errors import ConfigError
 from kdbias.config.renamed import now_named
-from kdbias.config.saved import read_saved
+from kdbias.config.saved import read_saved, require_known_choices
 from kdbias.config.spec import differences, spec_hash
 from kdbias.runs.pretrained import as_saved
 
@@ -41,9 +41,17 @@ def saved_config(folder: Path) -> DictConfig:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is more than plain values, or damaged.
+        ConfigError: it is more than plain values, damaged, or names options that are none.
     """
-    found: DictConfig = OmegaConf.create(now_named(read_saved(folder / CONFIG)))
+    tree = now_named(read_saved(folder / CONFIG))
+    require_known_choices(tree, folder / CONFIG)
+    for node in (
+        tree.get("data"),
+        (tree.get("teacher") or {}).get("data") if isinstance(tree.get("teacher"), dict) else None,
+    ):
+        if isinstance(node, dict) and "download" in node:
+            node["download"] = False  # a file does not say where on this machine something is written
+    found: DictConfig = OmegaConf.create(tree)
     return found
 
 

@@ -1,12 +1,13 @@
 """Saved configs of strangers: plain values are read, everything else is refused at once."""
 
+import re
 import time
 import tracemalloc
 
 import pytest
 from omegaconf import OmegaConf
 
-from kdbias.config.saved import LARGEST, read_saved
+from kdbias.config.saved import LARGEST, read_saved, require_known_choices
 
 BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n"
 BOMB += "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10))
@@ -62,3 +63,38 @@ def test_a_config_that_a_run_saves_comes_back(tmp_path):
     saved["deep"] = {"a": [1, {"b": 2.5}]}
     OmegaConf.save(OmegaConf.create(saved), tmp_path / "config.yaml", resolve=True)
     assert read_saved(tmp_path / "config.yaml") == saved
+
+
+@pytest.mark.parametrize(
+    ("tree", "reason"),
+    [
+        ({"teacher": {"recipe": "../../evil"}}, "teacher.recipe is '../../evil', which names no option"),
+        ({"teacher": {"recipe": "/tmp/evil"}}, "which names no option"),
+        ({"teacher": {"name": "../outside"}}, "teacher.name is"),
+        ({"chosen": {"data": "../x"}}, "chosen.data is"),
+        ({"chosen": {"trainer": ["cpu"]}}, "chosen.trainer is"),
+        ({"control": {"vit": "../x"}}, "control.vit is"),
+        ({"control": {"graded": {"../x": {}}}}, "control.graded"),
+        ({"chosen": {"overrides": ["augment=../../x"]}}, "names no option of augment"),
+        ({"chosen": {"overrides": ["loss=[ce,/x/y]"]}}, "names no option of loss"),
+        ({"chosen": {"overrides": ["+experiment=../x"]}}, "names no option of experiment"),
+        ({"chosen": {"overrides": ["hydra.searchpath=[file:///x]"]}}, "sets something of Hydra's"),
+        ({"chosen": {"overrides": ["hydra/launcher=x"]}}, "sets something of Hydra's"),
+        ({"chosen": {"overrides": ["experiment@hydra=x"]}}, "sets something of Hydra's"),
+        ({"chosen": {"overrides": ["x=[1"]}}, "is no override"),
+        ({"chosen": {"overrides": "x=1"}}, "is no list of texts"),
+        ({"chosen": {"overrides": [3]}}, "is no list of texts"),
+    ],
+)
+def test_names_that_lead_elsewhere_are_refused(tmp_path, tree, reason):
+    """Hydra follows ``..`` in a choice, and what it would load there may name any callback or log formatter."""
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        require_known_choices(tree, tmp_path / "config.yaml")
+
+
+def test_choices_of_every_run_pass(tmp_path):
+    overrides = ["experiment=exp1_kl", "loss=[ce,kl]", "data.root=../x", "~control", "teacher=resnet56", "seed=1"]
+    overrides += ["+loss.a.b={c: 1}", "preset=as_published", "resume=/a/b", "name=x y"]
+    tree = {"chosen": {"data": "cifar10", "trainer": "cpu", "overrides": overrides}}
+    tree |= {"teacher": {"name": "resnet18", "recipe": "teacher_resnet18"}, "control": None}
+    require_known_choices(tree, tmp_path / "config.yaml")

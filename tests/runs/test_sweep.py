@@ -239,6 +239,19 @@ def test_a_sent_run_that_reads_the_environment_is_refused(stopped):
     assert not resumable(stopped, "key")
 
 
+def test_a_sent_run_whose_teacher_is_trained_by_a_yaml_from_elsewhere_is_refused(stopped):
+    OmegaConf.save({"seed": 3, "teacher": {"name": "a", "recipe": "../../evil"}}, stopped / "config.yaml")
+    with pytest.raises(ConfigError, match="teacher.recipe is '../../evil', which names no option"):
+        resumed(OmegaConf.create({"seed": 3, "resume": str(stopped)}), [])
+
+
+def test_a_saved_config_downloads_nothing(stopped):
+    data = {"_target_": "kdbias.data.mnist.mnist", "root": "/elsewhere", "download": True}
+    OmegaConf.save({"seed": 3, "data": data, "teacher": {"data": {"download": True}}}, stopped / "config.yaml")
+    found = resumed(OmegaConf.create({"seed": 3, "resume": str(stopped)}), [])
+    assert (found.data.download, found.teacher.data.download) == (False, False)
+
+
 @pytest.mark.parametrize("content", ['{"spec_hash": "k', "", "\x00\x00", "[1]", "3"])
 def test_a_damaged_result_is_not_there_and_said(tmp_path, capsys, content):
     (tmp_path / "result.json").write_text(content)
