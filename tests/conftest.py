@@ -41,6 +41,18 @@ LONG = (
     "analysis/test_side_by_side.py",
     "analysis/test_tasks_cache.py",
     "report/test_family_figures.py",
+    "config/test_paths.py",
+    "models/test_features.py",
+    "runs/test_runs_pretrained.py",
+    "models/test_checkpoint_attack.py",
+    "modules/test_checkpoint_io.py",
+    "models/test_family.py",
+    "probes/test_probe_hessian.py",
+    "report/test_figures_teacher.py",
+    "probes/test_probe_cache.py",
+    "models/test_timm_network.py",
+    "models/test_model_configs.py",
+    "test_package.py",
     "controls/test_controls_none.py",
 )
 """Files of more than five seconds, the longest first. Workers begin with them, so that short ones fill the end, when
