@@ -105,7 +105,7 @@ def judged(
     frozen: FrozenFeatures | None = None,
     epoch: int = 0,
 ) -> list[Result]:
-    """Evaluate ``student`` on the test split in fp32, not TF32; ``limit`` is a number of first batches or a share.
+    """Evaluate ``student`` on the test split in fp32, not TF32; ``limit`` keeps the first batches (number or share).
 
     A classifier is evaluated by its accuracy (``test``). If the run watched ``frozen`` features, k-NN and a linear
     probe evaluate these (``test_knn``, ``test_linear``) on the ``epoch`` images of an epoch.
