@@ -1,4 +1,4 @@
-"""What the data gives: a batch of images, and what is known of the set they come from."""
+"""What a data module provides: batches of images and the facts about their data set."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """One batch of images, with the student's and the teacher's view of each.
+    """One batch of images, with the student's and the teacher's view of each image.
 
     ``image`` and ``teacher_image`` are ``(B, C, H, W)`` float32 in [0, 1], C = 3 or 1; they are the same tensor unless
-    a view policy says otherwise. ``target`` is ``(B,)`` int64, or ``(B, classes)`` float32 where images are mixed.
+    a view policy says otherwise. ``target`` is ``(B,)`` int64, or ``(B, classes)`` float32 if images are mixed.
     ``index`` is ``(B,)`` int64, the position of each image in its split.
     """
 
@@ -24,10 +24,10 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What a network or a loss may know of a data set.
+    """What a network or a loss may know about a data set.
 
     ``size`` is the side of the (square) images in pixels, ``train`` the number of training images after the
-    validation split, ``mean`` and ``std`` the statistics of each channel of images in [0, 1].
+    validation split. ``mean`` and ``std`` are the statistics of each channel for images in [0, 1].
     """
 
     channels: int
@@ -39,7 +39,7 @@ class DataInfo:
     std: tuple[float, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain types only (lists for tuples), as a checkpoint stores them."""
+        """Give plain types (lists for tuples), as a checkpoint stores them."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod

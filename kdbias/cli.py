@@ -31,8 +31,8 @@ ALLOCATOR = {
 def tune_allocator() -> None:
     """Start this process again, once, with allocator settings that keep large blocks (Linux).
 
-    glibc gives every tensor above 32 MB back to the kernel and pays for its pages again; the settings can only be made
-    before a process starts. ``KDBIAS_ALLOCATOR=0`` leaves the process alone.
+    By default, glibc returns every tensor above 32 MB to the kernel and pays for its pages again. The settings take
+    effect only if they are made before a process starts. ``KDBIAS_ALLOCATOR=0`` leaves the process alone.
     """
     again = sys.platform == "linux" and Path(sys.argv[0]).is_file()
     if not again or os.environ.get("KDBIAS_ALLOCATOR") is not None:
@@ -49,7 +49,7 @@ def register() -> None:
 
 
 def _run_dir(resume: str | None, runs: str, name: str, now: str) -> str:
-    """``conf.run_dir``, whose refusal ends the program before Hydra makes a folder."""
+    """Call ``conf.run_dir``; if it refuses, the program ends before Hydra makes a folder."""
     try:
         return conf.run_dir(resume, runs, name, now)
     except ValueError as error:
@@ -58,9 +58,9 @@ def _run_dir(resume: str | None, runs: str, name: str, now: str) -> str:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Let a mistake in the config, or a training that had failed, end the program with the message alone.
+    """End the program with the message alone after a mistake in the config or an earlier failure of training.
 
-    A traceback would not help to mend it.
+    A traceback would not help to correct it.
     """
     try:
         yield
@@ -69,9 +69,9 @@ def plain_errors() -> Iterator[None]:
 
 
 def allow_packages(overrides: Sequence[str]) -> None:
-    """Let configs name builders of the packages that ``allow=[...]`` names among the overrides of a command line.
+    """Let configs name builders from the packages that the command line lists in ``allow=[...]``.
 
-    What a file says under ``allow`` counts for nothing.
+    A value of ``allow`` in a file has no effect.
 
     Raises:
         ConfigError: it names no packages.
@@ -86,7 +86,7 @@ def allow_packages(overrides: Sequence[str]) -> None:
 
 
 def train() -> None:
-    """Train one run, or with ``-m`` a sweep of runs, each a process of its own."""
+    """Train one run; with ``-m``, train a sweep of runs, each in its own process."""
     tune_allocator()
     sys.argv[1:] = conf.with_home(sys.argv[1:])
     with plain_errors():

@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all: every room writes what it leaves behind through here.
+"""Atomic writes: a file appears whole or not at all. Every part of the package writes its files through this module.
 
-A new file is written beside the old one, brought to the disk and renamed. A full disk, an exception or a kill at any
-moment leaves the old file as it was.
+A new file is written next to the old one, synced to disk and renamed. A full disk, an exception or a kill at any
+moment leaves the old file unchanged.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # of file systems that cannot bring a folder to the disk
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # errors of file systems that cannot sync a folder
 
 
 @contextmanager
 def replacing(path: str | Path, *, only_writer: bool = False) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of ``path`` when the block ends, and is removed where the block fails.
+    """Open a file that replaces ``path`` when the block ends; if the block fails, the file is removed.
 
-    Folders are made. ``only_writer`` says that no other process writes ``path``: what a killed one left half-written
-    is then removed.
+    Missing folders are made. ``only_writer`` says that no other process writes ``path``; half-written files of a
+    killed process are then removed.
 
     Raises:
-        OSError: it cannot be written; names ``path``, which is as it was.
+        OSError: the file cannot be written. The error names ``path``, which is unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write ``text`` to ``path`` as UTF-8, line ends as they are, whole or not at all."""
+    """Write ``text`` to ``path`` as UTF-8, whole or not at all; line ends stay unchanged."""
     write_bytes(path, text.encode())
 
 
@@ -65,19 +65,19 @@ def write_json(path: str | Path, payload: Mapping[str, Any]) -> None:
     """Write ``payload`` as JSON, whole or not at all. NaN and infinities, which JSON does not have, become null.
 
     Raises:
-        TypeError: something in it is not a plain type.
+        TypeError: a value in ``payload`` is not of a plain type.
     """
     write_text(path, json.dumps(_finite(payload), indent=2, allow_nan=False) + "\n")
 
 
 def digest(path: Path) -> str:
-    """Give the SHA-256 of a file's bytes, 64 hex digits."""
+    """Give the SHA-256 of a file's bytes as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where the system can: a rename is safe from a power cut after that."""
+    """Sync the names in a folder to disk, if the system can; a rename then survives a power cut."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""What follows the training of a run: the best checkpoint tested once, and the result written, logged and shown."""
+"""The end of a run: test the best checkpoint once, then write, log and print the result."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Trained:
 
     @property
     def objective(self) -> float:
-        """The best value on the validation split; NaN where nothing chose."""
+        """The best value on the validation split; NaN if no metric chose a checkpoint."""
         keeper = best_checkpoint(self.callbacks)
         score = keeper.best_model_score if keeper else None
         return math.nan if score is None else float(score)
@@ -68,7 +68,7 @@ def finish(run: Trained) -> float:
     """Test the best checkpoint on rank 0, write the result, print the closing table; give the objective.
 
     Raises:
-        RunStopped: training failed in a way that it noticed; the result has the reason, and no hash: it is not done.
+        RunStopped: training detected its own failure. The result has the reason but no hash, so the run is not done.
     """
     if run.trainer.is_global_zero:
         seconds = run.module.seconds
@@ -87,7 +87,7 @@ def finish(run: Trained) -> float:
 
 
 def tested(run: Trained, student: Extractor) -> dict[str, float]:
-    """Give the scores of a run's student on the test split; the Results go to ``<run>/probes``."""
+    """Give the scores of a run's student on the test split; save the Results in ``<run>/probes``."""
     device = run.trainer.strategy.root_device  # fit has moved the module back to the CPU
     frozen = next((callback for callback in run.callbacks if isinstance(callback, FrozenFeatures)), None)
     limit = run.tree["trainer"]["limit_test_batches"]
@@ -105,10 +105,10 @@ def judged(
     frozen: FrozenFeatures | None = None,
     epoch: int = 0,
 ) -> list[Result]:
-    """Evaluate ``student`` on the test split in fp32, not TF32; on its first ``limit`` batches or part where given.
+    """Evaluate ``student`` on the test split in fp32, not TF32; ``limit`` keeps the first batches (number or share).
 
-    A classifier by its accuracy (``test``); where the run watched ``frozen`` features, these by k-NN and a linear probe
-    (``test_knn``, ``test_linear``) on images of an epoch, of which there are ``epoch``.
+    A classifier is evaluated by its accuracy (``test``). If the run watched ``frozen`` features, k-NN and a linear
+    probe evaluate these (``test_knn``, ``test_linear``) on the ``epoch`` images of an epoch.
     """
     images = None
     if isinstance(limit, int):
@@ -124,13 +124,13 @@ def judged(
     for probe in [] if frozen is None else frozen.final(data, epoch, prefix="test_"):
         try:
             done.append(shown(probe))
-        except REASONS as error:  # the run is judged by its accuracy all the same
+        except REASONS as error:  # the run is still judged by its accuracy
             done.append(refused(probe.name, said(error)))
     return done
 
 
 def refusals(callbacks: list[Callback], folder: Path) -> dict[str, str]:
-    """Give what a run could not measure while it trained and in the end, with reasons; ``folder`` is the run's."""
+    """Give what a run could not measure during and after training, with reasons; ``folder`` is the run's."""
     judged = [Result.load(path.parent, path.stem) for path in sorted((folder / "probes").glob("test_*.json"))]
     found = {one.name: one.refused for one in judged if one.refused}
     for callback in callbacks:
@@ -140,12 +140,12 @@ def refusals(callbacks: list[Callback], folder: Path) -> dict[str, str]:
 
 
 def result(run: Trained, scores: Mapping[str, float], best_epoch: int | None, seconds: float) -> dict[str, Any]:
-    """Put together what ``result.json`` says of a run.
+    """Assemble the content of ``result.json`` for a run.
 
     Args:
         run: What was trained.
-        scores: Those of the test split.
-        best_epoch: The epoch, from 0, whose validation was best; None where none was chosen.
+        scores: The scores on the test split.
+        best_epoch: The epoch, from 0, with the best validation; None if none was chosen.
         seconds: Seconds of training and validation.
     """
     tree, trainer, module = run.tree, run.trainer, run.module
@@ -177,7 +177,7 @@ def result(run: Trained, scores: Mapping[str, float], best_epoch: int | None, se
 
 
 def show(tree: Mapping[str, Any], payload: Mapping[str, Any]) -> None:
-    """Print the closing table, and a warning where the test accuracy is below the config's aim."""
+    """Print the closing table, and a warning if the test accuracy is below the config's aim."""
     Console().print(closing_table(payload))
     aim, accuracy = tree["aim"], payload["test"].get("accuracy")
     if aim is not None and accuracy is not None and accuracy < aim:
@@ -185,13 +185,13 @@ def show(tree: Mapping[str, Any], payload: Mapping[str, Any]) -> None:
 
 
 def best_checkpoint(callbacks: list[Callback]) -> ModelCheckpoint | None:
-    """Give the checkpoint callback that watches a metric, or else keeps the end of training, where there is one."""
+    """Give the checkpoint callback that watches a metric, else the one that keeps the end of training; None if none."""
     found = [c for c in callbacks if isinstance(c, ModelCheckpoint) and (c.monitor or isinstance(c, LastState))]
     return found[0] if found else None
 
 
 def log_hparams(trainer: L.Trainer, payload: Mapping[str, Any]) -> None:
-    """Show the run in TensorBoard's hparams tab: its settings beside validation objective and test accuracy."""
+    """Show the run in TensorBoard's hparams tab: its settings with validation objective and test accuracy."""
     spec = payload["spec"]
     chosen = {
         "name": payload["name"],

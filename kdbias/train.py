@@ -35,11 +35,11 @@ def train(cfg: DictConfig) -> float:
     """Train, test once, write ``result.json`` last; give the objective (best value on the validation split), or NaN.
 
     Raises:
-        RunStopped: training failed in a way that it noticed, now or before it was resumed.
+        RunStopped: training detected its own failure, now or before the run was resumed.
     """
     quiet()
     tree: Tree = plain(cfg)
-    if not tree["resume"]:  # a run that goes on keeps what it decided when it began
+    if not tree["resume"]:  # a resumed run keeps what it decided when it began
         tree, _ = settled(tree)
     key = spec_hash(tree)
     run = Path(tree["paths"]["run"])
@@ -51,7 +51,7 @@ def train(cfg: DictConfig) -> float:
     data.prepare_data()
     control, used = applied(tree, data.info)
     teacher = control.teacher(used, data, partial(build_teacher, data=data)) if control else build_teacher(used, data)
-    L.seed_everything(  # the student's first weights are the seed's, not the teacher's
+    L.seed_everything(  # the seed decides the student's first weights; the teacher does not
         tree["seed"], workers=True, verbose=False
     )
     spec = module_spec(used, data.info, key, control.kind if control else None)
@@ -65,10 +65,10 @@ def train(cfg: DictConfig) -> float:
 
 
 def ended(run: Path, key: str) -> float | None:
-    """Give the objective of a run of the spec hash ``key`` that has its result, and say so; None where it has none.
+    """Print that a run with the spec hash ``key`` is done and give its objective; None if it has no result.
 
     Raises:
-        RunStopped: it has failed: going on would not mend it.
+        RunStopped: the run has failed; resuming would not help.
     """
     stopped = run_folder.stopped(run, key)
     if stopped is not None:
@@ -81,7 +81,7 @@ def ended(run: Path, key: str) -> float | None:
 
 
 def begin(run: Path, resume: bool) -> Path | None:
-    """Give the checkpoint from which a run goes on, None where it starts anew; drop metrics that come again."""
+    """Give the checkpoint that a run resumes from, None for a new run; drop metrics that will be logged again."""
     last = run / run_folder.LAST
     found = Checkpoint(last) if resume and last.is_file() else None
     keep_until(run / "metrics.csv", found.global_step if found else -1)
@@ -101,7 +101,7 @@ def build_data(tree: Tree) -> ImageData:
 
 
 def build_teacher(tree: Tree, data: ImageData) -> Teacher | None:
-    """Build the teacher that a config names, downloaded or trained first where it is missing; None without one."""
+    """Build the teacher that a config names, None without one; a missing teacher is downloaded or trained first."""
     teacher = tree["teacher"]
     if teacher.get("name") is None:
         return None
@@ -128,12 +128,12 @@ def build_many(name: str, group: Tree | None, **extra: Any) -> list[Any]:
 
 
 def module_spec(tree: Tree, data: DataInfo, key: str, control: str | None) -> dict[str, Any]:
-    """Plain types only: what the checkpoint keeps, and what ``load_student`` and resume need.
+    """Give the description that the checkpoint keeps, in plain types; ``load_student`` and resume need it.
 
     Args:
-        tree: The config, as its control has changed it.
+        tree: The config after its control has changed it.
         data: The images.
-        key: The spec hash of the config as it was given.
+        key: The spec hash of the config before its control changes it.
         control: The kind of control, None without one.
     """
     return {
@@ -153,8 +153,8 @@ def module_spec(tree: Tree, data: DataInfo, key: str, control: str | None) -> di
 
 
 def quiet() -> None:
-    """Leave Lightning's notices out (devices, tips, an existing log folder); its warnings about the run stay."""
+    """Hide Lightning's notices (devices, tips, an existing log folder); keep its warnings about the run."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    warnings.filterwarnings("ignore", message=r"Found .* in eval mode")  # a frozen trunk rests on purpose
+    warnings.filterwarnings("ignore", message=r"Found .* in eval mode")  # a frozen trunk is in eval mode on purpose

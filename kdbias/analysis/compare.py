@@ -51,10 +51,10 @@ def compare(tree: Tree) -> None:
 def methods_of(networks: Sequence[Measured]) -> list[Method]:
     """Put the networks of one label together; teachers go to the methods that they taught.
 
-    Where accuracy was measured of some of them only, the others' runs stand for no seed.
+    If only some networks of a label have an accuracy, the runs of the others count for no seed.
 
     Raises:
-        ConfigError: those of one label saw different images.
+        ConfigError: the networks of one label saw different images.
     """
     teachers = {one.about["teacher_key"]: one.results.get("accuracy") for one in networks if one.role == "teacher"}
     published = json.loads((Path(__file__).parent / "published.json").read_text())["structural"]
@@ -91,7 +91,7 @@ def methods_of(networks: Sequence[Measured]) -> list[Method]:
 
 
 def published_of(one: Measured, published: dict[str, Any]) -> dict[str, Any]:
-    """Give what was published of a run's experiment; nothing under a control, on other data, of others than its two."""
+    """Give the published row of a run's experiment; empty under a control, or if teacher, student or data differ."""
     about = one.about
     if about.get("control"):
         return {}
@@ -103,7 +103,7 @@ def published_of(one: Measured, published: dict[str, Any]) -> dict[str, Any]:
 
 
 def against(networks: Sequence[Measured]) -> list[str]:
-    """Give the labels of the runs of EXP-1 and EXP-2, which the others are compared with where there are others."""
+    """Give the labels of the runs of EXP-1 and EXP-2; other runs, if there are any, are compared with these."""
     own = [one for one in networks if one.role == "network"]
     plain = [one for one in own if not one.about.get("control")]
     found = [one.label for one in plain if str(one.about["experiment"]).startswith(OTHERS)]

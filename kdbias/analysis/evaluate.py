@@ -51,7 +51,7 @@ def evaluate(tree: Tree) -> None:
 
 
 def compared(network: Measured, first: Measured) -> Difference | str:
-    """Give the difference of two networks' accuracies; ``-`` where they have not seen the same images."""
+    """Give the difference of two networks' accuracies; ``-`` if they have not seen the same images."""
     one, other = network.results["accuracy"].arrays, first.results["accuracy"].arrays
     same = same_images(network.about["source"], first.about["source"], network.about["split"])
     same = same and all(np.array_equal(one[key], other[key]) for key in ("index", "target"))

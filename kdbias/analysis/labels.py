@@ -13,14 +13,14 @@ from kdbias.config.errors import ConfigError
 
 
 def judges_answers(node: Mapping[str, Any]) -> bool:
-    """Whether the probe of a config holds a network's own answers against labels; so one that does not say counts."""
+    """Whether a probe compares a network's own answers with labels; a probe that does not say is taken to do so."""
     builder = target(node, "probe")
     kind = builder if isinstance(builder, type) else get_type_hints(builder).get("return")
     return bool(getattr(kind, "judges_answers", True))
 
 
 def free() -> list[str]:
-    """Name the probes of ``conf/probe`` that say as much on images of any classes."""
+    """Name the probes of ``conf/probe`` that are equally meaningful on images of any classes."""
     return [name for name, node in shipped().items() if not judges_answers(node)]
 
 

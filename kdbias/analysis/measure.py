@@ -25,8 +25,8 @@ from kdbias.probes.reasons import REASONS
 def measure(tree: Tree, nodes: Nodes, found: Sequence[Subject], folder: Path) -> list[Measured]:
     """Run every probe on every network that it is defined for; save each Result under ``folder`` as soon as it is made.
 
-    A Result that the cache has is taken from there, and a network of which all are known is not even loaded. Probes
-    that read plain images alone share one pass. What is left out is said in a line, with the reason.
+    Results in the cache are reused, and a network is not loaded if the cache has all of its Results. Probes that read
+    only plain images share one pass. A line names each probe that is left out, with the reason.
 
     Raises:
         ConfigError: a probe refuses its settings, or fails on a network.

@@ -200,7 +200,7 @@ def same_images(a: Mapping[str, Any], b: Mapping[str, Any], split: str) -> bool:
 
 
 def images_key(node: Mapping[str, Any], split: str) -> str:
-    """Give what the data of a config node have in common with all of the same images in ``split``."""
+    """Give a key that is equal for all config nodes with the same images in ``split``."""
     neutral = _ANYWHERE | _TRAINING if split == "test" else _ANYWHERE
     return json.dumps({key: value for key, value in node.items() if key not in neutral}, sort_keys=True)
 

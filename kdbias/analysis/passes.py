@@ -1,4 +1,4 @@
-"""The images of a network, a pass at a time, and how far the probes have come."""
+"""The images of a network, one pass at a time, and the progress of the probes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands beside the runs: the networks that they began as, and their teachers."""
+"""The references for the runs: the untrained networks that they began as, and their teachers."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _initial(spec: Mapping[str, Any], device: str) -> Extractor:
 
 
 def _start(spec: Mapping[str, Any]) -> list[Any]:
-    """What decides the first weights beside the architecture."""
+    """What decides the first weights in addition to the architecture."""
     weights = spec["model"].get("weights")
     return [spec["seed"], digest(Path(weights)) if weights and Path(weights).is_file() else None]
 

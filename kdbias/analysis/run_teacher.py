@@ -1,4 +1,4 @@
-"""The teacher of a finished run, found by what the run saved of itself; nothing is trained for it."""
+"""The teacher of a finished run, found by the run's saved config; nothing is trained for it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNKEPT = ("random", "label_smoothing")
 
 @dataclass(frozen=True)
 class Lack:
-    """Why the teacher of a network is not at hand, in words; ``had_one`` is False where none taught it."""
+    """Why the teacher of a network is not available, in words; ``had_one`` is False if no teacher taught it."""
 
     reason: str
     had_one: bool = True
@@ -43,10 +43,10 @@ NO_TEACHER = Lack("it had no teacher", had_one=False)
 
 @dataclass(frozen=True)
 class RunTeacher:
-    """How the teacher of a run is made; nothing is read before it is wanted.
+    """How the teacher of a run is built; nothing is read before the teacher is needed.
 
-    ``spec`` describes its network, ``info`` the data that it answers on, ``path`` its weights (None where its builder
-    brings them). ``note`` is what somebody who uses it should know.
+    ``spec`` describes its network, ``info`` the data that it answers on, ``path`` its weights (None if its builder
+    provides them). ``note`` is a remark for users of the teacher.
     """
 
     name: str
@@ -57,7 +57,7 @@ class RunTeacher:
 
     @cached_property
     def identity(self) -> str:
-        """Give what tells it from every other teacher: its network and the SHA-256 of its weights."""
+        """Give its identity among all teachers: its network and the SHA-256 of its weights."""
         content = "ready" if self.path is None else digest(self.path)
         return json.dumps({"spec": dict(self.spec), "weights": content}, sort_keys=True)
 
@@ -72,9 +72,9 @@ class RunTeacher:
 def teacher_of(tree: Tree, info: DataInfo, teachers: Path, used: Tree | None = None) -> RunTeacher | Lack:
     """Give the teacher that a run's saved config names, or why there is none.
 
-    It is the weights file that the config names, or what its recipe left under the run's own folder of teachers or
-    under ``teachers``. Of a run under a control it is the one that taught in the end, with its own recipe, which the
-    checkpoint's spec (``used``) has.
+    The teacher is the weights file that the config names, or the run of its recipe in the run's own folder of teachers
+    or in ``teachers``. For a run under a control, it is the teacher that the control chose, with its own recipe; the
+    checkpoint's description (``used``) has this recipe.
     """
     node = tree.get("teacher")
     if tree.get("control") is not None:

@@ -1,4 +1,4 @@
-"""What every display of progress is made of: bars of one kind in a terminal, timed lines elsewhere."""
+"""The parts of every progress display: bars of one kind in a terminal, timed lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.progress import TimeRemainingColumn as Remaining
 from rich.text import Text
 
-PERIOD = 120.0  # seconds over which the time that is left is estimated
+PERIOD = 120.0  # seconds of progress that the estimate of the remaining time is based on
 
 
 class Note(ProgressColumn):
-    """What a bar's work says of itself, its field ``note``, where it has one."""
+    """The note of a bar: its field ``note``, if it has one."""
 
     def render(self, task: Task) -> Text:
         """Give the text."""
@@ -22,27 +22,27 @@ class Note(ProgressColumn):
 
 
 def in_terminal() -> bool:
-    """Whether somebody looks: bars are for a terminal, lines for a file or a pipe."""
+    """Tell whether stdout is a terminal: a terminal gets bars, a file or a pipe gets lines."""
     return sys.stdout.isatty()
 
 
 def columns() -> list[ProgressColumn]:
-    """Give the columns of every bar: what, how far, done of all, time since the start and time left, a note."""
+    """Give the columns of every bar: label, bar, steps done of all, elapsed time, remaining time, note."""
     what = TextColumn("{task.description:<18}", markup=False)
     return [what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), Remaining(), Note()]
 
 
 def bars(console: Console | None = None, *, transient: bool = False, disable: bool = False) -> Progress:
-    """Build bars; ``transient`` ones are gone at the end, ``disable`` shows none."""
+    """Build bars; ``transient`` bars disappear at the end, ``disable`` shows none."""
     return Progress(*columns(), console=console, speed_estimate_period=PERIOD, transient=transient, disable=disable)
 
 
 class Lines:
-    """Lines on stdout, each with the seconds since the first was thought of."""
+    """Lines on stdout, each with the seconds since this object was made."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
 
     def timed(self, text: str) -> None:
-        """Print seconds and text."""
+        """Print the seconds and the text."""
         print(f"{time.monotonic() - self._began:5.0f} s  {text}".rstrip(), flush=True)

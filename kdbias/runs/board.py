@@ -1,4 +1,4 @@
-"""How far several pieces of work have come: bars in a terminal, lines elsewhere."""
+"""The progress of several tasks: bars in a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from kdbias.runs.bars import Lines, bars, in_terminal
 
 
 class Bars:
-    """A bar for each piece of work, from when it is first heard of, and one for all with the time that is left.
+    """A bar for each task, from its first report on, and one bar for all tasks with the remaining time.
 
-    ``overall`` is the label of all the work together, ``steps`` the sum of all totals.
+    ``overall`` is the label of the bar for all tasks, ``steps`` the sum of their totals.
     """
 
     def __init__(self, overall: str, steps: int, console: Console | None = None) -> None:
@@ -23,7 +23,7 @@ class Bars:
         self._done: dict[str, int] = {}
 
     def show(self, label: str, done: int, total: int, note: str = "") -> None:
-        """Show ``done`` of ``total`` steps of the work ``label``, and a note."""
+        """Show ``done`` of ``total`` steps of the task ``label``, and a note."""
         if label not in self._tasks:
             self._tasks[label] = self._progress.add_task(label, total=total, note=note)
         self._progress.update(self._tasks[label], completed=done, note=note)
@@ -43,7 +43,7 @@ class Bars:
 
 
 class BoardLines:
-    """A line whenever a piece of work has come further."""
+    """A line whenever a task has made progress."""
 
     def __init__(self) -> None:
         self._lines = Lines()
@@ -63,7 +63,7 @@ class BoardLines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is left to do."""
+        """Do nothing."""
 
 
 Board = Bars | BoardLines

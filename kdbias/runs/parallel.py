@@ -1,4 +1,4 @@
-"""Training runs side by side: each a process of its own on one thread, those that are done left out."""
+"""Training runs in parallel: each is its own process with one thread. Runs that are done are left out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RunFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """A training run to come, or one that is done: its command line, its folder, its spec hash and its epochs."""
+    """A planned or finished training run: its command line, its folder, its spec hash and its epochs."""
 
     label: str
     overrides: tuple[str, ...]
@@ -43,29 +43,29 @@ class Run:
 
     @property
     def log(self) -> Path:
-        """The file that its output goes to."""
+        """The log file of its output."""
         return self.folder / LOG
 
     @property
     def done(self) -> bool:
-        """Whether its result is there."""
+        """Whether it has its result."""
         return run_folder.result(self.folder, self.key) is not None
 
     def command(self) -> list[str]:
-        """Give the command that trains it, from its last checkpoint where it has one."""
+        """Give the command that trains it, from its last checkpoint if it has one."""
         resume = [f"resume={quoted(str(self.folder))}"] if run_folder.resumable(self.folder, self.key) else []
         return [*training_program(), *self.overrides, f"hydra.run.dir={quoted(str(self.folder))}", *resume]
 
     def progress(self) -> Progress:
-        """Give how far it has come, also where it is done and has not said so on the way."""
+        """Give its progress, also for a finished run that never reported any."""
         found = progress.read(self.folder)
         return found or Progress(self.epochs if self.done else 0, self.epochs, None)
 
 
 def planned(label: str, overrides: Sequence[str], parent: Path) -> tuple[Run, Tree]:
-    """Compose a training run, whose folder will be ``<parent>/<label>-<hash>``; give it with its config.
+    """Compose a training run with the folder ``<parent>/<label>-<hash>``; give the run and its config.
 
-    ``overrides`` are those of ``train.py``. Call it inside ``hydra.main``.
+    ``overrides`` are overrides of ``train.py``. Call it inside ``hydra.main``.
     """
     cfg = compose("train", list(overrides), return_hydra_config=True)
     choices = {group: cfg.hydra.runtime.choices[group] for group in ("data", "trainer")}
@@ -80,13 +80,13 @@ def planned(label: str, overrides: Sequence[str], parent: Path) -> tuple[Run, Tr
 
 
 def train(waiting: Sequence[Run], *, lanes: int, board: Board, watched: Sequence[Run] = ()) -> None:
-    """Train what is not done, ``lanes`` runs at a time in the order given; ``board`` shows their epochs.
+    """Train the runs that are not done, ``lanes`` at a time in the order given; ``board`` shows their epochs.
 
-    ``watched`` are runs that others of them start (a teacher on demand): they are shown too. However this is left, no
-    process is left behind, and what was trained so far is gone on with next time.
+    ``watched`` are runs that other runs start (a teacher on demand); the board shows them too. No process is left
+    behind, however this function ends. The next call resumes the runs that were interrupted.
 
     Raises:
-        RunFailed: one of them failed; the others are ended.
+        RunFailed: a run failed; the others are ended.
     """
     queue = [run for run in waiting if not run.done]
     for run in (*watched, *waiting):
@@ -107,17 +107,17 @@ def train(waiting: Sequence[Run], *, lanes: int, board: Board, watched: Sequence
 
 
 def show(board: Board, run: Run) -> None:
-    """Show how far a run has come."""
+    """Show the progress of a run."""
     found = run.progress()
     note = "" if found.accuracy is None else f"val accuracy {100 * found.accuracy:.0f} %"
     board.show(run.label, found.done, run.epochs, note)
 
 
 def require_done(run: Run, status: int) -> None:
-    """Pass a run that ended with its result.
+    """Check that a run ended with its result.
 
     Raises:
-        RunFailed: it did not.
+        RunFailed: the run has no result.
     """
     if status or not run.done:
         lines = [line.strip() for line in process.last_lines(run.log, count=40).splitlines()] or ["no output"]
@@ -126,16 +126,16 @@ def require_done(run: Run, status: int) -> None:
 
 
 def lanes(wanted: int | None) -> int:
-    """Give how many runs to train at a time: as asked, else one a core, at least two."""
+    """Give how many runs to train at a time: ``wanted`` if given, else one for each core, at least two."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return wanted or max(2, cores)
 
 
 def training_program() -> list[str]:
-    """Give the command that starts ``train.py``, or ``kdbias-train`` where the package is installed.
+    """Give the command that starts ``train.py``, or ``kdbias-train`` if the package is installed.
 
     Raises:
-        FileNotFoundError: there is neither beside this program, nor among the scripts of this Python.
+        FileNotFoundError: neither is in the folder of this program or among the scripts of this Python.
     """
     places = (Path(sys.argv[0]).absolute().parent, Path(sysconfig.get_path("scripts")))
     for path in (place / name for place in places for name in _PROGRAMS):

@@ -1,4 +1,4 @@
-"""``pretrained: auto`` is decided once, before a config is hashed: true where timm's weights can be had, else false."""
+"""``pretrained: auto`` is decided once, before a config is hashed: true if timm's weights are available, else false."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from kdbias.config.build import target
 from kdbias.config.control import teacher_use
 from kdbias.config.spec import Tree
 
-# The networks that may start from timm's weights, and the files that are taken instead.
+# The networks that may start from timm's weights, and the files that replace those weights.
 FILES = {"model": ("model.weights",), "teacher.model": ("teacher.model.weights", "teacher.weights")}
 KEYS = (*(f"{network}.pretrained" for network in FILES), "teacher.pretrained")
 
 
 def settled(tree: Tree) -> tuple[Tree, list[str]]:
-    """Give a config without ``auto``, and what was decided as overrides for the command line of another process.
+    """Give a config without ``auto``, and the decisions as overrides for the command line of another process.
 
-    So a run from scratch and one from ImageNet's weights are two runs, and say which they are. Weights that can be had
-    lie in timm's cache afterwards; where they cannot be had, one warning says so. Nothing is looked for, and ``tree``
-    itself comes back, where no network is to start from timm's weights if they can be had.
+    A run from scratch and a run from ImageNet weights are therefore two runs, and their configs say which they are.
+    Available weights lie in timm's cache afterwards; one warning names those that are not available. If no network has
+    ``auto``, the function looks for no weights and returns ``tree`` itself.
 
     Raises:
         ValueError: timm has no such network, or no weights for it.
@@ -32,7 +32,7 @@ def settled(tree: Tree) -> tuple[Tree, list[str]]:
 
 
 def as_saved(tree: Tree, saved: Tree) -> dict[str, bool]:
-    """Give what an earlier run decided of the keys that are ``auto`` in a config; empty where none is."""
+    """Give an earlier run's values for the keys that are ``auto`` in a config; empty if no key is."""
     known = {key: _at(saved, key) for key in KEYS if _at(tree, key) == "auto"}
     return {key: value for key, value in known.items() if value is not None}
 
@@ -48,7 +48,7 @@ def _decisions(tree: Tree) -> dict[str, bool]:
             continue
         name = _timm_name(_at(tree, network))
         if name is not None:
-            from kdbias.models.pretrained import obtainable  # it loads torch and timm, which a sweep can do without
+            from kdbias.models.pretrained import obtainable  # it loads torch and timm, which a sweep does not need
 
             found[f"{network}.pretrained"] = obtainable(name)
     if "teacher.model.pretrained" in found and _at(tree, "teacher.pretrained") == "auto":
@@ -62,13 +62,13 @@ def _unused_teacher(tree: Tree) -> bool:
 
 
 def _timm_name(network: Tree) -> str | None:
-    """Give timm's name of a network: its spec's, or ``NAME`` beside a builder of that network alone; None without."""
+    """Give a network's name in timm: from its node, or ``NAME`` in the module of its builder; None if there is none."""
     name = _at(network, "name")
     return str(name) if name is not None else getattr(import_module(target(network, "model").__module__), "NAME", None)
 
 
 def _at(tree: Tree, key: str) -> Any:
-    """The value at a dotted key; None where there is none, or where one is still to be given."""
+    """The value at a dotted key; None if there is none, or if it is still missing (``???``)."""
     node: Any = tree
     for part in key.split("."):
         node = node.get(part) if isinstance(node, Mapping) else None
@@ -76,6 +76,6 @@ def _at(tree: Tree, key: str) -> Any:
 
 
 def _with(tree: Tree, key: str, value: Any) -> dict[str, Any]:
-    """A config with another value at a dotted key; what it shares with ``tree`` stays as it is."""
+    """A config with another value at a dotted key; ``tree`` stays unchanged."""
     first, _, rest = key.partition(".")
     return {**tree, first: _with(tree[first], rest, value) if rest else value}

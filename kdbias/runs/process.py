@@ -1,7 +1,7 @@
-"""A child process that is a session of its own and whose whole process group ends with this process.
+"""A child process in its own session, whose whole process group ends with this process.
 
-A run may start processes of its own (one for each device). Killing the run alone leaves them behind, so signals go to
-the group. Where this process has no time left to send one (SIGKILL), the child sees the end of a pipe that only this
+A run may start its own processes (one for each device). Killing the run alone leaves them behind, so signals go to
+the group. If this process has no time to send a signal (SIGKILL), the child sees the end of a pipe that only this
 process holds open, and ends its own group.
 """
 
@@ -21,8 +21,8 @@ from types import FrameType
 
 JOB = "KDBIAS_JOB"
 _LIFELINE = "KDBIAS_LIFELINE"
-# Left behind by a fit over several processes, or by a launcher; a child would take itself for one of those processes,
-# or for one task of the Slurm job step that this process is a task of.
+# A fit over several processes, or a launcher, leaves these variables behind. With them, a child would act as one of
+# those processes, or as a task of this process's Slurm job step.
 _SLURM = "SLURM_"
 _DISTRIBUTED = (
     "LOCAL_RANK",
@@ -38,13 +38,13 @@ _DISTRIBUTED = (
     "PL_GLOBAL_SEED",
     "PL_SEED_WORKERS",
 )
-# Each signal with the seconds that the leader has to end: Lightning leaves a fit in order on SIGINT.
+# Each signal, and the seconds that the leader has to end. On SIGINT, Lightning ends a fit cleanly.
 _ESCALATION = ((signal.SIGINT, 8.0), (signal.SIGTERM, 4.0), (signal.SIGKILL, 2.0))
-_FOLLOWERS = 0.5  # seconds that the rest of the group has when the leader is gone
+_FOLLOWERS = 0.5  # seconds that the rest of the group has after the leader is gone
 
 
 def run(command: Sequence[str], *, log: Path | None) -> int:
-    """Run a command to its end as a ``child`` and give its exit status."""
+    """Run a command to its end as a ``child``; give its exit status."""
     with child(command, log=log) as process:
         return process.wait()
 
@@ -53,11 +53,11 @@ def run(command: Sequence[str], *, log: Path | None) -> int:
 def child(
     command: Sequence[str], *, log: Path | None, variables: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a command in a process group of its own, which is gone when the block is left.
+    """Start a command in its own process group; the group is gone after the block.
 
-    ``log`` takes stdout and stderr, appended; None leaves them on this process's. ``variables`` are added to the
-    environment. However the block is left (its end, an interrupt, SIGTERM, any exception), what is left of the group
-    gets SIGINT, then SIGTERM, then SIGKILL.
+    stdout and stderr are appended to ``log``; with None they go to those of this process. ``variables`` are added to
+    the environment. When the block ends for any reason (its end, an interrupt, SIGTERM, any exception), the rest of the
+    group gets SIGINT, then SIGTERM, then SIGKILL.
     """
     read, write = os.pipe()
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_SLURM) and key not in _DISTRIBUTED}
@@ -83,9 +83,9 @@ def child(
 
 
 def end_with_parent() -> None:
-    """In a child of ``run``: end this process group when the parent is gone. Elsewhere nothing.
+    """In a child of ``run``, end this process group when the parent is gone; elsewhere, do nothing.
 
-    Call it once, early; a process that starts itself again with ``os.exec*`` calls it after that.
+    Call it once, early. A process that restarts itself with ``os.exec*`` calls it after the restart.
     """
     lifeline = os.environ.pop(_LIFELINE, None)  # popped: this process's own children do not hold the pipe
     if lifeline is not None:
@@ -93,7 +93,7 @@ def end_with_parent() -> None:
 
 
 def last_lines(log: Path, begin: int = 0, count: int = 20) -> str:
-    """Give the last lines of a text file, of those after its first ``begin`` bytes."""
+    """Give the last ``count`` lines of a text file, without its first ``begin`` bytes."""
     with log.open(encoding="utf-8", errors="replace") as file:
         file.seek(begin)
         return "".join(deque(file, maxlen=count)).rstrip()
@@ -119,7 +119,7 @@ def _output(log: Path | None) -> Iterator[int | None]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Make SIGTERM an exception for the time being, so that it passes through ``finally``."""
+    """Turn SIGTERM into an exception inside the block, so that ``finally`` clauses run."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread can set a handler
         yield
         return
@@ -135,7 +135,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End whatever is left of the group that ``process`` leads; after its own end, that is seldom anything."""
+    """End the rest of the group that ``process`` leads; after its own end, the group is usually empty."""
     for number, patience in _ESCALATION:
         if not _signal_group(process, number):
             break
@@ -148,9 +148,9 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> bool:
-    process.poll()  # a leader that has ended and was not waited for still counts as a member
+    process.poll()  # a leader that ended, but was not waited for, still counts as a member
     try:
         os.killpg(process.pid, number)
-    except (ProcessLookupError, PermissionError):  # the group is gone; macOS says so by the second
+    except (ProcessLookupError, PermissionError):  # the group is gone; macOS raises the second error
         return False
     return True

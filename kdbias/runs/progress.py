@@ -1,4 +1,4 @@
-"""How far a run has come, as it says itself in ``progress.json``: what those who wait for it show."""
+"""The progress of a run: the run writes it to ``progress.json``, and waiting processes show it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ PROGRESS = "progress.json"
 
 @dataclass(frozen=True)
 class Progress:
-    """``done`` of ``epochs`` epochs, and the share of validation images that were right at the last validation (None
-    before the first, or where nothing is classified).
+    """``done`` of ``epochs`` epochs, and the accuracy at the last validation (a share of images).
+
+    The accuracy is None before the first validation, or if nothing is classified.
     """
 
     done: int
@@ -22,11 +23,11 @@ class Progress:
     accuracy: float | None
 
     def write(self, folder: Path) -> None:
-        """Leave it in a run's folder."""
+        """Write it to a run's folder."""
         write_json(folder / PROGRESS, asdict(self))
 
 
 def read(folder: Path) -> Progress | None:
-    """Give how far the run of a folder has come; None where it has not begun to train."""
+    """Give the progress of the run in a folder; None if it has not begun to train."""
     path = folder / PROGRESS
     return Progress(**json.loads(path.read_text())) if path.is_file() else None

@@ -1,4 +1,4 @@
-"""What a run ran on, as its ``result.json`` says it."""
+"""The software and hardware of a run, as its ``result.json`` lists them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("torch", "torchvision", "lightning", "timm", "kdbias")
 def environment() -> dict[str, Any]:
     """Give versions, git revision and hardware, as plain types.
 
-    ``git`` is the revision of the checkout that the package lies in, ``dirty`` whether it has changes; both are None
+    ``git`` is the revision of the package's checkout. ``dirty`` says whether the checkout has changes. Both are None
     for an installed package.
     """
     revision, dirty = _git()

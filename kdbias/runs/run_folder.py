@@ -1,4 +1,4 @@
-"""What a run folder says of itself: whether it is done, whether it can go on, and with which config."""
+"""The state of a run folder: whether its run is done, whether it can resume, and with which config."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ LAST = Path("checkpoints", "last.ckpt")
 
 
 def result(folder: Path, key: str) -> dict[str, Any] | None:
-    """Give the content of a run's ``result.json`` where it has one of the spec hash ``key``."""
+    """Give the content of a run's ``result.json``; None if it has none with the spec hash ``key``."""
     found = _read_result(folder)
     return found if found.get("spec_hash") == key else None
 
 
 def stopped(folder: Path, key: str) -> str | None:
-    """Give why training in a run of the spec hash ``key`` ended before its time; None where it did not."""
+    """Give why training of a run with the spec hash ``key`` ended early; None if it did not."""
     found = _read_result(folder)
     return found.get("stopped") if (found.get("spec") or {}).get("hash") == key else None
 
 
 def saved_config(folder: Path) -> DictConfig:
-    """Give the config that a run saved, its keys by the names of today.
+    """Give the config that a run saved, with renamed keys under their present names.
 
     Raises:
-        FileNotFoundError: there is none.
-        ConfigError: it is more than plain values, damaged, or names options that are none.
+        FileNotFoundError: the run saved none.
+        ConfigError: the config is damaged, has values that are not plain, or names unknown options.
     """
     tree = now_named(read_saved(folder / CONFIG))
     require_known_choices(tree, folder / CONFIG)
@@ -50,13 +50,13 @@ def saved_config(folder: Path) -> DictConfig:
         (tree.get("teacher") or {}).get("data") if isinstance(tree.get("teacher"), dict) else None,
     ):
         if isinstance(node, dict) and "download" in node:
-            node["download"] = False  # a file does not say where on this machine something is written
+            node["download"] = False  # a file must not decide where this machine writes data
     found: DictConfig = OmegaConf.create(tree)
     return found
 
 
 def resumable(folder: Path, key: str) -> bool:
-    """Tell whether a run of the spec hash ``key`` left a checkpoint to go on from."""
+    """Tell whether a run with the spec hash ``key`` left a checkpoint to resume from."""
     if not (folder / LAST).is_file() or not (folder / CONFIG).is_file():
         return False
     try:
@@ -67,14 +67,15 @@ def resumable(folder: Path, key: str) -> bool:
 
 
 def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """Give the config with which ``resume=RUN_DIR`` goes on; ``overrides`` are those of the command line.
+    """Give the config with which ``resume=RUN_DIR`` continues; ``overrides`` are those of the command line.
 
-    With no other override it is the config that the run saved. With others, the composed config has to decide the same
-    result as the saved one, and may differ in paths, logging and hardware; ``pretrained: auto`` is what it was then.
+    Without other overrides it is the config that the run saved. With other overrides, the composed config must have
+    the same spec as the saved one; it may differ in paths, logging and hardware. ``pretrained: auto`` keeps the value
+    that the run decided.
 
     Raises:
-        ConfigError: the folder has no saved config or no checkpoint; its config is damaged, or writes out of
-            the folder; or the configs decide another result, and the error lists the keys.
+        ConfigError: the folder has no saved config or no checkpoint; or its config is damaged, or writes outside
+            the folder; or the specs differ, and the error lists the keys.
     """
     folder = Path(str(cfg.resume))
     for path in (folder / CONFIG, folder / LAST):
@@ -102,13 +103,13 @@ def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def _own_places(saved: DictConfig, folder: Path, cfg: DictConfig) -> DictConfig:
-    """A saved config that writes into its run folder alone, wherever that lies now.
+    """A saved config that writes only into its run folder, at the folder's present place.
 
-    A run folder may have been moved, or sent by somebody: what it writes to is this folder, and the folders of runs and
-    teachers are those of the present command.
+    A run folder may have been moved or received from somebody else. The run therefore writes to this folder, and the
+    folders of runs and teachers are those of the present command.
 
     Raises:
-        ValueError: a callback writes elsewhere, or a part of the folder is a link out of it.
+        ValueError: a callback writes elsewhere, or a part of the folder is a link to a place outside.
     """
     home = folder.resolve()
     for part in folder.rglob("*"):
@@ -131,7 +132,7 @@ def _own_places(saved: DictConfig, folder: Path, cfg: DictConfig) -> DictConfig:
 
 
 def _read_result(folder: Path) -> dict[str, Any]:
-    """The content of ``result.json``; nothing where there is none, or where it is damaged, which is said."""
+    """The content of ``result.json``; empty if there is none. For a damaged file, also empty, with a message."""
     path = folder / RESULT
     if not path.is_file():
         return {}
@@ -144,9 +145,9 @@ def _read_result(folder: Path) -> dict[str, Any]:
 
 
 def note_choices(cfg: DictConfig) -> None:
-    """Put under ``chosen`` what the config was composed from, unless it is there: a resumed run keeps the first one's.
+    """Put the choices that the config was composed from under ``chosen``; a resumed run keeps its first choices.
 
-    The teacher of a run is found, or trained, by the same choices. Call it inside ``hydra.main``.
+    A run's teacher is found or trained with the same choices. Call it inside ``hydra.main``.
     """
     if "chosen" not in cfg:
         hydra = HydraConfig.get()
@@ -157,7 +158,7 @@ def note_choices(cfg: DictConfig) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run folder, so that processes that would write it take turns; say so before waiting."""
+    """Hold the lock of a run folder, so that its writers take turns; print a message before waiting."""
     folder.mkdir(parents=True, exist_ok=True)
     held = FileLock(folder / ".lock")
     try:

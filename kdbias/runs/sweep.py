@@ -1,7 +1,7 @@
-"""Sweeps: Hydra plans the jobs, each job is a process of its own that runs as a single run would.
+"""Sweeps: Hydra plans the jobs, and each job runs in its own process, exactly like a single run.
 
-So a job has its own devices, process group and crash, a sweep over several processes a job works, and all launchers run
-the same thing. A job that is done is not run again; a job that fails does not stop the sweep.
+Each job therefore has its own devices and process group, and crashes alone. A job may itself use several processes, and
+all launchers run the same program. A job that is done is not run again. A job that fails does not stop the sweep.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from kdbias.runs.pretrained import settled
 LOG = "job.log"
 _RECORD = "KDBIAS_SWEEP"
 _PROGRAM = "KDBIAS_PROGRAM"
-# Hydra's own settings that decide how the config of a single run is composed; the others are the sweep's.
+# Hydra's own settings that decide how the config of a single run is composed; the other settings belong to the sweep.
 _HYDRA_KEPT = ("hydra.searchpath", "hydra.job.env_set", "hydra.verbose")
 
 
 @dataclass(frozen=True)
 class Job:
-    """How one job of a sweep ended: ``state`` is done, done already or failed; ``log`` is its output."""
+    """How one job of a sweep ended: ``state`` is done, done already or failed; ``log`` has its output."""
 
     state: str
     objective: float | None
@@ -50,7 +50,7 @@ class Job:
 
 
 def register() -> None:
-    """Register the resolver ``job_name`` and tie this process to its sweep; call it before ``hydra.main``."""
+    """Register the resolver ``job_name`` and connect this process to its sweep; call it before ``hydra.main``."""
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
     process.end_with_parent()
 
@@ -58,9 +58,9 @@ def register() -> None:
 def job_name(overrides: str, *, _root_: Container) -> str:
     """Give the folder name of a job: at most 80 safe characters of its overrides, and 8 of a hash.
 
-    The hash is of the overrides and of the spec: a repeated sweep finds its folders, and a folder never holds the run
-    of another config of the same name. Overrides of a teacher that the control makes no use of do not count, so that a
-    sweep over teachers runs such a job once.
+    The hash covers the overrides and the spec. A repeated sweep finds its folders, and a folder never holds the run
+    of another config with the same name. The hash leaves out overrides of a teacher that the control does not use, so
+    a sweep over teachers runs such a job once.
     """
     if isinstance(_root_, DictConfig) and not teacher_use(_root_).uses_teacher:
         overrides = ",".join(each for each in separate(overrides) if not sets(each, "teacher"))
@@ -70,15 +70,15 @@ def job_name(overrides: str, *, _root_: Container) -> str:
 
 
 def is_sweep_job() -> bool:
-    """Tell whether this is a job that a sweep of this process runs, to be handed to ``run_job``."""
+    """Tell whether this is a job of this process's sweep; ``run_job`` runs such a job."""
     return process.JOB not in os.environ and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def run_job(cfg: DictConfig) -> float | None:
-    """Run a sweep's job as a process of its own, unless its result is there already; give its objective.
+    """Run a sweep's job in its own process, unless it already has its result; give its objective.
 
-    NaN where the job failed (a sweeper that optimises tells that from a value), None where it has no objective. Of a
-    failed job the last lines are shown, and the sweep goes on; ``SweepSummary`` lists it at the end.
+    The objective is NaN if the job failed (an optimising sweeper tells NaN from a value), and None if the job has no
+    objective. If a job fails, its last lines are shown and the sweep continues; ``SweepSummary`` lists it at the end.
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
@@ -98,9 +98,9 @@ def run_job(cfg: DictConfig) -> float | None:
 
 
 def single_run(overrides: Sequence[str], folder: Path, key: str, *, log: Path | None) -> dict[str, Any] | None:
-    """Run this program again as one run in ``folder`` and give its result; None where it failed.
+    """Run this program again as one run in ``folder`` and give its result; None if it failed.
 
-    It goes on from the last checkpoint of the same spec hash ``key``. ``log`` as for ``kdbias.runs.process.run``.
+    It resumes from the last checkpoint with the same spec hash ``key``. ``log`` is that of ``kdbias.runs.process.run``.
     """
     extra = [f"resume={quoted(str(folder))}"] if run_folder.resumable(folder, key) else []
     begin = log.stat().st_size if log is not None and log.is_file() else 0
@@ -113,28 +113,28 @@ def single_run(overrides: Sequence[str], folder: Path, key: str, *, log: Path | 
 
 
 def quoted(value: str) -> str:
-    """Give a text as Hydra's override grammar takes it."""
+    """Quote a text for Hydra's override grammar."""
     if re.fullmatch(r"[A-Za-z0-9_./-]+", value):
         return value
     return "'" + value.replace("'", "\\'") + "'"
 
 
 class SweepSummary(Callback):
-    """Lists all jobs at the end of a sweep, and ends with status 1 when one failed.
+    """Lists all jobs at the end of a sweep, and ends with status 1 if one failed.
 
     It is a Hydra callback (``hydra.callbacks``). The jobs may be processes on other machines, so they report through a
-    file in the sweep's folder, named in the environment; the program to run is passed the same way.
+    file in the sweep's folder. An environment variable names the file, and another passes the program to run.
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Name the record of this sweep and the program in the environment that the jobs see."""
+        """Put the file of this sweep's jobs and the program into the environment of the jobs."""
         folder = Path(str(config.hydra.sweep.dir)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         os.environ[_RECORD] = str(folder / f".jobs-{uuid.uuid4().hex[:8]}.jsonl")
         os.environ[_PROGRAM] = json.dumps(_program())
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print the list."""
+        """Print the list of jobs."""
         record = Path(os.environ.pop(_RECORD))
         jobs = [Job(**json.loads(line)) for line in record.read_text().splitlines()] if record.is_file() else []
         record.unlink(missing_ok=True)
@@ -157,16 +157,16 @@ def _record(job: Job) -> None:
 
 
 def _settled(cfg: Any) -> tuple[str, list[str]]:
-    """The spec hash of a job, and the overrides with which its process comes to the same one."""
+    """The spec hash of a job, and the overrides with which its process computes the same hash."""
     try:
         tree, decided = settled(deciding(cfg))
         return spec_hash(tree), decided
     except (OmegaConfBaseException, HydraException, ImportError, ValueError):
-        return "unresolved", []  # the job itself names the mistake, in its log, and the others go on
+        return "unresolved", []  # the job names the mistake in its own log, and the other jobs continue
 
 
 def _command(overrides: Sequence[str], folder: Path) -> list[str]:
-    """Give the command line of a single run; options come first, since launchers append overrides to it."""
+    """Give the command line of a single run; options come first, because launchers append overrides to it."""
     hydra = HydraConfig.get()
     program = json.loads(os.environ[_PROGRAM]) if _PROGRAM in os.environ else _program()
     sources = {source.provider: source for source in hydra.runtime.config_sources}
@@ -181,6 +181,6 @@ def _command(overrides: Sequence[str], folder: Path) -> list[str]:
 
 
 def _program() -> list[str]:
-    """Give how Python was told to run this program: a script (a console command is one) or ``-m module``."""
+    """Give Python's arguments for this program: a script (such as a console command) or ``-m module``."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return [str(Path(sys.argv[0]).absolute())] if spec is None else ["-m", spec.name]

@@ -1,4 +1,4 @@
-"""A teacher that is not there yet is trained first, once, by its recipe; every later run finds it."""
+"""A missing teacher is trained once, by its recipe, before its first student; every later run finds it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from kdbias.runs import run_folder
 from kdbias.runs.pretrained import settled
 from kdbias.runs.sweep import LOG, single_run
 
-READING = ("layers", "dense", "qkv")  # of a network, what a run reads: its training does not depend on it
+READING = ("layers", "dense", "qkv")  # what a run reads from a network; the network's training does not depend on it
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a teacher is trained: by which command line, in which run folder, under which spec hash, how many epochs."""
+    """How a teacher is trained: the command line, the run folder, the spec hash and the number of epochs."""
 
     overrides: list[str]
     folder: Path
@@ -40,13 +40,17 @@ class Recipe:
 def ensure_teacher(tree: Tree, teachers: Path) -> Path:
     """Give the weights of a config's teacher: the file it names, or the best checkpoint of its recipe on the same data.
 
-    The recipe is an experiment. It gets this run's data (``teacher.data`` changes it, say to a variant in which only
-    shape is reliable), its trainer choice and overrides, the augmentation that its command line chose (digits are not
-    to be mirrored for the teacher either; of this alone a recipe without labels takes note, which makes views of its
-    own), and ``teacher.epochs``. Its run lies in
-    ``<teachers>/<name>-<data>-<spec hash>``; where it is not done, it is trained in a process of its own, going on from
-    its last checkpoint, while other processes that want it wait. Call it inside ``hydra.main``, after
-    ``kdbias.runs.run_folder.note_choices(cfg)``.
+    The recipe is an experiment. It gets four things from this run:
+
+    - its data, which ``teacher.data`` may change (say to a variant in which only shape is reliable);
+    - its trainer choice and overrides;
+    - the augmentation that its command line chose. A recipe without labels makes its own views, and takes from this
+      only whether images may be mirrored (digits must not be mirrored for the teacher either);
+    - ``teacher.epochs``.
+
+    The recipe's run lies in ``<teachers>/<name>-<data>-<spec hash>``. If it is not done, it is trained in its own
+    process, from its last checkpoint; other processes that need the same teacher wait. Call this function inside
+    ``hydra.main``, after ``kdbias.runs.run_folder.note_choices(cfg)``.
 
     Raises:
         ValueError: the teacher has neither weights nor a recipe.
@@ -62,7 +66,7 @@ def ensure_teacher(tree: Tree, teachers: Path) -> Path:
 
 
 def trained(found: Recipe, what: str, teachers: Path) -> Path:
-    """Give the best checkpoint of a recipe's run, which is trained first where it is missing.
+    """Give the best checkpoint of a recipe's run; a missing run is trained first.
 
     Raises:
         RuntimeError: the training failed; the error names its log.
@@ -79,9 +83,9 @@ def trained(found: Recipe, what: str, teachers: Path) -> Path:
 
 
 def recipe(tree: Tree, teachers: Path, config_name: str, extra: Sequence[str] = ()) -> Recipe:
-    """Give how the teacher of ``tree``, a config of ``config_name``, is trained where it is missing.
+    """Give the recipe for the teacher of ``tree``, a config of ``config_name``.
 
-    ``extra`` overrides make it another teacher, in a folder of its own.
+    ``extra`` overrides make it another teacher, in its own folder.
     """
     overrides = [*recipe_overrides(tree, config_name), *extra]
     return recipe_of(overrides, tree["teacher"]["name"], tree["chosen"]["data"], teachers, config_name)
@@ -90,7 +94,7 @@ def recipe(tree: Tree, teachers: Path, config_name: str, extra: Sequence[str] = 
 def recipe_of(overrides: list[str], name: str, data: str, teachers: Path, config_name: str) -> Recipe:
     """Give the recipe of a command line; ``name`` and ``data`` name its folder under ``teachers``."""
     typed = compose(config_name, overrides)
-    expand_paths(typed)  # as the process that trains it will
+    expand_paths(typed)  # as the process that trains the teacher does
     composed, decided = settled(plain(typed))
     digest = spec_hash(composed)
     folder = (teachers / f"{name}-{data}-{digest}").absolute()
@@ -100,8 +104,8 @@ def recipe_of(overrides: list[str], name: str, data: str, teachers: Path, config
 def recipe_overrides(tree: Tree, config_name: str) -> list[str]:
     """Give the command line that trains the teacher: its recipe, with data, augmentation and trainer of this run.
 
-    A recipe that makes views of its own keeps its augmentation: else every one of a student would be another teacher.
-    What ``teacher.model`` sets goes to the recipe's network, but for what is read of it.
+    A recipe that makes its own views keeps its augmentation; otherwise every augmentation of a student would need
+    another teacher. The settings of ``teacher.model`` go to the recipe's network, except those in ``READING``.
     """
     chosen, teacher = tree["chosen"], tree["teacher"]
     overrides = [f"experiment={teacher['recipe']}", f"data={chosen['data']}", f"trainer={child_trainer(tree)}"]
@@ -110,7 +114,7 @@ def recipe_overrides(tree: Tree, config_name: str) -> list[str]:
     overrides += _for_views(words, tree) if own_views else words
     if teacher.get("epochs") is not None:
         overrides.append(f"epochs={teacher['epochs']}")
-    # An experiment may set the data as well as the command line: compare the data themselves, key by key.
+    # Both an experiment and the command line may set the data, so compare the data themselves, key by key.
     present = plain(compose(config_name, overrides))
     wanted = flat(tree["data"]) | flat(teacher.get("data") or {})
     network = {key: value for key, value in (teacher.get("model") or {}).items() if key not in READING}
@@ -119,27 +123,27 @@ def recipe_overrides(tree: Tree, config_name: str) -> list[str]:
 
 
 def _kept(word: str) -> bool:
-    """Whether a run's override is one of its teacher's training too; the trainer's choice is made apart."""
+    """Whether a run's override also applies to its teacher's training; the trainer is chosen elsewhere."""
     if sets(word, "trainer.num_nodes", "loader.repeats") or key_of(word) == "trainer":
         return False
     return sets(word, "trainer", "paths", "augment", "loader")
 
 
 def _for_views(words: list[str], tree: Tree) -> list[str]:
-    """Leave the student's augmentation out, but for what it says of the images: that they are not mirror images."""
+    """Leave out the student's augmentation, except the statement that images must not be mirrored."""
     chosen = [word for word in words if sets(word, "augment")]
     unmirrored = not tree["augment"]["flip"] and chosen not in ([], ["augment=none"])
     return [word for word in words if word not in chosen] + ["module.views.flip=false"] * unmirrored
 
 
 def child_trainer(tree: Tree) -> str:
-    """Give the trainer choice of a run in a process of its own: it runs on this node alone."""
+    """Give the trainer choice of a run in its own process; such a run uses this machine alone."""
     trainer = str(tree["chosen"]["trainer"])
     return "ddp" if trainer == "slurm" else trainer
 
 
 def override(group: str, wanted: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    """Give the overrides that set what ``wanted`` has and ``present`` has not or has otherwise, key by key."""
+    """Give the overrides for the keys of ``wanted`` that ``present`` lacks or sets to another value."""
     default = flat(present)
     return [
         f"++{group}.{key}={_value(value)}"
@@ -149,7 +153,7 @@ def override(group: str, wanted: Mapping[str, Any], present: Mapping[str, Any]) 
 
 
 def _train(overrides: list[str], folder: Path, key: str) -> None:
-    shown = sys.stdout.isatty()  # someone waits for it and wants its progress bar, which a log cannot show
+    shown = sys.stdout.isatty()  # a person at a terminal wants the progress bar, which a log cannot show
     found = single_run(overrides, folder, key, log=None if shown else folder / LOG)
     if found is None or not (folder / run_folder.BEST).is_file():
         where = "its output is above" if shown else f"its log is {folder / LOG}"
@@ -157,7 +161,7 @@ def _train(overrides: list[str], folder: Path, key: str) -> None:
 
 
 def _value(value: Any) -> str:
-    """Give a plain value as Hydra's override grammar takes it: JSON, with the keys of dicts bare."""
+    """Write a plain value in Hydra's override grammar: JSON with unquoted dict keys."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{_value(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
