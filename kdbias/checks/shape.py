@@ -44,7 +44,10 @@ TEXTS = (
 
 
 def shaped(tree: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
-    """Give a config without the values that stand in place of a group or of a text; each becomes a problem."""
+    """Give a config without its misplaced values; each becomes a problem.
+
+    These are values in place of a group or of a text, and nodes that must name a builder and do not.
+    """
     found = dict(tree)
     for pattern, required, builds in GROUPS:
         *outer, last = pattern.split(".")

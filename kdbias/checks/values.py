@@ -89,7 +89,7 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 
 
 def settings(run: Plan) -> Iterator[Problem]:
-    """Give the problems of settings that no run can use, or that are surely a mistake."""
+    """Give the problems of settings that no run can use, or that no run should use."""
     for rule in (_known, _ranges, _validation, _objective, _device, _precision, _recipe, _preset, _mirrored, _fits):
         yield from rule(run)
 
@@ -120,7 +120,7 @@ def _validation(run: Plan) -> Iterator[Problem]:
 
 
 def _objective(run: Plan) -> Iterator[Problem]:
-    """An objective that does not exist, or a callback that would keep the worst value of its metric."""
+    """An objective that does not exist or is not logged, or a callback that would keep the worst value of its metric."""
     objective = run.tree.get("objective", "val/accuracy")
     if objective is None:  # no metric chooses: the end of training is kept
         pass
@@ -175,7 +175,7 @@ def _options(group: PurePosixPath) -> list[str]:
 
 
 def _preset(run: Plan) -> Iterator[Problem]:
-    """A request for published settings of an experiment without any; if it has some, they set ``preset`` to its name."""
+    """A request for published settings of an experiment without any; existing ones set ``preset`` to its name."""
     preset = run.tree.get("preset", "none")
     if preset == "as_published":
         known = sorted(path.stem for path in Path(conf_dir(), "preset", "as_published").glob("*.yaml"))

@@ -80,7 +80,7 @@ def target(spec: Mapping[str, Any], group: str | None = None) -> Any:
 
     Args:
         spec: A node; its ``_target_`` is the name.
-        group: The group that the builder must belong to. None allows all groups; it is for names that come from no file.
+        group: The group that the builder must belong to. None allows all groups, for names that come from no file.
 
     Raises:
         ValueError: the key is missing, or it does not name a builder of this group.

@@ -1,4 +1,4 @@
-"""Overrides as Hydra's own grammar reads them: which key an override sets, and where it ends in a list of several."""
+"""Overrides as Hydra's own grammar reads them: the key of an override, and the split of several in one text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def key_of(override: str) -> str | None:
 
 
 def sets(override: str, *keys: str) -> bool:
-    """Whether an override sets one of these keys, or a key below one."""
+    """Whether an override changes one of these keys, or a key below one."""
     found = key_of(override)
     return found is not None and any(found == one or found.startswith((f"{one}.", f"{one}/")) for one in keys)
 

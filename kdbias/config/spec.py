@@ -107,7 +107,7 @@ def spec_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
 
 
 def differences(saved: DictConfig | Mapping[str, Any], now: DictConfig | Mapping[str, Any]) -> list[str]:
-    """Give one line ``key: saved value -> value now`` for each key in which two specs differ."""
+    """Give one line ``key: saved value -> value now`` for each key in which the specs of two configs differ."""
     before, after = flat(spec(saved)), flat(spec(now))
     keys = sorted(before.keys() | after.keys())
     absent = "(absent)"
@@ -144,14 +144,14 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _put_recipe(teacher: dict[str, Any]) -> None:
-    """Add a hash of the recipe's content to its name, if the teacher has no weights and the recipe trains it."""
+    """Add a hash of the recipe's content to its name, if the recipe trains the teacher."""
     recipe = Path(conf_dir(), "experiment", f"{teacher.get('recipe')}.yaml")
     if teacher.get("weights") is None and recipe.is_file():
         teacher["recipe"] = f"{teacher['recipe']}@{digest(recipe)[:12]}"
 
 
 def _named_teacher(name: str, weights: Any) -> dict[str, Any]:
-    """The content of a teacher's config, unresolved, with its weights, or the recipe that trains it without them."""
+    """The content of a teacher's config, unresolved, with its weights; without weights, its recipe has a hash."""
     path = Path(conf_dir(), "teacher", f"{name}.yaml")
     content: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
     teacher = {**_whole(content), "weights": weights or content.get("weights")}
