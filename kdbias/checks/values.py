@@ -120,7 +120,7 @@ def _validation(run: Plan) -> Iterator[Problem]:
 
 
 def _objective(run: Plan) -> Iterator[Problem]:
-    """An objective that does not exist or is not logged, or a callback that would keep the worst value of its metric."""
+    """An objective that does not exist or is not logged, or a callback that would keep its metric's worst value."""
     objective = run.tree.get("objective", "val/accuracy")
     if objective is None:  # no metric chooses: the end of training is kept
         pass

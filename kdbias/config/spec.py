@@ -164,7 +164,7 @@ def _config(cfg: DictConfig | Mapping[str, Any]) -> DictConfig:
 
 
 def _plain_dict(node: DictConfig, prefix: str, skip: tuple[str, ...]) -> dict[str, Any]:
-    """Resolve a node key by key, so that it does not read a skipped key (for example, one that only a running job resolves)."""
+    """Resolve a node key by key, so that skipped keys (such as those that only a running job resolves) stay unread."""
     out: dict[str, Any] = {}
     for key in node:
         path = f"{prefix}{key!s}"
