@@ -1,4 +1,4 @@
-"""``check(cfg)``: every mistake in a config, named at once with its key and its remedy, before anything is trained."""
+"""``check(cfg)`` reports every mistake in a config at once, each with its key and remedy, before any training."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from kdbias.modules.choice import module_class
 
 MULTI = ("loss", "callback", "logger", "probe")
 
-# What the program hands to a builder beside what the config says: so many positional arguments, and keywords. The first
-# pattern that fits the builder's key counts.
+# The arguments that the program passes to a builder in addition to those of the config: the number of positional ones,
+# and the keywords. The first pattern that fits the builder's key applies.
 GIVEN: tuple[tuple[str, int, tuple[str, ...]], ...] = (
     ("model", 1, ()),
     ("teacher.model", 1, ()),
@@ -36,7 +36,7 @@ GIVEN: tuple[tuple[str, int, tuple[str, ...]], ...] = (
 )
 
 
-# Which group of builders a place in the config names; no builder may stand anywhere else.
+# The group of builders that each place in the config names. No builder may stand anywhere else.
 GROUPS: tuple[tuple[str, str], ...] = (
     ("model", "model"),
     ("teacher.model", "model"),
@@ -62,7 +62,7 @@ def require_valid(cfg: DictConfig) -> None:
     """Pass a config that can run.
 
     Raises:
-        ConfigError: it has problems; all of them are in the message.
+        ConfigError: the config has problems; the message lists all of them.
     """
     problems = check(cfg)
     if problems:
@@ -71,10 +71,10 @@ def require_valid(cfg: DictConfig) -> None:
 
 
 def check(cfg: DictConfig) -> list[str]:
-    """Give all problems of a composed config (that of ``train.py``), each as ``key: what is wrong and what to do``.
+    """Give all problems of a composed config of ``train.py``, each as ``key: what is wrong and what to do``.
 
-    Networks are described without weights; nothing is downloaded, and no file is looked for but
-    named weights files and, for data=image_folder, the names of the images.
+    It describes networks without weights and downloads nothing. The only files that it looks for are named weights
+    files and, for data=image_folder, the names of the images.
     """
     problems: list[Problem] = []
     tree = shaped(_read_mapping(cfg, "", problems), problems)
@@ -85,7 +85,7 @@ def check(cfg: DictConfig) -> list[str]:
 
 
 def _read_mapping(node: DictConfig, prefix: str, problems: list[Problem]) -> dict[str, Any]:
-    """Resolve a node key by key; what does not resolve becomes a problem and stays out."""
+    """Resolve a node key by key; a key that does not resolve becomes a problem and is left out."""
     out: dict[str, Any] = {}
     for key in node:
         path = f"{prefix}{key!s}"
@@ -113,7 +113,7 @@ def _read(value: Any, path: str, problems: list[Problem]) -> Any:
 
 
 def _groups(tree: Mapping[str, Any]) -> Iterator[Problem]:
-    """Find entries of multi-select groups that have settings and are not selected."""
+    """Find entries of multi-select groups that have settings but are not selected."""
     for group in MULTI:
         entries = tree.get(group) or {}
         chosen = [name for name, entry in entries.items() if isinstance(entry, Mapping) and "_target_" in entry]
@@ -142,7 +142,7 @@ def _targets(node: Any, path: str) -> Iterator[Problem]:
 
 
 def _group(path: str) -> str | None:
-    """Name the group of builders that a place in the config names; None where nothing is built."""
+    """Name the group of builders that a place in the config names; None if nothing is built there."""
     fits = (group for pattern, group in GROUPS if pattern.count(".") == path.count(".") and fnmatchcase(path, pattern))
     return next(fits, None)
 
@@ -157,7 +157,7 @@ def _resolve(name: Any, path: str, group: str) -> tuple[Any, list[Problem]]:
 
 
 def _target(spec: Mapping[str, Any], path: str) -> Iterator[Problem]:
-    """Bind a spec to the signature of its builder."""
+    """Check a node against the signature of its builder."""
     group = _group(path)
     if group is None:
         yield Problem(f"{path}._target_", "nothing is built at this place: drop it")

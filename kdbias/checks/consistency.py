@@ -1,4 +1,4 @@
-"""The rules of a config that its signatures do not tell: what goes together and what does not."""
+"""The rules of a config that the signatures of its builders do not express: which settings go together."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kdbias.data.order import require_divided, require_full
 from kdbias.losses.base import LossTerm, no_teacher, require_free_names
 from kdbias.models.features import Extractor
 
-SAMPLES = 10_000  # steps at which weights are looked at, in a longer run
+SAMPLES = 10_000  # the most steps at which a schedule is evaluated; a longer run is sampled
 
 
 def meaning(tree: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
@@ -37,7 +37,7 @@ def meaning(tree: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
 
 
 def _controlled(run: Plan, known: list[Problem]) -> tuple[Plan, list[Problem]]:
-    """The run as its control changes it, with the problems of both; unchanged where the control is refused."""
+    """The run as its control changes it, with the problems of both; unchanged if the control is refused."""
     problems = [*known, *run.problems]
     ready = all(sound(problems, key) for key in ("data", "model", "teacher", "loss", "control"))
     if run.control is None or run.student is None or not ready:
@@ -66,7 +66,7 @@ def _devices(run: Plan) -> Iterator[Problem]:
 
 
 def _refused(rule: Callable[..., None], *values: Any) -> Iterator[Problem]:
-    """The problem that a rule on settings at the root has with their values."""
+    """The problem that a rule finds in the values of settings at the root."""
     try:
         rule(*values)
     except ArgumentError as error:
@@ -102,7 +102,7 @@ def _teacher(run: Plan) -> Iterator[Problem]:
 
 
 def _lack(run: Plan, teacher: Extractor, need: str) -> str:
-    """Say what keeps the teacher from giving what a term needs, and the remedy; nothing where it gives it."""
+    """Say what keeps the teacher from giving what a term needs, and the remedy; empty if nothing does."""
     info, name = teacher.info, run.tree["teacher"]["name"]
     if need in ("logits", "dense") and info.classes is None:
         return f"{name} has no classifier: choose one that has"
@@ -119,7 +119,7 @@ def _lack(run: Plan, teacher: Extractor, need: str) -> str:
 
 
 def _untrained_classifier(run: Plan) -> bool:
-    """Whether the teacher is used as timm gives it, but with a classifier for the data's classes."""
+    """Whether the teacher is timm's network with a new, untrained classifier for the data's classes."""
     teacher = run.tree["teacher"]
     model = teacher.get("model") or {}
     used = teacher.get("weights") is None and teacher.get("recipe") is None and model.get("classes") == "data"
@@ -131,7 +131,7 @@ def _untrained_classifier(run: Plan) -> bool:
 
 
 def _terms(run: Plan) -> Iterator[Problem]:
-    """What a term itself says of these networks; a term that lacks its teacher is left to ``_teacher``."""
+    """The problems that a term itself finds in these networks. ``_teacher`` reports a term that lacks its teacher."""
     if run.student is None or run.data is None:
         return
     teacher = run.teacher.info if run.teacher is not None else None
@@ -187,17 +187,17 @@ def _dist_token(run: Plan) -> Iterator[Problem]:
 
 
 def _trains_dist(term: LossTerm) -> bool:
-    """Logit terms train the DIST head where there is one; cross-entropy does on request."""
+    """Whether a term trains the DIST head: logit terms do, and cross-entropy does on request."""
     return "logits" in term.needs or bool(getattr(term, "dist", False))
 
 
 def _all_terms(run: Plan) -> bool:
-    """Whether there are terms, and every one is known."""
+    """Whether there are terms and all of them are known."""
     return 0 < len(run.terms) == len(list(selected(run.tree.get("loss") or {})))
 
 
 def _schedules(run: Plan) -> Iterator[Problem]:
-    """Terms whose schedule never leaves 0 in so short a run; a weight that is 0 by itself is a choice."""
+    """Terms whose schedule never leaves 0 because the run is too short; a weight that is always 0 is a choice."""
     for name, term in run.terms.items():
         if run.steps and _peak(term, None) > 0 and _peak(term, run.steps) == 0:
             yield Problem(
@@ -211,18 +211,18 @@ def _schedules(run: Plan) -> Iterator[Problem]:
 
 
 def _peak(term: LossTerm, steps: int | None) -> float:
-    """The largest weight of a term in a run of so many steps; None is a run as long as need be."""
+    """The largest weight of a term in a run of ``steps`` steps; None means a run that is long enough."""
     return max(term.schedule(place) for place in _places(steps or SAMPLES))
 
 
 def _places(steps: int) -> list[float]:
-    """The progress at each step, or at evenly spread ones of a long run."""
+    """The progress at each step of a run, or at evenly spaced steps of a long run."""
     count = min(steps, SAMPLES)
     return [i * steps // count / steps for i in range(count)]
 
 
 def _optimizer(tree: Mapping[str, Any], known: list[Problem]) -> Iterator[Problem]:
-    """What optimiser and schedule say of their own arguments, tried on one parameter."""
+    """The problems that the optimiser and the schedule find in their arguments, tried on one parameter."""
     optim = tree.get("optim") or {}
     key = "optim.optimizer"
     if "optimizer" not in optim or not sound(known, key):
@@ -238,7 +238,7 @@ def _optimizer(tree: Mapping[str, Any], known: list[Problem]) -> Iterator[Proble
 
 
 def _callbacks(run: Plan, known: list[Problem]) -> Iterator[Problem]:
-    """Callbacks that exclude each other or the student, or refuse their arguments."""
+    """Callbacks that exclude each other, do not fit the student, or refuse their arguments."""
     chosen = [(n, spec) for n, spec in selected(run.tree.get("callback") or {}) if sound(known, f"callback.{n}")]
     averaging = [name for name, spec in chosen if _is(spec, Averaging)]
     if len(averaging) > 1:

@@ -1,4 +1,4 @@
-"""The rules of how a run is trained: what its module does not read, or cannot train by."""
+"""The rules of the training module: which settings it does not read, and which it cannot train with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kdbias.modules.choice import module_class, without_labels
 
 
 def module_rules(run: Plan) -> Iterator[Problem]:
-    """Give what a module does not read, or cannot train by."""
+    """Give the settings that a module does not read or cannot train with."""
     kind = module_class(run.tree)
     if kind.sums_terms:
         return
@@ -60,7 +60,7 @@ def module_rules(run: Plan) -> Iterator[Problem]:
 
 
 def module_arguments(run: Plan, known: list[Problem]) -> Iterator[Problem]:
-    """Give what a module that makes its own views says of its arguments, tried on a network without weights."""
+    """Give the problems that a module with its own views finds in its arguments, tried on a network without weights."""
     parts = ("module", "model", "data", "teacher")
     if not without_labels(run.tree) or run.data is None or not all(sound(known, part) for part in parts):
         return
@@ -73,7 +73,7 @@ def module_arguments(run: Plan, known: list[Problem]) -> Iterator[Problem]:
 
 
 def _size(run: Plan, views: TwoViews) -> Iterator[Problem]:
-    """Views that patches do not tile."""
+    """Views that the student's patches do not tile."""
     if run.student is None or views.size is None:
         return
     try:

@@ -1,4 +1,4 @@
-"""What a config asks for, found out without weights and images: networks by their shapes, data by its description."""
+"""The run that a config describes, without weights or images: networks by shapes, data by its description."""
 
 from __future__ import annotations
 
@@ -23,27 +23,28 @@ from kdbias.models.features import Extractor, NetworkInfo
 
 T = TypeVar("T")
 
-# What builders raise for arguments that they cannot use: own ones ValueError, timm's and torch's the others.
+# The errors that builders raise for arguments that they cannot use. This package's builders raise ValueError; those of
+# timm and torch raise the others.
 REFUSALS = (ValueError, TypeError, AssertionError, RuntimeError, ArithmeticError)
 
 
 class Refusing(Protocol):
-    """What a plan asks of a control (``kdbias.controls.base.Control``)."""
+    """What a plan needs from a control (``kdbias.controls.base.Control``)."""
 
     own_weights: bool
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
-        """Give the reasons why it makes no sense for a run."""
+        """Give the reasons why the control makes no sense for a run."""
         ...
 
     def changed(self, tree: Mapping[str, Any], student: NetworkInfo) -> dict[str, Any]:
-        """Give the resolved config as it changes it."""
+        """Give the resolved config as the control changes it."""
         ...
 
 
 @dataclass
 class Plan:
-    """The parts of a run as far as they can be known; None where a part has problems, which are then listed."""
+    """The parts of a run as far as they are known. A part with problems is None, and ``problems`` lists them."""
 
     tree: Mapping[str, Any]
     data: DataInfo | None = None
@@ -62,7 +63,7 @@ class Plan:
 
     @property
     def processes(self) -> int | None:
-        """How many processes train; None where that cannot be told."""
+        """The number of processes that train; None if it is not known."""
         trainer = self.tree.get("trainer") or {}
         devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
         if isinstance(devices, str) and devices.isdigit():
@@ -75,13 +76,13 @@ class Plan:
 
     @property
     def batches(self) -> int | None:
-        """Full training batches of an epoch, before any limit; None where that cannot be told."""
+        """Full training batches of an epoch, before any limit; None if the number is not known."""
         size = self.tree.get("batch_size")
         return self.data.train // size if self.data and type(size) is int and size > 0 else None
 
     @property
     def steps(self) -> int | None:
-        """Optimiser steps of the whole training; None where that cannot be told."""
+        """Optimiser steps of the whole training; None if the number is not known."""
         epochs, batches = self.tree.get("epochs"), self.batches
         trainer = self.tree.get("trainer") or {}
         limit, accumulate = trainer.get("limit_train_batches"), trainer.get("accumulate", 1)
@@ -97,7 +98,7 @@ class Plan:
 
 
 def plan(tree: Mapping[str, Any], known: list[Problem]) -> Plan:
-    """Describe a run by its resolved config; parts in which ``known`` problems lie are left alone."""
+    """Describe a run by its resolved config; parts with ``known`` problems are not built."""
     found = Plan(tree)
 
     def attempt(key: str, make: Callable[[], T]) -> T | None:
@@ -128,16 +129,16 @@ def plan(tree: Mapping[str, Any], known: list[Problem]) -> Plan:
 
 
 def refusal(key: str, error: Exception) -> Problem:
-    """Make a problem of the error of the builder at ``key``; one of an argument is that argument's."""
+    """Turn an error of the builder at ``key`` into a problem; an ``ArgumentError`` gives the key of its argument."""
     if not isinstance(error, ArgumentError):
         return Problem(key, " ".join(str(error).split()) or type(error).__name__)
-    # a teacher's layers are chosen beside its model
+    # a teacher's layers are set next to its model, not in it
     place = "teacher" if key == "teacher.model" and error.argument == "layers" else key
     return Problem(f"{place}.{error.argument}", " ".join(error.text.split()))
 
 
 def describe_data(spec: Mapping[str, Any]) -> DataInfo:
-    """Describe a data set without reading it; images made on the spot are not made, their statistics stand-ins."""
+    """Describe a data set without reading it; generated images are not made, and their statistics are placeholders."""
     source = build(spec, group="data")
     if isinstance(source, CueSource):
         names = tuple(map(str, range(CLASSES)))
@@ -149,7 +150,7 @@ def describe_data(spec: Mapping[str, Any]) -> DataInfo:
 def describe_network(spec: Mapping[str, Any], data: DataInfo) -> Extractor:
     """Build a network on torch's meta device: every shape, no weights, no download.
 
-    The same description is built once: it has no weights that anybody could change.
+    The same network is built only once, because it has no weights that anybody could change.
 
     Raises:
         ArgumentError: ``patch_drop_rate`` is not 0.
@@ -163,13 +164,13 @@ def describe_network(spec: Mapping[str, Any], data: DataInfo) -> Extractor:
 
 @lru_cache(maxsize=64)
 def _described(builder: Any, written: str, data: DataInfo) -> Extractor:
-    """The network of a builder and its arguments, written as JSON so that they can be looked up."""
+    """The network that a builder makes from its arguments; these are JSON, so that the cache can look them up."""
     with torch.device("meta"):
         network: Extractor = build(json.loads(written), data, group="model")
     return network
 
 
 def weightless(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the spec of a network without the weights that it would be given."""
+    """Give the node of a network without its weights."""
     nothing = {"pretrained": False, "weights": None}
     return {key: nothing.get(key, value) for key, value in spec.items()}

@@ -1,4 +1,4 @@
-"""What a probe during training says of the run before it begins: of its arguments, the student, the images."""
+"""The problems that a probe finds before training begins: in its arguments, the student or the images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kdbias.probes.base import Probe
 
 
 def probe_callback(run: Plan, name: str, spec: Mapping[str, Any]) -> Iterator[Problem]:
-    """Give the problems of the callback ``name`` whose ``spec`` has a probe."""
+    """Give the problems of the callback ``name``, whose node ``spec`` has a probe."""
     key, drop = f"callback.{name}", f"leave it out of callback=[...], or drop it with ~callback.{name}"
     takes = set(signature(target(spec["probe"], "probe")).parameters)
     if "teacher" in takes and not run.has_teacher:
@@ -25,7 +25,7 @@ def probe_callback(run: Plan, name: str, spec: Mapping[str, Any]) -> Iterator[Pr
         return
     given = _given(run, takes - spec["probe"].keys())
     if given is None:
-        return  # what it takes of the run has problems of its own
+        return  # the parts of the run that it takes have problems themselves
     try:
         probe: Probe = build(spec["probe"], group="probe", **given)
     except REFUSALS as error:
@@ -37,7 +37,7 @@ def probe_callback(run: Plan, name: str, spec: Mapping[str, Any]) -> Iterator[Pr
 
 
 def _given(run: Plan, takes: set[str]) -> dict[str, Any] | None:
-    """What a probe is given of the run, described; None where a part is not known."""
+    """The parts of the run that a probe takes, without weights; None if a part is not known."""
     given: dict[str, Any] = {}
     if "teacher" in takes:
         if run.teacher is None:
@@ -66,7 +66,7 @@ def _images(run: Plan, key: str, spec: Mapping[str, Any], probe: Probe) -> Itera
 
 
 def _validation(data: Mapping[str, Any]) -> int | None:
-    """How many validation images there are; None where that cannot be told, or is a problem by itself."""
+    """The number of validation images; None if it is not known, or is a problem itself."""
     count, root = data.get("val"), data.get("root")
     if type(count) is not int or count < 1:
         return None

@@ -1,4 +1,4 @@
-"""The shape of a config: where a group of settings stands, and where something else stands in its place."""
+"""The shape of a config: where a group of settings must stand, and where something else takes its place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from kdbias.config.errors import Problem
 
-# Groups by where they lie, outer ones first: whether each has to be there, and whether it names a builder.
+# The place of each group, outer groups first: whether it is required, and whether it names a builder.
 GROUPS: tuple[tuple[str, bool, bool], ...] = (
     ("data", True, True),
     ("augment", True, True),
@@ -32,7 +32,7 @@ GROUPS: tuple[tuple[str, bool, bool], ...] = (
     ("logger.*", False, False),
     ("paths", False, False),
 )
-# What is a text where it is anything.
+# Settings that are a text or null.
 TEXTS = (
     "teacher.name",
     "teacher.weights",
@@ -44,7 +44,10 @@ TEXTS = (
 
 
 def shaped(tree: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
-    """Give a config without what stands in the place of a group, or of a builder's name; that becomes a problem."""
+    """Give a config without its misplaced values; each becomes a problem.
+
+    These are values in place of a group or of a text, and nodes that must name a builder and do not.
+    """
     found = dict(tree)
     for pattern, required, builds in GROUPS:
         *outer, last = pattern.split(".")
@@ -67,7 +70,7 @@ def shaped(tree: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
 
 
 def _places(node: dict[str, Any], steps: list[str], prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The nodes that lie under these keys, ``*`` being any, each with its path and a dot."""
+    """The mappings under these keys, each with its path and a dot; ``*`` stands for any key."""
     if not steps:
         yield prefix, node
         return

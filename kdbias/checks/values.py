@@ -1,4 +1,4 @@
-"""The rules of single settings: what a number may be, which names there are."""
+"""The rules of single settings: the range of each number, and the names that exist."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _limit(value: Any) -> bool:
 
 
 def _devices(value: Any) -> bool:
-    """How many, all (-1), those that are there (auto), or which: a list of numbers or a text like 0,1."""
+    """Whether a value gives devices: a number, -1 for all, auto, a list of indices, or a text like 0,1."""
     if isinstance(value, list):
         return len(value) > 0 and all(type(one) is int and one >= 0 for one in value)
     if isinstance(value, str):
@@ -89,7 +89,7 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 
 
 def settings(run: Plan) -> Iterator[Problem]:
-    """Give the settings that no run can have, or that none is meant to have."""
+    """Give the problems of settings that no run can use, or that no run should use."""
     for rule in (_known, _ranges, _validation, _objective, _device, _precision, _recipe, _preset, _mirrored, _fits):
         yield from rule(run)
 
@@ -120,7 +120,7 @@ def _validation(run: Plan) -> Iterator[Problem]:
 
 
 def _objective(run: Plan) -> Iterator[Problem]:
-    """A metric that is not there, or of which the worst would be kept."""
+    """An objective that does not exist or is not logged, or a callback that would keep its metric's worst value."""
     objective = run.tree.get("objective", "val/accuracy")
     if objective is None:  # no metric chooses: the end of training is kept
         pass
@@ -154,7 +154,7 @@ def _precision(run: Plan) -> Iterator[Problem]:
 
 
 def _recipe(run: Plan) -> Iterator[Problem]:
-    """A teacher that would have to be trained by an experiment that is not there."""
+    """A teacher without weights whose recipe, the experiment that trains it, does not exist."""
     teacher = run.tree.get("teacher") or {}
     name = teacher.get("recipe")
     if run.has_teacher and teacher.get("weights") is None and name is not None:
@@ -167,7 +167,7 @@ def _recipe(run: Plan) -> Iterator[Problem]:
 
 
 def _options(group: PurePosixPath) -> list[str]:
-    """The configs of a group: along Hydra's search path where a program of it runs, else this package's."""
+    """The configs of a group: those on Hydra's search path if a Hydra program runs, otherwise this package's."""
     hydra = GlobalHydra.instance()
     if hydra.is_initialized():
         return hydra.config_loader().get_group_options(str(group))
@@ -175,7 +175,7 @@ def _options(group: PurePosixPath) -> list[str]:
 
 
 def _preset(run: Plan) -> Iterator[Problem]:
-    """The published settings of an experiment that has none; where it has, they put its name into ``preset``."""
+    """A request for published settings of an experiment without any; existing ones set ``preset`` to its name."""
     preset = run.tree.get("preset", "none")
     if preset == "as_published":
         known = sorted(path.stem for path in Path(conf_dir(), "preset", "as_published").glob("*.yaml"))
@@ -189,7 +189,7 @@ def _mirrored(run: Plan) -> Iterator[Problem]:
 
 
 def _fits(run: Plan) -> Iterator[Problem]:
-    """Images that the memory of the device that trains cannot hold; on a CPU, every process holds its own."""
+    """Images that do not fit into the memory of the training device. On a CPU, every process holds its own copy."""
     if run.data is None or (run.tree.get("loader") or {}).get("_target_") != "kdbias.data.resident.Resident":
         return
     trainer, val = run.tree.get("trainer") or {}, (run.tree.get("data") or {}).get("val") or 0
@@ -208,7 +208,7 @@ def _fits(run: Plan) -> Iterator[Problem]:
 
 
 def _memory(cpu: bool) -> int:
-    """Bytes of main memory, or of the first GPU's."""
+    """The bytes of main memory, or of the memory of the first GPU."""
     if cpu:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return int(torch.cuda.get_device_properties(0).total_memory)

@@ -1,7 +1,8 @@
-"""From a plain dict with a ``_target_`` to the object that it describes: only builders of the group that is asked for.
+"""Build an object from its node, a plain dict with a ``_target_``: only a builder of the requested group is called.
 
 A config, and the description in a checkpoint, may come from a stranger. So a name in it leads to a function or class
-only where that is marked as a builder, in a module of this package's rooms or of a package that the user has allowed.
+only if that is marked as a builder. The builder must lie in a module of this package's rooms, or of a package that the
+user has allowed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ ROOMS = {
     "trainer": "kdbias.modules",
     "views": "kdbias.data",
 }
-"""Each group of builders, and the package whose modules hold them."""
+"""Maps each group of builders to the package whose modules hold them."""
 _MARK = "__builds__"
 _allowed: list[str] = []
 
@@ -60,7 +61,7 @@ def builder(group: str) -> Callable[[T], T]:
 def allow(*packages: str) -> None:
     """Let configs name the builders of further packages, such as ``mypackage.losses``, until the process ends.
 
-    On the command line ``allow=[mypackage.losses]`` does so. Nothing that a file says does.
+    On the command line, ``allow=[mypackage.losses]`` does the same. Nothing in a file can do it.
 
     Raises:
         ValueError: a name is not that of a package or module.
@@ -75,15 +76,14 @@ def allow(*packages: str) -> None:
 def target(spec: Mapping[str, Any], group: str | None = None) -> Any:
     """Give the function or class that ``spec["_target_"]`` names.
 
-    Nothing is imported from elsewhere than this package's rooms and the packages that the user has allowed, and nothing
-    is called.
+    It imports only from this package's rooms and from the packages that the user has allowed. It calls nothing.
 
     Args:
-        spec: Its ``_target_`` is the name.
-        group: The group of builders that may be named; None, for names that no file gives, allows all groups.
+        spec: A node; its ``_target_`` is the name.
+        group: The group that the builder must belong to. None allows all groups, for names that come from no file.
 
     Raises:
-        ValueError: the key is missing, or what it names is no builder of this group.
+        ValueError: the key is missing, or it does not name a builder of this group.
         ImportError: there is no such module.
     """
     name = spec.get("_target_")
@@ -109,8 +109,8 @@ def target(spec: Mapping[str, Any], group: str | None = None) -> Any:
 def build(spec: Mapping[str, Any], *args: Any, group: str | None = None, **extra: Any) -> Any:
     """Call the builder that ``spec`` names with ``args``, the other keys of ``spec`` and ``extra`` as arguments.
 
-    Unlike ``hydra.utils.instantiate`` it does not recurse and hands objects through untouched. Names within ``spec``
-    are looked at first: nothing is called where one of them is no builder.
+    Unlike ``hydra.utils.instantiate``, it does not recurse, and it passes objects on unchanged. It checks the names
+    inside ``spec`` first, and calls nothing if one of them does not name a builder.
 
     Raises:
         ValueError: as ``target``.
@@ -130,7 +130,7 @@ def selected(group: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
 
 
 def _nested(node: Any) -> Iterator[Mapping[str, Any]]:
-    """The mappings with a builder inside a node, at any depth; without recursion, since depth is what a file says."""
+    """The nodes inside a node, at any depth; found without recursion, because a file decides how deep they lie."""
     left = list(node.values()) if isinstance(node, Mapping) else []
     while left:
         value = left.pop()

@@ -1,4 +1,4 @@
-"""The folder of the configs, and what they may compute: OmegaConf resolvers."""
+"""The folder of the configs, their paths, and the OmegaConf resolvers that they may use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 FOLDER_NAME = "must be the name of a folder: letters, digits and _ - . + = , or blanks, at most 100"
-PATHS = (  # keys whose values are paths; what others interpolate comes first
+PATHS = (  # keys whose values are paths; a key that others interpolate comes before them
     *("paths.runs", "paths.teachers", "resume", "out", "from_results", "runs", "control_run", "image"),
     *("data.root", "teacher.data.root", "model.weights", "teacher.weights", "teacher.model.weights", "control.weights"),
 )
@@ -20,19 +20,19 @@ GRADED = "control.graded"  # teachers by name, each with its weights
 
 
 def conf_dir() -> str:
-    """Give the folder of the configs: inside the package when installed from a wheel, beside it in a checkout."""
+    """Give the folder of the configs: in the package if installed from a wheel, next to it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "conf"
     return str(inside if inside.is_dir() else package.parent / "conf")
 
 
 def complement(weight: float | Mapping[str, Any]) -> float | dict[str, Any]:
-    """Give 1 - weight: of a number the number, of a schedule the same schedule with ``complement`` flipped.
+    """Give 1 - weight: a number for a number, and for a schedule the same schedule with ``complement`` flipped.
 
-    In a config ``${complement:${loss.alpha}}`` makes CE take what the distillation term leaves.
+    In a config, ``${complement:${loss.alpha}}`` gives cross-entropy the weight that the distillation term leaves.
 
     Raises:
-        ValueError: neither a number nor a mapping.
+        ValueError: the weight is neither a number nor a mapping.
 
     >>> complement(0.25), complement({"kind": "cosine", "start": 0.0, "end": 0.6})
     (0.75, {'kind': 'cosine', 'start': 0.0, 'end': 0.6, 'complement': True})
@@ -45,23 +45,23 @@ def complement(weight: float | Mapping[str, Any]) -> float | dict[str, Any]:
 
 
 def is_folder_name(name: Any) -> bool:
-    """Whether a name can be that of a folder: 1 to 100 letters, digits and ``_-.+=, ``, the first no dot."""
+    """Whether a name can name a folder: 1 to 100 letters, digits and ``_-.+=, ``, and the first is not a dot."""
     return isinstance(name, str) and re.fullmatch(r"[\w+=,\- ][\w.+=,\- ]{0,99}", name) is not None
 
 
 def is_option(name: Any) -> bool:
-    """Whether a name can be that of a yaml in a group's folder, such as ``resnet18`` or ``cnn_to_vit/lm``.
+    """Whether a name can name a yaml in a group's folder, such as ``resnet18`` or ``cnn_to_vit/lm``.
 
-    Hydra follows ``..`` and absolute paths, so any other name could load a yaml of somebody else's.
+    Hydra follows ``..`` and absolute paths, so any other name could load somebody else's yaml.
     """
     return isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_][\w.\-]*(/[A-Za-z0-9_][\w.\-]*)*", name) is not None
 
 
 def run_dir(resume: str | None, runs: str, name: str, now: str) -> str:
-    """Give the folder of a run: that of the run to resume, or a new one.
+    """Give the folder of a run: the folder of the run to resume, or a new one.
 
     Raises:
-        ValueError: the name of the run would lead elsewhere.
+        ValueError: the name of the run is not the name of a folder.
     """
     if resume:
         return expanded(resume)
@@ -71,9 +71,9 @@ def run_dir(resume: str | None, runs: str, name: str, now: str) -> str:
 
 
 def expanded(path: str) -> str:
-    """Give a typed path with the home folder for a leading ``~`` and the values of ``$NAME`` and ``${NAME}``.
+    """Expand a typed path: a leading ``~`` becomes the home folder, ``$NAME`` and ``${NAME}`` become their values.
 
-    A variable that is not set stays as it is. The paths of a saved config are data and do not come here.
+    A variable that is not set stays as it is. The paths of a saved config are data and are not expanded.
     """
     return os.path.expanduser(os.path.expandvars(path))
 
@@ -81,7 +81,7 @@ def expanded(path: str) -> str:
 def expand_paths(cfg: DictConfig) -> None:
     """Expand every path of a composed config, in place.
 
-    One that does not resolve stays as it is, for the check of the config to say so.
+    A path that does not resolve stays as it is; the check of the config reports it.
     """
     for parent, key in _places(cfg):
         try:
@@ -94,7 +94,7 @@ def expand_paths(cfg: DictConfig) -> None:
 
 
 def with_home(arguments: Sequence[str]) -> list[str]:
-    """Put the home folder for ``~`` into overrides of paths, since Hydra's grammar has no bare ``~`` in values.
+    """Replace ``~`` by the home folder in overrides of paths, because Hydra's grammar has no bare ``~`` in values.
 
     >>> with_home(["seed=1", "name=~/x"])
     ['seed=1', 'name=~/x']
@@ -107,7 +107,7 @@ def with_home(arguments: Sequence[str]) -> list[str]:
 
 
 def _places(cfg: DictConfig) -> Iterator[tuple[DictConfig, str]]:
-    """Where a config has paths: a mapping and the key in it."""
+    """The places of a config that hold a path: each is a mapping and a key in it."""
     graded = OmegaConf.select(cfg, GRADED)
     for path in (*PATHS, *(f"{GRADED}.{name}.weights" for name in graded or ())):
         place, _, key = path.rpartition(".")

@@ -1,4 +1,4 @@
-"""What the control of a config makes of its teachers: asked of the class that ``control._target_`` names."""
+"""How the control of a config uses its teachers: the class that ``control._target_`` names says it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from kdbias.config.build import target
 
 
 class TeacherUse:
-    """What a run makes of teachers; as it stands, the use of a run without control. A control's class says otherwise.
+    """How a run uses teachers. The values here are those of a run without a control; a control's class may change them.
 
-    ``uses_teacher`` says that it uses the network that the config's teacher names, ``uses_teacher_weights`` that it
-    uses what this network has learnt. Where it does not use the network, it uses the settings ``keeps_of_teacher``.
+    ``uses_teacher`` says that the run uses the network that the config's teacher names. ``uses_teacher_weights`` says
+    that it uses what this network has learnt. A run that does not use the network still uses the teacher's settings in
+    ``keeps_of_teacher``.
     """
 
     uses_teacher: ClassVar[bool] = True
@@ -29,7 +30,7 @@ class TeacherUse:
 
 
 def teacher_use(tree: Mapping[str, Any]) -> type[TeacherUse]:
-    """Give the class of a config's control, loaded where there is one; ``TeacherUse`` itself where none is known."""
+    """Load and give the class of a config's control; give ``TeacherUse`` itself if there is none or none is known."""
     control = tree.get("control")
     if isinstance(control, Mapping) and "_target_" in control:
         try:

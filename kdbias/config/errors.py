@@ -1,4 +1,4 @@
-"""One mistake in a config, the errors that tell of one and of all, and that of a training that failed."""
+"""One mistake in a config, the errors that report one or all of them, and the error of a training that failed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 
 class ConfigError(ValueError):
-    """A config that cannot run; the message has every problem on a line of its own."""
+    """A config that cannot run; the message gives each problem its own line."""
 
 
 class ArgumentError(ValueError):
-    """An argument that a builder cannot use: ``argument`` is its name, ``text`` what is wrong and what to do.
+    """An argument that a builder cannot use: ``argument`` is its name, ``text`` says what is wrong and what to do.
 
-    The message is ``argument: text``, with the node of the config that the builder is for (``of``) in front where it is
-    always the same one.
+    The message is ``argument: text``. If the builder always serves the same node of the config, ``of`` names that node,
+    and the message begins with it.
     """
 
     def __init__(self, argument: str, text: str, of: str = "") -> None:
@@ -26,11 +26,11 @@ class ArgumentError(ValueError):
 
 
 class RunStopped(RuntimeError):
-    """Training ended before its time, because it had failed; the message says how."""
+    """Training stopped early because it failed; the message says how."""
 
 
 class Problem(NamedTuple):
-    """The full key of a mistake, and what is wrong with what to do."""
+    """The full key of a mistake, and a text that says what is wrong and what to do."""
 
     key: str
     text: str
@@ -40,7 +40,7 @@ class Problem(NamedTuple):
 
 
 def sound(problems: Iterable[Problem], key: str) -> bool:
-    """Whether no problem lies at ``key``, under it or over it."""
+    """Whether no problem lies at ``key``, below it or above it."""
     return not any(_within(problem.key, key) or _within(key, problem.key) for problem in problems)
 
 

@@ -1,4 +1,4 @@
-"""Overrides as Hydra's own grammar reads them: which key one is of, and where one ends in a line of several."""
+"""Overrides as Hydra's own grammar reads them: the key of an override, and the split of several in one text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 
 @cache
 def key_of(override: str) -> str | None:
-    """Give the key or group of an override, without signs and package; None for what is none.
+    """Give the key or group of an override, without signs and package; None if the text is no override.
 
     >>> key_of("+teacher.data={a: [1, 2]}"), key_of("~loss"), key_of("teacher@other=none"), key_of("text='unclosed")
     ('teacher.data', 'loss', 'teacher', None)
@@ -23,15 +23,15 @@ def key_of(override: str) -> str | None:
 
 
 def sets(override: str, *keys: str) -> bool:
-    """Whether an override is of one of these keys, or of one under it."""
+    """Whether an override changes one of these keys, or a key below one."""
     found = key_of(override)
     return found is not None and any(found == one or found.startswith((f"{one}.", f"{one}/")) for one in keys)
 
 
 def separate(joined: str) -> list[str]:
-    """Give the overrides that commas join: a comma in quotes, brackets or after a backslash is part of a value.
+    """Split overrides that commas join; a comma in quotes, in brackets or after a backslash is part of a value.
 
-    What cannot be read stays one piece, so that the pieces joined by commas are always ``joined``.
+    Text that cannot be read stays one piece, so that the pieces joined by commas are always ``joined``.
 
     >>> separate("loss=[ce,kl],text='a,b=c',~teacher")
     ['loss=[ce,kl]', "text='a,b=c'", '~teacher']

@@ -1,4 +1,4 @@
-"""Keys that had another name once: still read from saved files and hashed by it, refused where they are typed."""
+"""Renamed keys: saved files may have the old names, hashes use them, and a command line with one is refused."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ RENAMED = {
     "conflict_pictures": "conflict_images",
     "attention_pictures": "attention_images",
 }
-"""The last part of a key: once and now."""
+"""The last part of a key: its old name and its new name."""
 _BEFORE = {now: once for once, now in RENAMED.items()}
 
 
 def now_named(tree: Any) -> Any:
-    """Give a saved config, plain types, with the names of today: its keys, and the overrides that it was composed from.
+    """Give a saved config, plain types, with the new names, both in its keys and in the overrides that composed it.
 
     >>> now_named({"probe_pictures": 8, "chosen": {"overrides": ["callback.knn.pictures=4"]}})
     {'probe_images': 8, 'chosen': {'overrides': ['callback.knn.images=4']}}
@@ -33,17 +33,17 @@ def now_named(tree: Any) -> Any:
 
 
 def once_named(tree: Any) -> Any:
-    """Give a plain tree with the names of before, by which specs are hashed: a run of before is the same run."""
+    """Give a plain tree with the old names. Specs are hashed by them, so that a renamed key does not make a new run."""
     if isinstance(tree, dict):
         return {_BEFORE.get(key, key): once_named(value) for key, value in tree.items()}
     return [once_named(item) for item in tree] if isinstance(tree, list) else tree
 
 
 def refuse_old_names(arguments: Sequence[str]) -> None:
-    """Pass a command line whose overrides have the names of today.
+    """Pass a command line whose overrides have the new names.
 
     Raises:
-        ConfigError: one has a name of before; the message gives that of today.
+        ConfigError: an override has an old name; the message gives the new one.
     """
     old = [each for each in arguments if "=" in each and _override(each) != each]
     if old:

@@ -1,4 +1,4 @@
-"""A saved config is data: plain values are read, within bounds, and nothing that YAML or OmegaConf could do beyond."""
+"""Read a saved config as data: only plain values within bounds, no other feature of YAML or OmegaConf."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_saved(path: Path) -> dict[str, Any]:
 
 
 def _require_plain(path: Path, text: str) -> None:
-    """Refuse what is more than values, event by event, before anything of it is made."""
+    """Refuse anything but plain values, event by event, before any object is built."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
@@ -66,11 +66,11 @@ def _require_plain(path: Path, text: str) -> None:
 
 
 def require_known_choices(tree: Mapping[str, Any], path: Path) -> None:
-    """Pass a saved config whose names of options are names: what a teacher is trained by is composed from them.
+    """Pass a saved config whose option names are plain names: the config that trains a teacher is composed from them.
 
     Raises:
-        ConfigError: one is a path, which could lead to a yaml of somebody else's; or an override sets something of
-            Hydra's.
+        ConfigError: an option name is a path, which could lead to somebody else's yaml; or an override sets a key of
+            Hydra.
     """
     chosen, teacher, control = (_mapping(tree, key) for key in ("chosen", "teacher", "control"))
     named = {f"chosen.{key}": chosen.get(key) for key in ("data", "trainer")}
@@ -88,7 +88,7 @@ def require_known_choices(tree: Mapping[str, Any], path: Path) -> None:
 
 
 def _require_own(word: str, path: Path) -> None:
-    """Pass an override that sets nothing of Hydra's, and that chooses options by their names."""
+    """Pass an override that sets no key of Hydra and chooses options by their names."""
     try:
         parsed = OverridesParser.create().parse_override(word)
     except HydraException as error:

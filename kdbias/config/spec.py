@@ -18,11 +18,11 @@ from kdbias.config.renamed import once_named
 from kdbias.files import digest
 
 Tree = Mapping[str, Any]
-"""A resolved config as plain types: what ``plain`` gives."""
+"""A resolved config as plain types, as ``plain`` gives it."""
 
-# Keys that do not change the result: where files lie, what is shown and measured on the way, and what computes it. Two
-# runs that differ in these alone are the same run, so a sweep does not repeat it and a resumed run may change them.
-# Precision and the limits of a smoke run do change the result and stay in.
+# Keys that do not change the result: where files lie, what is shown and measured during training, and the hardware. Two
+# runs that differ only in these keys are the same run: a sweep does not repeat it, and a resumed run may change them.
+# Precision and the limits of a smoke run change the result, so they are not listed.
 NEUTRAL = (
     "hydra",
     "paths",
@@ -69,7 +69,7 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def deciding(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """Give ``plain(cfg)`` without the keys of ``NEUTRAL``, which are not read: some resolve in a running job alone.
+    """Give ``plain(cfg)`` without the keys of ``NEUTRAL``. It does not read them: some resolve only in a running job.
 
     Raises:
         TypeError, omegaconf.errors.OmegaConfBaseException: as ``plain``.
@@ -80,9 +80,10 @@ def deciding(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Give ``deciding(cfg)`` with the content of files instead of their names.
 
-    These are the weights of the networks and the recipe of a teacher without weights; what is not there, or a recipe
-    that is not this package's, keeps its name. A teacher that the control makes no use of is left out, and one that it
-    names is put in, as ``control.teachers``. Whole floats become ints, so that 1 and 1.0 are the same.
+    These files are the weights of the networks and the recipe of a teacher without weights. A file that does not exist,
+    or a recipe from outside this package, keeps its name. A teacher that the control does not use is left out, except
+    for the settings that the control keeps. The teachers that the control names are added as ``control.teachers``.
+    Whole floats become ints, so that 1 and 1.0 are the same.
     """
     found: dict[str, Any] = _whole(deciding(cfg))
     teacher, control = _node(found, "teacher"), _node(found, "control")
@@ -101,12 +102,12 @@ def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def spec_hash(cfg: DictConfig | Mapping[str, Any]) -> str:
-    """Give 16 hex digits of the SHA-256 of ``spec(cfg)``; the same in every process and for every order of keys."""
+    """Give 16 hex digits of the SHA-256 of ``spec(cfg)``; it is the same in every process and key order."""
     return hashlib.sha256(json.dumps(once_named(spec(cfg)), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(saved: DictConfig | Mapping[str, Any], now: DictConfig | Mapping[str, Any]) -> list[str]:
-    """Give one line ``key: saved value -> value now`` for each key in which two configs decide another result."""
+    """Give one line ``key: saved value -> value now`` for each key in which the specs of two configs differ."""
     before, after = flat(spec(saved)), flat(spec(now))
     keys = sorted(before.keys() | after.keys())
     absent = "(absent)"
@@ -129,13 +130,13 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _node(tree: dict[str, Any], key: str) -> dict[str, Any]:
-    """The mapping at a key, to change it in place; an empty one where there is none."""
+    """The mapping at a key, to change it in place; an empty one if there is none."""
     node = tree.get(key)
     return node if isinstance(node, dict) else {}
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A mapping and those in it, to change them in place."""
+    """A mapping and all mappings inside it, to change them in place."""
     yield node
     for value in node.values():
         if isinstance(value, dict):
@@ -143,14 +144,14 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _put_recipe(teacher: dict[str, Any]) -> None:
-    """Add its content to the name of the recipe that trains a teacher."""
+    """Add a hash of the recipe's content to its name, if the recipe trains the teacher."""
     recipe = Path(conf_dir(), "experiment", f"{teacher.get('recipe')}.yaml")
     if teacher.get("weights") is None and recipe.is_file():
         teacher["recipe"] = f"{teacher['recipe']}@{digest(recipe)[:12]}"
 
 
 def _named_teacher(name: str, weights: Any) -> dict[str, Any]:
-    """What the config of a teacher says, unresolved, with the recipe that trains it without weights."""
+    """The content of a teacher's config, unresolved, with its weights; without weights, its recipe has a hash."""
     path = Path(conf_dir(), "teacher", f"{name}.yaml")
     content: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
     teacher = {**_whole(content), "weights": weights or content.get("weights")}
@@ -163,7 +164,7 @@ def _config(cfg: DictConfig | Mapping[str, Any]) -> DictConfig:
 
 
 def _plain_dict(node: DictConfig, prefix: str, skip: tuple[str, ...]) -> dict[str, Any]:
-    """Resolve a node key by key, so that a skipped key (say, one that only a running job can resolve) is not read."""
+    """Resolve a node key by key, so that skipped keys (such as those that only a running job resolves) stay unread."""
     out: dict[str, Any] = {}
     for key in node:
         path = f"{prefix}{key!s}"
