@@ -25,7 +25,7 @@ from kdbias.probes.base import Result
 from kdbias.probes.code import builders_in, code_digest
 
 FORMAT = 1  # of what is kept here; another one is not read
-GIVEN = ("source", "data", "teacher")  # what a probe is handed beside its parameters
+GIVEN = ("source", "data", "teacher")  # what a probe is given besides its parameters
 BROKEN = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
