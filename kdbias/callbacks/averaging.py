@@ -1,8 +1,8 @@
 """Averages of the student's weights over the end of training.
 
-Lightning's ``WeightAveraging`` copies the whole module before it is on its device, and until the first update shows
-the untrained copy to validation and to checkpoints. Here only the student is averaged, on its own device, and until
-averaging begins there is no average: validation and checkpoints have the current weights.
+Lightning's ``WeightAveraging`` copies the whole module before it is on its device. Until the first update, validation
+and checkpoints get this untrained copy. Here only the student is averaged, on its own device. Until averaging begins
+there is no average, and validation and checkpoints have the current weights.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Averaging(Callback):
 
     Validation sees the average, and at the end of training the student has it. A checkpoint has the average in
     ``state_dict``, the raw weights in ``current_model_state`` (Lightning's names) and the count in ``averaging_state``;
-    resume goes on from the raw weights, bit for bit. The schedule of the learning rate is left alone.
+    a resumed run continues from the raw weights, bit for bit. The schedule of the learning rate is left alone.
 
     Args:
         begin: part of training, in [0, 1), before averaging begins.
@@ -97,7 +97,7 @@ class Averaging(Callback):
         self._show(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Give the checkpoint the average, and beside it the raw weights."""
+        """Give the checkpoint both the average and the raw weights."""
         if self._average is None:
             return
         raw = checkpoint["state_dict"] | _prefixed(self._raw or {})

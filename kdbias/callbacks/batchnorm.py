@@ -26,8 +26,8 @@ def has_batchnorm(network: nn.Module) -> bool:
 def recompute_batchnorm(trainer: Trainer, network: nn.Module, batches: int) -> None:
     """Give ``network`` the statistics of its present weights on the first ``batches`` batches of this training epoch.
 
-    It runs eagerly, in the precision of training. Random numbers are left as found; the mean over processes is taken,
-    so that all have the same statistics.
+    It runs eagerly, in the precision of training. The state of the random generators does not change. The statistics
+    are averaged over processes, so that all processes have the same.
     """
     device = trainer.strategy.root_device
 

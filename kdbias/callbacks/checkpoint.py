@@ -12,10 +12,10 @@ from kdbias.config.errors import ArgumentError
 
 
 class LastState(ModelCheckpoint):
-    """Keep ``best.ckpt`` of the end of training: nothing chooses, labels do not either.
+    """Keep the state at the end of training as ``best.ckpt``; no metric and no labels choose it.
 
-    Written after every epoch, and once more when training ends, after which averages of weights have their BatchNorm
-    statistics even where the last epoch had no validation.
+    It is written after every epoch and once more when training ends. By then averaged weights have their BatchNorm
+    statistics, even if the last epoch had no validation.
     """
 
     def __init__(self, folder: str) -> None:
@@ -40,9 +40,9 @@ def best(*, folder: str, monitor: str | None = "val/accuracy", mode: Literal["mi
 
 @builder("callback")
 def last(*, folder: str, every: int = 1) -> ModelCheckpoint:
-    """Keep ``last.ckpt``, written every so many epochs, from which a run is resumed.
+    """Keep ``last.ckpt``, from which a run is resumed; it is written every ``every`` epochs.
 
-    ``save_last`` beside a ``monitor`` would not do: Lightning then writes it only when the metric got better.
+    ``save_last`` with a ``monitor`` does not work here: Lightning then writes it only when the metric improves.
     """
     return ModelCheckpoint(
         folder, "last", every_n_epochs=every, save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False

@@ -22,7 +22,7 @@ KEPT = ("state_dict", "hyper_parameters", "epoch", "global_step", "pytorch-light
 class History(Checkpoint):
     """Keep the weights of every so many epochs and of the last, as ``epoch_<number>_<validation accuracy>.ckpt``.
 
-    They are those that were validated, the average where there is one. A file is a checkpoint that describes itself,
+    They are those that were validated, the average if there is one. A file is a checkpoint that describes itself,
     without what only resume needs.
 
     Args:

@@ -42,7 +42,7 @@ class Bar(RichProgressBar):
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """Give what the bar shows beside itself."""
+        """Give the values that the bar shows."""
         now = time.monotonic()
         if now - self._read_at >= REFRESH or not self._read:
             self._read = {**_short(trainer.progress_bar_metrics), **_rate(trainer)}
@@ -55,9 +55,9 @@ class Bar(RichProgressBar):
 
 
 class SaysProgress(Callback):
-    """Leaves in the run's folder how far it has come, for those who wait for it.
+    """Writes a run's progress into its folder, for processes that wait for the run.
 
-    Every run has it: who waits may not see what the run shows.
+    Every run has this callback, because a waiting process may not see what the run shows.
     """
 
     def __init__(self, run: str | Path) -> None:
@@ -65,11 +65,11 @@ class SaysProgress(Callback):
         self._accuracy: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say how many epochs were over before: none, unless the run goes on."""
+        """Say how many epochs are already complete: none, unless the run is resumed."""
         self._say(trainer, trainer.current_epoch)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the accuracy, where the module has one."""
+        """Take the accuracy, if the module has one."""
         value = trainer.callback_metrics.get("val/accuracy")
         self._accuracy = None if value is None else float(value)
 

@@ -12,7 +12,7 @@ from rich.table import Table
 def closing_table(result: Mapping[str, Any]) -> Table:
     """Give the table of what ``result.json`` holds; what a result does not have is left out.
 
-    Read are ``name``, ``test`` (``accuracy``, ``knn``, ``linear``), ``stopped``, ``objective`` with
+    It reads ``name``, ``test`` (``accuracy``, ``knn``, ``linear``), ``stopped``, ``objective`` with
     ``objective_name``, ``best_epoch`` (from 0), ``epochs``, ``seconds``, ``images_per_second``, ``parameters``,
     ``teacher``, ``refused`` (what was not measured, and why) and ``folder``.
     """

@@ -14,9 +14,9 @@ STATUS = 128 + signal.SIGTERM
 class Termination(Callback):
     """End a run on SIGTERM with status 143, through ``finally`` and ``on_exception``; its last checkpoint stays.
 
-    Lightning's own handler broadcasts to the other processes from within the signal, where these may be in another
-    collective: rank 0 then ignores the signal. And it leaves with status 0, as a run that is done. Under Slurm its
-    handlers stay, since they requeue a job.
+    Lightning's own handler broadcasts to the other processes from within the signal. If these are in another
+    collective, rank 0 ignores the signal. The handler also exits with status 0, like a run that is complete. Under
+    Slurm Lightning's handlers stay, since they requeue a job.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

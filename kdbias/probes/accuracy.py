@@ -34,14 +34,14 @@ CURVE = 101  # points kept of each class's ROC
 @builder("probe")
 @dataclass(frozen=True)
 class AccuracyProbe(PassProbe):
-    """Accuracy and what goes with it, and what the statistics need: which images came out right.
+    """Accuracy and related measures, and for the statistics, which images are answered right.
 
     Scalars: ``accuracy``; ``top5`` (with more than five classes); ``precision``, ``recall`` and ``f1``, means over
-    classes; ``auc``, the mean area under the one-vs-rest ROC of the classes that there are images of (NaN where there
-    is but one); ``loss`` (cross-entropy, nats); ``ece`` (15 bins, L1). Arrays, ``(n,)`` in the order of the batches:
+    classes; ``auc``, the mean area under the one-vs-rest ROC of the classes that have images (NaN if there
+    is only one); ``loss`` (cross-entropy, nats); ``ece`` (15 bins, L1). Arrays, ``(n,)`` in the order of the batches:
     ``right`` bool, ``answer``, ``target``, ``index``, and ``confidence``, the probability of the answer;
     ``confusion`` ``(C, C)``, rows are the true classes; ``roc_fpr`` and ``roc_tpr`` ``(C, 101)``, each class's ROC
-    thinned to points of even distance along it (NaN where it has no images, or all of them).
+    thinned to evenly spaced points along it (NaN if the class has no images, or all of them).
 
     ``tta`` answers each image by the mean probabilities of its views: moved by ``shift`` pixels in four directions
     and, with ``flip``, mirrored (leave it out for digits). ``data`` names the classes.
@@ -65,7 +65,7 @@ class AccuracyProbe(PassProbe):
         return observe(network, batches, {self.name: self})[self.name]
 
     def refuses(self, network: Extractor) -> str:
-        """Say why accuracy is not defined for ``network``; nothing where it is."""
+        """Say why accuracy is not defined for ``network``; empty if it is defined."""
         return NO_CLASSIFIER if network.info.classes is None else ""
 
     def observer(self, reader: Extractor) -> Predictions:
@@ -86,7 +86,7 @@ NO_CLASSIFIER = "the network has no classifier (a self-supervised one?): accurac
 
 @dataclass
 class Predictions:
-    """The answers of one network to the images that it is shown; where there are ``views``, ``reader`` reads them."""
+    """The answers of one network to the images that it is shown; if there are ``views``, ``reader`` reads them."""
 
     name: str
     precision: Precision
@@ -112,7 +112,7 @@ class Predictions:
         return probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
 
     def attention(self, layer: int, maps: Tensor) -> None:
-        """Attention has no part in it."""
+        """Ignore attention."""
 
     def result(self) -> Result:
         """Give the numbers of all images seen."""
@@ -148,7 +148,7 @@ class Predictions:
 def roc_curves(logits: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Give each class's one-vs-rest ROC, ``(false, true)`` positive rates ``(k,)``, by its probability among all.
 
-    A class that no image is of, or every image, has none: two points of NaN.
+    A class that has no images, or all of them, has no ROC; its curve is two points of NaN.
     """
     none = torch.full((2,), float("nan"))
     curves = []
@@ -163,10 +163,10 @@ def roc_curves(logits: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def thin(false: Tensor, true: Tensor, points: int = CURVE) -> tuple[Tensor, Tensor]:
-    """Keep ``points`` of a curve, both ends among them, of even distance along it; of fewer all, the last repeated.
+    """Keep ``points`` evenly spaced points of a curve, including both ends.
 
-    Both rates are ``(n,)`` in 0..1, the result twice ``(points,)``. The distance is the sum of both
-    rates, of which one grows at each step.
+    A shorter curve keeps all its points, and its last one is repeated. Both rates are ``(n,)`` in 0..1; the result is
+    two tensors ``(points,)``. The distance along the curve is the sum of both rates; at each step one of them grows.
     """
     along = (false + true).contiguous()
     if len(along) <= points:

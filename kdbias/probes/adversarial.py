@@ -28,14 +28,14 @@ ATTACKS = ("pgd", "fgsm")
 class AdversarialProbe(Probe):
     """Adversarial transfer: images made against ``teacher``, within ``epsilon`` of each pixel, shown to a network.
 
-    Counted over the images that both get right when clean (``counted``, their share), of the first ``images``.
-    Scalars, for ``pgd`` (of ``steps`` steps) and ``fgsm`` (one step): ``<attack>_fooled``, the share that the network
-    gets wrong; ``<attack>_teacher_fooled``, the teacher's own share; ``<attack>_same_answer``, where both are fooled,
-    the share with the same wrong answer. ``turned_fooled`` is the network's share under the PGD perturbation turned by
-    180°: of the same size, not aimed at anything; what is not above it is fragility, not transfer. A number says
-    something only beside the control's. Arrays, ``(n,)``: ``right`` and ``teacher_right`` (clean), and for each attack
-    ``<attack>_wrong``, ``<attack>_teacher_wrong``, ``<attack>_same_answer`` and ``turned_wrong``, bool, of all images
-    shown; ``target``, ``index``. A share of no images is NaN.
+    Only the first ``images`` images are used, and of these, those that both get right when clean (``counted``: their
+    share). Scalars, for ``pgd`` (of ``steps`` steps) and ``fgsm`` (one step): ``<attack>_fooled``, the share that the
+    network gets wrong; ``<attack>_teacher_fooled``, the teacher's own share; ``<attack>_same_answer``, the share with
+    the same wrong answer among images that fool both. ``turned_fooled`` is the network's share under the PGD
+    perturbation turned by 180°, which has the same size but no aim; a share that is not above it is fragility, not
+    transfer. Compare each number with the control's. Arrays, ``(n,)``: ``right`` and ``teacher_right`` (clean), and for
+    each attack ``<attack>_wrong``, ``<attack>_teacher_wrong``, ``<attack>_same_answer`` and ``turned_wrong``, bool, of
+    all images shown; ``target``, ``index``. A share of no images is NaN.
 
     Both read the image that the network sees. The attack is deterministic, untargeted and in fp32; its gradients are
     of the image alone.
@@ -61,7 +61,7 @@ class AdversarialProbe(Probe):
         """Measure ``network``.
 
         Raises:
-            ValueError: one of the two has no classifier, or theirs are of unlike numbers of classes.
+            ValueError: one of the two has no classifier, or their numbers of classes differ.
         """
         if reason := self.refuses(network):
             raise ValueError(reason)
@@ -76,11 +76,11 @@ class AdversarialProbe(Probe):
         return Result(self.name, _scalars(arrays), {key: array.numpy() for key, array in arrays.items()}, meta)
 
     def refuses(self, network: Extractor) -> str:
-        """Say why transfer is not defined for ``network``; nothing where it is."""
+        """Say why transfer is not defined for ``network``; empty if it is defined."""
         return unlike_classes(network, self.teacher)
 
     def _batch(self, network: Extractor, teacher: Extractor, batch: Batch) -> dict[str, Tensor]:
-        """Give of one batch, clean and attacked, whether each answer is wrong, and whether both are the same."""
+        """Give for one batch, clean and attacked, whether each answer is wrong and whether both are the same."""
         image, target = batch.image, batch.target
 
         def scores(shown: Tensor) -> Tensor:

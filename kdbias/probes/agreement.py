@@ -1,4 +1,4 @@
-"""How much of a teacher's answers a network gives too, its mistakes among them."""
+"""How many of a teacher's answers, including its mistakes, a network gives too."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from kdbias.probes.observe import PassProbe, observe
 class AgreementProbe(PassProbe):
     """Agreement of a network with ``teacher``, each on its own view of the same images; the teacher in fp32.
 
-    Two networks of high accuracy agree whatever taught them, so each number means little without the control's beside
-    it. Scalars: ``accuracy``, ``teacher_accuracy`` and their quotient ``transfer_efficiency``; ``agreement``, the share
+    Two networks of high accuracy agree whatever taught them, so compare each number with the control's.
+    Scalars: ``accuracy``, ``teacher_accuracy`` and their quotient ``transfer_efficiency``; ``agreement``, the share
     of images with the teacher's answer; ``same_error``, the share of the teacher's errors on which the network gives
     the same wrong answer (NaN where it makes none); ``kappa``, the consistency of being right and wrong beyond what
     both accuracies bring (NaN as in ``error_consistency``); ``kl``, the mean KL(teacher || network) in nats. Arrays,
@@ -45,12 +45,12 @@ class AgreementProbe(PassProbe):
         """Measure ``network``.
 
         Raises:
-            ValueError: one of the two has no classifier, or theirs are of unlike numbers of classes.
+            ValueError: one of the two has no classifier, or their numbers of classes differ.
         """
         return observe(network, batches, {self.name: self})[self.name]
 
     def refuses(self, network: Extractor) -> str:
-        """Say why agreement is not defined for ``network``; nothing where it is."""
+        """Say why agreement is not defined for ``network``; empty if it is defined."""
         return unlike_classes(network, self.teacher)
 
     def observer(self, reader: Extractor) -> Pairs:
@@ -65,7 +65,7 @@ class AgreementProbe(PassProbe):
 
 
 def unlike_classes(network: Extractor, teacher: Teacher) -> str:
-    """Say why the answers of ``network`` and ``teacher`` cannot be compared; nothing where they can."""
+    """Say why the answers of ``network`` and ``teacher`` cannot be compared; empty if they can."""
     own, theirs = network.info.classes, teacher.info.classes
     if theirs is None:
         return (
@@ -106,7 +106,7 @@ class Pairs:
         self.parts.append(Pair(own.argmax(1), theirs.argmax(1), kl, batch.target, batch.index))
 
     def attention(self, layer: int, maps: Tensor) -> None:
-        """Attention has no part in it."""
+        """Ignore attention."""
 
     def result(self) -> Result:
         """Give the numbers of all images seen."""

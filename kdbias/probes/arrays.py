@@ -1,4 +1,4 @@
-"""Arrays of a Result's file, read only where they are what the file can hold."""
+"""Arrays of a Result's file, read only if the file is large enough to hold them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LARGEST = 2**30  # bytes of all arrays of a file
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Give the arrays of an ``.npz`` file by name.
 
-    Each header is held against the bytes that follow it before an array is made: one of some bytes may claim
+    Before an array is made, its header is checked against the bytes that follow: a header in a tiny file may claim
     terabytes.
 
     Raises:

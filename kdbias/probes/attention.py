@@ -30,8 +30,8 @@ class AttentionProbe(PassProbe):
     Arrays, ``(layers, heads)``: ``distance`` (patches), ``entropy`` (nats), and with a CLS token ``cls_dispersion``
     (patches²) and ``cls_self`` (the weight that CLS gives itself); ``()``: their values for uniform attention,
     ``uniform_distance``, ``uniform_entropy``, ``uniform_dispersion``. Each is a mean over images and, but for the
-    CLS row, over queries; prefix tokens are out, rows renormalised, self-distance in. A distance means little without
-    the uniform value beside it, a difference little without a control.
+    CLS row, over queries; prefix tokens are out, rows renormalised, self-distance in. Compare a distance with
+    the uniform value, and a difference with a control.
 
     Scalars: ``distance``, ``distance_ratio`` (to uniform), ``entropy``, ``entropy_ratio``, means over layers and
     heads; ``collapsed_heads``, heads with a mean distance below ``collapse`` patches; with a CLS token
@@ -55,7 +55,7 @@ class AttentionProbe(PassProbe):
         return observe(network, batches, {self.name: self})[self.name]
 
     def refuses(self, network: Extractor) -> str:
-        """Say why ``network`` has no attention distance; nothing where it has."""
+        """Say why ``network`` has no attention distance; empty if it has one."""
         if not network.info.attends:
             kind = "CNN" if network.info.family == "cnn" else "network without attention"
             return f"a {kind} has no attention maps: attention distance is not defined for it"

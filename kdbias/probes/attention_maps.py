@@ -35,8 +35,8 @@ def attention_maps(network: nn.Module, receive: Callable[[int, Tensor], None]) -
     """Hand each attention map to ``receive(layer, map)`` as the network computes it; nothing is kept.
 
     ``map`` is ``(B, H, T, T)``, after the softmax and before dropout; ``layer`` counts the attention modules by
-    depth. Inside, the fused kernels, which never make the map, are off, and a compiled network runs eagerly, for a
-    compiled one ignores new hooks. All of it is undone on leaving, also after an error. The network's mode and device
+    depth. Inside, the fused kernels are off, since they never make the map. A compiled network runs eagerly, since
+    compiled code ignores new hooks. All of this is undone on exit, also after an error. The network's mode and device
     must not change inside.
 
     Raises:

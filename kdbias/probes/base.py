@@ -41,7 +41,7 @@ class Result:
 
     @property
     def refused(self) -> str:
-        """Why nothing was measured; empty where something was."""
+        """Why nothing was measured; empty if something was."""
         return str(self.meta.get(REFUSED, ""))
 
     def save(self, folder: str | Path) -> Path:
@@ -63,7 +63,7 @@ class Result:
         folder = Path(folder)
         plain = json.loads((folder / f"{name}.json").read_text())
         found = read_arrays(folder / f"{name}.npz")
-        # what is called image now was called picture once
+        # older files say picture where newer ones say image
         arrays = {"image" if k == "picture" else k: value for k, value in found.items()}
         return cls(plain["name"], {k: float(v) for k, v in plain["scalars"].items()}, arrays, plain["meta"])
 
@@ -71,8 +71,8 @@ class Result:
 class Probe(ABC):
     """A function of a network and batches of images; it leaves the network as it was.
 
-    ``judges_answers`` says that the network's own answers are held against labels, so that images of other classes
-    than it was trained on would be misread; ``least`` is how many images it takes. One whose numbers come from a pass
+    ``judges_answers`` says that the network's own answers are compared with labels; images of classes that it was not
+    trained on are then misjudged. ``least`` is the smallest number of images. A probe whose numbers come from a pass
     over plain images is a ``kdbias.probes.observe.PassProbe``.
     """
 
@@ -80,7 +80,7 @@ class Probe(ABC):
     least: ClassVar[int] = 1
 
     def refuses(self, network: Extractor) -> str:
-        """Say why it is not defined for ``network``, of which only the shapes are read; nothing where it is."""
+        """Say why it is not defined for ``network``, reading only shapes; empty if it is defined."""
         return ""
 
     @abstractmethod

@@ -25,7 +25,7 @@ from kdbias.probes.base import Result
 from kdbias.probes.code import builders_in, code_digest
 
 FORMAT = 1  # of what is kept here; another one is not read
-GIVEN = ("source", "data", "teacher")  # what a probe is handed beside its parameters
+GIVEN = ("source", "data", "teacher")  # what a probe is given besides its parameters
 BROKEN = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -33,14 +33,14 @@ BROKEN = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile
 class Cache:
     """Results under ``folder``, each in a folder named by its key.
 
-    An entry appears whole or not at all, so that several processes can read and write at once. A broken one is said
-    and taken for missing.
+    An entry appears whole or not at all, so that several processes can read and write at once. A broken one is reported
+    and treated as missing.
     """
 
     folder: Path
 
     def load(self, key: str, name: str) -> Result | None:
-        """Give the Result of ``key`` as ``name``; None where there is none that can be read."""
+        """Give the Result of ``key`` as ``name``; None if there is none that can be read."""
         place = self.folder / key
         if not place.is_dir():
             return None

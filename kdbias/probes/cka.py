@@ -88,7 +88,7 @@ class CKAProbe(PassProbe):
         return observe(network, batches, {self.name: self})[self.name]
 
     def refuses(self, network: Extractor) -> str:
-        """Say why CKA is not defined for ``network``; nothing where it is."""
+        """Say why CKA is not defined for ``network``; empty if it is defined."""
         if self.tokens != "cls" or (network.info.prefix and (self.other is None or self.other.info.prefix)):
             return ""
         return "CKAProbe(tokens='cls'): the network has no CLS token; use tokens='mean'"

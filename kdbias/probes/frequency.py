@@ -53,7 +53,7 @@ class FrequencyProbe(Probe):
             raise ValueError(f"probe.frequency.window must be ideal or gaussian, got {self.window!r}")
 
     def refuses(self, network: Extractor) -> str:
-        """Say why it is not defined for ``network``; nothing where it is."""
+        """Say why it is not defined for ``network``; empty if it is defined."""
         return no_classifier(network, "accuracy by frequency")
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:

@@ -65,7 +65,7 @@ class GradCAMProbe(Probe):
             raise ValueError("probe.gradcam.precision: gradients are taken in fp32")
 
     def refuses(self, network: Extractor) -> str:
-        """Say why it is not defined for ``network``; nothing where it is."""
+        """Say why it is not defined for ``network``; empty if it is defined."""
         return no_classifier(network, "Grad-CAM")
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:

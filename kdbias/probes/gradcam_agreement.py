@@ -81,7 +81,7 @@ class GradcamAgreementProbe(Probe):
         return Result(self.name, scalars, {key: array.numpy() for key, array in arrays.items()}, meta)
 
     def refuses(self, network: Extractor) -> str:
-        """Say why it is not defined for ``network``; nothing where it is."""
+        """Say why it is not defined for ``network``; empty if it is defined."""
         return unlike_classes(network, self.teacher)
 
 

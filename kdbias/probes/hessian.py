@@ -89,7 +89,7 @@ class HessianProbe(Probe):
             raise ValueError(f"probe.hessian: {', '.join(wrong)}")
 
     def refuses(self, network: Extractor) -> str:
-        """Say why there is no Hessian of ``network``; nothing where there is one."""
+        """Say why there is no Hessian of ``network``; empty if there is one."""
         return "" if network.info.classes else "it has no classifier, so no cross-entropy to differentiate"
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
@@ -233,7 +233,7 @@ def held_bytes(network: Extractor, image: Tensor) -> int:
 
     hooks = torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor)
     with torch.inference_mode(False), torch.enable_grad(), without_autocast(image), hooks:
-        answer = network(image).logits  # as long as it is there, no storage takes another's place
+        answer = network(image).logits  # while it is alive, no storage is reused
         del answer
     return max(1, sum(held.values()))
 
@@ -265,7 +265,7 @@ def loss_and_gradient_norm(losses: list[Callable[[], Tensor]], parameters: list[
 
 @contextmanager
 def differentiable(network: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """Give the parameters that are trained; where none is, all, which then require gradients inside the block."""
+    """Give the trained parameters; if there are none, give all, which then require gradients inside the block."""
     parameters = list(network.parameters())
     trained = [p for p in parameters if p.requires_grad]
     try:

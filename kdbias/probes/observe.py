@@ -75,8 +75,8 @@ def observe(network: Extractor, batches: Iterable[Batch], probes: Mapping[str, P
     """Measure ``network`` by several probes in one pass, one forward pass a batch; give their Results by the same keys.
 
     Each Result is that of the probe alone (with maps asked for by another, up to the rounding between the attention
-    paths). Modes, attention paths, hooks and gradients are as before afterwards, also after an error, and a compiled
-    network is read without its compiled code.
+    paths). Modes, attention paths, hooks and gradients are restored, also after an error. A compiled network is read
+    without its compiled code.
 
     Raises:
         ValueError: the probes differ in precision, one is not defined for the network, or there are no images.

@@ -1,4 +1,4 @@
-"""What a probe raises for reasons of its own, and not by mistake: there is nothing to measure, or no way to."""
+"""The errors that a probe raises on purpose: there is nothing to measure, or no way to measure it."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def said(error: Exception) -> str:
 
 
 def by_epoch(found: Mapping[str, Sequence[int]]) -> str:
-    """Give reasons with the epochs in which each was given; empty where there are none."""
+    """Give reasons with the epochs in which each was given; empty if there are none."""
     return "; ".join(f"{why} (after epoch {', '.join(map(str, epochs))})" for why, epochs in found.items())

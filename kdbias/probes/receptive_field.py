@@ -26,10 +26,10 @@ class ReceptiveFieldProbe(Probe):
     """Effective receptive field of each layer's central token, by the energy of its input gradient.
 
     The energy at a pixel is the squared norm of the token's derivative by that pixel, over channels of both, estimated
-    without bias by ``draws`` random signs a channel (a function of ``seed`` and the image's index). Each image's
-    map is divided by its sum before they are averaged. Pixels are the image's, before any resizing, so that networks
-    of unlike input size compare. Of a grid of even side the central token is that below and right of the centre; radii
-    are about the map's own centre of gravity, since stages with stride are not centred.
+    without bias by ``draws`` random signs a channel (a function of ``seed`` and the image's index). Each image's map is
+    divided by its sum before they are averaged. Pixels are the image's, before any resizing, so that networks of
+    different input sizes can be compared. In a grid of even side the central token is the one below and right of the
+    centre; radii are about the map's own centre of gravity, since stages with stride are not centred.
 
     Arrays: ``energy`` ``(L, H, W)``, sums to 1; ``radius`` ``(L,)``, pixels, of the disc that holds ``share`` of it;
     ``magnitude_radius`` ``(L,)``, the same for the gradient's magnitude, the root of the energy; ``curve`` ``(L, R)``,

@@ -26,16 +26,16 @@ DIRECTIONS: tuple[Direction, ...] = ("horizontal", "vertical", "diagonal")
 @builder("probe")
 @dataclass(frozen=True)
 class ShiftProbe(Probe):
-    """Share of images whose answer stays when they move by so many pixels, and the accuracy then.
+    """Share of images whose answer stays when they move by some pixels, and the accuracy on the moved images.
 
-    ``shifts`` are pixels; a diagonal shift goes so far both ways. Each image moves to one side or the other, a
-    function of ``seed`` and its index, the same at all shifts. ``padding`` says what comes in at the edge.
+    ``shifts`` are pixels; a diagonal shift moves by that many along both axes. Each image moves to one side or the
+    other, a function of ``seed`` and its index, the same at all shifts. ``padding`` says what comes in at the edge.
 
     Scalars: ``consistency_<d>`` and ``accuracy_<d>`` for each shift d, the mean over directions; ``consistency``, the
     mean over shifts. Arrays: ``shifts`` ``(S,)``, 0 first; ``consistency`` and ``accuracy`` ``(3, S)``, by direction
     (horizontal, vertical, diagonal); ``answer`` ``(3, S, n)``; and ``target``, ``index``.
 
-    Source: Zhang, ICML 2019 (1904.11486), who compares two random shifts; here one of the two is none.
+    Source: Zhang, ICML 2019 (1904.11486), who compares two random shifts; here one of the two is zero.
     """
 
     shifts: Sequence[int] = (1, 2, 3, 4, 6, 8)
@@ -51,7 +51,7 @@ class ShiftProbe(Probe):
             raise ValueError(f"probe.shift.padding must be reflect or circular, got {self.padding!r}")
 
     def refuses(self, network: Extractor) -> str:
-        """Say why it is not defined for ``network``; nothing where it is."""
+        """Say why it is not defined for ``network``; empty if it is defined."""
         return no_classifier(network, "shift consistency")
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:

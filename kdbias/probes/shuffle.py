@@ -24,8 +24,8 @@ from kdbias.probes.versions import answers, no_classifier, scores
 class ShuffleProbe(Probe):
     """Accuracy on images whose patches are shuffled, by grid: what a network needs of global shape.
 
-    Each image has its own permutation for each grid, a function of ``seed`` and its index, drawn from all (the
-    identity among them). Grid 1 is the image itself, and is always measured; the others must divide its size.
+    Each image has its own permutation for each grid, a function of ``seed`` and its index, drawn from all, including
+    the identity. Grid 1 is the image itself, and is always measured; the others must divide its size.
 
     Scalars: ``accuracy_<g>`` and, of the accuracy above chance, ``retention_<g>`` for each grid g > 1. Arrays, by
     grid: ``grids``; ``accuracy`` and ``retention`` with their 95 % ``_interval`` over images; ``right``
@@ -44,7 +44,7 @@ class ShuffleProbe(Probe):
             raise ValueError(f"probe.shuffle.grids: patches to a side, 1 or more, got {list(self.grids)}")
 
     def refuses(self, network: Extractor) -> str:
-        """Say why it is not defined for ``network``; nothing where it is."""
+        """Say why it is not defined for ``network``; empty if it is defined."""
         return no_classifier(network, "accuracy under patch shuffle")
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:

@@ -60,10 +60,10 @@ def answers(
 
 
 def scores(right: npt.NDArray[np.bool_], clean: npt.NDArray[np.bool_], classes: int) -> dict[str, npt.NDArray[Any]]:
-    """Score V versions by their right answers ``(V, n)``, beside those ``(n,)`` to the clean images.
+    """Score V versions by their right answers ``(V, n)`` and those ``(n,)`` to the clean images.
 
     ``accuracy`` and ``retention`` ``(V,)`` (of the accuracy above chance), each with its 95 % ``_interval`` ``(V, 2)``
-    over images. Retention is NaN where clean accuracy is not above chance.
+    over images. Retention is NaN if clean accuracy is not above chance.
     """
     found: dict[str, npt.NDArray[Any]] = {}
     for name, estimates in (
@@ -95,7 +95,7 @@ def take(batches: Iterable[Batch], limit: int | None, size: int) -> Iterator[Bat
 
 
 def no_classifier(network: Extractor, measure: str) -> str:
-    """Say why ``measure`` is not defined for ``network`` where it has no classifier; nothing where it has."""
+    """Say why ``measure`` is not defined for ``network`` if it has no classifier; empty if it has one."""
     if network.info.classes is None:
         return f"the network has no classifier (a self-supervised one?): {measure} is not defined for it"
     return ""
