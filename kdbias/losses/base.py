@@ -219,7 +219,7 @@ class Total(nn.Module):
 
 
 def _no_gradient(student: Features, terms: list[LossTerm]) -> Tensor:
-    """Give 0, with a gradient of 0 for every parameter that no term of this step may train.
+    """Give 0, with a gradient of 0 for every parameter that perhaps no term of this step trains.
 
     These are the parameters of ``terms`` that are not computed, and the student's outputs: its heads get no other
     gradient if terms read only tokens. DDP raises an error at a parameter without gradient, and one process must

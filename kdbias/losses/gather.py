@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 
 def gather(x: Tensor) -> Tensor:
-    """Give ``x`` of all processes, one after another in the order of their ranks; a single process gives ``x``.
+    """Give ``x`` of all processes, one after another in the order of their ranks; a single one gives ``x`` itself.
 
     ``x`` is ``(B, ...)`` with the same shape in every process, the result ``(processes * B, ...)``. Every process must
     call it, and backpropagate through it, the same number of times in the same order. The gradient of a process's own

@@ -1,4 +1,4 @@
-"""Relations: the student learns which images, or places of an image, are similar to the teacher."""
+"""Relations: the student learns the teacher's similarities between images, or between places of an image."""
 
 from __future__ import annotations
 

@@ -19,9 +19,9 @@ from kdbias.models.features import Features, NetworkInfo
 class RSD(LossTerm):
     """Cross-correlation of projected student and teacher penultimate features, driven to the identity.
 
-    Only the student's features are projected: Linear(d, ``expansion`` d)-BN-GELU-Linear(to the teacher's width), without
-    biases. The features before the projection need not decorrelate. ``kappa`` weighs the redundancy (off the diagonal). The loss
-    is a sum over the teacher's features: its scale grows with their number. ``gather`` brings the features of all
+    Only the student's features are projected, so that they need not decorrelate themselves. The projection is
+    Linear(d, ``expansion`` d)-BN-GELU-Linear(to the teacher's width), without biases. ``kappa`` weighs the redundancy
+    (off the diagonal). The loss is a sum over the teacher's features: its scale grows with their number. ``gather`` brings the features of all
     processes together before the projection, so that both normalisations see the whole batch. BN keeps no running
     statistics: the projection exists in training only.
 
