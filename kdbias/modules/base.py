@@ -101,7 +101,7 @@ class StudentModule(L.LightningModule):
             self.trainer.should_stop = True
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed this step by (seed, rank, step); only this makes a resumed run bit-identical."""
+        """Seed this step by (seed, rank, step); this alone makes a resumed run bit-identical."""
         self.student.choose_path()  # after validation the trainer sets modes back one by one, not by ``train``
         step = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
         torch.manual_seed(step_seed(int(self.spec["seed"]), self.global_rank, step))

@@ -18,7 +18,7 @@ from kdbias.modules.base import StudentModule
 
 
 def build_total(terms: dict[str, Any], student: NetworkInfo, teacher: NetworkInfo | None, info: DataInfo) -> Total:
-    """Build loss terms from their nodes (``{name: {_target_: ..., ...}}``; other entries, as ``alpha``, are settings)."""
+    """Build loss terms from nodes (``{name: {_target_: ..., ...}}``; other entries, as ``alpha``, are settings)."""
     total = Total(
         {
             name: build(term, group="loss")

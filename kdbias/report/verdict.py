@@ -67,7 +67,7 @@ def gain(student: Sequence[Result], control: Sequence[Result], key: str = "right
 
 
 def inherited(found: Finding, shares: tuple[float, float, float]) -> str:
-    """Say what of the teacher's preference came along; ``shares`` are those of student, control and teacher."""
+    """Say how much of the teacher's preference was inherited; ``shares`` are those of student, control and teacher."""
     student, control, teacher = (f"{100 * each:.0f} %" for each in shares)
     numbers = (
         f"Where shape and texture disagree, the student decides for the shape in {student} of its decisions, "
@@ -90,7 +90,7 @@ def inherited(found: Finding, shares: tuple[float, float, float]) -> str:
 
 
 def cost(found: Finding, accuracies: tuple[float, float]) -> str:
-    """Say what it cost in accuracy where the cues agree; ``accuracies`` are those of student and control."""
+    """Say what it cost in accuracy on images whose cues agree; ``accuracies`` are those of student and control."""
     student, control = (f"{100 * each:.1f} %" for each in accuracies)
     against = f"{student} against the control's {control}; {_noise(found, 100, 1)}"
     points = f"{100 * abs(found.value):.1f} points of accuracy"
