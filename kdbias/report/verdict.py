@@ -26,8 +26,8 @@ class Finding:
 
     @property
     def shown(self) -> Shown:
-        """What it holds for: these ``networks``, where the images of every seed say so, and the ``recipe``, where the
-        seeds say so too; else ``nothing``, or ``refused`` where there is no number.
+        """What it holds for: these ``networks`` if the images of every seed show it, the ``recipe`` if the seeds show
+        it too, else ``nothing``; ``refused`` if there is no number.
         """
         if all(each.low > 0 for each in self.images) or all(each.high < 0 for each in self.images):
             return "networks" if self.seeds.holds(0.0) else "recipe"
@@ -35,7 +35,7 @@ class Finding:
 
     @property
     def reason(self) -> str:
-        """Why it is refused, where it is."""
+        """Why it is refused, if it is."""
         return next((each.reason for each in (*self.images, self.seeds) if each.refused), "")
 
 
