@@ -23,7 +23,7 @@ READINGS = frozenset({"logits", "pooled", "tokens", "dense", "qkv"})
 
 
 def needed(value: T | None, what: str) -> T:
-    """Give ``value``, which a term cannot do without.
+    """Give ``value``, which a term requires.
 
     Raises:
         ValueError: it is None; the message names ``what`` the term needs.
@@ -34,14 +34,14 @@ def needed(value: T | None, what: str) -> T:
 
 
 def no_teacher(name: str, wanted: list[str]) -> str:
-    """Say that the term ``name`` wants something of a teacher that is not there, and the remedy."""
+    """Say that the term ``name`` needs something that the teacher does not provide, and name the remedy."""
     return (
         f"needs a teacher ({', '.join(wanted)}) and there is none: set teacher=NAME, or leave {name} out of loss=[...]"
     )
 
 
 def require_free_names(names: Iterable[str]) -> None:
-    """Pass names of terms that torch has no use for; a term's parameters go by its name.
+    """Refuse names of terms that torch cannot use; the parameters of a term are registered under its name.
 
     Raises:
         ArgumentError: a module has an attribute of that name, or it has a dot.
@@ -54,22 +54,22 @@ def require_free_names(names: Iterable[str]) -> None:
 class LossTerm(nn.Module):
     """A term of the training loss: a mean over the images of a batch, as a function of student, teacher and labels.
 
-    A subclass implements ``forward``, names in ``needs`` what it cannot do without, and makes projections in
-    ``build``. ``needs`` knows ``logits``, ``pooled``, ``tokens``, ``dense``, ``qkv`` (of the teacher) and
-    ``hard_target`` (of the data: no MixUp); ``student_needs`` knows the same readings of the student. ``dense_logits``
-    and ``qkv`` are there only where they are named. Calling the term hands it fp32 features with autocast off, the
-    teacher's without gradient: once, here.
+    A subclass implements ``forward``, lists in ``needs`` what it requires, and makes projections in ``build``.
+    ``needs`` may hold ``logits``, ``pooled``, ``tokens``, ``dense``, ``qkv`` (of the teacher) and ``hard_target`` (of
+    the data: no MixUp). ``student_needs`` may hold the same outputs of the student. ``dense_logits`` and ``qkv`` are
+    computed only if a term lists them. Calling the term passes fp32 features with autocast off; the teacher's
+    features carry no gradient. This happens once, here.
 
     A term may have a state (a memory bank, a constant estimated once): buffers made in ``build``, which only ``update``
-    changes. ``forward`` reads them and puts into ``pending``, under keys of its own, what the state is to take of this
-    batch: a row for each image. After the optimiser step ``update`` gets the rows of the whole step. So a state is the
-    same in every process, and the batches of one step all see what the step began with.
+    changes. ``forward`` reads them. It stores in ``pending``, under keys of its own, what this batch adds to the state:
+    a row for each image. After the optimiser step ``update`` gets the rows of the whole step. The state is therefore
+    the same in every process, and all batches of one step see the state from before the step.
 
-    ``report`` takes detached scalars that ``forward`` wants logged beside the loss, under short keys: a term of several
-    layers puts each there by the student layer's name. It is empty when ``forward`` begins.
+    ``forward`` stores in ``report`` detached scalars that are logged with the loss, under short keys. A term of several
+    layers stores one scalar for each, under the name of the student layer. ``report`` is empty when ``forward`` begins.
 
-    ``aligned`` says that the term compares student and teacher place by place, so that both must see one geometry;
-    ``allow_misaligned`` accepts the view ``clean`` for it all the same.
+    ``aligned`` says that the term compares student and teacher place by place, so both must see the same geometry.
+    ``allow_misaligned`` accepts the view ``clean`` for the term nevertheless.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -86,12 +86,12 @@ class LossTerm(nn.Module):
 
     @property
     def hard(self) -> bool:
-        """Whether the term needs one class for each image, so cannot stand beside MixUp or CutMix."""
+        """Whether the term needs one class for each image and so excludes MixUp and CutMix."""
         return "hard_target" in self.needs
 
     @property
     def positional(self) -> bool:
-        """Whether this term, as it is set, compares place by place; ``aligned`` unless a setting decides it."""
+        """Whether this term, with its settings, compares place by place; ``aligned`` unless a setting decides it."""
         return self.aligned
 
     def build(self, student: NetworkInfo, teacher: NetworkInfo | None, data: DataInfo) -> None:
@@ -102,11 +102,11 @@ class LossTerm(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must implement forward")
 
     def update(self, rows: Rows) -> None:
-        """Take into the state what ``forward`` left ``pending``: the rows of all images of one optimiser step.
+        """Add to the state what ``forward`` left ``pending``: the rows of all images of one optimiser step.
 
-        They come without gradient, of all processes and accumulated batches, in the same order in every process. It is
-        called once a step, after it, and not where the term rested; what it makes of the rows may depend on nothing
-        else but them and the state.
+        The rows carry no gradient. They come from all processes and accumulated batches, in the same order in every
+        process. ``update`` is called once after each step, unless the term was not computed in it. The new state may
+        depend only on the rows and the old state.
         """
         raise NotImplementedError(f"{type(self).__name__} leaves rows pending and must implement update")
 
@@ -114,7 +114,7 @@ class LossTerm(nn.Module):
         """Run ``forward`` in fp32, with ``report`` and ``pending`` empty.
 
         Raises:
-            ValueError: what it left pending is not a row for each image.
+            ValueError: ``pending`` does not hold one row for each image.
         """
         self.report, self.pending = {}, {}
         with torch.autocast(student.pooled.device.type, enabled=False):
@@ -163,7 +163,8 @@ class Total(nn.Module):
         """Build every term.
 
         Raises:
-            ValueError: a term needs a teacher and there is none, or its logits and it has none for these classes.
+            ValueError: a term needs a teacher and there is none, or a term needs the teacher's logits and the teacher
+                has none for these classes.
         """
         for name, term in self.named_terms():
             wanted = sorted(term.needs - {"hard_target"})
@@ -186,7 +187,7 @@ class Total(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Give the weighted total and the parts that were computed, unweighted and detached.
 
-        What the terms report follows the parts, as ``<term>/<key>``; it is no summand of the total.
+        The scalars that the terms report follow the parts, as ``<term>/<key>``; the total does not include them.
         """
         weights = self.weights(progress)
         parts = {
@@ -198,7 +199,7 @@ class Total(nn.Module):
         return total + _no_gradient(student, resting), {name: part.detach() for name, part in parts.items()} | reports
 
     def hold(self, batch: int) -> None:
-        """Hold until the step what the terms left pending of batch number ``batch``; computed again, it is replaced."""
+        """Hold the pending rows of batch number ``batch`` until the step; a second call for a batch replaces them."""
         rests = {name: term.pending for name, term in self.named_terms() if term.pending}
         self._pending[batch] = {name: {key: row.detach() for key, row in left.items()} for name, left in rests.items()}
         for _, term in self.named_terms():
@@ -206,7 +207,7 @@ class Total(nn.Module):
 
     @torch.no_grad()
     def update(self) -> None:
-        """After an optimiser step: hand every term that was computed its rows of the step, of all processes."""
+        """After an optimiser step, pass to every term that was computed its rows of the step from all processes."""
         held, self._pending = list(self._pending.values()), {}
         for name, term in self.named_terms():
             batches = [left[name] for left in held if name in left]
@@ -218,10 +219,11 @@ class Total(nn.Module):
 
 
 def _no_gradient(student: Features, terms: list[LossTerm]) -> Tensor:
-    """Give 0 with a gradient of 0 to what perhaps no term of this step trains.
+    """Give 0, with a gradient of 0 for every parameter that perhaps no term of this step trains.
 
-    That is the parameters of resting ``terms``, and the student's outputs: its heads where terms read tokens alone.
-    DDP stops at a parameter without gradient, and one process must do what two do.
+    These are the parameters of ``terms`` that are not computed, and the student's outputs: its heads get no other
+    gradient if terms read only tokens. DDP raises an error at a parameter without gradient, and one process must
+    behave as two do.
     """
     outputs = (student.pooled, student.class_logits, student.distill_logits, student.dense_logits)
     given = [output.float() for output in outputs if output is not None]

@@ -16,10 +16,10 @@ from kdbias.models.features import Features, NetworkInfo
 
 @builder("loss")
 class CE(LossTerm):
-    """Cross-entropy of the CLS head, with hard labels or with the soft ones of mixed images; both are smoothed alike.
+    """Cross-entropy of the CLS head, with hard labels or the soft labels of mixed images; both are smoothed alike.
 
-    ``label_smoothing`` mixes that share of the uniform distribution into the target. ``dist`` trains the DIST head on
-    the labels too (the mean of both): the control of a run that distils through a DIST token.
+    ``label_smoothing`` is the share of the uniform distribution in the target. ``dist`` also trains the DIST head on
+    the labels (the loss is the mean of both). This is the control of a run that distils through a DIST token.
 
     Source: Szegedy et al., CVPR 2016, arXiv:1512.00567 (label smoothing).
     """
@@ -37,7 +37,7 @@ class CE(LossTerm):
         """Check that the heads are there.
 
         Raises:
-            ValueError: no classifier, or ``dist`` and a student without DIST token.
+            ValueError: the student has no classifier, or ``dist`` is set and the student has no DIST token.
         """
         if student.classes is None:
             raise ValueError("loss.ce needs a student with a classifier")

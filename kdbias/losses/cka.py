@@ -21,17 +21,17 @@ START = {"kind": "step", "values": [0.0, 0.5], "at": [0.025]}
 
 @builder("loss")
 class CKA(PairedTerm):
-    """1 - CKA, a mean over layers (and images); two losses under one name.
+    """1 - CKA, a mean over layers (and images); ``axis`` chooses one of two losses.
 
     ``axis="token"`` compares within each image: its N tokens are the samples, the teacher's on the student's grid.
-    ``axis="sample"`` compares across the batch: its B images are the samples, each as the mean of its patch tokens
-    or, with ``cls_only``, as its first prefix token, the CLS token; a network that has none (a CNN) gives its mean
-    token there, which is what its head reads. With ``gather`` the samples are those of all processes.
+    ``axis="sample"`` compares across the batch: its B images are the samples. Each image is the mean of its patch
+    tokens or, with ``cls_only``, its first prefix token, the CLS token. A network without prefix tokens (a CNN) then
+    gives its mean token, which is what its head reads. With ``gather`` the samples are those of all processes.
 
-    Linear or Gaussian (``rbf``, of ``scale`` times the median distance) kernel. ``biased`` lies in 0..1 and is smooth
-    but never reaches 0 CKA by chance: of independent tokens it is far from 0 where they are fewer than their width.
-    ``debiased`` is 0 by chance and may exceed a loss of 1. ``normalize`` brings tokens to length 1 first (published).
-    Where CKA is undefined, as for equal tokens, the loss is 1 without gradient.
+    The kernel is linear or Gaussian (``rbf``, of ``scale`` times the median distance). The ``biased`` estimate lies in
+    0..1 and is smooth, but chance never gives a CKA of 0: for independent tokens it is far from 0 if there are fewer
+    tokens than dimensions. The ``debiased`` estimate is 0 by chance, and its loss may exceed 1. ``normalize`` first
+    scales tokens to length 1 (published). If CKA is undefined, as for equal tokens, the loss is 1 without gradient.
 
     Raises:
         ValueError: a batch of fewer than three images (four debiased) with ``axis="sample"``.
@@ -79,7 +79,7 @@ class CKA(PairedTerm):
         """Pair the layers.
 
         Raises:
-            ValueError: ``axis="token"`` and a layer of the student with too few tokens.
+            ValueError: ``axis="token"`` is set and a layer of the student has too few tokens.
         """
         super().build(student, teacher, data)
         if self.axis == "token":

@@ -19,9 +19,9 @@ from kdbias.models.features import Features
 
 @builder("loss")
 class DIST(LossTerm):
-    """tau² [beta (1 - r of rows) + gamma (1 - r of columns)], on the DIST head where there is one, else on the logits.
+    """tau² [beta (1 - r of rows) + gamma (1 - r of columns)], on the DIST head if there is one, else on the logits.
 
-    ``beta`` weighs the classes of one image, ``gamma`` the images of one class; CE stands beside it with weight 1.
+    ``beta`` weighs the classes of one image, ``gamma`` the images of one class; CE is added to it with weight 1.
     Weight 2 and tau 4 are those of the official code on CIFAR-100 (tau 1 on ImageNet). ``gather`` takes the columns
     over the images of all processes; without it each process correlates its own.
 

@@ -20,10 +20,10 @@ WARMUP = {"kind": "warmup", "value": 1.0, "until": 0.08}  # 20 of 240 epochs, as
 
 @builder("loss")
 class DKD(LossTerm):
-    """tau² (alpha TCKD + beta NCKD), on the DIST head where there is one, else on the logits; needs unmixed images.
+    """tau² (alpha TCKD + beta NCKD), on the DIST head if there is one, else on the logits; needs unmixed images.
 
-    ``alpha`` weighs the target class against all others together, ``beta`` the others among themselves; CE stands
-    beside it with weight 1.
+    ``alpha`` weighs the target class against all others together, ``beta`` the others among themselves. CE is added to
+    it with weight 1.
 
     Source: Zhao et al., CVPR 2022, arXiv:2203.08679.
     """

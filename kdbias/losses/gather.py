@@ -11,13 +11,13 @@ from torch.autograd.function import once_differentiable
 
 
 def gather(x: Tensor) -> Tensor:
-    """Give ``x`` of all processes, one after another in the order of their ranks; ``x`` itself where there is one.
+    """Give ``x`` of all processes, one after another in the order of their ranks; a single one gives ``x`` itself.
 
     ``x`` is ``(B, ...)`` with the same shape in every process, the result ``(processes * B, ...)``. Every process must
     call it, and backpropagate through it, the same number of times in the same order. The gradient of a process's own
     part is the **sum** over the losses of all processes; DDP's mean over processes then equals one process with the
-    whole batch, both for what comes before the gather and for what comes after it. Teacher features and targets have
-    no gradient and take the same way.
+    whole batch, for parameters before the gather and after it. Teacher features and targets have no gradient and are
+    gathered in the same way.
 
     >>> gather(torch.ones(2, 3)).shape
     torch.Size([2, 3])

@@ -1,4 +1,4 @@
-"""Gram matrices of tokens: the student's places look alike where the teacher's do."""
+"""Gram matrices of tokens: places of the student's image become as similar to each other as the teacher's are."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from kdbias.models.features import Features, NetworkInfo
 
 @builder("loss")
 class Gram(PairedTerm):
-    """The mean squared difference of the Gram matrices of unit tokens, each image's: a mean over layers and images.
+    """The mean squared difference of the Gram matrices of each image's unit tokens: a mean over layers and images.
 
-    The teacher's tokens are resampled to the student's grid; no projection. ``as_published`` takes |G_s - G_t|_F / N²
-    of each image instead, N times smaller than the root of the default: nearly inactive. Holds N x N numbers for
-    each image, which is much at a CNN's first stages.
+    The teacher's tokens are resampled to the student's grid; there is no projection. ``as_published`` takes
+    |G_s - G_t|_F / N² of each image instead. That is N times smaller than the root of the default: nearly inactive.
+    The term holds N x N numbers for each image, which is much memory at a CNN's first stages.
 
     Source: Siméoni et al., 2025, arXiv:2508.10104 (Gram anchoring); as published: the earlier study's EXP-3.
     """

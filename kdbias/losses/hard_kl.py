@@ -16,10 +16,10 @@ from kdbias.models.features import Features
 
 @builder("loss")
 class HardKL(LossTerm):
-    """Cross-entropy with the class that the teacher chooses, on the DIST head where there is one, else on the logits.
+    """Cross-entropy with the class that the teacher chooses, on the DIST head if there is one, else on the logits.
 
-    No label smoothing and no temperature. The true label is not read, so mixed images are welcome: the teacher says
-    what it sees in them.
+    There is no label smoothing and no temperature. The term does not read the true label, so images may be mixed: the
+    teacher's answer is the label.
 
     Source: Touvron et al., ICML 2021, arXiv:2012.12877 (DeiT, "hard-label distillation").
     """

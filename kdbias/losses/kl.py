@@ -17,7 +17,7 @@ from kdbias.models.features import Features
 
 @builder("loss")
 class KL(LossTerm):
-    """tau² KL(teacher ‖ student), on the DIST head where there is one, else on the logits.
+    """tau² KL(teacher ‖ student), on the DIST head if there is one, else on the logits.
 
     ``standardize`` compares z-scored logits (Sun et al., CVPR 2024; their setting is temperature 2, weight 9).
     ``reduction: numel`` is DeiT's soft distillation, C times smaller.

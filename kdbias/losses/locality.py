@@ -21,7 +21,7 @@ from kdbias.models.features import Features, NetworkInfo
 class Locality(PairedTerm):
     """Squared difference of raw maps, a mean over images, places and channels and a **sum** over pairs of layers.
 
-    The student's map goes through a 1×1 convolution to the teacher's width; where the grids differ both are resampled
+    A 1×1 convolution brings the student's map to the teacher's width. If the grids differ, both maps are resampled
     (bilinear) to the larger side of each axis. Nothing is normalised: the loss has the teacher's scale. The paper pairs
     blocks 0, 6, 11 of a DeiT with the three stages of a ResNet-56: ``model.layers=[0,6,11]``.
 

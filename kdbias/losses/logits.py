@@ -1,4 +1,4 @@
-"""Which logits a term reads, with an error that says what to do where they are missing."""
+"""Which logits a term reads, with an error that says what to do if they are missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kdbias.models.features import Features
 
 
 def student_logits(student: Features) -> Tensor:
-    """Give the logits that a teacher trains, ``(B, C)``: the DIST head where there is one, else the network's answer.
+    """Give the logits that a teacher trains, ``(B, C)``: the DIST head's if there is one, else the network's answer.
 
     Raises:
         ValueError: the student has no classifier.

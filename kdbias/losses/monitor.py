@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-EVERY = 25  # calls between two looks at the value, each of which waits for the device
+EVERY = 25  # calls between two looks at the value, each look waits for the device
 
 
 class CollapseMonitor(nn.Module):
@@ -17,7 +17,7 @@ class CollapseMonitor(nn.Module):
 
     Args:
         name: what the warning calls the tokens.
-        fraction: of the first variance, below which the projection counts as collapsed.
+        fraction: the projection counts as collapsed below this fraction of the first variance.
     """
 
     first: Tensor

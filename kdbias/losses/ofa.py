@@ -23,16 +23,16 @@ from kdbias.models.features import Features, NetworkInfo
 class OFA(LossTerm):
     """-sum over c of [(p_t + 1_y)^gamma - 1_y] log p_s of the logits, plus that of a head on each student layer.
 
-    The logits are the DIST head's where there is one. The heads are the term's own and no part of the student. Of a
-    mixed image the class of the larger part is y, as in the official code. CE stands beside it with weight 1. A
-    head's batch normalisation (of a student that convolves) sees the images of its own process, as the student's
-    does: ``trainer.sync_batchnorm`` joins both.
+    The logits are the DIST head's if there is one. The heads belong to the term, not to the student. For a mixed image
+    y is the class of the larger part, as in the official code. CE is added to it with weight 1. The batch normalisation
+    of a head (for a convolutional student) sees the images of its own process, as the student's does;
+    ``trainer.sync_batchnorm`` synchronises both.
 
     Args:
         weight: Weight of the term.
         gamma: Enhancement of the target class: one number, or one for each layer and one more for the logits. The
             paper's range is 1.0 (none) to 1.5.
-        temperature: Softens both; there is no factor tau².
+        temperature: Softens the student's and the teacher's logits; there is no factor tau².
         logits: Weight of the logits' part.
         stages: Weight of each layer's part.
         layers: Which of the layers in ``model.layers`` have heads, as ``pair_layers`` reads them.
@@ -68,7 +68,7 @@ class OFA(LossTerm):
         """Make a head for each layer."""
         if student.classes is None:
             raise ValueError("loss.ofa needs a student with a classifier")
-        # A network paired with itself, one to one, gives the places of the layers that are named.
+        # Pairing the network with itself, one to one, gives the places of the named layers.
         pairs = pair_layers(student, student, self.layers, self.layers, by="index") if self.stages else ()
         self.places = [place for place, _ in pairs]
         self.names = [student.layers[i].name for i in self.places]
@@ -90,7 +90,7 @@ class OFA(LossTerm):
             raise ValueError("loss.ofa normalises over the images of a batch and got 1: raise batch_size")
         target = teacher_logits(teacher)
         loss = student.pooled.new_zeros(())
-        gammas = self.gammas[: len(self.heads)]  # the last is that of the logits, where they take part
+        gammas = self.gammas[: len(self.heads)]  # the last is that of the logits, if they take part
         for head, place, name, gamma in zip(self.heads, self.places, self.names, gammas, strict=True):
             answer = head(student.tokens[place], student.prefix[place], student.grids[place])
             part = ofa(answer, target, batch.target, gamma, self.temperature)

@@ -18,8 +18,8 @@ FINAL_SIDE = 7  # patch grids are merged down to about this side
 def make_head(student: NetworkInfo, place: int, teacher_width: int, classes: int) -> nn.Module:
     """Make the head of the layer at ``place`` (a position in ``student.layers``); it takes (tokens, prefix, grid).
 
-    Source: Hao et al., NeurIPS 2023, arXiv:2310.19444; linear layers start from a normal of .02, convolutions from
-    He's.
+    Source: Hao et al., NeurIPS 2023, arXiv:2310.19444; linear layers start from a normal distribution of deviation
+    0.02, convolutions from He's initialisation.
     """
     head: nn.Module
     if student.convolves and student.prefix == 0:  # maps; a hybrid's tokens keep their CLS token
@@ -39,9 +39,9 @@ def make_head(student: NetworkInfo, place: int, teacher_width: int, classes: int
 class ConvHead(nn.Module):
     """For a CNN: separable convolutions of stride 2 down to the grid of the last layer, average pool, linear.
 
-    Also for a hybrid on maps. Each doubles the width but the last, which gives ``width``; a layer that has the last
-    grid gets a 1×1 convolution.
-    Normalised over the batch, without running statistics.
+    It also serves a hybrid on maps. Each convolution doubles the width, except the last, which gives ``width``. A layer
+    that already has the last grid gets a 1×1 convolution.
+    Features are normalised over the batch, without running statistics.
     """
 
     def __init__(self, student: NetworkInfo, place: int, width: int, classes: int) -> None:
@@ -62,8 +62,8 @@ class ConvHead(nn.Module):
 class BlockHead(nn.Module):
     """For a vision transformer: 2×2 merging of large patch grids, transformer blocks, one token, linear.
 
-    Three blocks after an early layer, one after the last two. The token is DIST where there is one, which the teacher
-    trains, else CLS, else the mean of all.
+    Three blocks follow an early layer, one follows each of the last two. The token is DIST, which the teacher trains,
+    if there is one, else CLS, else the mean of all tokens.
     """
 
     def __init__(self, student: NetworkInfo, place: int, classes: int) -> None:

@@ -1,4 +1,4 @@
-"""What terms share that compare several layers: which of the student learns from which of the teacher, and the mean."""
+"""Base of terms that compare several layers: it pairs layers of student and teacher, and takes the mean."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ def pair_layers(
     """Give pairs (student, teacher) of positions into ``Features.tokens``, in the student's order.
 
     ``layers`` and ``teacher_layers`` choose among the layers that the networks were made to read (``model.layers``,
-    ``teacher.layers``): ``all`` of them, the ``last``, or a list of names (``blocks.3``) or of numbers, counted from 0,
-    where a network is read whole.
+    ``teacher.layers``): ``all`` of them, the ``last``, or a list of names (``blocks.3``). If all layers of a network
+    are read, the list may hold numbers, counted from 0.
 
-    ``by="depth"`` gives every named layer of the student the teacher's layer of nearest depth, the deeper of two; with
-    ``layers="all"`` it gives every layer of the network that has fewer the nearest of the other, so that twelve blocks
-    and three stages make three pairs. ``by="index"`` pairs the first with the first, and so on.
+    ``by="depth"`` pairs every named layer of the student with the teacher's layer of nearest depth; of two equally near
+    it takes the deeper. With ``layers="all"`` it pairs every layer of the network with fewer layers with the nearest
+    layer of the other: twelve blocks and three stages make three pairs. ``by="index"`` pairs the first with the first,
+    and so on.
 
     Raises:
-        ValueError: a layer that is not read, or twice the same; by index, lists of unequal length.
+        ValueError: a layer is not read or is listed twice; by index, the lists have unequal length.
     """
     ours, theirs = _positions(student, layers, "layers"), _positions(teacher, teacher_layers, "teacher_layers")
     if by == "index":
@@ -56,7 +57,7 @@ def pair_layers(
 
 
 def pair_names(student: NetworkInfo, teacher: NetworkInfo, pairs: Sequence[tuple[int, int]]) -> tuple[str, ...]:
-    """Name each pair by the student's layer, and by the teacher's too where a layer of the student has several."""
+    """Name each pair by the student's layer, and by the teacher's too if a student layer is in several pairs."""
     ours = [student.layers[i].name for i, _ in pairs]
     return tuple(
         name if ours.count(name) == 1 else f"{name}-{teacher.layers[j].name}"
@@ -113,9 +114,9 @@ def _listed(info: NetworkInfo, positions: Sequence[int]) -> str:
 
 
 class Compared(NamedTuple):
-    """One pair of layers: its name, and what of both networks is compared.
+    """One pair of layers: its name, and the features of both networks that are compared.
 
-    That is tokens ``(B, N, D)`` on the student's grid, or images ``(B, D)``.
+    They are tokens ``(B, N, D)`` on the student's grid, or images ``(B, D)``.
     """
 
     name: str
@@ -126,8 +127,8 @@ class Compared(NamedTuple):
 class PairedTerm(LossTerm):
     """A term that is the mean over pairs of layers, and reports each pair under the student layer's name.
 
-    The pairs are made by ``build``, as ``pair_layers`` describes; the teacher's tokens are resampled to the grid of
-    the student's layer.
+    ``build`` makes the pairs, as ``pair_layers`` describes. The teacher's tokens are resampled to the grid of the
+    student's layer.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"tokens"})
@@ -150,7 +151,7 @@ class PairedTerm(LossTerm):
         """Pair the layers.
 
         Raises:
-            ValueError: layers that are not read, or that cannot be paired.
+            ValueError: layers are not read, or cannot be paired.
         """
         teacher = needed(teacher, "a teacher")
         self.pairs = pair_layers(student, teacher, self.layers, self.teacher_layers, self.by)
@@ -166,9 +167,9 @@ class PairedTerm(LossTerm):
     def images(
         self, student: Features, teacher: Features | None, gather: bool, cls_only: bool = False
     ) -> Iterator[Compared]:
-        """Give what stands for each image in each pair: its mean token, or its CLS token where there is one.
+        """Give a vector for each image in each pair: its mean token, or its CLS token if there is one.
 
-        With ``gather`` the images of all processes.
+        With ``gather`` the images are those of all processes.
         """
         teacher = needed(teacher, "a teacher")
         for name, (i, j) in zip(self.names, self.pairs, strict=True):
@@ -188,7 +189,7 @@ def _image(features: Features, layer: int, cls_only: bool) -> Tensor:
 
 
 def require_images(count: int, least: int, key: str, remedy: str) -> None:
-    """Raise ``ValueError`` at ``key`` where a batch has fewer than ``least`` images to compare."""
+    """Raise ``ValueError`` at ``key`` if a batch has fewer than ``least`` images to compare."""
     if count < least:
         raise ValueError(
             f"{key} compares images and needs at least {least} in a batch, got {count}: raise batch_size, or {remedy}"
@@ -203,11 +204,11 @@ def require_tokens(
     what: str,
     argument: str | None = None,
 ) -> None:
-    """Raise ``ValueError`` where a layer has fewer than ``least`` tokens to compare.
+    """Raise ``ValueError`` if a layer has fewer than ``least`` tokens to compare.
 
-    ``what`` compares them: a term, or the value of its ``argument``, of which the error then is.
+    ``what`` compares them: a term, or the value of its ``argument``, which the error then names.
 
-    A teacher's map of one place, brought to the student's grid, is the same token everywhere and teaches nothing.
+    A teacher's map of one place, resampled to the student's grid, is the same token everywhere and teaches nothing.
     """
     sides = [("student", "layers", student, i) for i, _ in pairs]
     sides += [("teacher", "teacher_layers", needed(teacher, "a teacher"), j) for _, j in pairs]

@@ -1,4 +1,4 @@
-"""Relations: the student finds the same images, or the same places of an image, alike as the teacher does."""
+"""Relations: the student learns the teacher's similarities between images, or between places of an image."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ START = {"kind": "step", "values": [0.0, 0.05], "at": [0.05]}
 class Relation(PairedTerm):
     """KL(softmax(C_t / tau) ‖ softmax(C_s / tau)) of rows of cosine similarities; a mean over layers, images, rows.
 
-    ``over="batch"`` compares images, each as the mean of its patch tokens; with ``gather`` those of all processes,
-    so that the number of processes does not change the loss. ``over="tokens"`` compares the places within each
-    image, the teacher's on the student's grid. A sample's similarity with itself is left out; ``diagonal`` keeps it,
-    as published. No projection: similarities have no width.
+    ``over="batch"`` compares images, each as the mean of its patch tokens. With ``gather`` it compares the images of
+    all processes, so the number of processes does not change the loss. ``over="tokens"`` compares the places within
+    each image, the teacher's on the student's grid. A sample's similarity with itself is left out; ``diagonal`` keeps
+    it, as published. There is no projection: similarities do not depend on the width.
 
     Raises:
-        ValueError: a batch of fewer than three images (two with ``diagonal``), in which there is nothing to compare.
+        ValueError: a batch has fewer than three images (two with ``diagonal``), so there is nothing to compare.
 
     Source: Passalis and Tefas, ECCV 2018, arXiv:1803.10837; cosine, tau and layers: the earlier study's CST.
     """
@@ -58,14 +58,14 @@ class Relation(PairedTerm):
 
     @property
     def least(self) -> int:
-        """The fewest samples among which there is something to compare."""
+        """The least number of samples that can be compared."""
         return 2 if self.diagonal else 3
 
     def build(self, student: NetworkInfo, teacher: NetworkInfo | None, data: DataInfo) -> None:
         """Pair the layers.
 
         Raises:
-            ValueError: ``over="tokens"`` and a layer of the student with too few tokens.
+            ValueError: ``over="tokens"`` is set and a layer of the student has too few tokens.
         """
         super().build(student, teacher, data)
         if self.over == "tokens":

@@ -19,11 +19,11 @@ from kdbias.models.features import Features, NetworkInfo
 class RSD(LossTerm):
     """Cross-correlation of projected student and teacher penultimate features, driven to the identity.
 
-    The student's side alone is projected: Linear(d, ``expansion`` d)-BN-GELU-Linear(to the teacher's width), without
-    biases, so that its own features need not decorrelate. ``kappa`` weighs the redundancy (off the diagonal). The loss
-    is a sum over the teacher's features: its scale grows with their number. ``gather`` brings the features of all
-    processes together before the projection, so that both normalisations see the whole batch. BN keeps no running
-    statistics: the projection exists in training only.
+    Only the student's features are projected, so that they need not decorrelate themselves. The projection is
+    Linear(d, ``expansion`` d)-BN-GELU-Linear(to the teacher's width), without biases. ``kappa`` weighs the redundancy
+    (off the diagonal). The loss is a sum over the teacher's features: its scale grows with their number. ``gather``
+    brings the features of all processes together before the projection, so that both normalisations see the whole
+    batch. BN keeps no running statistics: the projection exists in training only.
 
     Raises:
         ValueError: ``kappa`` < 0 or ``expansion`` < 1; in training, a batch of one image.

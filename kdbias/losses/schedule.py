@@ -22,8 +22,8 @@ KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 class Schedule:
     """A weight >= 0 for each progress in 0..1: ``values`` reached at the places ``at``, with a shape between them.
 
-    ``hold`` keeps a value until the next place, ``linear`` and ``cosine`` interpolate. Outside of the places the
-    first and the last value hold. ``complement`` gives 1 - value. Usually made by ``Schedule.of``.
+    ``hold`` keeps a value until the next place, ``linear`` and ``cosine`` interpolate. Before the first place the first
+    value holds, after the last place the last one. ``complement`` gives 1 - value. ``Schedule.of`` usually makes it.
     """
 
     values: tuple[float, ...]
@@ -62,8 +62,8 @@ class Schedule:
         Every kind also takes ``complement: true``.
 
         Raises:
-            ValueError: an unknown kind, keys that the kind does not have or misses, values that are no numbers,
-                negative weights, or places outside 0..1.
+            ValueError: the kind is unknown, a key is unknown to the kind or missing, a value is not a number, a weight
+                is negative, or a place is outside 0..1.
 
         >>> Schedule.of({"kind": "linear", "start": 0.0, "end": 0.6})(0.5)
         0.3

@@ -23,11 +23,11 @@ from kdbias.models.features import Features, NetworkInfo
 class Token(PairedTerm):
     """1 - cos(P s, t), or the squared difference of P s and t: a mean over layers, images and tokens (and widths).
 
-    The teacher's tokens are resampled to the student's grid. P, one for each pair of layers, is on the student's side
-    alone. With ``two_sided`` the teacher's tokens have a trained projection of their own, as published, and both go to
-    ``dim`` dimensions (the teacher's width where it is None). That loss can be satisfied by making all tokens alike, so
-    the variance of the teacher's projected tokens (as unit vectors for ``cosine``) is reported as
-    ``teacher_variance``, a mean over pairs, and a warning tells where it falls below a quarter of its first value.
+    The teacher's tokens are resampled to the student's grid. P projects only the student's tokens, with one P for each
+    pair of layers. With ``two_sided`` the teacher's tokens have a trained projection of their own, as published, and
+    both go to ``dim`` dimensions (the teacher's width if it is None). Making all tokens alike satisfies that loss.
+    The term therefore reports the variance of the teacher's projected tokens (as unit vectors for ``cosine``) as
+    ``teacher_variance``, a mean over pairs, and warns if it falls below a quarter of its first value.
 
     Cosine lies in 0..2; a token that is 0 gives 1, without gradient. ``mse`` has the teacher's scale.
 

@@ -28,7 +28,7 @@ _PRIMES = torch.tensor([1_000_003, 7_368_787, 2_147_483_647], dtype=torch.int64)
 class StudentModule(L.LightningModule):
     """Train a network; a subclass implements ``training_step`` and ``validation_step``.
 
-    What a run saves, probes and tests is ``student``. A training step hands its loss and parts to ``record``.
+    A run saves, probes and tests ``student``. A training step passes its loss and parts to ``record``.
 
     Args:
         spec: plain types only, with ``model``, ``optim`` (each a ``_target_`` with its arguments), ``data``
@@ -42,7 +42,7 @@ class StudentModule(L.LightningModule):
     sums_terms: ClassVar[bool] = False  # whether the loss is the sum of the terms of loss=[...]
     metrics: ClassVar[frozenset[str]] = frozenset()  # what it logs of the validation split
     teacher: Teacher | None = None
-    stopped: str | None = None  # why training ended before its time, where it failed
+    stopped: str | None = None  # why training ended early, if it failed
 
     def __init__(self, spec: dict[str, Any]) -> None:
         super().__init__()
@@ -70,12 +70,12 @@ class StudentModule(L.LightningModule):
 
     @property
     def seconds(self) -> float:
-        """Seconds of training and validation so far, those before a resumed checkpoint included."""
+        """Seconds of training and validation so far, including those before a resumed checkpoint."""
         return self._seconds_before + (time.perf_counter() - self._began if self._began is not None else 0.0)
 
     @property
     def logged(self) -> dict[str, float]:
-        """What was logged last of each name, also before a resumed checkpoint."""
+        """The last logged value of each name, including values from before a resumed checkpoint."""
         return {**self._logged_before, **{key: float(value) for key, value in self.trainer.callback_metrics.items()}}
 
     def on_fit_start(self) -> None:
@@ -83,35 +83,35 @@ class StudentModule(L.LightningModule):
         self._began = time.perf_counter()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the time spent so far, what was logged last, and that training has failed."""
+        """Save the time spent so far, the last logged values, and whether training has failed."""
         checkpoint["seconds"] = self.seconds
         checkpoint["metrics"] = self.logged
         checkpoint["stopped"] = self.stopped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over what the resumed run was planned for, has taken and has logged, and that it had failed."""
+        """Restore the resumed run's planned steps, its time, its logged values, and whether it had failed."""
         self._seconds_before = float(checkpoint.get("seconds", 0.0))
         self._logged_before = dict(checkpoint.get("metrics", {}))
         self.stopped = checkpoint.get("stopped")
         self.spec["steps"] = checkpoint["hyper_parameters"]["spec"].get("steps")
 
     def on_train_start(self) -> None:
-        """Leave a run that had failed as it is: going on would not mend it, and would make it look done."""
+        """Do not continue a run that had failed: training on would not repair it, and the run would look finished."""
         if self.stopped is not None:
             self.trainer.should_stop = True
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed this step by (seed, rank, step): alone this made resume bit-identical."""
+        """Seed this step by (seed, rank, step); this alone makes a resumed run bit-identical."""
         self.student.choose_path()  # after validation the trainer sets modes back one by one, not by ``train``
         step = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
         torch.manual_seed(step_seed(int(self.spec["seed"]), self.global_rank, step))
 
     def record(self, loss: Tensor, parts: dict[str, Tensor]) -> None:
-        """Take a step's loss and its detached parts into the epoch's means; on a CPU insist that the loss is finite."""
+        """Add a step's loss and its detached parts to the epoch's means; on a CPU, check that the loss is finite."""
         for name, value in {"total": loss.detach(), **parts}.items():
             self._parts[name] = self._parts[name] + value if name in self._parts else value
             self._counts[name] = self._counts.get(name, 0) + 1
-        if loss.device.type == "cpu":  # elsewhere it would wait for the device: there at steps that are logged
+        if loss.device.type == "cpu":  # on other devices the check waits for the device, so only logged steps do it
             self.require_finite(loss, parts)
 
     def logs_step(self, batch_idx: int) -> bool:
@@ -123,13 +123,13 @@ class StudentModule(L.LightningModule):
         """Log a step's loss, its parts and the learning rate."""
         self.require_finite(loss, parts)
         self.log("train/loss_step", loss, prog_bar=True, batch_size=size)
-        for name, value in parts.items():  # the bar has whole terms, not their layers
+        for name, value in parts.items():  # the progress bar shows terms, not their layers
             self.log(f"loss/{name}", value, prog_bar="/" not in name, batch_size=size)
         optimizer = self.optimizers(use_pl_optimizer=False)
         self.log("lr", cast(torch.optim.Optimizer, optimizer).param_groups[0]["lr"], batch_size=size)
 
     def require_finite(self, loss: Tensor, parts: dict[str, Tensor]) -> None:
-        """Pass a loss that is a number."""
+        """Raise ``FloatingPointError`` unless the loss is finite."""
         if not torch.isfinite(loss):
             values = ", ".join(f"{name} {float(value):.4g}" for name, value in parts.items())
             raise FloatingPointError(

@@ -15,7 +15,7 @@ from kdbias.modules.ssl import SelfSupervised
 
 
 def module_class(tree: Mapping[str, Any]) -> type[StudentModule]:
-    """Give the class that trains a run; the usual one where the config names none that is known."""
+    """Give the class that trains a run; the default one if the config names no known class."""
     spec = tree.get("module")
     if isinstance(spec, Mapping) and "_target_" in spec:
         try:
@@ -28,7 +28,7 @@ def module_class(tree: Mapping[str, Any]) -> type[StudentModule]:
 
 
 def without_labels(tree: Mapping[str, Any]) -> bool:
-    """Whether a run learns from views of the images, which it makes itself, and from no labels."""
+    """Whether a run learns without labels, from views of the images that it makes itself."""
     return issubclass(module_class(tree), SelfSupervised)
 
 

@@ -18,7 +18,7 @@ from kdbias.modules.base import StudentModule
 
 
 def build_total(terms: dict[str, Any], student: NetworkInfo, teacher: NetworkInfo | None, info: DataInfo) -> Total:
-    """Build the loss terms of a spec (``{name: {_target_: ..., ...}}``; other entries, as ``alpha``, are settings)."""
+    """Build loss terms from nodes (``{name: {_target_: ..., ...}}``; other entries, as ``alpha``, are settings)."""
     total = Total(
         {
             name: build(term, group="loss")
@@ -35,8 +35,8 @@ class Distill(StudentModule):
     """Train a student by the sum of the loss terms that its spec names, with or without a teacher.
 
     Args:
-        spec: as for every module, and with ``loss``: one ``_target_`` with its arguments for each term.
-        teacher: answers the images; it is no part of the module, of its checkpoint or of its optimiser.
+        spec: as for every module, with ``loss`` added: one node for each term.
+        teacher: gives the teacher's outputs; it is not part of the module, its checkpoint or its optimiser.
     """
 
     sums_terms: ClassVar[bool] = True
@@ -80,12 +80,12 @@ class Distill(StudentModule):
         optimizer: Any,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """Make a step, then bring the terms' state up to date: before any callback saves it."""
+        """Make a step, then update the state of the terms before any callback saves it."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         self.total.update()
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means, and accuracy where its images were not mixed."""
+        """Log the epoch's means, and the accuracy if its images were not mixed."""
         super().on_train_epoch_end()
         if self.train_accuracy.update_called:
             self.log("train/accuracy", self.train_accuracy.compute())

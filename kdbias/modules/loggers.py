@@ -1,4 +1,4 @@
-"""Where scalars and figures of a run go."""
+"""Loggers for the scalars and figures of a run."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def csv(run: str) -> CSVLogger:
 
 @rank_zero_only
 def keep_until(path: Path, step: int) -> None:
-    """Leave out the rows of a ``metrics.csv`` that a run resumed after ``step`` steps writes again; -1 keeps none.
+    """Remove the rows of a ``metrics.csv`` that a run resumed after ``step`` steps writes again; -1 keeps no row.
 
-    Steps are counted from 0, so those of the epochs that are over are below ``step``; a probe's row bears the number of
+    Steps are counted from 0, so the steps of finished epochs are below ``step``. The row of a probe has the number of
     steps before it.
     """
     if not path.is_file():
@@ -53,7 +53,7 @@ def _probed(row: dict[str, str]) -> bool:
 
 
 class ContinuedCSV(CSVLogger):
-    """Lightning's CSV logger, which deletes an earlier ``metrics.csv``, without that: a resumed run adds to it."""
+    """Lightning's CSV logger, but it keeps an earlier ``metrics.csv``: a resumed run appends to it."""
 
     @property
     @rank_zero_experiment

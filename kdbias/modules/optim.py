@@ -44,7 +44,7 @@ def param_groups(module: nn.Module, weight_decay: float) -> list[Group]:
 
 
 def _fused(groups: Iterable[Group], fused: bool | Literal["auto"]) -> bool:
-    """Resolve ``auto``: one kernel for all parameters where their device has one."""
+    """Resolve ``auto``: one kernel for all parameters if their device has one."""
     if fused != "auto":
         return fused
     return all(p.device.type in FUSED_DEVICES and p.is_floating_point() for group in groups for p in group["params"])
@@ -100,7 +100,7 @@ def configure(optim: Mapping[str, Any], module: nn.Module, total_steps: int) -> 
     """Give what ``LightningModule.configure_optimizers`` returns.
 
     Args:
-        optim: the config group: ``optimizer`` and ``schedule`` (specs with ``_target_``; ``schedule: null`` keeps the
+        optim: the config group: ``optimizer`` and ``schedule`` (nodes with ``_target_``; ``schedule: null`` keeps the
             learning rate constant).
         module: all of its trainable parameters are optimised: the student and what the loss terms own.
         total_steps: optimiser steps of the whole training, the unit of the schedule.
@@ -121,8 +121,8 @@ def configure(optim: Mapping[str, Any], module: nn.Module, total_steps: int) -> 
 def clip_gradients(optimizer: Optimizer, max_norm: float) -> Tensor:
     """Scale the gradients of all groups so that their joint L2 norm is at most ``max_norm``; give the norm before.
 
-    For fp32 and bf16-mixed, where nothing is scaled: so it is right with fused optimisers too, which Lightning's own
-    clipping refuses under mixed precision.
+    It serves fp32 and bf16-mixed, which do not scale the loss. It is therefore also correct with fused optimisers,
+    which Lightning's own clipping refuses under mixed precision.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     return torch.nn.utils.clip_grad_norm_(parameters, max_norm)

@@ -90,7 +90,7 @@ def plateau(
     patience: int = 10,
     min_lr: float = 0.0,
 ) -> LRSchedulerConfigType:
-    """Build a drop by ``factor`` when ``monitor`` has not got better for ``patience`` validations.
+    """Build a schedule that multiplies by ``factor`` if ``monitor`` has not improved for ``patience`` validations.
 
     ``total_steps`` is not used: this schedule reads the metric at the end of each epoch.
     """

@@ -1,4 +1,4 @@
-"""Training without labels: two views of every image, and a method that compares what the network makes of them."""
+"""Training without labels: a method compares the network's features of two views of every image."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Read = Literal["pooled", "tokens"]
 
 
 class Comparison(NamedTuple):
-    """What a method makes of two views: the loss, what else is worth logging, and the features it compared.
+    """The result of comparing two views: the loss, further values to log, and the features that were compared.
 
-    ``parts`` are detached scalars; ``features`` ``(n, D)`` what the signs of collapse are read from; ``signs`` others
-    that the method knows.
+    ``parts`` are detached scalars. The signs of collapse are computed from ``features`` ``(n, D)``. ``signs`` are
+    further signs that the method computes itself.
     """
 
     loss: Tensor
@@ -38,19 +38,20 @@ class Comparison(NamedTuple):
 class SelfSupervised(StudentModule):
     """Train ``student`` without labels; a method implements ``compare``.
 
-    The signs of collapse are logged as ``collapse/<sign>``. A run that has collapsed says so and stops, with the
-    reason in ``stopped``.
+    The signs of collapse are logged as ``collapse/<sign>``. A run that has collapsed reports it and stops; ``stopped``
+    holds the reason.
 
     Args:
         spec: as for every module; the student has no classifier.
-        teacher: None; this is how a teacher comes about.
-        views: of a ``TwoViews``, with its ``_target_``; they are made of the images that ``augment`` leaves.
-        collapse: of a ``CollapseWatch``, with its ``_target_``.
+        teacher: None; this training produces teachers.
+        views: the node of a ``TwoViews``; the views are made from the images that ``augment`` returns.
+        collapse: the node of a ``CollapseWatch``.
         features: what is compared: ``pooled``, or the mean of the last layer's patch ``tokens``. With ``pooled`` a ViT
-            learns through its CLS token: the patch tokens that its last block gives have no part in the loss.
+            learns through its CLS token: the patch tokens of its last block do not enter the loss.
 
     Raises:
-        ValueError: the student has a classifier, there is a teacher, or an argument is out of range, which is named.
+        ValueError: the student has a classifier, there is a teacher, or an argument is out of range; the message names
+            the argument.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class SelfSupervised(StudentModule):
         """Give the features ``(B, D)`` that are compared."""
         if self.read == "pooled":
             return features.pooled
-        # DDP stops at a parameter without gradient, as those of the norm behind the last layer would be
+        # DDP raises an error at a parameter without gradient, such as those of the norm after the last layer
         return features.tokens[-1].mean(1) + 0.0 * features.pooled.sum()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -107,21 +108,21 @@ class SelfSupervised(StudentModule):
         return one, two
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Nothing: labels come in by the callback ``knn`` alone."""
+        """Do nothing: only the callback ``knn`` uses labels."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep for how long signs have been seen."""
+        """Save for how long signs have been seen."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["collapse"] = self.watch.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore for how long signs have been seen."""
         super().on_load_checkpoint(checkpoint)
         self.watch.load_state_dict(checkpoint.get("collapse", {}))
 
     @torch.no_grad()
     def _look(self, found: Comparison, size: int) -> None:
-        """Log the signs of collapse, the mean over processes, and stop where they have stayed."""
+        """Log the signs of collapse, as means over processes, and stop the run if they persist."""
         features = found.features.detach()
         signs = {"rank": effective_rank(features), "std": feature_std(features), **found.signs}
         means = self.trainer.strategy.reduce(torch.stack([sign.float() for sign in signs.values()]), reduce_op="mean")
@@ -135,14 +136,14 @@ class SelfSupervised(StudentModule):
 
 
 def check_above(**values: float) -> None:
-    """Pass numbers above 0."""
+    """Require numbers above 0."""
     for key, value in values.items():
         if not isinstance(value, int | float) or value <= 0:
             raise ArgumentError(key, f"must be above 0, got {value!r}")
 
 
 def check_part(**values: float) -> None:
-    """Pass numbers in [0, 1]."""
+    """Require numbers in [0, 1]."""
     for key, value in values.items():
         if not isinstance(value, int | float) or not 0 <= value <= 1:
             raise ArgumentError(key, f"must lie in [0, 1], got {value!r}")

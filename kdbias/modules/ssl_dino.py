@@ -1,4 +1,4 @@
-"""DINO: a network predicts what its own slow average makes of another view."""
+"""DINO: a network predicts the output of its own slow average for another view."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from kdbias.modules.ssl_heads import Prototypes
 class DINO(SelfSupervised):
     """Train ``online`` to predict the targets of its own average, which is ``student``: what is saved and probed.
 
-    The average has BatchNorm statistics of its own, from its own activations (of the batch while it trains); all else
-    in it is in eval mode. For long runs: in short ones it hardly learns, and it may collapse.
+    The average has BatchNorm statistics of its own, from its own activations (of the batch, during training). All its
+    other layers are in eval mode. The method is for long runs: in short ones it hardly learns, and it may collapse.
 
     Args:
         spec, teacher, views, collapse, features: as for ``SelfSupervised``.
         temperature: of the online network's scores.
         teacher_temperature: of the average's, from the part ``teacher_temperature_until`` of training on.
-        teacher_temperature_start: of the average's at the beginning; it goes straight from there.
+        teacher_temperature_start: of the average's at the beginning; it changes linearly from there.
         teacher_temperature_until: part of training.
         hidden: width of the head's hidden layers.
         bottleneck: width before its last layer.
@@ -92,7 +92,7 @@ class DINO(SelfSupervised):
         self._averaged_at = 0
 
     def setup(self, stage: str) -> None:
-        """Treat both networks alike."""
+        """Prepare both networks in the same way."""
         super().setup(stage)
         if self.spec.get("channels_last") and self.student.info.convolves:
             self.online.to(memory_format=torch.channels_last)
@@ -100,7 +100,7 @@ class DINO(SelfSupervised):
             self.online.compile()
 
     def on_train_start(self) -> None:
-        """Remember where a resumed run stands."""
+        """Record the step at which a resumed run starts."""
         super().on_train_start()
         self._averaged_at = self.global_step
 
@@ -113,7 +113,7 @@ class DINO(SelfSupervised):
         self.teacher_temperature, self.momentum = self.sharpening(self.progress), self.pace(self.progress)
 
     def compare(self, one: Tensor, two: Tensor) -> Comparison:
-        """Let each view be predicted from the other."""
+        """Predict each view from the other."""
         views = torch.cat([one, two])
         with torch.no_grad():
             theirs = self.student_head(self.chosen(self.student(views))).float().view(2, len(one), -1)
@@ -125,7 +125,7 @@ class DINO(SelfSupervised):
         return Comparison(loss, {}, features, {"teacher_entropy": each, "marginal_entropy": marginal})
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Leave the last layer alone at the beginning."""
+        """Freeze the last layer at the beginning of training."""
         if self.progress < self.freeze_last:
             self.online_head.directions.grad = None
 
@@ -138,12 +138,12 @@ class DINO(SelfSupervised):
 
 
 def sharpening(start: float, end: float, until: float) -> Schedule:
-    """Give the average's temperature over progress: straight from ``start`` to ``end`` at the part ``until``."""
+    """Give the average's temperature over progress: linear from ``start`` to ``end``, which it reaches at ``until``."""
     return Schedule((start, end), (0.0, until), "linear") if until else Schedule((end,), (0.0,))
 
 
 @torch.no_grad()
 def move(average: nn.Module, online: nn.Module, share: float) -> None:
-    """Move the parameters of ``average`` by ``share`` of the way to those of ``online``; buffers stay its own."""
+    """Move the parameters of ``average`` by ``share`` of the way to those of ``online``; keep its buffers."""
     mine, theirs = (cast(list[Tensor], list(network.parameters())) for network in (average, online))
     torch._foreach_lerp_(mine, theirs, share)

@@ -1,4 +1,4 @@
-"""SimCLR: the views of an image find each other among those of the batch."""
+"""SimCLR: each view of an image identifies the other view among all views of the batch."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from kdbias.modules.ssl_heads import projector
 class SimCLR(SelfSupervised):
     """Train by ``nt_xent`` of projected features, over the images of all processes.
 
-    Logged beside the loss: ``pairs``, how many views have their partner nearest.
+    The module also logs ``pairs``: the share of views whose nearest view is their partner.
 
     Args:
         spec, teacher, views, collapse, features: as for ``SelfSupervised``.
         temperature: of the cosines.
         hidden: width of the projector's hidden layer.
         dim: width of its result.
-        gather: whether the views of all processes are compared. With ``trainer.sync_batchnorm``, for the projector has
-            BatchNorm, any number of processes then equals one.
+        gather: whether the views of all processes are compared. Any number of processes then equals one if
+            ``trainer.sync_batchnorm`` is set too, because the projector has BatchNorm.
 
     Raises:
         ValueError: as ``SelfSupervised``.

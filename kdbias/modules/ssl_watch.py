@@ -1,4 +1,4 @@
-"""Says when representations have collapsed and stay so: training on would not help."""
+"""Detects representations that have collapsed and stay collapsed: more training would not help."""
 
 from __future__ import annotations
 
@@ -62,15 +62,15 @@ class CollapseWatch:
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what a resumed run goes on with."""
+        """Give the state from which a resumed run continues."""
         return {sign: list(seen) for sign, seen in self.since.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Undo ``state_dict``."""
+        """Restore what ``state_dict`` gave."""
         self.since = {sign: list(seen) for sign, seen in state.items()}
 
     def _reasons(self, signs: Mapping[str, float]) -> dict[str, str | None]:
-        """Give, of each sign that is known here, what is wrong, or None where nothing is."""
+        """Give for each known sign what is wrong, or None if nothing is."""
         bounds = {  # sign: lower bound, upper bound, what it means to be beyond
             "rank": (self.rank, math.inf, f"the features' effective rank is below {self.rank:g}"),
             "std": (self.std, math.inf, f"the features' deviation is below {self.std:g}"),

@@ -21,7 +21,7 @@ from kdbias.modules.checkpoint_io import WholeCheckpoints
 def fast_bf16(accelerator: str) -> bool:
     """Whether bf16 matrix products are faster than fp32 ones on this device.
 
-    On a CPU that takes AVX512-BF16 or AMX; without them bf16 is emulated and many times slower.
+    A CPU needs AVX512-BF16 or AMX; without them bf16 is emulated and many times slower.
     """
     if accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available()):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -31,14 +31,14 @@ def fast_bf16(accelerator: str) -> bool:
 
 
 def choose_precision(precision: str, accelerator: str) -> str:
-    """Resolve ``auto`` to ``bf16-mixed`` where that is fast, and ``32-true`` elsewhere."""
+    """Resolve ``auto`` to ``bf16-mixed`` if that is fast, else to ``32-true``."""
     if precision != "auto":
         return precision
     return "bf16-mixed" if fast_bf16(accelerator) else "32-true"
 
 
 def require_device(accelerator: str | None) -> None:
-    """Raise ``ArgumentError`` where a GPU is asked for and none is there."""
+    """Raise ``ArgumentError`` if a GPU is requested and there is none."""
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
         text = f"is {accelerator} and no GPU is there: use trainer=cpu or trainer=auto"
         raise ArgumentError("accelerator", text, of="trainer")
@@ -104,9 +104,9 @@ def trainer(
 
 
 class SyncedBatchNorm(LayerSync):
-    """Batch normalisation over the images of all processes, that of timm's layers with an activation included.
+    """Batch normalisation over the images of all processes, including timm's layers with an activation.
 
-    torch's own conversion, which the trainer would use, loses the activation inside of ``BatchNormAct2d``.
+    torch's own conversion, which the trainer would use, loses the activation inside ``BatchNormAct2d``.
     """
 
     def apply(self, model: nn.Module) -> nn.Module:
@@ -114,5 +114,5 @@ class SyncedBatchNorm(LayerSync):
         return cast(nn.Module, convert_sync_batchnorm(model))  # type: ignore[no-untyped-call]
 
     def revert(self, model: nn.Module) -> nn.Module:
-        """Leave it: its state dict is the same."""
+        """Give the network unchanged: its state dict is the same."""
         return model

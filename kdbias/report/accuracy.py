@@ -31,7 +31,7 @@ RATES = np.concatenate([np.linspace(0, 0.1, 101), np.linspace(0.1, 1, 91)[1:]])
 def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw accuracy and its kin with intervals, confusion matrices, ROC and reliability diagrams."""
+    """Draw accuracy and related scores with intervals, confusion matrices, ROC and reliability diagrams."""
     return {
         "accuracy": _scores(results, control, initial),
         "accuracy-confusion": confusion({named(name, control, initial): runs for name, runs in results.items()}),
@@ -104,7 +104,7 @@ def mean_roc(run: Result) -> npt.NDArray[np.float64]:
 
 
 def reliability(results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None) -> Figure:
-    """Draw how often each network is right where it is so sure, and below how often it is so sure; seeds are pooled."""
+    """Draw the accuracy at each confidence, and below it how frequent each confidence is; seeds are pooled."""
     with styled():
         figure, (upper, lower) = canvas(2, 1, width=6.0, height=4.6)
         edges = np.linspace(0, 1, BINS + 1)
@@ -121,9 +121,9 @@ def reliability(results: Mapping[str, Runs], *, control: str | None = None, init
 
 
 def bins(runs: Sequence[Result]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Give mean confidence and share of right answers of the bins with images enough, and every bin's share of all.
+    """Give each bin's mean confidence, its share of right answers, and its share of all images.
 
-    Each is ``(BINS,)``, parts of 1. The first two are NaN in a bin with fewer than ten images.
+    Each is ``(BINS,)``, in 0..1. The first two are NaN in a bin with fewer than ten images.
     """
     confidence = np.concatenate([run.arrays["confidence"] for run in runs]).astype(np.float64)
     right = np.concatenate([run.arrays["right"] for run in runs])

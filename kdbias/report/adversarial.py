@@ -19,7 +19,7 @@ from kdbias.stats import Estimate, accuracy
 def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw how often images made against the teacher fool each network, and how often the same change does turned."""
+    """Draw how often images made against the teacher fool each network, and how often the turned change does."""
     some = seeds(next(iter(results.values())), Result)[0].meta
     panels = [
         Panel(f"fooled, PGD of {some['steps']} steps (%)", fooled("pgd_wrong"), 100.0),

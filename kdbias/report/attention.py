@@ -25,7 +25,7 @@ SHOWN = 12  # epochs in a legend
 def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw everything that attention shows of several networks, or seeds of them: figures by file name.
+    """Draw all attention figures of several networks, or seeds of them: figures by file name.
 
     Distance (patches) and entropy (nats) by layer, heads sorted by distance, every head, and what the CLS token reads.
     ``control`` and ``initial`` name the entries that are the control without teacher and the untrained network. Of
@@ -82,7 +82,7 @@ def every_head(found: Sequence[NetworkLines]) -> Figure:
 
 
 def cls_by_layer(found: Sequence[NetworkLines]) -> Figure:
-    """Draw how widely CLS reads the image (patches²), and what it gives to itself, each a mean over heads by layer.
+    """Draw how widely CLS reads the image (patches²), and its attention to itself, each a mean over heads by layer.
 
     All networks have a CLS token.
     """

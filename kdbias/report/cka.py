@@ -22,10 +22,11 @@ ACROSS = 4  # panels in a row
 def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw everything that CKA shows of several networks, or seeds of them: figures by file name.
+    """Draw all CKA figures of several networks, or seeds of them: figures by file name.
 
-    All matrices beside each other, each on its own, and a line a network: of one network, how alike each layer is to
-    the last; of two, to the other's layer of nearest depth. Matrices are means over seeds. ``control`` and ``initial``
+    They are all matrices side by side, each matrix alone, and one line for each network. The line compares each layer
+    with the last one or, in Results of two networks, with the other's layer of nearest depth. Matrices are means over
+    seeds. ``control`` and ``initial``
     name the entries that are the control without teacher and the untrained network.
     """
     titles = {name: _title(name, runs, control, initial) for name, runs in results.items()}
@@ -52,8 +53,8 @@ def heat_map(result: Result, *, name: str = "student", other: str | None = None)
 def panels(results: Mapping[str, Result], *, other: str | None = None) -> Figure:
     """Draw the CKA of several networks beside each other, on one colour scale from 0 to 1.
 
-    ``other`` names the second network where the Results are of two. Estimates below 0, which the debiased estimator
-    gives for unrelated features, have the colour of 0 and their own number.
+    ``other`` names the second network if the Results are of two. Estimates below 0, which the debiased estimator
+    gives for unrelated features, have the colour of 0 but show their own number.
     """
     if not results:
         raise ValueError("nothing to draw: no Result of CKA")

@@ -85,7 +85,7 @@ def _caption(methods: Sequence[Method], paired: str) -> str:
 
 
 def figures(methods: Sequence[Method], *, control: str | None = None, initial: str | None = None) -> dict[str, Figure]:
-    """Draw accuracy, attention, CKA and transfer efficiency of the methods, what there is of them."""
+    """Draw accuracy, attention, CKA and transfer efficiency of the methods, as far as they were measured."""
     labels = [method.label for method in methods]
     styles = looks(labels, control, initial)
     found: dict[str, Figure] = {}

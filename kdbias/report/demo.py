@@ -63,7 +63,7 @@ class DemoResults:
 
 
 def demo_page(measured: DemoResults) -> str:
-    """Write the page, with nothing outside it."""
+    """Write the page, which refers to nothing outside it."""
     figures = demo_figures(measured)
     n = len(measured.student)
     return page(
@@ -113,7 +113,7 @@ def demo_page(measured: DemoResults) -> str:
 
 
 def lead(measured: DemoResults) -> str:
-    """Say in two sentences or three what was inherited and what it cost."""
+    """Say in two or three sentences what was inherited and what it cost."""
     shares = {name: _mean(each.cues.scalars["shape_share"] for each in of) for name, of in measured.networks.items()}
     accuracies = {name: _mean(each.test.scalars["accuracy"] for each in of) for name, of in measured.networks.items()}
     first = inherited(measured.index, (shares["student"], shares["control"], shares["teacher"]))

@@ -26,7 +26,7 @@ def figures(
 ) -> dict[str, Figure]:
     """Draw, for each network, principal components as colours and the norm of tokens, a column a layer.
 
-    Of several seeds the first.
+    If a network has several seeds, the first is drawn.
     """
     drawn = {}
     for network in networks(results, control, initial):

@@ -29,7 +29,7 @@ SHARPNESS: Mapping[str, str] = {
 def figures(
     attention: Groups, cka: Groups, hessian: Groups, *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw what there is of attention, curvature and representations, and a summary of four panels.
+    """Draw the available Results of attention, curvature and representations, and a summary of four panels.
 
     ``control`` and ``initial`` name the student without teacher and the untrained one. Lines are means over seeds,
     bands go from the lowest to the highest.
@@ -84,7 +84,7 @@ def layer_progression(attention: Networks) -> Figure:
 
 
 def sharpness(hessian: Networks) -> Figure:
-    """Draw the Hessian's trace and extreme eigenvalues, and what they have to be read with: weights and loss."""
+    """Draw the Hessian's trace and extreme eigenvalues, with the weights and the loss that their reading needs."""
     shown = [key for key in SHARPNESS if all(key in run.scalars for network in hessian for run in network.runs)]
     with styled():
         width, height = 9.2 / min(3, len(shown)), 0.7 + 0.26 * len(hessian)

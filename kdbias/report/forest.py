@@ -43,7 +43,7 @@ def forest(
     parts kinds of rows.
 
     Raises:
-        ValueError: there is no row, one has not as many Estimates as there are measures, or is missing in ``rows``.
+        ValueError: there is no row, a row is missing in ``rows``, or its Estimates do not match the measures.
     """
     there = list(dict.fromkeys(row for group in groups.values() for row in group))
     rows = rows or there

@@ -25,9 +25,9 @@ Array = npt.NDArray[np.float64]
 def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw the maps over the images, a row a network; of several seeds the first.
+    """Draw the maps over the images, a row for each network; if it has several seeds, the first is drawn.
 
-    Networks that have seen unlike images have a figure for each set of images.
+    If networks saw different images, each set of images has a figure.
     """
     found = networks(results, control, initial)
     sets: list[list[NetworkLines]] = []
@@ -45,7 +45,7 @@ def figures(
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's maps over training, a row an epoch, from the Results of a ``ProbeCallback`` in order.
 
-    Of many epochs five are drawn, the first and the last among them.
+    If there are many epochs, five are drawn, including the first and the last.
     """
     chosen = [results[place] for place in some(len(results), EPOCHS)]
     return _sheet(networks({epoch_name(result): result for result in chosen}))

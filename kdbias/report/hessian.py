@@ -27,7 +27,7 @@ POINTS, WIDTH = 1024, 0.008  # of the density: on the grid, and of a bell relati
 def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw the trace beside its companions, and where they were computed the extreme eigenvalues and the spectrum.
+    """Draw the trace with related numbers, and the extreme eigenvalues and the spectrum if they were computed.
 
     ``control`` names the same student without teacher, ``initial`` the untrained one.
     """
@@ -84,7 +84,7 @@ def eigenvalues(found: Sequence[NetworkLines]) -> Figure:
 def density(found: Sequence[NetworkLines]) -> Figure:
     """Draw the spectral density of each network on a logarithmic axis, the mean over seeds.
 
-    One eigenvalue of all P alone has a bell as high as the grey line; what is lower comes from the tails of bells.
+    A single one of all P eigenvalues gives a bell as high as the grey line. Lower values are tails of bells.
     """
     with styled():
         figure, axes = canvas(width=7.2)

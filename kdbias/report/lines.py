@@ -16,7 +16,7 @@ from kdbias.report.networks import Array, NetworkLines
 def band(axes: Axes, x: Array, y: Array, label: str, style: Mapping[str, Any], interval: Array | None = None) -> None:
     """Draw the mean of ``y`` ``(seeds, len(x))`` with the band from the lowest to the highest seed.
 
-    Of a single run the band is its ``interval`` ``(1, len(x), 2)``, where there is one.
+    The band of a single run is its ``interval`` ``(1, len(x), 2)``, if there is one.
     """
     low = high = None
     if len(y) > 1:
@@ -57,9 +57,9 @@ def classes(found: Sequence[NetworkLines]) -> set[int]:
 
 
 def uniform(axes: Axes, found: Sequence[NetworkLines], key: str, text: str, digits: int = 2) -> None:
-    """Draw what a network would have that looks everywhere alike (array ``key``), by name; the axis begins at 0.
+    """Draw a named line for uniform attention (array ``key``); the axis begins at 0.
 
-    Networks of unlike grids have a line for each value.
+    Networks with different grids have a line for each value.
     """
     for value in sorted({round(float(run.arrays[key]), 6) for network in found for run in network.runs}):
         named_level(axes, value, f"{text}, {value:.{digits}f}")
@@ -98,5 +98,5 @@ def layer_axis(axes: Axes, count: int, depths: set[int]) -> Array:
 
 
 def ticks(count: int) -> list[int]:
-    """Give the numbers of the layers that have a tick: of many every second, or every fourth."""
+    """Give the numbers of the layers that have a tick; if there are many, every second or every fourth."""
     return list(range(0, count, 1 if count <= 13 else 2 if count <= 24 else 4))

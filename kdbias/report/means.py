@@ -29,5 +29,5 @@ def trace(runs: Sequence[Result]) -> str:
 
 
 def _significant(value: float, digits: int) -> str:
-    """Write ``value`` to so many significant digits, without an exponent."""
+    """Write ``value`` to ``digits`` significant digits, without an exponent."""
     return np.format_float_positional(value, precision=digits, fractional=False, trim="-")

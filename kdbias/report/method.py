@@ -96,7 +96,7 @@ def over_seeds(one: Method, other: Method) -> Difference | Estimate | str:
 
 
 def paired(one: Method, other: Method) -> list[tuple[int, int]]:
-    """Give the places of the seeds that two methods have in common; none where a method has one of them twice."""
+    """Give the places of the seeds that two methods have in common; none if a method has one of them twice."""
     places = {seed: place for place, seed in enumerate(other.seeds) if seed is not None}
     if _twice(one) or _twice(other):
         return []

@@ -1,4 +1,4 @@
-"""A horizontal reference line, and its name where that crosses nothing drawn."""
+"""A horizontal reference line, and its name at a place where it crosses nothing drawn."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Name(Annotation):
         self._line = line
 
     def draw(self, renderer: RendererBase) -> None:
-        """Move to the nearest free place, or where there is none to that which crosses least, and draw."""
+        """Move to the nearest free place, or if there is none, to the place with the least overlap, and draw."""
         paths, names = self._drawn(renderer)
         least: int | None = None
         for across, away, box in self._places(renderer):

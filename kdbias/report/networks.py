@@ -84,7 +84,7 @@ def looks(names: Iterable[str], control: str | None, initial: str | None) -> dic
 
 
 def named(name: str, control: str | None, initial: str | None) -> str:
-    """Give the name with its part in the comparison, unless it says so itself: ``base (control)``."""
+    """Give the name with its role in the comparison, unless the name contains it: ``base (control)``."""
     part = {control: "control", initial: "untrained"}.get(name)
     return name if part is None or part in name else f"{name} ({part})"
 

@@ -34,7 +34,7 @@ def series(axes: Axes, results: Sequence[Result], named: Iterable[tuple[str, Arr
 
 
 def epochs(results: Sequence[Result]) -> list[NetworkLines]:
-    """Give a line an epoch, from light to dark, the untrained network in its style."""
+    """Give a line for each epoch, from light to dark, with the untrained network in its own style."""
     return [
         NetworkLines(
             epoch_name(result),

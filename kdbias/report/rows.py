@@ -35,7 +35,7 @@ def offsets(count: int, spread: float = SPREAD) -> npt.NDArray[np.float64]:
 
 
 def arm(axes: Axes, found: Estimate, row: float, style: Mapping[str, Any], scale: float = 1.0) -> None:
-    """Draw a number with its interval, where it has one; one that is refused is left out."""
+    """Draw a number with its interval, if it has one; a refused number is left out."""
     if found.refused:
         return
     arms = None

@@ -62,7 +62,7 @@ class Table:
     A refused estimate is written ``- (1)``, and its reason is note 1 under the table; equal reasons share a note.
 
     Raises:
-        ValueError: a row has not as many cells as there are columns.
+        ValueError: the number of cells in a row is not the number of columns.
     """
 
     title: str

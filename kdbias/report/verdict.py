@@ -26,8 +26,8 @@ class Finding:
 
     @property
     def shown(self) -> Shown:
-        """What it holds for: these ``networks``, where the images of every seed say so, and the ``recipe``, where the
-        seeds say so too; else ``nothing``, or ``refused`` where there is no number.
+        """What it holds for: these ``networks`` if the images of every seed show it, the ``recipe`` if the seeds show
+        it too, else ``nothing``; ``refused`` if there is no number.
         """
         if all(each.low > 0 for each in self.images) or all(each.high < 0 for each in self.images):
             return "networks" if self.seeds.holds(0.0) else "recipe"
@@ -35,7 +35,7 @@ class Finding:
 
     @property
     def reason(self) -> str:
-        """Why it is refused, where it is."""
+        """Why it is refused, if it is."""
         return next((each.reason for each in (*self.images, self.seeds) if each.refused), "")
 
 
@@ -67,7 +67,7 @@ def gain(student: Sequence[Result], control: Sequence[Result], key: str = "right
 
 
 def inherited(found: Finding, shares: tuple[float, float, float]) -> str:
-    """Say what of the teacher's preference came along; ``shares`` are those of student, control and teacher."""
+    """Say how much of the teacher's preference was inherited; ``shares`` are those of student, control and teacher."""
     student, control, teacher = (f"{100 * each:.0f} %" for each in shares)
     numbers = (
         f"Where shape and texture disagree, the student decides for the shape in {student} of its decisions, "
@@ -90,7 +90,7 @@ def inherited(found: Finding, shares: tuple[float, float, float]) -> str:
 
 
 def cost(found: Finding, accuracies: tuple[float, float]) -> str:
-    """Say what it cost in accuracy where the cues agree; ``accuracies`` are those of student and control."""
+    """Say what it cost in accuracy on images whose cues agree; ``accuracies`` are those of student and control."""
     student, control = (f"{100 * each:.1f} %" for each in accuracies)
     against = f"{student} against the control's {control}; {_noise(found, 100, 1)}"
     points = f"{100 * abs(found.value):.1f} points of accuracy"
