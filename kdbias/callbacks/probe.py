@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -199,6 +200,19 @@ def history(folder: str | Path, name: str, until: int | None = None) -> list[Res
 
 
 def kept(folder: str | Path, name: str, until: int | None = None) -> list[Result]:
-    """Read all Results that a ``ProbeCallback`` left in ``folder``, by epoch, those without numbers among them."""
-    epochs = sorted(int(path.stem.rpartition("-epoch")[2]) for path in Path(folder).glob(f"{name}-epoch*.json"))
-    return [Result.load(folder, f"{name}-epoch{epoch}") for epoch in epochs if until is None or epoch <= until]
+    """Read all Results that a ``ProbeCallback`` left in ``folder``, by epoch, those without numbers among them.
+
+    A file that cannot be read is named and left out: a diagnostic ends no training.
+    """
+    found: dict[int, Path] = {}
+    for path in Path(folder).glob(f"{glob.escape(name)}-epoch*.json"):
+        epoch = path.stem.rpartition("-epoch")[2]
+        if epoch.isdecimal() and (until is None or int(epoch) <= until):
+            found[int(epoch)] = path
+    results = []
+    for _, path in sorted(found.items()):
+        try:
+            results.append(Result.load(folder, path.stem))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            print(f"{path} is damaged ({type(error).__name__}: {error}): left out", flush=True)
+    return results

@@ -132,8 +132,13 @@ def selected(group: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
 def _nested(node: Any) -> Iterator[Mapping[str, Any]]:
     """The nodes inside a node, at any depth; found without recursion, because a file decides how deep they lie."""
     left = list(node.values()) if isinstance(node, Mapping) else []
+    seen: set[int] = set()  # a file may hold one list in many places, or in itself
     while left:
         value = left.pop()
+        if isinstance(value, Mapping | list | tuple):
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
         if isinstance(value, Mapping):
             if "_target_" in value:
                 yield value

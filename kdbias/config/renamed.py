@@ -27,7 +27,7 @@ def now_named(tree: Any) -> Any:
         found = {RENAMED.get(key, key): now_named(value) for key, value in tree.items()}
         chosen = found.get("chosen")
         if isinstance(chosen, dict) and isinstance(chosen.get("overrides"), list):
-            chosen["overrides"] = [_override(each) for each in chosen["overrides"]]
+            chosen["overrides"] = [_override(each) if isinstance(each, str) else each for each in chosen["overrides"]]
         return found
     return [now_named(item) for item in tree] if isinstance(tree, list) else tree
 

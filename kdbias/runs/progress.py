@@ -30,4 +30,9 @@ class Progress:
 def read(folder: Path) -> Progress | None:
     """Give the progress of the run in a folder; None if it has not begun to train."""
     path = folder / PROGRESS
-    return Progress(**json.loads(path.read_text())) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return Progress(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        return None  # it is rewritten after the next epoch

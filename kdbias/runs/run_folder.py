@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,7 @@ def result(folder: Path, key: str) -> dict[str, Any] | None:
 def stopped(folder: Path, key: str) -> str | None:
     """Give why training of a run with the spec hash ``key`` ended early; None if it did not."""
     found = _read_result(folder)
-    return found.get("stopped") if (found.get("spec") or {}).get("hash") == key else None
+    return found.get("stopped") if isinstance(found.get("spec"), dict) and found["spec"].get("hash") == key else None
 
 
 def saved_config(folder: Path) -> DictConfig:
@@ -113,8 +114,8 @@ def _own_places(saved: DictConfig, folder: Path, cfg: DictConfig) -> DictConfig:
     """
     home = folder.resolve()
     for part in folder.rglob("*"):
-        if part.is_symlink() and not part.resolve().is_relative_to(home):
-            raise ValueError(f"{part} is a link to {part.resolve()}, out of the run folder: remove it")
+        if part.is_symlink() and not Path(os.path.realpath(part)).is_relative_to(home):
+            raise ValueError(f"{part} is a link to {os.path.realpath(part)}, out of the run folder: remove it")
     made = Path(str(OmegaConf.select(saved, "paths.run") or folder))
     for name, node in (saved.get("callback") or {}).items():
         place = node.get("folder") if isinstance(node, DictConfig) else None
@@ -138,7 +139,7 @@ def _read_result(folder: Path) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         print(f"{path} is cut short or damaged ({error}): taken as not there", flush=True)
         return {}
     return found if isinstance(found, dict) else {}

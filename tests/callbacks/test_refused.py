@@ -182,3 +182,12 @@ def test_what_the_best_checkpoint_is_chosen_by_has_to_be_there(tiny_info, tmp_pa
     callbacks = [frozen, ModelCheckpoint(tmp_path, monitor="val/knn")]
     with pytest.raises(ValueError, match="objective=val/knn: it cannot be measured: features all alike"):
         train(tiny_info, tmp_path, callbacks, epochs=1, checkpoints=True)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"name": 1}'])
+def test_a_damaged_result_of_before_is_named_and_left_out(tmp_path, capsys, content):
+    Result("x-epoch1", {"a": 1.0}, {}, {"n": 1}).save(tmp_path)
+    (tmp_path / "x-epoch2.json").write_text(content)
+    (tmp_path / "x-epoch1 (copy).json").write_text("{}")
+    assert [result.name for result in kept(tmp_path, "x")] == ["x-epoch1"]
+    assert f"{tmp_path / 'x-epoch2.json'} is damaged" in capsys.readouterr().out

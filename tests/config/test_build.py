@@ -130,3 +130,14 @@ def test_marks_know_their_groups():
 def test_naming_a_builder_costs_no_torch():
     code = "import sys; import kdbias.config.build; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_a_node_that_holds_itself_is_walked_once():
+    cycle: list = []
+    cycle.extend([cycle, cycle])
+    wide: list = [1]
+    for _ in range(40):
+        wide = [wide] * 10
+    for knot in (cycle, wide):
+        with pytest.raises((TypeError, ValueError)):
+            build({**MODEL, "unknown": knot}, DataInfo(3, 32, 10, (), 10, (0.5,) * 3, (0.25,) * 3), group="model")
