@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kdbias.config.errors import ConfigError
+from kdbias.config.overrides import key_of
 from kdbias.config.renamed import now_named
 from kdbias.config.saved import read_saved, require_known_choices
 from kdbias.config.spec import differences, spec_hash
@@ -86,7 +87,7 @@ def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         saved = _own_places(saved_config(folder), folder, cfg)
     except ValueError as error:
         raise ConfigError(f"resume={folder}: {error}") from error
-    if all(override.lstrip("+").split("=")[0] in ("resume", "allow") for override in overrides):
+    if all(key_of(override) in ("resume", "allow") for override in overrides):
         saved.resume = str(folder)
         return saved
     decided = as_saved(cfg, saved)
