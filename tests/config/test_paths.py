@@ -146,7 +146,7 @@ def test_a_saved_config_is_data(home, tmp_path):
     (run / CONFIG).write_text("seed: 3\ndata:\n  root: $HOME/data\nteacher:\n  weights: ~/w.pth\n")
     cfg = OmegaConf.create({"resume": "~/run", "paths": {"runs": "~/runs", "teachers": "${paths.runs}/teachers"}})
     conf.expand_paths(cfg)
-    found = resumed(cfg, ["resume=~/run"])
+    found = resumed(cfg, ["resume='~/run'"])  # Hydra takes a leading ~ in quotes alone
     assert (found.data.root, found.teacher.weights) == ("$HOME/data", "~/w.pth")
     assert found.resume == str(run)
 
