@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.models import get_pretrained_cfg
 
 from kdbias.callbacks.averaging import Averaging
+from kdbias.checks.lacks import teacher_lack
 from kdbias.checks.methods import module_arguments, module_rules
 from kdbias.checks.plan import REFUSALS, Plan, plan, refusal
 from kdbias.checks.probes import probe_callback
@@ -18,7 +18,6 @@ from kdbias.config.build import build, selected, target
 from kdbias.config.errors import ArgumentError, Problem, sound
 from kdbias.data.order import require_divided, require_full
 from kdbias.losses.base import LossTerm, no_teacher, require_free_names
-from kdbias.models.features import Extractor
 
 SAMPLES = 10_000  # the most steps at which a schedule is evaluated; a longer run is sampled
 
@@ -96,38 +95,9 @@ def _teacher(run: Plan) -> Iterator[Problem]:
             if run.student is not None and (lack := run.student.lack(need)):
                 yield Problem(f"loss.{name}", f"needs the student's {need}, but {lack}: choose another model=...")
         if wanted and run.teacher is not None:
-            lacks = [(need, lack) for need in wanted if (lack := _lack(run, run.teacher, need))]
+            lacks = [(need, lack) for need in wanted if (lack := teacher_lack(run, run.teacher, need))]
             for need, lack in lacks:
                 yield Problem(f"loss.{name}", f"needs the teacher's {need}, but {lack}, or leave {name} out")
-
-
-def _lack(run: Plan, teacher: Extractor, need: str) -> str:
-    """Say what keeps the teacher from giving what a term needs, and the remedy; empty if nothing does."""
-    info, name = teacher.info, run.tree["teacher"]["name"]
-    if need in ("logits", "dense") and info.classes is None:
-        return f"{name} has no classifier: choose one that has"
-    if need in ("logits", "dense") and _untrained_classifier(run):
-        return f"{name} has a fresh classifier that nothing trains: choose timm_trained, or give teacher.weights=PATH"
-    if need in ("logits", "dense") and run.data is not None and info.classes != run.data.classes:
-        return f"{name} has {info.classes} classes and the data {run.data.classes}: choose one for this data"
-    if need == "dense" and info.layers[-1].grid == (1, 1):
-        return f"{name} ends in a map of 1x1 at {teacher.size} px: choose one with a larger last map, or a larger input"
-    if need == "qkv" and not info.attends:
-        return f"{name} has no attention: choose a vision transformer"
-    reason = teacher.lack(need)
-    return f"{name} cannot ({reason}): choose another teacher" if reason else ""
-
-
-def _untrained_classifier(run: Plan) -> bool:
-    """Whether the teacher is timm's network with a new, untrained classifier for the data's classes."""
-    teacher = run.tree["teacher"]
-    model = teacher.get("model") or {}
-    used = teacher.get("weights") is None and teacher.get("recipe") is None and model.get("classes") == "data"
-    if not used or run.data is None or (run.control is not None and run.control.own_weights):
-        return False
-    known = get_pretrained_cfg(str(model.get("name"))) if model.get("pretrained") else None
-    own = known is not None and model.get("weights") is None and known.num_classes == run.data.classes
-    return not own and bool(model.get("pretrained") or model.get("weights"))
 
 
 def _terms(run: Plan) -> Iterator[Problem]:

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 import torch
 
 from kdbias.callbacks.history import History
+from kdbias.checks.lacks import teacher_lack
 from kdbias.checks.plan import REFUSALS, Plan, refusal, weightless
 from kdbias.config.build import build, selected
 from kdbias.config.errors import ArgumentError, Problem, sound
 from kdbias.data.ssl_views import TwoViews
 from kdbias.models.patches import patch_side, require_tiled
-from kdbias.modules.choice import module_class, without_labels
+from kdbias.models.teacher import Teacher
+from kdbias.modules.base import StudentModule
+from kdbias.modules.choice import module_class
+from kdbias.modules.taught import Taught
 
 
 def module_rules(run: Plan) -> Iterator[Problem]:
@@ -23,6 +27,35 @@ def module_rules(run: Plan) -> Iterator[Problem]:
     terms = [name for name, _ in selected(run.tree.get("loss") or {})]
     if terms:
         yield Problem("loss", f"{kind.__name__} has a loss of its own and reads no {', '.join(terms)}: set loss=[]")
+    if issubclass(kind, Taught):
+        yield from _taught(run, kind)
+    else:
+        yield from _unlabelled(run, kind)
+
+
+def _taught(run: Plan, kind: type[Taught]) -> Iterator[Problem]:
+    """The problems of a method that has a teacher, labels and a loss of its own."""
+    name = kind.__name__
+    if not run.has_teacher:
+        yield Problem("teacher", f"{name} learns from one: set teacher=NAME")
+    if run.teacher is not None:
+        for need in sorted(kind.needs - {"hard_target"}):
+            if lack := teacher_lack(run, run.teacher, need):
+                yield Problem("teacher", f"{name} needs its {need}, but {lack}")
+    if run.student is not None:
+        for need in sorted(kind.student_needs | {"logits"}):
+            if lack := run.student.lack(need):
+                yield Problem("model", f"{name} needs the student's {need}, but {lack}: choose another model=...")
+    if "hard_target" in kind.needs and run.augment is not None and run.augment.mixes:
+        yield Problem(
+            "augment.mix_probability",
+            f"{name} needs one class for each image, and MixUp or CutMix gives two: set it to 0, or choose "
+            "augment=light",
+        )
+
+
+def _unlabelled(run: Plan, kind: type[StudentModule]) -> Iterator[Problem]:
+    """The problems of a method that learns without labels from views that it makes itself."""
     if run.has_teacher:
         yield Problem("teacher", f"{kind.__name__} learns without one: set teacher=none")
     if run.student is not None and run.student.info.classes is not None:
@@ -60,14 +93,15 @@ def module_rules(run: Plan) -> Iterator[Problem]:
 
 
 def module_arguments(run: Plan, known: list[Problem]) -> Iterator[Problem]:
-    """Give the problems that a module with its own views finds in its arguments, tried on a network without weights."""
+    """Give the problems that a module finds in its arguments and networks, tried on networks without weights."""
     parts = ("module", "model", "data", "teacher")
-    if not without_labels(run.tree) or run.data is None or not all(sound(known, part) for part in parts):
+    if module_class(run.tree).sums_terms or run.data is None or not all(sound(known, part) for part in parts):
         return
     spec = {"model": weightless(run.tree["model"]), "data": run.data.to_dict()}
+    teacher = None if run.teacher is None else Teacher(run.teacher, run.tree["teacher"]["name"])
     try:
         with torch.device("meta"):
-            build(run.tree["module"], spec, None, group="module")
+            build(run.tree["module"], spec, teacher, group="module")
     except REFUSALS as error:
         yield refusal("module", error)
 

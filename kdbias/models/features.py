@@ -124,6 +124,7 @@ class Extractor(nn.Module):
         if family is not None and family not in FAMILIES:
             raise ArgumentError("family", f"must be one of {', '.join(FAMILIES)}, or null, got {family!r}")
         self.network = network
+        self.statistics = tuple(mean), tuple(std)  # a network without weights has no numbers in its buffers
         self.register_buffer("mean", torch.tensor(list(mean)).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1), persistent=False)
         device = next(network.parameters()).device
@@ -181,8 +182,8 @@ class Extractor(nn.Module):
         """Give another extractor of the same network; settings that are not given stay the same."""
         other = Extractor(
             self.network,
-            mean=self.mean.flatten().tolist(),
-            std=self.std.flatten().tolist(),
+            mean=self.statistics[0],
+            std=self.statistics[1],
             channels=self.channels,
             size=self.size,
             resize=self.resize,

@@ -11,7 +11,6 @@ from hydra.errors import HydraException
 from kdbias.config.build import selected, target
 from kdbias.modules.base import StudentModule
 from kdbias.modules.distill import Distill
-from kdbias.modules.ssl import SelfSupervised
 
 
 def module_class(tree: Mapping[str, Any]) -> type[StudentModule]:
@@ -25,11 +24,6 @@ def module_class(tree: Mapping[str, Any]) -> type[StudentModule]:
         if inspect.isclass(found) and issubclass(found, StudentModule):
             return found
     return Distill
-
-
-def without_labels(tree: Mapping[str, Any]) -> bool:
-    """Whether a run learns without labels, from views of the images that it makes itself."""
-    return issubclass(module_class(tree), SelfSupervised)
 
 
 def logged(tree: Mapping[str, Any]) -> set[str]:

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from config_base import composed
 from omegaconf import OmegaConf
 from planting import plant
 
@@ -263,3 +264,18 @@ def test_differences_name_keys_and_values():
 def test_flat_and_spec():
     assert flat({"a": {"b": 1, "c": {}}, "d": [2]}) == {"a.b": 1, "a.c": {}, "d": [2]}
     assert not {"name", "paths", "resume"} & spec(CONFIG).keys()
+
+
+@pytest.mark.parametrize(
+    ("experiment", "key"),
+    [
+        ("exp1_resnet_kl", "065ad780b30a2832"),
+        ("exp3_dino", "dfcf3c90dad4d53a"),
+        ("demo_control", "402c5b46e4a98195"),
+        ("teacher_resnet18", "501d4f05e7828abf"),
+        ("teacher_ssl_vit", "ae2f5225b7739ee3"),
+    ],
+)
+def test_the_hash_of_an_experiment_stays(experiment: str, key: str) -> None:
+    """A new key in the defaults of ``train.yaml`` would make every run that is done, and every teacher, a new one."""
+    assert spec_hash(composed([f"experiment={experiment}", "trainer=cpu", "trainer.precision=32-true"])) == key
