@@ -19,29 +19,27 @@ import argparse
 import json
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from hydra import initialize_config_dir
+from reproduce_table import isolated, section, seen, table
 
 from kdbias import cli
-from kdbias.callbacks.probe import history
 from kdbias.config.conf import conf_dir
 from kdbias.config.spec import Tree
-from kdbias.probes.base import Result
-from kdbias.report.table import Column, Table, percent
 from kdbias.runs import parallel, run_folder
 from kdbias.runs.board import board
 from kdbias.runs.parallel import Run, planned
 from kdbias.runs.result import environment
 from kdbias.runs.sweep import quoted
-from kdbias.stats import bootstrap_mean, difference, holm
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
 RESNET = "resnet56"
+
+
 GRADED = {"resnet20": 0.9173, "resnet32": 0.9263, "resnet44": 0.9310, "resnet56": 0.9339}  # on the test set
 
 
@@ -56,6 +54,8 @@ class Row:
 
 
 EXP1 = ("experiment=exp1_kl", f"teacher={RESNET}")
+
+
 ROWS: dict[str, Row] = {
     "control": Row(("experiment=baseline",)),
     "control_dist": Row(("experiment=baseline_dist",)),
@@ -77,6 +77,7 @@ ROWS: dict[str, Row] = {
         (*EXP1, "control=accuracy_matched", "control.among=graded"), f"{RESNET}_cifar10", beside="control_dist"
     ),
 }
+CONTROLS = tuple(name for name, row in ROWS.items() if any("control=" in one for one in row.overrides))
 
 
 class Planner:
@@ -156,85 +157,6 @@ def train(wanted: list[Run], side_by_side: int) -> None:
         parallel.train(wanted, lanes=side_by_side, board=seen)
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What one row gave: right answers ``(seeds, n)``, attention distance of each seed, and what it cost."""
-
-    right: np.ndarray
-    distance: list[float]
-    images_per_second: float
-    seconds: float
-    teacher: str
-
-
-def seen(done: list[Run]) -> Seen:
-    """Read the runs of a row."""
-    results = [run_folder.result(run.folder, run.key) for run in done]
-    found = [result for result in results if result is not None]
-    right = np.stack([Result.load(run.folder / "probes", "test").arrays["right"] for run in done])
-    last = [history(run.folder / "probes", "attention") for run in done]
-    return Seen(
-        right,
-        [probes[-1].scalars["distance"] for probes in last if probes and probes[-1].meta["epoch"] > 0],
-        float(np.mean([result["images_per_second"] or np.nan for result in found])),
-        float(np.mean([result["seconds"] for result in found])),
-        str(found[0]["teacher"] or "-"),
-    )
-
-
-def table(rows: dict[str, Seen], plan: Planner, epochs: int, seeds: list[int]) -> Table:
-    """Give one line a row: teacher, accuracy, what it is ahead of its control, attention distance, cost."""
-    lines: list[list[Any]] = []
-    for name, row in rows.items():
-        mean = row.right.mean(0)
-        control = rows.get(plan.beside(name))
-        alone = control is None or control is row
-        against = "-" if alone else difference(mean, control.right.mean(0))
-        recipe = "-" if alone or len(seeds) < 2 else difference(row.right.mean(1), control.right.mean(1))
-        spread = bootstrap_mean(row.distance) if row.distance else "-"
-        by_seed = ", ".join(f"{100 * one:.2f}" for one in row.right.mean(1))
-        line = [name, row.teacher, bootstrap_mean(mean), by_seed, against, recipe, spread]
-        lines.append([*line, row.images_per_second, row.seconds / 60])
-    columns = [Column("row"), Column("teacher"), percent("test accuracy", 2), Column("by seed", unit="%")]
-    columns += [percent("row − control, images", 2), percent("row − control, seeds", 2)]
-    columns += [Column("attention distance", digits=2, unit="patches")]
-    columns += [Column("images/s", digits=0), Column("a run", digits=1, unit="min")]
-    note = (
-        f"{len(seeds)} seeds, {epochs} epochs. Intervals: 95 %, not corrected for the number of rows. Over images "
-        "(mean of the seeds): of accuracy and of the first difference; they are of these networks and say nothing of "
-        "other seeds. Over seeds: of the second difference (paired) and of attention distance, which is that of the "
-        "last epoch, accuracy that of the best one on validation. Uniform attention on 8×8: 4.136."
-    )
-    return Table("CIFAR-10", columns, lines, note)
-
-
-def isolated(rows: dict[str, Seen]) -> Table | None:
-    """Give what EXP-1 is ahead of each control of its teacher; None where there is nothing to compare."""
-    controls = [name for name in ROWS if name in rows and any("control=" in one for one in ROWS[name].overrides)]
-    if "exp1" not in rows or not controls:
-        return None
-    right = rows["exp1"].right
-    found = [difference(right.mean(0), rows[name].right.mean(0)) for name in controls]
-    corrected = holm([one.p for one in found])
-    lines: list[list[Any]] = []
-    for name, images, p in zip(controls, found, map(float, corrected), strict=True):
-        ahead = right.mean(1) - rows[name].right.mean(1)
-        seeds = difference(right.mean(1), rows[name].right.mean(1)) if len(ahead) > 1 else "-"
-        lines.append([name, ", ".join(f"{100 * one:+.2f}" for one in ahead), images, p, seeds])
-    columns = [Column("control"), Column("EXP-1 − control, by seed", unit="%"), percent("images", 2)]
-    columns += [Column("p (images), after Holm", digits=4), percent("seeds", 2)]
-    note = "Over images, of the mean of the seeds: of these networks, not of other seeds. Over seeds: of the recipe."
-    return Table("What the teacher of EXP-1 brings beyond its controls", columns, lines, note)
-
-
-def section(tables: str, command: str) -> str:
-    """Give what is appended to the results: the tables with their command, machine and date."""
-    machine = environment()
-    where = f"{machine['gpu'] or machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}"
-    head = f"## The matrix of {datetime.now(UTC):%Y-%m-%d %H:%M}\n\n{where}; git {str(machine['git'])[:12]}.\n"
-    return f"\n{head}\n```\n{command}\n```\n\n{tables}"
-
-
 def rows_of(text: str) -> list[str]:
     """Read ``control,exp1``."""
     names = text.split(",")
@@ -286,8 +208,8 @@ def main() -> None:
         done = {name: seen(row) for name, row in wanted.items() if all(run.done for run in row)}
     if not done:
         raise SystemExit("no row is done: leave out --table-only")
-    made = table(done, plan, epochs, args.seeds)
-    tables = "\n".join(one.markdown() for one in (made, isolated(done)) if one is not None)
+    made = table(done, plan.beside, epochs, args.seeds)
+    tables = "\n".join(one.markdown() for one in (made, isolated(done, CONTROLS)) if one is not None)
     (folder / "table.md").write_text(tables)
     (folder / "table.csv").write_text(made.csv())
     print(tables, file=sys.stderr)

@@ -24,11 +24,16 @@ def script(name):
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(FOLDER))  # as of the folder of a script that is run
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(FOLDER))
     return module
 
 
-reproduce, preference, drawing = script("reproduce"), script("preference"), script("preference_figure")
+reproduce, tables = script("reproduce"), script("reproduce_table")
+preference, drawing = script("preference"), script("preference_figure")
 INFO = DataInfo(3, 32, 10, tuple("abcdefghij"), 500, (0.5,) * 3, (0.2,) * 3)
 SMALL = ["model=vit", "model.layers=[1,3,5]", "data.limit=1000", "trainer=cpu"]
 
@@ -88,11 +93,11 @@ def test_the_table_of_the_matrix_pairs_images_over_the_mean_of_seeds(tmp_path):
     control = rng.random((2, 4000)) < 0.5
     better = control | (rng.random((2, 4000)) < 0.2)
     rows = {
-        "control": reproduce.Seen(control, [4.0, 4.1], 300.0, 60.0, "-"),
-        "exp3_ssl": reproduce.Seen(better, [3.5, 3.6], 200.0, 90.0, "ssl_vit"),
-        "exp1": reproduce.Seen(control, [], 200.0, 90.0, "resnet56"),
+        "control": tables.Seen(control, [4.0, 4.1], 300.0, 60.0, "-"),
+        "exp3_ssl": tables.Seen(better, [3.5, 3.6], 200.0, 90.0, "ssl_vit"),
+        "exp1": tables.Seen(control, [], 200.0, 90.0, "resnet56"),
     }
-    made = reproduce.table(rows, reproduce.Planner(tmp_path, None, SMALL), 7, [0, 1])
+    made = tables.table(rows, reproduce.Planner(tmp_path, None, SMALL).beside, 7, [0, 1])
     first, second, third = made.rows
     assert first[4] == "-"
     assert second[4].estimate.value == pytest.approx(better.mean() - control.mean())
@@ -110,11 +115,11 @@ def test_exp1_is_compared_with_each_control_of_its_teacher():
     rng = np.random.default_rng(0)
     base = rng.random((2, 3000)) < 0.5
     rows = {
-        "control": reproduce.Seen(base, [], 300.0, 60.0, "-"),
-        "exp1": reproduce.Seen(base | (rng.random((2, 3000)) < 0.2), [], 300.0, 60.0, "resnet56"),
-        "self": reproduce.Seen(base, [], 300.0, 60.0, "self"),
+        "control": tables.Seen(base, [], 300.0, 60.0, "-"),
+        "exp1": tables.Seen(base | (rng.random((2, 3000)) < 0.2), [], 300.0, 60.0, "resnet56"),
+        "self": tables.Seen(base, [], 300.0, 60.0, "self"),
     }
-    made = reproduce.isolated(rows)
+    made = tables.isolated(rows, reproduce.CONTROLS)
     assert [line[0] for line in made.rows] == ["self"]
     _, by_seed, images, p, seeds = made.rows[0]
     assert images.shown
@@ -123,17 +128,17 @@ def test_exp1_is_compared_with_each_control_of_its_teacher():
     assert by_seed == f"{100 * ahead[0]:+.2f}, {100 * ahead[1]:+.2f}"
     assert seeds.estimate.value == pytest.approx(ahead.mean())
     assert seeds.estimate.high - seeds.estimate.low > 5 * abs(ahead[0] - ahead[1])  # t of one degree of freedom
-    assert reproduce.isolated({"exp1": rows["exp1"], "control": rows["control"]}) is None
+    assert tables.isolated({"exp1": rows["exp1"], "control": rows["control"]}, reproduce.CONTROLS) is None
 
 
 def test_differences_of_opposite_sign_in_two_seeds_are_no_equality():
     """The mean over seeds is 0 over images to half a point, and says nothing of the recipe."""
     right = np.arange(3000)
     rows = {
-        "exp1": reproduce.Seen(np.stack([right < 1500, right < 1300]), [], 300.0, 60.0, "resnet56"),
-        "label_smoothing": reproduce.Seen(np.stack([right < 1460, right < 1340]), [], 300.0, 60.0, "resnet56"),
+        "exp1": tables.Seen(np.stack([right < 1500, right < 1300]), [], 300.0, 60.0, "resnet56"),
+        "label_smoothing": tables.Seen(np.stack([right < 1460, right < 1340]), [], 300.0, 60.0, "resnet56"),
     }
-    _, by_seed, images, _, seeds = reproduce.isolated(rows).rows[0]
+    _, by_seed, images, _, seeds = tables.isolated(rows, reproduce.CONTROLS).rows[0]
     assert by_seed == "+1.33, -1.33"
     assert not images.shown
     assert not seeds.shown
@@ -278,7 +283,6 @@ def test_the_figure_reads_what_the_table_writes_and_sorts_losses_by_index(tmp_pa
 
 
 def test_both_ways_of_crd_give_one_loss_and_one_gradient(monkeypatch, capsys):
-    monkeypatch.syspath_prepend(FOLDER)
     small = ["--batch", "4", "--bank", "60", "--dim", "8", "--negatives", "30", "--rounds", "1", "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", ["crd.py", *small])
     script("crd").main()

@@ -19,15 +19,15 @@ from kdbias.report.style import save
 
 
 def gathered(tree: Tree, nodes: Nodes, of_teachers: Nodes | None = None) -> list[Measured]:
-    """Measure the networks that the config names, with the untrained one and the control; save what was found in
-    ``out``.
+    """Measure the networks that the config names, and save the Results in ``out``.
 
-    ``of_teachers`` are measured of the runs' teachers. With ``from_results`` read what an earlier call left, and
-    compute nothing.
+    The control and the untrained network are measured too, if the config asks for them. ``nodes`` are the probes of
+    these networks, ``of_teachers`` those of the runs' teachers. With ``from_results`` nothing is computed: the Results
+    of an earlier call are read.
 
     Raises:
-        ConfigError: nothing was measured, ``from_results`` is no such folder, or a run is to be held against classes
-            that are not its own.
+        ConfigError: no network is named, ``from_results`` is not the folder of an earlier call, or the data has other
+            classes than a run was trained on.
     """
     if tree.get("from_results") is not None:
         return results.load(Path(str(tree["from_results"])))

@@ -32,13 +32,13 @@ def compare(tree: Tree) -> None:
     The Results lie under ``out``, from where ``from_results`` draws and writes the same again.
 
     Raises:
-        ConfigError: nothing was measured of any of them.
+        ConfigError: no probe measured any of the networks.
     """
     nodes = wanted(tree, PROBES)
     networks = gathered(tree, nodes, of_teachers={"accuracy": nodes["accuracy"]})
     methods = methods_of(networks)
     if not methods:
-        raise ConfigError("runs: nothing was measured of any of them: see the reasons above")
+        raise ConfigError("runs: no probe measured any of them: see the reasons above")
     folder, labels = Path(tree["out"]), {method.label: method for method in methods}
     save_figures(report.figures(methods, **marked(labels)), folder)
     table = report.matrix(methods, control=marked(labels)["control"], against=against(networks))

@@ -1,4 +1,4 @@
-"""``make demo``: teacher, controls and students on the embedded images, then a page of what came along."""
+"""``make demo``: trains teacher, controls and students on the embedded images, and writes a page of the results."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class DemoRuns:
 
     @property
     def order(self) -> list[Run]:
-        """All runs that are started, students and controls in turn; the first student has the teacher trained."""
+        """All runs that are started: students and controls in turn. The first student starts the teacher's training."""
         return [run for pair in zip(self.student, self.control, strict=True) for run in pair]
 
     @property
@@ -67,9 +67,12 @@ class DemoRuns:
 
 
 def demo(tree: Tree) -> None:
-    """Train what is not trained yet, measure it, write the page; its path is printed last.
+    """Train the networks that are missing, measure all of them and write the page; its path is printed last.
 
-    Everything lies under ``<paths.runs>/demo``, the teacher where every run looks for it.
+    Everything goes to ``<paths.runs>/demo``, except the teacher, which goes to the folder of all teachers.
+
+    Raises:
+        SystemExit: a run failed; the message names it.
     """
     study = tree.get("study") or plain(compose("analyze", ["study=demo"]).study)
     root = Path(tree["paths"]["runs"]).absolute()
@@ -104,7 +107,7 @@ def plan_runs(study: Tree, root: Path, folder: Path) -> DemoRuns:
 
 
 def measure(plan: DemoRuns, study: Tree, shown: Board, folder: Path) -> DemoResults:
-    """Probe all networks on the student's images; Results are saved under ``folder/results``."""
+    """Probe all networks on the student's images, and save the Results under ``folder/results``."""
     source = build(plan.tree["data"], group="data")
     data = ImageData(source, Augment(), batch_size=100, eval_batch_size=250)
     cues, attention = CueProbe(source, images=study["conflict_images"]), AttentionProbe()
@@ -136,7 +139,7 @@ def measure(plan: DemoRuns, study: Tree, shown: Board, folder: Path) -> DemoResu
 
 
 def describe(plan: DemoRuns, study: Tree) -> list[str | Code]:
-    """Say how the networks were made, and on what."""
+    """Say how the networks were trained, on which images and on which hardware."""
     results = {run.label: json.loads((run.folder / run_folder.RESULT).read_text()) for run in plan.all}
     teacher, student = results["teacher"], results[plan.student[0].label]
     count = student["spec"]["data"]["train"]
@@ -159,7 +162,7 @@ def describe(plan: DemoRuns, study: Tree) -> list[str | Code]:
 
 
 def write(measured: DemoResults, folder: Path) -> Path:
-    """Write the page, its figures and its tables; give the path of the page."""
+    """Write the page with its figures and tables, and give the path of the page."""
     for name, figure in demo_figures(measured).items():
         save(figure, folder / "figures" / f"{name}.svg")
         save(figure, folder / "figures" / f"{name}.png")

@@ -22,14 +22,16 @@ from kdbias.runs import run_folder
 from kdbias.stats import bootstrap_mean
 from kdbias.stats.factorial import effects
 
-VARIED = ("seed", "teacher", "control", "name")  # what the runs of a design may differ in beside its factors
+VARIED = ("seed", "teacher", "control", "name")  # what the runs of a design may differ in besides its factors
 Levels = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class DesignRun:
-    """A finished run: its levels of the two factors, its seed, its scores, the accuracy that its teacher was found at,
-    and what else decides its result.
+    """A finished run of a design.
+
+    ``levels`` are its values of the two factors. ``matched`` is the accuracy of the teacher that
+    ``control=accuracy_matched`` chose, None without that control. ``rest`` is everything else that decides the result.
     """
 
     folder: Path
@@ -41,10 +43,12 @@ class DesignRun:
 
 
 def factorial(tree: Tree) -> None:
-    """Write what each factor does to each score, and their interaction, over seeds; nothing is computed anew.
+    """Write the effect of each factor on each score, and their interaction, with intervals over seeds.
+
+    The scores are read from the run folders; no network is evaluated.
 
     Raises:
-        ConfigError: the runs are no two-by-two design with the same seeds in every cell, differ in more than the
+        ConfigError: the runs are not a two-by-two design with the same seeds in every cell, differ in more than the
             factors, or lack a score.
     """
     factors, keys = [str(key) for key in tree["factors"]], [str(key) for key in tree["scores"]]
@@ -63,10 +67,10 @@ def factorial(tree: Tree) -> None:
 
 
 def run_folders(tree: Tree) -> list[Path]:
-    """Give the run folders that ``runs`` names; a folder of runs, such as a sweep's, stands for all in it.
+    """Give the run folders that ``runs`` names; a folder of runs, such as a sweep's, stands for all runs in it.
 
     Raises:
-        ConfigError: there is none, or one is not finished.
+        ConfigError: there is no run, or a run is not finished.
     """
     found: list[Path] = []
     for path in paths(tree["runs"]):
@@ -78,7 +82,7 @@ def run_folders(tree: Tree) -> list[Path]:
         raise ConfigError("runs: name the runs, or the folder of a sweep: runs=[runs/sweep]")
     for folder in found:
         if not (folder / run_folder.RESULT).is_file():
-            raise ConfigError(f"runs: {folder} is not finished; give the command that began it again")
+            raise ConfigError(f"runs: {folder} is not finished; give its command again")
     return found
 
 
@@ -86,7 +90,7 @@ def design_run(folder: Path, factors: Sequence[str], keys: Sequence[str]) -> Des
     """Read a run's levels and scores.
 
     Raises:
-        ConfigError: its config lacks a factor, or it left no such score.
+        ConfigError: the config lacks a factor, or the run folder lacks a score.
     """
     saved = plain(run_folder.saved_config(folder))
     values = flat(saved)
@@ -106,7 +110,7 @@ def design_run(folder: Path, factors: Sequence[str], keys: Sequence[str]) -> Des
 
 
 def score(folder: Path, key: str) -> float:
-    """Give a scalar that a run measured itself, ``probe/scalar``; of a probe during training the last epoch's.
+    """Give a scalar ``probe/scalar`` that the run itself measured; for a probe during training, that of the last epoch.
 
     Raises:
         ConfigError: the run has no such probe, or the probe no such scalar.
@@ -125,7 +129,7 @@ def score(folder: Path, key: str) -> float:
 
 
 def crossed(found: Sequence[DesignRun], factors: Sequence[str]) -> dict[Levels, list[DesignRun]]:
-    """Give the four cells of the design, each with its runs by seed.
+    """Give the four cells of the design, each with its runs in the order of their seeds.
 
     Raises:
         ConfigError: as ``factorial``.
@@ -152,7 +156,7 @@ def crossed(found: Sequence[DesignRun], factors: Sequence[str]) -> dict[Levels, 
 
 
 def cell_table(cells: Mapping[Levels, Sequence[DesignRun]], factors: Sequence[str], keys: Sequence[str]) -> Table:
-    """Give one row a cell: the mean of each score over seeds."""
+    """Give a row for each cell: the mean of each score over seeds."""
     rows: list[list[Cell]] = []
     for cell, of in cells.items():
         matched = [run.matched for run in of if run.matched is not None]
@@ -161,14 +165,14 @@ def cell_table(cells: Mapping[Levels, Sequence[DesignRun]], factors: Sequence[st
     columns = [*(Column(factor) for factor in factors), *map(column, keys), percent("teacher's accuracy")]
     count = len(next(iter(cells.values())))
     note = (
-        f"Means over {count} seeds, with 95 % intervals over them. Where all seeds of a cell have one teacher, what "
-        "another one of its kind would do is not in them."
+        f"Means over {count} seeds, with 95 % intervals over seeds. If all seeds of a cell share one teacher, the "
+        "intervals do not cover what another teacher of its kind would do."
     )
     return Table("Cells", columns, rows, note)
 
 
 def effect_table(cells: Mapping[Levels, Sequence[DesignRun]], factors: Sequence[str], keys: Sequence[str]) -> Table:
-    """Give one row an effect, one column a score."""
+    """Give a row for each effect and a column for each score."""
     found = [effects({cell: [run.scores[key] for run in of] for cell, of in cells.items()}) for key in keys]
     one, two = (list(dict.fromkeys(cell[place] for cell in cells)) for place in (0, 1))
     rows: list[list[Cell]] = [
@@ -177,14 +181,15 @@ def effect_table(cells: Mapping[Levels, Sequence[DesignRun]], factors: Sequence[
         [f"{factors[0]} × {factors[1]}", *(each.interaction for each in found)],
     ]
     note = (
-        "Main effects are means over the other factor; the last row is how much more the second does at the first "
-        "one's second level. 95 % intervals over seeds, paired; not corrected for the number of scores."
+        "Main effects are means over the other factor. The last row says how much larger the effect of the second "
+        "factor is at the second level of the first. 95 % intervals over seeds, paired; not corrected for the number "
+        "of scores."
     )
     return Table("Effects", [Column("effect"), *map(column, keys)], rows, note)
 
 
 def column(key: str) -> Column:
-    """Give the column of a score: accuracies in percent."""
+    """Give the column of a score; accuracies are in percent."""
     return percent(key, 2) if key.endswith("accuracy") else Column(key)
 
 
@@ -193,7 +198,7 @@ def _seed(run: DesignRun) -> int:
 
 
 def _size(level: str) -> tuple[float, str]:
-    """Numbers by their size, before words."""
+    """Give a sort key: numbers by size come before words."""
     try:
         return float(level), ""
     except ValueError:

@@ -19,17 +19,17 @@ PROBES = ("attention", "cka", "hessian")
 
 
 def forensics(tree: Tree) -> None:
-    """Probe the runs, the control and the untrained network; draw them beside each other; write the table.
+    """Probe the runs, the control and the untrained network, draw them side by side and write the table.
 
-    The Results lie under ``out``, from where ``from_results`` draws and writes the same again.
+    The Results go to ``out``. ``from_results`` draws and writes the same from there again.
 
     Raises:
-        ConfigError: nothing was measured of any of them.
+        ConfigError: no probe measured any of the networks.
     """
     networks = gathered(tree, wanted(tree, PROBES))
     attention, cka, hessian = (by_label(networks, probe) for probe in PROBES)
     if not (attention or cka or hessian):
-        raise ConfigError("runs: nothing was measured of any of them: see the reasons above")
+        raise ConfigError("runs: no probe measured any of them: see the reasons above")
     folder = Path(tree["out"])
     save_figures(report.figures(attention, cka, hessian, **marked({**attention, **cka, **hessian})), folder)
     table = report.table(attention, cka, hessian)

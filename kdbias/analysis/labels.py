@@ -25,7 +25,7 @@ def free() -> list[str]:
 
 
 def check_classes(found: Sequence[Subject], nodes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse runs on data of other classes than they were trained on, where a probe holds answers against labels.
+    """Refuse runs on data of other classes than they were trained on, if a probe compares answers with labels.
 
     Raises:
         ConfigError: a run and its images differ in their classes, or in the order of these, and a probe is not free
@@ -45,7 +45,7 @@ def check_classes(found: Sequence[Subject], nodes: Mapping[str, Mapping[str, Any
 
 
 def difference(own: DataInfo, shown: DataInfo) -> str:
-    """Say how the classes of a run's data differ from those of the data shown; nothing where they do not.
+    """Say how the classes of a run's data differ from those of the data shown; empty if they do not.
 
     Classes are compared by name and place; data without names, by their number alone.
     """

@@ -1,4 +1,4 @@
-"""Probes on networks: from the cache where a Result is known, in as few passes as possible where it is not."""
+"""Runs probes on networks: known Results come from the cache, the others from as few passes as possible."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from kdbias.probes.reasons import REASONS
 
 
 def measure(tree: Tree, nodes: Nodes, found: Sequence[Subject], folder: Path) -> list[Measured]:
-    """Run every probe on every network that it is defined for; save each Result under ``folder`` as soon as it is made.
+    """Run every probe on every network for which it is defined; each Result is saved under ``folder`` at once.
 
     Results in the cache are reused, and a network is not loaded if the cache has all of its Results. Probes that read
-    only plain images share one pass. A line names each probe that is left out, with the reason.
+    only unchanged images share one pass. For each probe that is left out, a line states the reason.
 
     Raises:
         ConfigError: a probe refuses its settings, or fails on a network.
@@ -50,7 +50,7 @@ def measure(tree: Tree, nodes: Nodes, found: Sequence[Subject], folder: Path) ->
 
 @dataclass
 class Work:
-    """The probes of one network: those that are known, those that are to be run, those that make no sense."""
+    """The probes of one network: those in the cache, those to be run, and those that are not defined for it."""
 
     tree: Tree
     subject: Subject
@@ -65,7 +65,7 @@ class Work:
         self.network: Extractor | None = None
 
     def look_up(self, nodes: Nodes) -> None:
-        """Take what the cache has; prepare the rest."""
+        """Take the Results that the cache has, and prepare the other probes."""
         for name, node in nodes.items():
             takes = signature(target(node, "probe")).parameters
             needs = "teacher" in takes and takes["teacher"].default is Parameter.empty and "teacher" not in node
@@ -101,13 +101,13 @@ class Work:
         except REASONS as error:
             raise ConfigError(f"probe.{'+'.join(names)}: on {self.subject.name}: {error}") from error
         for name, found in results.items():
-            # its figures go by its own name, whatever the config calls it
+            # the report finds the figures by the probe's own name, whatever the config calls it
             result = replace(found, name=name, meta=found.meta | {"probe": found.name})
             self._keep(name, result)
             self._take(name, result)
 
     def _prepare(self, name: str, node: dict[str, Any]) -> None:
-        """Build a probe, unless it is not defined for the network: which is kept too."""
+        """Build a probe; if it is not defined for the network, keep that reason in the cache too."""
         try:
             probe = ready(node, self.subject)
         except (ValueError, TypeError) as error:
@@ -128,7 +128,7 @@ class Work:
         source = {key: value for key, value in subject.source.items() if key != "download"}
         images = {"data": source, "split": split, "images": tree["images"], "batch": tree["eval_batch_size"]}
         takes = signature(target(node, "probe")).parameters
-        learns = "data" in takes and takes["data"].default is Parameter.empty  # not for the names of the classes alone
+        learns = "data" in takes and takes["data"].default is Parameter.empty  # a default: class names alone
         splits = (split, "train") if learns else (split,)
         if files := files_of(subject.data.source, splits):
             images["files"] = files
@@ -150,8 +150,9 @@ class Work:
 
 
 def ready(node: dict[str, Any], subject: Subject) -> Probe:
-    """Build a probe with what it takes of ``subject``: the ``source`` of the images, the ``data`` with their splits,
-    the ``teacher``.
+    """Build a probe with those of ``source``, ``data`` and ``teacher`` of ``subject`` that it takes as arguments.
+
+    Values in the config node take precedence.
     """
     given: dict[str, Any] = {"source": subject.data.source, "data": subject.data}
     takes = signature(target(node, "probe")).parameters

@@ -1,4 +1,4 @@
-"""What ``analyze.py`` looks at: networks by run folder, checkpoint or name, each with its images."""
+"""The networks that ``analyze.py`` measures, named by run folder, checkpoint or teacher, each with its data."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ Role = Literal["network", "control", "initial", "teacher"]
 
 CONTROL, INITIAL = "control", "untrained"  # what figures and tables call them
 
-# Data settings that do not change image i of a split: where files lie, and how many images there are; of the test
-# split also what only decides the others. A setting that is not known here counts as one that changes the images.
+# Data settings that do not change image i of a split: where files lie, and how many images there are. For the test
+# split, settings of the other splits do not matter either. Any other setting counts as one that changes the images.
 _ANYWHERE = {"root", "download", "test"}
 _TRAINING = {"train", "val", "limit", "split_seed", "shape_reliability", "texture_reliability"}
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One network to look at, the data that it is looked at with, and the names that it goes by.
+    """A network to measure, with its data and its names.
 
-    ``name`` is its own, ``label`` what figures call it: seeds of one method share it. ``load`` gives the network on the
-    device; ``weights`` tells its weights from all others. ``source`` is the config node of the data, ``spec`` what its
-    run was built from (empty for a network without one). ``teacher`` is the run's own, or of the first run that has one
-    for a network that had none; where it is missing, ``lack`` says why.
+    ``name`` is unique; ``label`` is the name in figures, which the seeds of one method share. ``load`` gives the
+    network on the device. ``weights`` identifies its weights. ``source`` is the config node of the data. ``spec`` is
+    the description in its checkpoint (empty without one). ``teacher`` is that of its own run; a network that had none
+    is compared with the first teacher among the runs. If ``teacher`` is None, ``lack`` says why.
     """
 
     name: str
@@ -58,15 +58,15 @@ class Subject:
 
     @property
     def control(self) -> bool:
-        """Whether it is the control that the others are drawn against."""
+        """Whether it is the control, with which the others are compared."""
         return self.role == "control"
 
 
 def subjects(tree: Tree) -> list[Subject]:
-    """Give the networks that ``runs``, ``teacher`` and, last, ``control_run`` name; no network is loaded yet.
+    """Give the networks that ``runs``, ``teacher`` and ``control_run`` name, in this order, without loading them.
 
     Raises:
-        ConfigError: none is named, two have one name, or the data of one is not known.
+        ConfigError: no network is named, two have the same name, or the data of one is not known.
     """
     device, split, images = device_name(tree), tree["split"], tree["images"]
     if split not in ("train", "val", "test"):
@@ -83,9 +83,9 @@ def subjects(tree: Tree) -> list[Subject]:
     found += [replace(one, role="control", label=CONTROL) for one in controls]
     twice = [name for name, count in Counter(safe(subject.name) for subject in found).items() if count > 1]
     if twice:
-        raise ConfigError(f"two networks would be saved as {twice[0]}: name each run once, in folders of unlike names")
+        raise ConfigError(f"two networks would be saved as {twice[0]}: name each run once, and no two folders alike")
     if not found:
-        raise ConfigError("nothing to look at: give runs=[RUN_DIR,...], or teacher=NAME teacher.weights=PATH data=...")
+        raise ConfigError("no network is named: give runs=[RUN_DIR,...], or teacher=NAME teacher.weights=PATH data=...")
     return _taught(found)
 
 
@@ -97,10 +97,10 @@ def paths(value: Any) -> list[Path]:
 
 
 def labels(tree: Tree, found: Sequence[Subject]) -> list[str]:
-    """Give what figures call the runs: ``names`` where it is given, else their own names.
+    """Give the labels of the runs in figures: ``names`` if it is set, else the runs' own names.
 
     Raises:
-        ConfigError: not one name for each run.
+        ConfigError: the number of names is not the number of runs.
     """
     names = tree.get("names")
     if names is None:
@@ -114,7 +114,13 @@ def labels(tree: Tree, found: Sequence[Subject]) -> list[str]:
 
 
 def run_subject(tree: Tree, key: str, path: Path, device: str, known: dict[str, ImageData]) -> Subject:
-    """Describe a run folder (its best checkpoint) or a checkpoint file, with the data that it was trained on."""
+    """Describe the best checkpoint of a run folder, or a checkpoint file, with ``data`` or the data of its training.
+
+    ``key`` is the config key that names ``path``, for errors.
+
+    Raises:
+        ConfigError: there is no checkpoint, it cannot be read, or its data is unknown or of another size.
+    """
     path = path.absolute()
     checkpoint = path if path.is_file() else path / "checkpoints" / "best.ckpt"
     folder = checkpoint.parent.parent
@@ -157,7 +163,11 @@ def run_subject(tree: Tree, key: str, path: Path, device: str, known: dict[str, 
 
 
 def named_subject(tree: Tree, device: str, known: dict[str, ImageData]) -> Subject:
-    """Describe a network by the name of a teacher config with a weights file."""
+    """Describe the network that ``teacher`` names, with the weights file ``teacher.weights``.
+
+    Raises:
+        ConfigError: there is no weights file, or no data is named.
+    """
     teacher, node = tree["teacher"], tree.get("data")
     name = teacher["name"]
     if node is None:
@@ -174,12 +184,12 @@ def named_subject(tree: Tree, device: str, known: dict[str, ImageData]) -> Subje
 
 
 def image_data(tree: Tree, node: Mapping[str, Any], known: dict[str, ImageData] | None = None) -> ImageData:
-    """Build the data of a plain node, without augmentation, downloaded where it is missing; once for equal nodes.
+    """Build the data of a config node, without augmentation; missing data is downloaded.
 
-    ``known`` has what was built before.
+    ``known`` holds what was built before, so that equal nodes are built once.
 
     Raises:
-        ConfigError: it is missing and cannot be had.
+        ConfigError: the data is missing and cannot be downloaded, or is damaged.
     """
     key, size = json.dumps(node, sort_keys=True), tree["eval_batch_size"]
     if known is not None and key in known:
@@ -195,12 +205,12 @@ def image_data(tree: Tree, node: Mapping[str, Any], known: dict[str, ImageData] 
 
 
 def same_images(a: Mapping[str, Any], b: Mapping[str, Any], split: str) -> bool:
-    """Tell whether image i of ``split`` is the same in the data of two config nodes."""
+    """Say whether image i of ``split`` is the same in the data of two config nodes."""
     return images_key(a, split) == images_key(b, split)
 
 
 def images_key(node: Mapping[str, Any], split: str) -> str:
-    """Give a key that is equal for all config nodes with the same images in ``split``."""
+    """Give a key that is equal for config nodes with the same images in ``split``."""
     neutral = _ANYWHERE | _TRAINING if split == "test" else _ANYWHERE
     return json.dumps({key: value for key, value in node.items() if key not in neutral}, sort_keys=True)
 
@@ -211,17 +221,17 @@ def device_name(tree: Tree) -> str:
 
 
 def device_of(network: torch.nn.Module) -> torch.device:
-    """The device of a network's parameters."""
+    """Give the device of a network's parameters."""
     return next(network.parameters()).device
 
 
 def safe(name: str) -> str:
-    """Give a name that is one folder."""
+    """Replace the characters of a name that a folder name should not have."""
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
 
 
 def _taught(found: list[Subject]) -> list[Subject]:
-    """Give networks that had no teacher the first one's among the runs, to be compared with it."""
+    """Give networks that had no teacher the first teacher among the runs, to be compared with it."""
     own: dict[str, RunTeacher] = {}  # equal teachers are loaded once
     for subject in found:
         if subject.teacher is not None:

@@ -1,4 +1,4 @@
-"""``python analyze.py task=predict``: what networks see in images from outside, and where."""
+"""``python analyze.py task=predict``: the classes of any images, and where the evidence for them lies."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from kdbias.runs.run_folder import CONFIG, saved_config
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network with the images it was made for; ``flip`` says whether a mirrored one is such an image too."""
+    """A network with the data that it was trained on; ``flip`` says whether its images may be mirrored."""
 
     name: str
     network: Extractor
@@ -43,14 +43,14 @@ class Classifier:
 
 
 def predict(tree: Tree) -> None:
-    """Print the ``top`` classes that each network gives each image of ``image``; save where it looks, and the Result.
+    """Print the ``top`` most probable classes of each image of ``image``, and save a Grad-CAM overlay and the Result.
 
-    ``image`` is a file, a list of files, or a folder. With ``tta`` an answer is the mean over views: mirrored, where
-    the run's own augmentation mirrors, and moved by two pixels. The overlays are Grad-CAM of the first class, on the
-    image itself.
+    ``image`` is a file, a list of files, or a folder. Every network of ``runs`` and ``teacher`` answers. With ``tta``
+    the probabilities are means over views: shifted by two pixels and, if the run's augmentation mirrors, mirrored. The
+    overlay shows the Grad-CAM of the most probable class on the image.
 
     Raises:
-        ConfigError: there is no such image or run, or a network has no classifier.
+        ConfigError: an image or a run is not there, or a network has no classifier.
     """
     files = image_files(tree.get("image"))
     top = _top(tree.get("top", 5))
@@ -72,7 +72,7 @@ def image_files(image: Any) -> list[Path]:
     """Give the files that ``image`` names: a file, a list of files, or the images in a folder, sorted.
 
     Raises:
-        ConfigError: it names none, or one that is not there.
+        ConfigError: no image is named, or one is not there.
     """
     named = list(image) if isinstance(image, list | tuple) else [image]
     if not named or any(each is None for each in named):
@@ -95,7 +95,7 @@ def classifiers(tree: Tree) -> list[Classifier]:
     """Give the networks that ``runs`` and ``teacher`` name.
 
     Raises:
-        ConfigError: there is none, one is not there, or has no classifier.
+        ConfigError: no network is named, one is not there, or one has no classifier.
     """
     device = device_name(tree)
     found = [_run(Path(str(path)).absolute()) for path in tree["runs"]]
@@ -116,8 +116,9 @@ def classifiers(tree: Tree) -> list[Classifier]:
 def answers(
     network: Extractor, image: Tensor, seen: Sequence[View], batch_size: int
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Give probabilities ``(n, C)`` of images ``(n, C', H, W)``, the mean over views, and Grad-CAM of each's first
-    class, ``(h, w)``.
+    """Give the class probabilities ``(n, C)`` of images ``(n, C', H, W)``, and a Grad-CAM map ``(h, w)`` of each.
+
+    Probabilities are means over the views ``seen``. The map is that of the most probable class.
     """
     device = next(network.parameters()).device
     parts, maps = [], []
@@ -129,7 +130,7 @@ def answers(
 
 
 def table(one: Classifier, files: Sequence[Path], probabilities: Tensor, top: int, seen: int) -> Table:
-    """Give the first classes of each image with their probabilities."""
+    """Give the ``top`` most probable classes of each image with their probabilities."""
     rows: list[list[Any]] = []
     for file, row in zip(files, probabilities, strict=True):
         values, classes = row.topk(min(top, len(row)))
@@ -170,7 +171,7 @@ def _top(top: Any) -> int:
 
 
 def _run(path: Path) -> Classifier:
-    """Load a run folder's best checkpoint, or a checkpoint file."""
+    """Load the best checkpoint of a run folder, or a checkpoint file."""
     checkpoint = path if path.is_file() else path / "checkpoints" / "best.ckpt"
     folder = checkpoint.parent.parent
     if not checkpoint.is_file():
@@ -184,7 +185,7 @@ def _run(path: Path) -> Classifier:
 
 
 def _named(tree: Tree) -> Classifier:
-    """Load a teacher by name, from its weights."""
+    """Load a teacher by its name and its weights file."""
     teacher = tree["teacher"]
     name = teacher["name"]
     for key, given, what in (
@@ -199,7 +200,7 @@ def _named(tree: Tree) -> Classifier:
 
 
 def _labels(files: Sequence[Path]) -> list[str]:
-    """Name the images for files: by their stems, with a number where two have the same."""
+    """Name each image after its file; if two files have the same stem, add a number."""
     stems = [safe(file.stem) for file in files]
     twice = {stem for stem, count in Counter(stems).items() if count > 1}
     return [f"{stem}-{place}" if stem in twice else stem for place, stem in enumerate(stems)]

@@ -19,7 +19,7 @@ from kdbias.report.table import Column, Table
 
 
 def probe(tree: Tree) -> None:
-    """Run every selected probe on every network that it is defined for; save Results, draw figures, print scalars."""
+    """Run each selected probe on each network for which it is defined; save Results, draw figures, print scalars."""
     networks = gathered(tree, selected(tree))
     for name in dict.fromkeys(name for network in networks for name in network.results):
         Console().print(scalar_table(name, networks).rich())
@@ -27,7 +27,7 @@ def probe(tree: Tree) -> None:
 
 
 def scalar_table(name: str, networks: Sequence[Measured]) -> Table:
-    """Give the scalars of one probe, a row each, a column for each network."""
+    """Give the scalars of one probe: a row for each scalar, a column for each network."""
     results = {network.name: network.results[name] for network in networks if name in network.results}
     keys = list(dict.fromkeys(key for result in results.values() for key in result.scalars))
     rows = [[key, *(result.scalars.get(key, "-") for result in results.values())] for key in keys]
@@ -35,10 +35,10 @@ def scalar_table(name: str, networks: Sequence[Measured]) -> Table:
 
 
 def draw(name: str, results: Mapping[str, Sequence[Result]]) -> dict[str, Figure]:
-    """Give the figures of one probe by file name: those that ``figures`` of ``kdbias.report.<probe>`` draws.
+    """Give the figures of one probe by file name, as ``figures`` in ``kdbias.report.<probe>`` draws them.
 
-    The module has the probe's own name, also where the config gives it another; none is there for a probe that only
-    has scalars.
+    ``<probe>`` is the probe's own name, even if the config gives it another. A probe without such a module has no
+    figures.
     """
     given = {label: found[0] if len(found) == 1 else found for label, found in results.items()}
     if not given:

@@ -1,4 +1,4 @@
-"""Which probes to run, as plain configs: those that ``probe=[...]`` selects, and those of ``conf/probe``."""
+"""The configs of probes: those that ``probe=[...]`` selects, and those of ``conf/probe``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def selected(tree: Tree) -> Nodes:
     """Give the probes of ``probe=[...]``.
 
     Raises:
-        ConfigError: none, an unknown argument, or settings of one that is not selected.
+        ConfigError: no probe is selected, an argument is unknown, or a probe has settings but is not selected.
     """
     nodes: dict[str, Any] = tree.get("probe") or {}
     if not nodes:
@@ -41,13 +41,13 @@ def selected(tree: Tree) -> Nodes:
 
 
 def wanted(tree: Tree, names: Sequence[str]) -> Nodes:
-    """Give the probes that a task needs, as ``probe=[...]`` has them or else as their own yaml does."""
+    """Give the probes ``names`` that a task needs: as ``probe=[...]`` sets them, or else as their yaml does."""
     nodes = selected(tree) if tree.get("probe") else {}
     return {name: nodes[name] if name in nodes else _read(f"{name}.yaml")[name] for name in names}
 
 
 def shipped() -> Nodes:
-    """Give every probe of ``conf/probe``, in the order of the names of the files."""
+    """Give every probe of ``conf/probe``, in the order of the file names."""
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(Path(conf_dir(), "probe").glob("*.yaml")):
         found |= _read(path.name)
@@ -55,5 +55,5 @@ def shipped() -> Nodes:
 
 
 def _read(file: str) -> Nodes:
-    """The probes in a file of ``conf/probe``."""
+    """Give the probes in a file of ``conf/probe``."""
     return plain(OmegaConf.load(Path(conf_dir(), "probe", file)))  # type: ignore[arg-type]

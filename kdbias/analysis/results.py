@@ -1,4 +1,4 @@
-"""What was measured of several networks, in a folder: figures and tables are drawn from it alone."""
+"""The Results of several networks in a folder; figures and tables are made from them alone."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ MOST = 1_000_000  # bytes of a network's Results that are small enough to keep b
 
 @dataclass(frozen=True)
 class Measured:
-    """The Results of one network by probe, and what tables say of it.
+    """The Results of one network by probe, and what tables say about it.
 
-    ``name``, ``label`` and ``role`` as of a ``Subject``. ``about``, plain types: ``seed``, ``experiment``, ``student``,
-    ``teacher`` and ``control`` of its run (null where there is none), ``source`` of its images and the ``split``
-    that was shown; ``teacher_key`` tells that teacher, or the teacher that it is itself, from others of its name.
+    ``name``, ``label`` and ``role`` are those of its ``Subject``. ``about`` holds plain types: ``seed``,
+    ``experiment``, ``student``, ``teacher`` and ``control`` of its run (None if it has none), ``source``, the config
+    node of its images, and the ``split`` that was measured. ``teacher_key`` identifies the run's teacher by its
+    weights; for a network with the role ``teacher`` it identifies the network itself.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Measured:
 
 
 def measured_of(subject: Subject, split: str) -> Measured:
-    """Describe a network that nothing is measured of yet."""
+    """Describe a network before its first Result."""
     spec = subject.spec
     taught = subject.teacher is not None and (subject.role == "teacher" or (spec.get("teacher") or {}).get("name"))
     key = hashlib.sha256(subject.teacher.identity.encode()).hexdigest()[:16] if taught and subject.teacher else None
@@ -58,7 +59,7 @@ def measured_of(subject: Subject, split: str) -> Measured:
 
 
 def save(networks: Sequence[Measured], folder: Path) -> None:
-    """Write which networks there are, beside their Results; say which of these are too large to keep."""
+    """Write the list of networks beside their Results, and report Results above 1 MB."""
     entries = [
         {"name": one.name, "label": one.label, "role": one.role, "probes": sorted(one.results), "about": one.about}
         for one in networks
@@ -71,10 +72,10 @@ def save(networks: Sequence[Measured], folder: Path) -> None:
 
 
 def load(folder: Path) -> list[Measured]:
-    """Read what ``save`` and the probes left in ``folder``.
+    """Read the networks and Results that ``save`` and the probes wrote to ``folder``.
 
     Raises:
-        ConfigError: the folder, or a Result that it should hold, is not there or cannot be read.
+        ConfigError: the folder, or a Result that it should hold, is missing or cannot be read.
     """
     index = folder / INDEX
     if not index.is_file():
@@ -93,7 +94,7 @@ def load(folder: Path) -> list[Measured]:
 
 
 def by_label(networks: Sequence[Measured], probe: str) -> dict[str, list[Result]]:
-    """Give the Results of a probe by label: seeds of one method together, the control and the untrained one last."""
+    """Give the Results of a probe by label, without the teachers'; the control and the untrained network come last."""
     last = ("control", "initial")
     order = [one for one in networks if one.role not in last] + [one for one in networks if one.role in last]
     found: dict[str, list[Result]] = {}
@@ -104,5 +105,5 @@ def by_label(networks: Sequence[Measured], probe: str) -> dict[str, list[Result]
 
 
 def marked(results: Mapping[str, Any]) -> dict[str, str | None]:
-    """Give which of the labels are the control and the untrained network, as figures take them."""
+    """Give the labels of the control and of the untrained network as keyword arguments of a figure."""
     return {"control": CONTROL if CONTROL in results else None, "initial": INITIAL if INITIAL in results else None}

@@ -122,7 +122,7 @@ def _done(folder: Path) -> bool:
 
 @contextmanager
 def composing() -> Iterator[None]:
-    """Let configs be composed inside the block, also where no command has begun to."""
+    """Let configs be composed inside the block, also outside of a command."""
     if GlobalHydra.instance().is_initialized():
         yield
     else:

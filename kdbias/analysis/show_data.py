@@ -1,4 +1,4 @@
-"""``python analyze.py task=show_data``: what a student and its teacher are shown, as an image to look at."""
+"""``python analyze.py task=show_data``: a figure of the images that student and teacher see in training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BATCHES = 3
 
 
 def show_data(tree: Tree) -> None:
-    """Draw training images beside the student's and the teacher's views of them; the path is printed last.
+    """Draw training images with the student's and the teacher's views of them; the path is printed last.
 
     Raises:
         ConfigError: no data set is named.
@@ -45,16 +45,17 @@ def show_data(tree: Tree) -> None:
 
 
 def views_figure(image: Tensor, target: Tensor, augment: Augment, info: DataInfo, seed: int) -> Figure:
-    """Draw ``(B, C, H, W)`` images in [0, 1], and below them both views as the first batches of training draw them.
+    """Draw ``(B, C, H, W)`` images in [0, 1], and below them the views of the first three steps of training.
 
-    ``target`` is ``(B,)``. The views are those of epoch 0 as if these images came in each of its first steps.
+    ``target`` is ``(B,)``. The draws are those of epoch 0 with the run's ``seed``, as if each of its first steps had
+    these images.
     """
     original = (image * 255).round().to(torch.uint8)
     fill = torch.tensor([round(255 * mean) for mean in info.mean], dtype=torch.uint8)
     rows = {"original": _for_drawing(image)}
     for step in range(BATCHES):
         draws = augment.draw(len(original), info.size, seed, 0, step)
-        mixed = draws.mix is not None  # the first image only lends itself to the second, the last one to the first
+        mixed = draws.mix is not None  # mixing drops the first image, so the last one goes before it
         order = np.arange(-int(mixed), len(original)) % len(original)
         student, teacher = augment.views(original[torch.from_numpy(order)], draws.take(order), fill)
         name = f"step {step}, mixed" if mixed else f"step {step}"

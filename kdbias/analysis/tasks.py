@@ -14,10 +14,10 @@ TASKS = ("compare", "demo", "evaluate", "factorial", "forensics", "predict", "pr
 
 
 def run(cfg: DictConfig) -> None:
-    """Make the config plain, and do the task that it names.
+    """Run the task that a config names.
 
     Raises:
-        ConfigError: there is no such task, or nothing to look at.
+        ConfigError: there is no such task, or the task refuses its config.
     """
     tree = plain(cfg)
     task = tree["task"]

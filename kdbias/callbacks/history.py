@@ -1,4 +1,4 @@
-"""Weights along the way: what ``control=accuracy_matched`` chooses a teacher of a given accuracy from."""
+"""Weights during training, from which ``control=accuracy_matched`` chooses a teacher of a given accuracy."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ KEPT = ("state_dict", "hyper_parameters", "epoch", "global_step", "pytorch-light
 
 @builder("callback")
 class History(Checkpoint):
-    """Keep the weights of every so many epochs and of the last, as ``epoch_<number>_<validation accuracy>.ckpt``.
+    """Save the weights every ``every`` epochs and after the last, as ``epoch_<number>_<validation accuracy>.ckpt``.
 
-    They are those that were validated, the average if there is one. A file is a checkpoint that describes itself,
-    without what only resume needs.
+    The weights are those that were validated: the average, once averaging has begun. A file is a checkpoint that
+    describes its network, without the parts that only resume needs.
 
     Args:
-        folder: Where they go.
-        every: Epochs between two of them.
+        folder: Where the files go.
+        every: Epochs between two files.
+
+    Raises:
+        ArgumentError: ``every`` is below 1.
     """
 
     def __init__(self, *, folder: str, every: int = 1) -> None:
@@ -54,6 +57,6 @@ class History(Checkpoint):
 
 
 def accuracies(folder: Path) -> dict[str, float]:
-    """Give the accuracies of the checkpoints in ``folder`` whose names tell them, by their names without suffix."""
+    """Give the accuracies, in 0..1, that the names of the checkpoints in ``folder`` state, by name without suffix."""
     found = ((path.stem, re.fullmatch(r"epoch_\d+_([01]\.\d+)\.ckpt", path.name)) for path in folder.glob("*.ckpt"))
     return {name: float(match[1]) for name, match in sorted(found) if match}

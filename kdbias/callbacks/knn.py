@@ -1,4 +1,4 @@
-"""What frozen features tell of the classes, while the network trains and at the end."""
+"""How well frozen features separate the classes, during training and at the end."""
 
 from __future__ import annotations
 
@@ -25,29 +25,30 @@ from kdbias.probes.reasons import REASONS, by_epoch, said
 
 @builder("callback")
 class FrozenFeatures(Callback):
-    """Log how well the student's frozen features tell the classes.
+    """Log how well the student's frozen features separate the classes.
 
-    It reads labels. A run chooses its checkpoint by them only where it is told to (``objective=val/knn``).
+    The callback reads labels. They choose the checkpoint only if the config says so (``objective=val/knn``).
 
-    ``val/knn`` is the accuracy of nearest neighbours, ``val/linear`` that of a linear classifier fitted to the same
-    ``bank`` and asked about the same images. Each is measured on the first ``images`` of the validation split in
-    the first epoch, every so many epochs and in the last one, with averaged weights where there are any, and on the
-    untrained student (``val/knn_initial``, and ``val/knn`` at step 0; likewise ``linear``). The bank is the first
-    ``bank`` training images, no more than an epoch trains on. Rank 0 measures and tells the others; training is the
-    same with and without, bit for bit. What cannot be measured (``REASONS``) is left out, said in a line, and repeated
-    by ``refusals``; it ends the training only where the best checkpoint is chosen by it.
+    ``val/knn`` is the accuracy of nearest neighbours. ``val/linear`` is that of a linear classifier fitted to the same
+    ``bank`` and tested on the same images. Each is measured on the first ``images`` of the validation split: in the
+    first epoch, every few epochs and in the last epoch, with averaged weights once averaging has begun. Each is also
+    measured on the untrained student (``val/knn_initial``, and ``val/knn`` at step 0; likewise ``linear``). The bank
+    holds the first ``bank`` training images, but no more than an epoch trains on. Rank 0 measures and sends the values
+    to the others. Training with and without the callback is the same, bit for bit. A value that cannot be measured
+    (``REASONS``) is left out. A line says so, and ``refusals`` repeats it. It ends the training only if it chooses the
+    best checkpoint.
 
     Args:
-        every: epochs between two of ``val/knn``.
-        linear_every: epochs between two of ``val/linear``; None for none.
+        every: epochs between two values of ``val/knn``.
+        linear_every: epochs between two values of ``val/linear``; None leaves it out.
         images: of the validation split; None for all.
-        bank: training images whose neighbourhood is looked at, and that the classifier is fitted to; None for all.
+        bank: training images among which neighbours are sought and to which the classifier is fitted; None for all.
         k, temperature: as in ``weighted_knn``.
         features: as in ``read_features``: ``pooled``, or the mean of the last layer's patch ``tokens``.
         linear: training images of the linear probe at the end of the run; None for all, 0 for no probe.
 
     Raises:
-        ValueError: a number is not positive, or there are no such features.
+        ValueError: a number is out of range, or ``features`` is unknown.
     """
 
     metrics: ClassVar[frozenset[str]] = frozenset({"val/knn"})
@@ -82,11 +83,11 @@ class FrozenFeatures(Callback):
         self.refused: dict[str, dict[str, list[int]]] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the values that a resumed run has still to know."""
+        """Give the values that a resumed run needs."""
         return {"initial": self.initial, "latest": self.latest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Undo ``state_dict``."""
+        """Restore the values of ``state_dict``."""
         self.initial, self.latest = _by_name(state_dict["initial"]), _by_name(state_dict["latest"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -95,7 +96,7 @@ class FrozenFeatures(Callback):
             self.initial = self._measure(trainer, pl_module, self.periods)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure where it is time to; averaged weights are still in place here."""
+        """Measure the values that are due; averaged weights are still in place here."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         now = [
@@ -104,7 +105,7 @@ class FrozenFeatures(Callback):
         ]  # fmt: skip
         if now:
             self.latest |= self._measure(trainer, pl_module, now)
-        # checkpoints ask for the last value in every epoch, those of a resumed run too; loggers have it once
+        # ModelCheckpoint reads the latest value in every epoch, also after a resume; loggers get it once
         for name in self.periods:
             if name in self.latest:
                 pl_module.log(f"val/{name}", self.latest[name], prog_bar=True, logger=False)
@@ -112,7 +113,7 @@ class FrozenFeatures(Callback):
                 pl_module.log(f"val/{name}_initial", self.initial[name], logger=False)
 
     def final(self, data: ImageData, epoch: int, prefix: str = "") -> list[KNNProbe | LinearProbe]:
-        """Give the probes that judge the run at its end, ``<prefix>knn`` and ``<prefix>linear``; ``epoch`` as below."""
+        """Give the probes ``<prefix>knn`` and ``<prefix>linear`` of the end of the run; ``epoch`` as in ``probe``."""
         probes: list[KNNProbe | LinearProbe] = [replace(self.probe(data, epoch), name=f"{prefix}knn")]
         if self.linear != 0:
             bank = _most(data, epoch, self.linear)
@@ -120,22 +121,22 @@ class FrozenFeatures(Callback):
         return probes
 
     def probe(self, data: ImageData, epoch: int) -> KNNProbe:
-        """Give the probe that measures ``val/knn``; ``epoch`` is how many images an epoch trains on."""
+        """Give the probe that measures ``val/knn``; ``epoch`` is the number of images that an epoch trains on."""
         return KNNProbe(data, _most(data, epoch, self.bank), self.k, self.temperature, self.features)
 
     def linear_probe(self, data: ImageData, epoch: int) -> LinearProbe:
-        """Give the probe that measures ``val/linear``; ``epoch`` as above."""
+        """Give the probe that measures ``val/linear``; ``epoch`` is as in ``probe``."""
         return LinearProbe(data, _most(data, epoch, self.bank), features=self.features)
 
     def refusals(self, folder: str | Path) -> dict[str, str]:
-        """Give why there is no value of a probe in some epochs, by its name; empty where all were measured."""
+        """Give, by name, the reason why a value was not measured in some epochs; empty if all were measured."""
         return {f"val/{name}": by_epoch(reasons) for name, reasons in self.refused.items()}
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, names: Iterable[str]) -> dict[str, float]:
         """Give the values of probes by name, and log them.
 
         Raises:
-            ValueError: one could not be measured that the best checkpoint is chosen by.
+            ValueError: the value that chooses the best checkpoint could not be measured.
         """
         told: tuple[dict[str, float], dict[str, str], str] = ({}, {}, "")
         try:
@@ -144,7 +145,7 @@ class FrozenFeatures(Callback):
         except Exception as error:
             told = ({}, {}, f"{type(error).__name__}: {said(error)}")
             raise
-        finally:  # the others wait for it, whatever happened
+        finally:  # the other processes wait for the broadcast, also after an error
             found, refused, failure = trainer.strategy.broadcast(told)
         if failure:
             raise RuntimeError(f"callback.knn failed in process 0: {failure}")
@@ -157,7 +158,7 @@ class FrozenFeatures(Callback):
     def _values(
         self, trainer: Trainer, pl_module: LightningModule, names: Iterable[str]
     ) -> tuple[dict[str, float], dict[str, str]]:
-        """Give the values of probes by name, and the reasons of those that there are none of."""
+        """Give the values of probes by name, and by name the reasons why others have none."""
         data, device = trainer.datamodule, pl_module.device  # type: ignore[attr-defined]
         epoch, student = epoch_images(trainer), pl_module.student
         made: dict[str, KNNProbe | LinearProbe] = {
@@ -195,7 +196,7 @@ class FrozenFeatures(Callback):
 
 
 def _by_name(state: dict[str, float] | float | None) -> dict[str, float]:
-    """Read a state; older checkpoints have that of k-NN alone, None before it was measured."""
+    """Read a state; older checkpoints hold the value of k-NN alone, None before it was measured."""
     if isinstance(state, dict):
         return state
     return {} if state is None else {"knn": state}
@@ -206,6 +207,6 @@ def _most(data: ImageData, epoch: int, wanted: int | None) -> int:
 
 
 def epoch_images(trainer: Trainer) -> int:
-    """Give how many images an epoch trains on."""
+    """Give the number of images that an epoch trains on."""
     data: ImageData = trainer.datamodule  # type: ignore[attr-defined]
     return int(trainer.num_training_batches) * data.batch_size

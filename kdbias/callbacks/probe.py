@@ -1,4 +1,4 @@
-"""A probe that runs during training."""
+"""Runs a probe during training."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ from kdbias.probes.reasons import REASONS, by_epoch, said
 
 Drawing = Callable[[Sequence[Result]], Figure]
 PATIENCE = timedelta(days=1)
-"""How long the other processes wait for a probe."""
+"""How long the other processes wait for rank 0's probe."""
 
 
 @builder("callback")
 class ProbeCallback(Callback):
     """Run a probe on the student at the end of validation, every ``every`` epochs and in the last one.
 
-    With weight averaging the averaged weights are probed, those that validation sees. ``initial`` probes the
-    untrained student as epoch 0. ``images`` are the first so many of the validation split. ``figure`` names a
-    function of the Results so far, in order, to a figure. A probe that takes ``source``, ``data`` or ``teacher`` is
-    given those of the run.
+    The probe reads the weights that validation sees: the average, once averaging has begun. ``initial`` also probes
+    the untrained student, as epoch 0. The images are the first ``images`` of the validation split. ``figure`` names a
+    function from the Results so far, in order, to a figure. A probe that takes ``source``, ``data`` or ``teacher`` gets
+    those of the run.
 
-    Each Result goes to ``<run>/probes/<name>-epoch<k>.{json,npz}``, ``k`` epochs done; its scalars to every logger as
-    ``probe/<name>/<scalar>``; the figure to TensorBoard. Training is the same with and without, bit for bit: modes,
-    kernels and random numbers are left as found. A run that stops early has no probe of its last epoch unless ``every``
-    divides it.
+    Each Result goes to ``<run>/probes/<name>-epoch<k>.{json,npz}`` after ``k`` epochs, its scalars to every logger as
+    ``probe/<name>/<scalar>``, and the figure to TensorBoard. Training with and without the callback is the same, bit
+    for bit: modes, kernels and random numbers are restored. If a run stops early, its last epoch is probed only if
+    ``every`` divides it.
 
-    A probe that cannot measure (``REASONS``) never ends a training: its Result is empty and says why, a line says it
-    once, ``refusals`` repeat it at the end, and figures leave it out.
+    A probe that cannot measure (``REASONS``) never ends a training. Its Result is empty and states the reason, a line
+    states it once, ``refusals`` repeats it at the end, and figures leave the Result out.
 
-    Rank 0 alone probes, on all the images, so that the number of processes changes nothing. The others wait for it
-    in a process group of their own (gloo, a day): a probe may last longer than the timeout of the training's
-    collectives (30 minutes with ``strategy: ddp``), and a mistake in a probe ends them all.
+    Rank 0 alone probes, on all images, so the number of processes changes nothing. The others wait for it in a process
+    group of their own (gloo, a day), because a probe may last longer than the timeout of the training's collectives
+    (30 minutes with ``strategy: ddp``). An unexpected error in a probe ends all processes.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class ProbeCallback(Callback):
             self.probe = probe
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the probe what it takes of the run, and let the processes know each other.
+        """Build the probe from the parts of the run that it takes, and make the process group.
 
         Raises:
-            ValueError: the probe takes a teacher, and there is none; or there are validation images, but fewer than
-                processes, so that some would never come to the probe that the others wait for.
+            ValueError: the probe takes a teacher and there is none, or there are fewer validation images than
+                processes (a process without a batch would never reach the probe).
         """
         if self._node is not None and self._takes:
             data, teacher = trainer.datamodule, getattr(pl_module, "teacher", None)  # type: ignore[attr-defined]
@@ -118,8 +118,8 @@ class ProbeCallback(Callback):
     ) -> None:
         """Probe after the last validation batch.
 
-        At the validation epoch's end it would depend on the order of the callbacks whether averaged weights are still
-        in place.
+        ``on_validation_epoch_end`` would be too late: there the order of the callbacks decides whether averaged
+        weights are still in place.
         """
         counts = trainer.num_val_batches
         last = dataloader_idx + 1 == len(counts) and batch_idx + 1 == counts[dataloader_idx]
@@ -132,7 +132,7 @@ class ProbeCallback(Callback):
             self._run(trainer, pl_module, epoch=epoch, weights="averaged" if averaged else "current")
 
     def _run(self, trainer: Trainer, pl_module: LightningModule, *, epoch: int, weights: str) -> None:
-        """Probe in process 0, and let the others go on once they know how it went."""
+        """Probe in process 0; the others wait for the outcome, and raise an error if it failed."""
         if self._group is None:
             if trainer.is_global_zero:
                 self._probe(trainer, pl_module, epoch, weights)
@@ -172,7 +172,7 @@ class ProbeCallback(Callback):
                 self._say(f"probe {self.name}: no figure, {said(error)}")
 
     def refusals(self, folder: str | Path) -> dict[str, str]:
-        """Give why the probe has no Result of some epochs of the run in ``folder``, by its name; empty where it has."""
+        """Give, by name, the reason why some epochs of the run in ``folder`` have no Result; empty if all have one."""
         found: dict[str, list[int]] = {}
         for result in kept(Path(folder) / "probes", self.name):
             if result.refused:
@@ -192,17 +192,17 @@ class ProbeCallback(Callback):
 
 
 def history(folder: str | Path, name: str, until: int | None = None) -> list[Result]:
-    """Read what a ``ProbeCallback`` measured, from ``folder``, by epoch, up to the epoch ``until``.
+    """Read the Results that a ``ProbeCallback`` left in ``folder``, in the order of epochs, up to the epoch ``until``.
 
-    Epochs in which the probe was refused are left out.
+    Epochs in which the probe could not measure are left out.
     """
     return [result for result in kept(folder, name, until) if not result.refused]
 
 
 def kept(folder: str | Path, name: str, until: int | None = None) -> list[Result]:
-    """Read all Results that a ``ProbeCallback`` left in ``folder``, by epoch, those without numbers among them.
+    """Read all Results that a ``ProbeCallback`` left in ``folder``, in the order of epochs, with those without numbers.
 
-    A file that cannot be read is named and left out: a diagnostic ends no training.
+    A file that cannot be read is named and left out, because a diagnostic must not end a training.
     """
     found: dict[int, Path] = {}
     for path in Path(folder).glob(f"{glob.escape(name)}-epoch*.json"):

@@ -5,18 +5,19 @@ from __future__ import annotations
 from timm.models import get_pretrained_cfg
 
 from kdbias.checks.plan import Plan
+from kdbias.losses.base import logits_lack
 from kdbias.models.features import Extractor
 
 
 def teacher_lack(run: Plan, teacher: Extractor, need: str) -> str:
     """Say what keeps the teacher from giving what a term needs, and the remedy; empty if nothing does."""
     info, name = teacher.info, run.tree["teacher"]["name"]
-    if need in ("logits", "dense") and info.classes is None:
-        return f"{name} has no classifier: choose one that has"
-    if need in ("logits", "dense") and _untrained_classifier(run):
-        return f"{name} has a fresh classifier that nothing trains: choose timm_trained, or give teacher.weights=PATH"
-    if need in ("logits", "dense") and run.data is not None and info.classes != run.data.classes:
-        return f"{name} has {info.classes} classes and the data {run.data.classes}: choose one for this data"
+    if need in ("logits", "dense"):
+        if info.classes is not None and _untrained_classifier(run):
+            text = "has a fresh classifier that nothing trains: choose timm_trained, or give teacher.weights=PATH"
+            return f"{name} {text}"
+        if lack := logits_lack(name, info.classes, run.data.classes if run.data else info.classes):
+            return lack
     if need == "dense" and info.layers[-1].grid == (1, 1):
         return f"{name} ends in a map of 1x1 at {teacher.size} px: choose one with a larger last map, or a larger input"
     if need == "qkv" and not info.attends:

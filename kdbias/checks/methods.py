@@ -16,7 +16,8 @@ from kdbias.models.patches import patch_side, require_tiled
 from kdbias.models.teacher import Teacher
 from kdbias.modules.base import StudentModule
 from kdbias.modules.choice import module_class
-from kdbias.modules.taught import Taught
+from kdbias.modules.ssl import takes_no_teacher, trains_no_classifier
+from kdbias.modules.taught import Taught, takes_a_teacher
 
 
 def module_rules(run: Plan) -> Iterator[Problem]:
@@ -37,7 +38,7 @@ def _taught(run: Plan, kind: type[Taught]) -> Iterator[Problem]:
     """The problems of a method that has a teacher, labels and a loss of its own."""
     name = kind.__name__
     if not run.has_teacher:
-        yield Problem("teacher", f"{name} learns from one: set teacher=NAME")
+        yield Problem("teacher", takes_a_teacher(kind))
     if run.teacher is not None:
         for need in sorted(kind.needs - {"hard_target"}):
             if lack := teacher_lack(run, run.teacher, need):
@@ -57,11 +58,11 @@ def _taught(run: Plan, kind: type[Taught]) -> Iterator[Problem]:
 def _unlabelled(run: Plan, kind: type[StudentModule]) -> Iterator[Problem]:
     """The problems of a method that learns without labels from views that it makes itself."""
     if run.has_teacher:
-        yield Problem("teacher", f"{kind.__name__} learns without one: set teacher=none")
+        yield Problem("teacher", takes_no_teacher(kind))
     if run.student is not None and run.student.info.classes is not None:
         classes = "model.classes" if "classes" in run.tree["model"] else "model"
         remedy = "set it to null" if classes != "model" else "choose model=vit or small_cnn with model.classes=null"
-        yield Problem(classes, f"{kind.__name__} trains no classifier: {remedy}")
+        yield Problem(classes, trains_no_classifier(kind, remedy))
     if run.augment is not None and run.augment.mixes:
         yield Problem(
             "augment.mix_probability",

@@ -106,6 +106,20 @@ def target(spec: Mapping[str, Any], group: str | None = None) -> Any:
     return found
 
 
+def class_named(spec: Any, group: str, kind: type[T]) -> type[T] | None:
+    """Give the subclass of ``kind`` that the node ``spec`` names in ``group``; None if it names no such class.
+
+    A name that leads nowhere gives None too, because the check of targets reports it.
+    """
+    if not isinstance(spec, Mapping) or "_target_" not in spec:
+        return None
+    try:
+        found = target(spec, group)
+    except (ImportError, ValueError):
+        return None
+    return found if isinstance(found, type) and issubclass(found, kind) else None
+
+
 def build(spec: Mapping[str, Any], *args: Any, group: str | None = None, **extra: Any) -> Any:
     """Call the builder that ``spec`` names with ``args``, the other keys of ``spec`` and ``extra`` as arguments.
 

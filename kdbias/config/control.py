@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from hydra.errors import HydraException
-
-from kdbias.config.build import target
+from kdbias.config.build import class_named
 
 
 class TeacherUse:
@@ -31,12 +28,4 @@ class TeacherUse:
 
 def teacher_use(tree: Mapping[str, Any]) -> type[TeacherUse]:
     """Load and give the class of a config's control; give ``TeacherUse`` itself if there is none or none is known."""
-    control = tree.get("control")
-    if isinstance(control, Mapping) and "_target_" in control:
-        try:
-            found = target(control, "control")
-        except (ImportError, ValueError, HydraException):  # the check of targets says so
-            return TeacherUse
-        if inspect.isclass(found) and issubclass(found, TeacherUse):
-            return found
-    return TeacherUse
+    return class_named(tree.get("control"), "control", TeacherUse) or TeacherUse

@@ -40,6 +40,16 @@ def no_teacher(name: str, wanted: list[str]) -> str:
     )
 
 
+def logits_lack(name: str, classes: int | None, wanted: int | None) -> str:
+    """Say why the logits of the teacher ``name`` cannot be compared, and name the remedy; empty if they can.
+
+    ``classes`` is the number of the teacher's classes, None without a classifier; ``wanted`` is that of the data.
+    """
+    if classes is None:
+        return f"{name} has no classifier: choose one that has"
+    return "" if classes == wanted else f"{name} has {classes} classes and the data {wanted}: choose one for this data"
+
+
 def require_free_names(names: Iterable[str]) -> None:
     """Refuse names of terms that torch cannot use; the parameters of a term are registered under its name.
 
@@ -163,19 +173,19 @@ class Total(nn.Module):
         """Build every term.
 
         Raises:
-            ValueError: a term needs a teacher and there is none, or a term needs the teacher's logits and the teacher
-                has none for these classes.
+            ValueError: a term needs a teacher and there is none, or a term compares logits and teacher or student has
+                none for these classes.
         """
         for name, term in self.named_terms():
             wanted = sorted(term.needs - {"hard_target"})
             if wanted and teacher is None:
                 raise ArgumentError(name, no_teacher(name, wanted), of="loss")
-            if teacher is not None and "logits" in wanted and teacher.classes != student.classes:
-                raise ValueError(
-                    f"loss.{name} compares logits, but the teacher has {teacher.classes or 'no'} classes and the "
-                    f"student {student.classes or 'none'}: choose a teacher with a classifier for this data, or leave "
-                    "the term out"
-                )
+            if teacher is not None and "logits" in wanted:
+                wrong = logits_lack("the teacher", teacher.classes, student.classes or data.classes)
+                if not wrong and student.classes is None:
+                    wrong = "the student has no classifier: choose another model=..."
+                if wrong:
+                    raise ArgumentError(name, f"compares logits, but {wrong}, or leave {name} out", of="loss")
             term.build(student, teacher, data)
 
     def weights(self, progress: float) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""CKA: the geometry of the student's tokens, or images, becomes the teacher's up to rotation and scale."""
+"""CKA: aligns the similarities among the student's tokens, or images, with the teacher's, up to rotation and scale."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ class CKA(PairedTerm):
     gives its mean token, which is what its head reads. With ``gather`` the samples are those of all processes.
 
     The kernel is linear or Gaussian (``rbf``, of ``scale`` times the median distance). The ``biased`` estimate lies in
-    0..1 and is smooth, but chance never gives a CKA of 0: for independent tokens it is far from 0 if there are fewer
-    tokens than dimensions. The ``debiased`` estimate is 0 by chance, and its loss may exceed 1. ``normalize`` first
-    scales tokens to length 1 (published). If CKA is undefined, as for equal tokens, the loss is 1 without gradient.
+    0..1. It is above 0 even for independent features, and near 1 if there are far fewer samples than dimensions. The
+    ``debiased`` estimate is about 0 for independent features. It can be negative, so its loss can exceed 1.
+    ``normalize`` first scales tokens to length 1, as in the publication. If CKA is undefined, as for equal tokens, the
+    loss is 1 without gradient.
 
     Raises:
         ValueError: a batch of fewer than three images (four debiased) with ``axis="sample"``.

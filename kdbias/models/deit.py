@@ -74,6 +74,18 @@ def _halvings(width: int, patch: int, spare: int) -> int:
     return steps
 
 
+def _require(conv_stem: object, **sizes: int) -> None:
+    """Require whole numbers of at least 1, heads that divide the width, patches that tile the input, a known stem."""
+    for key, value in sizes.items():
+        if type(value) is not int or value < 1:
+            raise ArgumentError(key, f"must be a whole number of at least 1, got {value!r}")
+    if sizes["width"] % sizes["heads"]:
+        raise ArgumentError("heads", f"must divide width, got {sizes['heads']} and {sizes['width']}")
+    require_tiled(sizes["size"], sizes["patch"])
+    if conv_stem not in (False, True, "deep"):
+        raise ArgumentError("conv_stem", f"must be true, false or deep, got {conv_stem!r}")
+
+
 @builder("model")
 def vit(
     data: DataInfo,
@@ -112,14 +124,12 @@ def vit(
         inference: With a DIST token, the logits: the mean of both heads, or one of them.
         classes: ``"data"`` for a classifier of the data's classes, None for none (to learn without labels).
         layers: The blocks whose tokens are read.
+
+    Raises:
+        ArgumentError: a number or ``conv_stem`` is out of range, or numbers do not divide each other.
     """
     side = size or data.size
-    for key, value in (("width", width), ("depth", depth), ("heads", heads), ("patch", patch), ("size", side)):
-        if type(value) is not int or value < 1:
-            raise ArgumentError(key, f"must be a whole number of at least 1, got {value!r}")
-    if width % heads:
-        raise ArgumentError("heads", f"must divide width, got {heads} and {width}")
-    require_tiled(side, patch)
+    _require(conv_stem, width=width, depth=depth, heads=heads, patch=patch, size=side)
     network: Any = (VisionTransformerDistilled if distilled else VisionTransformer)(
         img_size=side,
         patch_size=patch,
@@ -132,11 +142,8 @@ def vit(
         drop_path_rate=drop_path,
         dynamic_img_size=True,
     )
-    if conv_stem not in (False, True, "deep"):
-        raise ValueError(f"conv_stem must be true, false or deep, got {conv_stem!r}")
     if conv_stem:
-        stem = deep_stem if conv_stem == "deep" else thin_stem
-        network.patch_embed.proj = stem(data.channels, width, patch)
+        network.patch_embed.proj = (deep_stem if conv_stem == "deep" else thin_stem)(data.channels, width, patch)
     if class_token_dropout:
         network.pos_drop = ClassTokenDropout(class_token_dropout, network.num_prefix_tokens)
     return Extractor(

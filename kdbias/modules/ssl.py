@@ -65,9 +65,9 @@ class SelfSupervised(StudentModule):
     ) -> None:
         super().__init__(spec)
         if teacher is not None:
-            raise ValueError(f"teacher: {type(self).__name__} learns without one: set teacher=none")
+            raise ValueError(f"teacher: {takes_no_teacher(type(self))}")
         if self.student.info.classes is not None:
-            raise ValueError(f"model.classes: {type(self).__name__} trains no classifier: set it to null")
+            raise ValueError(f"model.classes: {trains_no_classifier(type(self))}")
         if features not in ("pooled", "tokens"):
             raise ArgumentError("features", f"must be pooled or tokens, got {features!r}")
         self.views: TwoViews = build(views, group="views")
@@ -133,6 +133,16 @@ class SelfSupervised(StudentModule):
             self.stopped = reason
             self.trainer.should_stop = True
             _say(reason)
+
+
+def takes_no_teacher(kind: type[StudentModule]) -> str:
+    """Say that a method takes no teacher, and name the remedy."""
+    return f"{kind.__name__} learns without one: set teacher=none"
+
+
+def trains_no_classifier(kind: type[StudentModule], remedy: str = "set it to null") -> str:
+    """Say that a method trains no classifier, with the remedy for ``model.classes`` or another one."""
+    return f"{kind.__name__} trains no classifier: {remedy}"
 
 
 def check_above(**values: float) -> None:

@@ -33,11 +33,16 @@ class Taught(Supervised):
 
     def __init__(self, spec: dict[str, Any], teacher: Teacher | None) -> None:
         super().__init__(spec)
-        name = type(self).__name__
         if teacher is None:
-            raise ArgumentError("teacher", f"{name} learns from one: set teacher=NAME", of="module")
+            raise ArgumentError("teacher", takes_a_teacher(type(self)), of="module")
         if self.student.info.classes is None:
-            raise ArgumentError("model.classes", f"{name} trains a classifier: leave it out", of="module")
+            text = f"{type(self).__name__} trains a classifier: leave it out"
+            raise ArgumentError("model.classes", text, of="module")
         self.teacher = needed(teacher, "a teacher")
         self.student = asked(self.student, self.student_needs)
         teacher.give(self.needs)
+
+
+def takes_a_teacher(kind: type[Taught]) -> str:
+    """Say that a method needs a teacher, and name the remedy."""
+    return f"{kind.__name__} learns from one: set teacher=NAME"

@@ -29,7 +29,7 @@ class AgreementProbe(PassProbe):
     Two networks of high accuracy agree whatever taught them, so compare each number with the control's.
     Scalars: ``accuracy``, ``teacher_accuracy`` and their quotient ``transfer_efficiency``; ``agreement``, the share
     of images with the teacher's answer; ``same_error``, the share of the teacher's errors on which the network gives
-    the same wrong answer (NaN where it makes none); ``kappa``, the consistency of being right and wrong beyond what
+    the same wrong answer (NaN if it makes none); ``kappa``, the consistency of being right and wrong beyond what
     both accuracies bring (NaN as in ``error_consistency``); ``kl``, the mean KL(teacher || network) in nats. Arrays,
     ``(n,)`` in the order of the batches: ``agree``, ``right`` and ``teacher_right`` bool, ``answer`` and
     ``teacher_answer``, ``kl``, ``target``, ``index``.

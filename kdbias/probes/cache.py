@@ -1,4 +1,4 @@
-"""Results that were computed before: found again by everything that decides them."""
+"""Results that were computed before, under a key made of everything that decides them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from kdbias.files import sync_folder, write_text
 from kdbias.probes.base import Result
 from kdbias.probes.code import builders_in, code_digest
 
-FORMAT = 1  # of what is kept here; another one is not read
-GIVEN = ("source", "data", "teacher")  # what a probe is given besides its parameters
+FORMAT = 1  # of the entries; entries of another format are not read
+GIVEN = ("source", "data", "teacher")  # what a probe gets besides its settings
 BROKEN = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -33,8 +33,8 @@ BROKEN = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile
 class Cache:
     """Results under ``folder``, each in a folder named by its key.
 
-    An entry appears whole or not at all, so that several processes can read and write at once. A broken one is reported
-    and treated as missing.
+    An entry appears complete or not at all, so several processes can read and write at once. A broken entry is
+    reported and counts as missing.
     """
 
     folder: Path
@@ -52,7 +52,7 @@ class Cache:
         return Result(name, found.scalars, found.arrays, found.meta)
 
     def save(self, key: str, result: Result, about: Mapping[str, Any]) -> None:
-        """Keep ``result`` as that of ``key``; ``about`` says in ``key.json`` what it is of."""
+        """Keep ``result`` under ``key``; ``about``, what decided it, goes to ``key.json`` beside it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         own = Path(tempfile.mkdtemp(prefix=".", dir=self.folder))
         try:
@@ -65,13 +65,13 @@ class Cache:
             shutil.rmtree(own, ignore_errors=True)
 
     def _place(self, own: Path, place: Path) -> None:
-        """Rename a folder to its place; what is there is broken, or another process was faster with the same."""
+        """Rename a folder to its place; a folder there is broken, or another process wrote the same Result sooner."""
         if place.exists():
             old = Path(tempfile.mkdtemp(prefix=".", dir=self.folder)) / "old"
             try:
                 place.rename(old)
             except FileNotFoundError:
-                pass  # another process has taken it away
+                pass  # another process has removed it
             finally:
                 shutil.rmtree(old.parent, ignore_errors=True)
         try:
@@ -90,9 +90,9 @@ def describe(
 ) -> dict[str, Any]:
     """Give everything that decides a Result, as plain types.
 
-    ``node`` is the probe's config, to which the defaults of its own arguments are added; ``weights`` tells the
-    network's, ``images`` which were shown, ``given`` what else it was handed (a teacher). ``model`` is
-    the network's own config, where ``weights`` does not have it. The code behind every builder in any of them counts.
+    ``node`` is the probe's config; the defaults of its arguments are added. ``weights`` identifies the network's
+    weights, ``images`` the images, and ``given`` what else the probe gets (a teacher). ``model`` is the network's
+    config, if ``weights`` does not contain it. The code behind every builder in these counts too.
     """
     parameters = {
         name: parameter.default
@@ -111,10 +111,10 @@ def describe(
 
 
 def files_of(source: Source, splits: Iterable[str]) -> dict[str, str]:
-    """Give what tells the files of each split from others in their place; nothing where they do not change.
+    """Give the fingerprint of the files of each split; empty for a source whose files do not change.
 
-    Folders of images are edited in place, and their sources have a ``fingerprint``. The published sets are archives
-    that are read as they came, and made-up images have no files.
+    Folders of images can be edited, so their sources have a ``fingerprint``. The published sets are archives that are
+    read unchanged, and generated images have no files.
     """
     fingerprint = getattr(source, "fingerprint", None)
     return {split: fingerprint(split) for split in dict.fromkeys(splits)} if fingerprint is not None else {}

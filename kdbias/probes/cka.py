@@ -1,4 +1,4 @@
-"""Which layers represent images alike, within one network or between two."""
+"""How similarly layers represent images, within one network or between two: CKA."""
 
 from __future__ import annotations
 
@@ -32,26 +32,29 @@ Tokens = Literal["mean", "cls", "flat"]
 class CKAProbe(PassProbe):
     """Debiased CKA between the ``layers`` of a network, or between these and those of ``other``.
 
-    A sample is an image's mean patch token, its CLS token (``tokens="cls"``) or all its patch tokens in a row
-    (``"flat"``, which also asks where in the image something is). ``other``, an ``Extractor`` or a ``Teacher``, reads
-    the teacher's view, and the layers that it was made to read; ``other_name`` is what figures call it.
+    A sample is the mean patch token of an image, its CLS token (``tokens="cls"``) or all its patch tokens concatenated
+    (``"flat"``, which also depends on where in the image something is). ``other`` is an ``Extractor`` or a ``Teacher``.
+    It reads the teacher's view and gives the layers that it was built to read. ``other_name`` is its name in figures.
 
-    The linear kernel of mean and CLS tokens is exact over all ``n`` images in one pass, in sums over batches. The
-    Gaussian kernel ``rbf``, with ``scale`` times the median distance as its width, and flat tokens take the average
-    over minibatches of ``batch`` images (``MinibatchCKA``), which stands as ``batch`` in ``meta``.
+    With the linear kernel, the CKA of mean and CLS tokens is exact over all ``n`` images: one pass sums over batches.
+    The Gaussian kernel ``rbf``, of width ``scale`` times the median distance, and flat tokens use the average over
+    minibatches of ``batch`` images (``MinibatchCKA``); ``meta`` states ``batch``.
 
-    A call takes all images in one process. Where each of several processes has a share, let an ``observer`` see it in
-    each and sum what they hold before its ``result``: ``observer.sums = observer.sums.reduced()``. All then have the
-    same Result, or the same error. What is exact in one process is as exact so; an average over minibatches is that
-    over the minibatches of all, each process leaving out a rest of its own of fewer than 4 images.
+    A call reads all images in one process. If several processes share the images, let an ``observer`` see the share of
+    each, and add up before ``result``: ``observer.sums = observer.sums.reduced()``. All processes then have the same
+    Result, or the same error. A value that is exact in one process is exact here too. A minibatch average is that over
+    the minibatches of all processes; each process leaves out an incomplete last one of fewer than 4 images.
 
-    Arrays: ``cka``, ``(L, L)`` or ``(L, L')``; ``depth`` and ``other_depth``, of each layer in 0..1; ``nearest``, the
-    other network's layer of nearest depth for each. Scalars within a network: ``first_last``, ``middle_last``,
-    ``diversity`` (1 − mean off-diagonal); between two: ``alignment``, the mean over layers of the CKA with the nearest
-    one, and ``first_last``, ``last_last``.
+    Arrays: ``cka``, ``(L, L)`` or ``(L, L')``; ``depth`` and ``other_depth``, of each layer in 0..1; ``nearest``, for
+    each layer the other network's layer of nearest depth. Scalars within a network: ``first_last``, ``middle_last``,
+    ``diversity`` (1 − mean off-diagonal). Scalars between two: ``alignment``, the mean over layers of the CKA with the
+    nearest layer, ``first_last`` and ``last_last``.
 
-    Source: Kornblith et al. 2019 (1905.00414), Nguyen et al. 2021 (2010.15327); Davari et al. 2023 (2210.16156) for
+    Source: Kornblith et al. 2019 (1905.00414), Nguyen et al. 2021 (2010.15327); Davari et al. 2023 (2210.16156) on
     what CKA does not show.
+
+    Raises:
+        ValueError: ``tokens`` or ``kernel`` is unknown, ``batch`` is below 4, or ``scale`` is not above 0.
     """
 
     judges_answers: ClassVar[bool] = False
@@ -76,14 +79,15 @@ class CKAProbe(PassProbe):
 
     @property
     def exact(self) -> bool:
-        """Whether all images are compared with each other, not those of a minibatch."""
+        """Whether the value is that over all images, not an average over minibatches."""
         return self.kernel == "linear" and self.tokens != "flat"
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
         """Measure ``network``.
 
         Raises:
-            ValueError: it is refused, there are too few images, or a layer answers every image alike.
+            ValueError: CKA is not defined for it, there are too few images, or a layer gives every image the same
+                features.
         """
         return observe(network, batches, {self.name: self})[self.name]
 
@@ -97,7 +101,7 @@ class CKAProbe(PassProbe):
         """Begin to observe ``reader``.
 
         Raises:
-            ValueError: it is refused.
+            ValueError: CKA is not defined for it.
         """
         if reason := self.refuses(reader):
             raise ValueError(reason)
@@ -105,7 +109,7 @@ class CKAProbe(PassProbe):
         return CKASums(self, chosen, tuple(reader.info.layers[layer] for layer in chosen))
 
     def samples(self, features: Features) -> list[Tensor]:
-        """Give what an image is to CKA in each layer, ``(B, D)``."""
+        """Give the samples of CKA in each layer, ``(B, D)``."""
         if self.tokens == "cls":
             return [prefix[:, 0] for prefix in features.prefix]
         if self.tokens == "flat":
@@ -123,7 +127,7 @@ def teacher_cka(
     precision: Precision = "fp32",
     layers: Sequence[int] | Literal["all"] = "all",
 ) -> CKAProbe:
-    """Make the probe of a network's layers against those of its teacher, that it was made to read."""
+    """Build the probe that compares a network's layers with those that its teacher was built to read."""
     return CKAProbe(teacher, tokens, kernel, scale, batch, precision, "cka_teacher", teacher.name, layers)
 
 
@@ -143,16 +147,20 @@ class CKASums:
         self.sums = StreamingCKA() if probe.exact else MinibatchCKA(probe.kernel, probe.batch, probe.scale)
 
     def see(self, batch: Batch, features: Features) -> None:
-        """Add a batch, which the other network reads here."""
+        """Add a batch; the other network reads it here."""
         theirs = None if self.probe.other is None else self._theirs(self.probe.other, batch)
         own = self.probe.samples(features)
         self.sums.update([own[layer] for layer in self.chosen], theirs)
 
     def attention(self, layer: int, maps: Tensor) -> None:
-        """Want no maps."""
+        """Do nothing: CKA needs no attention maps."""
 
     def result(self) -> Result:
-        """Give what was measured."""
+        """Give the CKA over all images seen.
+
+        Raises:
+            ValueError: there were too few images, or a layer gives every image the same features.
+        """
         probe = self.probe
         with self._named():
             cka = self.sums.compute().cpu().numpy()
@@ -169,7 +177,7 @@ class CKASums:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Call layers for which CKA is undefined by their names, and say how to go on without them."""
+        """Name the layers for which CKA is undefined, and the setting that leaves them out."""
         try:
             yield
         except NoStructure as error:
@@ -186,14 +194,14 @@ class CKASums:
 
     def _theirs(self, other: Reader, batch: Batch) -> list[Tensor]:
         image, precision = batch.teacher_image, self.probe.precision
-        # A Teacher is no module and is in eval mode by itself.
+        # A Teacher is not a module, and sets eval mode itself.
         state = evaluation(other, precision) if isinstance(other, nn.Module) else nullcontext()
         with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"), state:
             return self.probe.samples(other(image))
 
 
 def within(cka: npt.NDArray[np.float64]) -> dict[str, float]:
-    """Summarise the ``(L, L)`` CKA of a network with itself; the middle layer is the lower one of two (5 of 0..11)."""
+    """Summarise the ``(L, L)`` CKA of a network with itself; of two middle layers the lower one counts (5 of 0..11)."""
     layers = len(cka)
     scalars = {"first_last": float(cka[0, -1]), "middle_last": float(cka[(layers - 1) // 2, -1])}
     if layers > 1:
@@ -202,7 +210,7 @@ def within(cka: npt.NDArray[np.float64]) -> dict[str, float]:
 
 
 def nearest(depth: npt.NDArray[np.float64], other_depth: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Give, for each layer, the number of the other network's layer of nearest depth (of two, the earlier one).
+    """Give, for each layer, the number of the other network's layer of nearest depth; in a tie, of the earlier one.
 
     Depths are ``(L,)`` and ``(L',)`` in 0..1, the numbers ``(L,)`` from 0.
     """
@@ -214,7 +222,7 @@ def nearest(depth: npt.NDArray[np.float64], other_depth: npt.NDArray[np.float64]
 def between(
     cka: npt.NDArray[np.float64], depth: npt.NDArray[np.float64], other_depth: npt.NDArray[np.float64]
 ) -> dict[str, float]:
-    """Summarise the ``(L, L')`` CKA of two networks; on a square of equal depths ``alignment`` is the mean diagonal."""
+    """Summarise the ``(L, L')`` CKA of two networks; with equal depths, ``alignment`` is the mean of the diagonal."""
     return {
         "alignment": float(cka[np.arange(len(depth)), nearest(depth, other_depth)].mean()),
         "first_last": float(cka[0, -1]),

@@ -1,4 +1,4 @@
-"""The code that decides what a probe measures: its own file and all that it imports within the package."""
+"""The code that decides what a probe measures: its file and everything that it imports within the package."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any
 PACKAGE = "kdbias"
 ROOT = Path(__file__).resolve().parents[1]
 READING = ("batch", "data.base", "models.checkpoint", "models.evaluation", "models.features", "probes.observe")
-"""Modules on the way of every probe: from weights and images to ``Features``."""
+"""Modules that every probe uses: from weights and images to ``Features``."""
 NOTHING = ("config", "files")
-"""Rooms that find what a config names or write what was found, and measure nothing."""
+"""Rooms that do not change a measurement: they build what a config names, and write files."""
 
 
 def code_digest(builders: Iterable[str], root: Path = ROOT) -> str:
-    """Give a hash of the files behind ``builders`` (``kdbias.probes.hessian.HessianProbe``) and the reading path."""
+    """Give the SHA-256 of the files behind ``builders`` (``kdbias.probes.hessian.HessianProbe``) and ``READING``."""
     return _digest(tuple(sorted({*builders})), root)
 
 
@@ -34,10 +34,10 @@ def _digest(builders: tuple[str, ...], root: Path) -> str:
 
 
 def code_of(builders: Iterable[str], root: Path = ROOT) -> dict[str, Path]:
-    """Give the modules behind ``builders`` and the reading path, with all that they import, each with its file.
+    """Give the modules behind ``builders`` and ``READING`` and all that they import, each with its file.
 
-    Imports are read, not run: also those inside functions. A name that a package hands on (``from kdbias.functional
-    import soft_kl``) leads to the module that it is from, so that another name handed on there changes nothing.
+    Imports are read, not run, also those inside functions. A name that a package re-exports (``from kdbias.functional
+    import soft_kl``) leads to the module that defines it, so a change to the package's other names has no effect.
     """
     left = {f"{PACKAGE}.{module}" for module in READING}
     for builder in builders:
@@ -56,7 +56,7 @@ def code_of(builders: Iterable[str], root: Path = ROOT) -> dict[str, Path]:
 
 
 def file_of(module: str, root: Path = ROOT) -> Path | None:
-    """Give the file of a module of the package, also where it lies in a folder of its own; None for any other."""
+    """Give the file of a module of the package, even if a folder outside holds it; None for any other module."""
     first, *rest = module.split(".")
     if first != PACKAGE:
         return None
@@ -77,7 +77,7 @@ def _imported(node: ast.AST, root: Path) -> Iterator[str]:
 
 
 def _sources(module: str, name: str, root: Path) -> Iterator[str]:
-    """Name the modules that ``from module import name`` takes from."""
+    """Name the modules that ``from module import name`` depends on."""
     if file_of(f"{module}.{name}", root) is not None:
         yield f"{module}.{name}"
         return
@@ -91,6 +91,6 @@ def _sources(module: str, name: str, root: Path) -> Iterator[str]:
 
 
 def builders_in(*parts: Any) -> set[str]:
-    """Name every builder in parts of a description, also in those that are JSON already."""
+    """Name every builder in parts of a description, also inside strings of JSON."""
     text = json.dumps(parts, default=repr).replace("\\", "")
     return set(re.findall(rf'"_target_": "({PACKAGE}\.[\w.]+)"', text))

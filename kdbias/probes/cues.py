@@ -1,4 +1,4 @@
-"""Whether a network goes by shape or by texture, where the two disagree."""
+"""Whether a network decides by shape or by texture if the two disagree."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CueVariants(Protocol):
     def variant(self, name: Literal["conflict", "shape", "texture"], n: int) -> tuple[Tensor, Tensor, Tensor]:
         """Give ``n`` images ``(n, C, H, W)`` uint8 and the classes ``(n,)`` of shape and texture.
 
-        In ``conflict`` the two are unlike in every image; in ``shape`` and ``texture`` only that cue is there.
+        In ``conflict`` the two classes differ in every image. In ``shape`` and ``texture`` only that cue is present.
         """
         ...
 
@@ -36,16 +36,17 @@ class CueVariants(Protocol):
 @builder("probe")
 @dataclass(frozen=True)
 class CueProbe(Probe):
-    """Cue-conflict shape share, and accuracy where only one of the cues is there.
+    """Cue-conflict shape share, and accuracy on images with only one of the cues.
 
-    ``source`` brings ``images`` images of each variant, so the batches that the probe is called with are not read.
+    ``source`` gives ``images`` images of each variant, so the probe does not read the batches that it is called with.
 
-    Scalars: ``shape_share``, decisions for the shape over decisions for either (NaN where there is none);
-    ``decided``, the part of images with such a decision, without which the share says little; ``accuracy_shape``
-    and ``accuracy_texture``. Arrays, ``(n,)``: ``answer``, the class decided for; ``decided`` and ``by_shape``, bool;
-    ``shape`` and ``texture``, the classes in conflict; ``right_shape`` and ``right_texture``, bool, on the variants.
+    Scalars: ``shape_share``, decisions for the shape divided by decisions for shape or texture (NaN if there is no
+    such decision); ``decided``, the share of images with such a decision (if it is small, ``shape_share`` says
+    little); ``accuracy_shape`` and ``accuracy_texture``. Arrays, ``(n,)``: ``answer``, the predicted class;
+    ``decided`` and ``by_shape``, bool; ``shape`` and ``texture``, the two classes; ``right_shape`` and
+    ``right_texture``, bool, on the images with one cue.
 
-    Source: Geirhos et al. 2019 (1811.12231); Burgert et al. 2025 for why a preference is not a reliance.
+    Source: Geirhos et al. 2019 (1811.12231); Burgert et al. 2025 on preference and reliance.
     """
 
     source: CueVariants
@@ -74,7 +75,7 @@ class CueProbe(Probe):
         return Result(self.name, scalars, arrays, {"n": len(images), "precision": self.precision})
 
     def refuses(self, network: Extractor) -> str:
-        """Say why the source has nothing to show; nothing where it has."""
+        """Say why the source has no such images; empty if it has."""
         known = hasattr(self.source, "variant")
         return "" if known else "its data has no images of known shape and texture (data=cues has)"
 

@@ -1,4 +1,4 @@
-"""What the tokens of each layer look like as maps."""
+"""The tokens of each layer as maps."""
 
 from __future__ import annotations
 
@@ -25,15 +25,20 @@ from kdbias.probes.versions import take
 class FeatureMapsProbe(Probe):
     """Maps of every layer's tokens: their norm, and their first three principal components as colours.
 
-    The components are those of each layer's tokens of ``images`` images; maps are kept of the ``shown`` first.
+    The components of a layer are computed over the tokens of ``images`` images. The maps of the first ``shown`` images
+    are kept.
 
     Arrays: ``image`` ``(k, H, W, C)`` uint8, ``target`` and ``index`` ``(k,)``; for each layer l ``norm_<l>``
-    ``(k, h, w)`` and ``components_<l>`` ``(k, h, w, 3)``, both raw; ``explained`` ``(L, 3)``, the share of variance of
-    each component; ``depth`` ``(L,)``, of each layer in 0..1. Scalars: ``explained_first`` and ``explained_last``, the
-    share of variance of the three together; ``norm_contrast``, the mean over layers of the deviation of norms within a
-    image in parts of their mean (large where a few tokens carry outliers).
+    ``(k, h, w)`` and ``components_<l>`` ``(k, h, w, 3)``, not scaled; ``explained`` ``(L, 3)``, the share of variance
+    of each component; ``depth`` ``(L,)``, of each layer in 0..1. Scalars: ``explained_first`` and ``explained_last``,
+    the share of variance of the three components together, in the first and the last layer; ``norm_contrast``, the
+    standard deviation of the norms within an image divided by their mean, as a mean over images and layers (it is
+    large if a few tokens are outliers).
 
     Source: Oquab et al. 2023 (2304.07193) for the colours; Darcet et al. 2023 (2309.16588) for the norms.
+
+    Raises:
+        ValueError: ``images``, ``shown`` or ``batch_size`` is below 1.
     """
 
     judges_answers: ClassVar[bool] = False

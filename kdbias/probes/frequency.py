@@ -1,4 +1,4 @@
-"""Which spatial frequencies a network needs."""
+"""Accuracy on images that lack high or low spatial frequencies."""
 
 from __future__ import annotations
 
@@ -28,17 +28,21 @@ BANDS: tuple[Band, ...] = ("low", "high")
 class FrequencyProbe(Probe):
     """Accuracy on images without the frequencies above a cutoff (low-pass), or below it (high-pass).
 
-    ``cutoffs`` are radial, in parts of the Nyquist frequency (0.5 cycles a pixel); the corners of the spectrum count
-    as 1, so that an ideal low-pass at 1 gives the image itself. Filters act on images in [0, 1], and the result is
-    clamped to that range; a high-pass keeps the mean of each channel. ``window`` is ``ideal`` or ``gaussian``, where
-    the cutoff is the standard deviation.
+    ``cutoffs`` are radial, in fractions of the Nyquist frequency (0.5 cycles per pixel). The corners of the spectrum
+    count as 1, so an ideal low-pass at 1 gives the unchanged image. Filters act on images in [0, 1], and the result is
+    clamped to that range. A high-pass keeps the mean of each channel. ``window`` is ``ideal`` or ``gaussian``; the
+    cutoff of a Gaussian is its standard deviation.
 
-    Scalars: ``accuracy``, of the images themselves; ``area_<band>`` and ``retention_area_<band>``, the mean height
-    of accuracy and retention over the cutoffs. Arrays: ``cutoffs`` ``(K,)``; for each band ``accuracy_<band>`` and
-    ``retention_<band>`` ``(K,)`` with ``_interval`` ``(K, 2)`` and ``right_<band>`` ``(K, n)``; ``right`` ``(n,)``, on
-    the images themselves; ``target``, ``index``. Retention is of the accuracy above chance.
+    Scalars: ``accuracy``, on the unchanged images; ``area_<band>`` and ``retention_area_<band>``, the mean height
+    of the curves of accuracy and retention over the cutoffs. Arrays: ``cutoffs`` ``(K,)``; for each band
+    ``accuracy_<band>`` and ``retention_<band>`` ``(K,)`` with ``_interval`` ``(K, 2)`` and ``right_<band>``
+    ``(K, n)``; ``right`` ``(n,)``, on the unchanged images; ``target``, ``index``. Retention is the share of the
+    accuracy above chance that is left.
 
     Source: Yin et al. 2019 (1906.08988); Geirhos et al. 2018 (1808.08750) for Gaussian windows.
+
+    Raises:
+        ValueError: a cutoff is not in (0, 1], or the window is unknown.
     """
 
     cutoffs: Sequence[float] = (0.0625, 0.125, 0.1875, 0.25, 0.375, 0.5, 0.75, 1.0)

@@ -1,4 +1,4 @@
-"""What probes of frozen features share: the images that they learn from, and the features themselves."""
+"""What probes of frozen features share: a bank of training images, and reading features."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Read = Literal["pooled", "tokens"]
 
 
 class Splits(Protocol):
-    """Plain images of a data set by split, such as ``kdbias.data.base.ImageData``."""
+    """The images of a data set by split, without augmentation, such as ``kdbias.data.base.ImageData``."""
 
     @property
     def info(self) -> DataInfo:
-        """What is known of the data."""
+        """Its size, classes and statistics."""
         ...
 
     def batches(
@@ -31,15 +31,16 @@ class Splits(Protocol):
         batch_size: int | None = None,
         limit: int | None = None,
     ) -> Iterator[Batch]:
-        """Give the images of a split in order, the first ``limit`` of them."""
+        """Give the first ``limit`` images of a split, in order."""
         ...
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """Features ``known`` ``(m, D)`` with ``labels`` ``(m,)`` of a bank, and of the images that are asked about.
+    """Features of a bank of training images, and of the images to classify.
 
-    Of these: ``queries`` ``(n, D)``, ``target`` and ``index`` ``(n,)``.
+    The bank has features ``known`` ``(m, D)`` with ``labels`` ``(m,)``. The images to classify have features
+    ``queries`` ``(n, D)`` with ``target`` and ``index`` ``(n,)``.
     """
 
     known: Tensor
@@ -50,7 +51,11 @@ class Frozen:
 
 
 def check_read(read: str) -> None:
-    """Pass a known choice of features."""
+    """Require a known choice of features.
+
+    Raises:
+        ValueError: ``read`` is none of ``Read``.
+    """
     if read not in get_args(Read):
         raise ValueError(f"features must be one of {', '.join(get_args(Read))}, got {read!r}")
 
@@ -58,7 +63,7 @@ def check_read(read: str) -> None:
 def read_frozen(
     network: Extractor, data: Splits, bank: int | None, batches: Iterable[Batch], read: Read, precision: Precision
 ) -> Frozen:
-    """Read the features of the first ``bank`` training images of ``data``, None for all, and of ``batches``."""
+    """Read the features of the first ``bank`` training images of ``data`` (None for all) and those of ``batches``."""
     images = data.batches("train", network.mean.device, limit=bank)
     known, labels, _ = read_features(network, images, read, precision)
     return Frozen(known, labels, *read_features(network, batches, read, precision))
@@ -67,10 +72,10 @@ def read_frozen(
 def read_features(
     network: Extractor, batches: Iterable[Batch], read: Read, precision: Precision
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Give fp32 features ``(n, D)``, targets ``(n,)`` and positions ``(n,)`` of all images.
+    """Give fp32 features ``(n, D)``, targets ``(n,)`` and indices ``(n,)`` of all images.
 
-    ``pooled`` are the penultimate features (a ViT's CLS token), ``tokens`` the mean of the last layer's patch tokens,
-    among the layers that ``network`` reads.
+    ``pooled`` gives the penultimate features (for a ViT the CLS token). ``tokens`` gives the mean patch token of the
+    last layer that ``network`` reads.
 
     Raises:
         ValueError: there are no images, or features are not finite.

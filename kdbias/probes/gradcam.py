@@ -1,4 +1,4 @@
-"""Where in the image a network finds its answer."""
+"""Where in an image the evidence for a network's prediction lies: Grad-CAM."""
 
 from __future__ import annotations
 
@@ -33,18 +33,22 @@ class Named(Protocol):
 @builder("probe")
 @dataclass(frozen=True)
 class GradCAMProbe(Probe):
-    """Grad-CAM of the first images, and how the maps lie in the image.
+    """Grad-CAM of the first images, and how the maps are spread over the image.
 
-    Maps are of the network's own answer or of the image's class (``target``), at ``layer`` (see ``activation_map``),
-    and resampled bilinearly to the image's size for the numbers. ``source`` gives the classes their names.
+    Maps are those of the predicted class (``target="answer"``) or of the label (``"class"``), at ``layer`` (see
+    ``activation_map``). For the scalars they are resampled bilinearly to the image's size. ``source`` gives the class
+    names.
 
-    Scalars, means over the ``images`` first images whose map is not empty: ``centre``, the share of the map's sum
-    that lies in the central quarter of the image's area (.25 for a uniform map); ``entropy`` of the map over pixels,
-    in parts of that of a uniform one; and ``empty``, the share of images where nothing speaks for the class. Arrays,
-    of the ``shown`` first: ``image`` ``(k, H, W, C)`` uint8, ``map`` ``(k, h, w)`` in 0..1, ``answer``, ``target``,
-    ``index``; of all, ``(n,)``: ``centres`` and ``entropies``, NaN where the map is empty.
+    Scalars, means over those of the first ``images`` images whose map is not 0: ``centre``, the share of the map's sum
+    in the central quarter of the image's area (.25 for a uniform map), and ``entropy`` of the map over pixels, divided
+    by that of a uniform map. ``empty`` is the share of images whose map is 0, because nothing speaks for the class.
+    Arrays of the first ``shown`` images: ``image`` ``(k, H, W, C)`` uint8, ``map`` ``(k, h, w)`` in 0..1, ``answer``,
+    ``target``, ``index``. Arrays of all images, ``(n,)``: ``centres`` and ``entropies``, NaN for a map of 0.
 
     Source: Selvaraju et al., ICCV 2017 (1610.02391).
+
+    Raises:
+        ValueError: ``target`` is unknown, a number is below 1, or ``precision`` is not fp32.
     """
 
     source: Named | None = None
@@ -72,8 +76,8 @@ class GradCAMProbe(Probe):
         """Measure ``network``.
 
         Raises:
-            ValueError: it has no classifier, no such layer, its answer depends on no patch token there, or there are no
-                images.
+            ValueError: the network has no classifier or no such layer, its logits do not depend on that layer's patch
+                tokens, or there are no images.
         """
         if reason := self.refuses(network):
             raise ValueError(reason)
@@ -113,7 +117,7 @@ class GradCAMProbe(Probe):
 
 
 def spread(maps: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Give, of maps ``(B, h, w)`` resampled to ``size``, the share in the central quarter and the relative entropy.
+    """Give the share in the central quarter and the relative entropy of maps ``(B, h, w)``, resampled to ``size``.
 
     Both are ``(B,)``, fp64, in 0..1, and NaN for a map that is 0 throughout.
     """

@@ -1,4 +1,4 @@
-"""Whether a network looks where its teacher looks."""
+"""How similar a network's Grad-CAM maps are to its teacher's."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ from kdbias.probes.versions import take
 @builder("probe")
 @dataclass(frozen=True)
 class GradcamAgreementProbe(Probe):
-    """Similarity of a network's and its ``teacher``'s Grad-CAM of the label's class, image by image.
+    """Similarity of a network's and its ``teacher``'s Grad-CAM of the label's class, for each image.
 
-    Both maps are resampled to the coarser of the two grids, where alone they can be compared. Scalars:
-    ``correlation``, the mean over images of Pearson's correlation over places, and ``cosine``, the mean cosine
-    similarity, which is high for any two maps as none is negative; ``correlation_other``, the correlation with the
-    teacher's map of the image before, which is what looking at the middle gives; ``defined``, the share of images
-    that count, on which neither map is flat. Arrays, ``(n,)``: ``correlation``, ``cosine`` (NaN where not defined),
+    Both maps are resampled to the coarser of the two grids. Scalars: ``correlation``, the mean over images of
+    Pearson's correlation over positions; ``cosine``, the mean cosine similarity, which is high for any two maps because
+    no map is negative; ``correlation_other``, the correlation with the teacher's map of the previous image, which
+    says what looking at the image centre alone gives; ``defined``, the share of images on which neither map is
+    constant. The means are over these images. Arrays, ``(n,)``: ``correlation``, ``cosine`` (NaN if not defined),
     ``target``, ``index``. ``layer`` and ``teacher_layer`` are as in ``activation_map``.
 
     Source: Ojha et al., NeurIPS 2023 (2205.16004); Selvaraju et al. 2017 (1610.02391).
+
+    Raises:
+        ValueError: ``images`` or ``batch_size`` is below 1.
     """
 
     teacher: Teacher
@@ -53,8 +56,8 @@ class GradcamAgreementProbe(Probe):
         """Measure ``network``.
 
         Raises:
-            ValueError: one of the two has no classifier, theirs are of unlike numbers of classes, or a map is of one
-                place only.
+            ValueError: one of the two networks has no classifier, their numbers of classes differ, or a map has one
+                position only.
         """
         if reason := self.refuses(network):
             raise ValueError(reason)
@@ -89,13 +92,13 @@ def to_one_grid(own: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
     """Resample maps ``(B, h, w)`` and ``(B, h', w')`` to the coarser grid of the two, bilinear and antialiased.
 
     Raises:
-        ValueError: that grid has one place only.
+        ValueError: that grid has one position only.
     """
     height, width = min(own.shape[1], theirs.shape[1]), min(own.shape[2], theirs.shape[2])
     if height * width == 1:
         raise ValueError(
-            "gradcam_agreement: a map of 1x1 says nothing of where; name an earlier one by probe.gradcam_agreement."
-            "layer or teacher_layer"
+            "gradcam_agreement: a map of 1x1 has no positions to compare; choose an earlier layer by "
+            "probe.gradcam_agreement.layer or teacher_layer"
         )
     maps = (
         resample_tokens(each.flatten(1)[..., None], (each.shape[1], each.shape[2]), (height, width))
@@ -106,7 +109,7 @@ def to_one_grid(own: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def correlations(own: Tensor, theirs: Tensor) -> Tensor:
-    """Give Pearson's correlation of each row of ``(n, places)``, ``(n,)``; NaN where a row is flat."""
+    """Give Pearson's correlation of the rows of two ``(n, positions)``: ``(n,)``, NaN if a row is constant."""
     a, b = (each - each.mean(1, keepdim=True) for each in (own, theirs))
     flat = (own.amax(1) == own.amin(1)) | (theirs.amax(1) == theirs.amin(1))
     return torch.where(flat, torch.nan, cosine_similarity(a, b, eps=1e-30))

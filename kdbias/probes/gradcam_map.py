@@ -1,4 +1,4 @@
-"""Where in an image the evidence for a class lies: Grad-CAM, for CNNs and vision transformers alike."""
+"""Where in an image the evidence for a class lies: Grad-CAM for CNNs and vision transformers."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from kdbias.models.features import Extractor, Features
 def activation_map(reader: Extractor, image: Tensor, target: Tensor | None = None, layer: int = -1) -> Tensor:
     """Give the Grad-CAM of images ``(B, C, H, W)`` in [0, 1] as maps ``(B, h, w)`` in 0..1.
 
-    The map is ReLU(Σ_k a_k A_k) over the channels k of the tokens A (raw, as in ``Features.tokens``), a_k being the
-    mean over all places of the gradient of the target's logit; each image's is divided by its largest value, and is
-    0 throughout where nothing speaks for the target.
+    The map is ReLU(Σ_k a_k A_k) over the channels k of the tokens A (as in ``Features.tokens``). The weight a_k is the
+    mean over positions of the gradient of the target's logit. Each map is divided by its largest value. It is 0
+    everywhere if nothing speaks for the target.
 
-    ``target`` ``(B,)`` holds a class for each image; where it is negative, or None is given, the network's own answer
-    is taken. ``layer`` counts the layers of the network, whichever ``reader`` reads; -1 is the last one with more than
-    one place whose patch tokens reach the logit. A CLS token alone goes from the last block of a ViT to its head, so
-    that the gradient at its patch tokens is 0: -1 is then the layer before, the input of the last block (where
-    pytorch-grad-cam's ``blocks[-1].norm1`` looks too).
+    ``target`` ``(B,)`` holds a class for each image. If it is negative or None, the predicted class is taken.
+    ``layer`` counts all layers of the network, not only those that ``reader`` reads. -1 is the last layer with more
+    than one position whose patch tokens influence the logit. If the head of a ViT reads the CLS token alone, the
+    gradient at the patch tokens of the last block is 0. -1 is then the layer before, the input of the last block (as
+    ``blocks[-1].norm1`` in pytorch-grad-cam).
 
-    Nothing is left behind: neither gradients nor hooks nor modes. It does not matter whether parameters require
-    gradients, or whether the network is compiled (it runs eagerly here).
+    Gradients, hooks and modes are restored. Parameters need not require gradients, and the network may be compiled (it
+    runs eagerly here).
 
     Source: Selvaraju et al., ICCV 2017 (1610.02391).
 
     Raises:
-        ValueError: there is no classifier, no such layer, the logit depends on no patch token of it, or timm gives
-            copies of the network's maps instead of the maps (Swin).
+        ValueError: there is no classifier or no such layer, the logit depends on none of the layer's patch tokens, or
+            timm gives copies of the network's maps instead of the maps (Swin).
     """
     with evaluation(reader), torch.inference_mode(False), torch.enable_grad():
         full = reader.reading(layers="all")
@@ -58,13 +58,13 @@ def activation_map(reader: Extractor, image: Tensor, target: Tensor | None = Non
 
 
 def _candidates(features: Features) -> tuple[int, ...]:
-    """Give the layers that -1 may mean, in the order of preference: the last two with a map of more than one place."""
+    """Give the layers that -1 may mean, the preferred one first: the last two with more than one position."""
     several = [i for i, (height, width) in enumerate(features.grids) if height * width > 1]
     return tuple(reversed(several or [len(features.grids) - 1]))[:2]
 
 
 def _score(features: Features, target: Tensor | None) -> Tensor:
-    """Give the sum over images of each one's logit of its target."""
+    """Give the sum over images of the logits of their targets."""
     if features.logits is None:
         raise ValueError("the network has no classifier (a self-supervised one?): Grad-CAM is not defined for it")
     own = features.logits.argmax(1)
@@ -75,8 +75,8 @@ def _score(features: Features, target: Tensor | None) -> Tensor:
 def _gradient(score: Tensor, tokens: Tensor) -> Tensor:
     """Give the gradient ``(B, N, D)`` of ``score`` at ``tokens``.
 
-    Tokens are a view (without the prefix, transposed) of what the network goes on with, so the gradient is that at
-    their base, seen through the same view.
+    ``tokens`` are a view (without the prefix, transposed) of the tensor that the network's next layer reads. So the
+    gradient is taken at that tensor and seen through the same view.
     """
     base = tokens if tokens._base is None else tokens._base
     (gradient,) = torch.autograd.grad(score, base, retain_graph=True, allow_unused=True)

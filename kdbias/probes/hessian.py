@@ -1,4 +1,4 @@
-"""How sharp the minimum is that a network sits in."""
+"""Curvature of the loss at a network's weights: trace, eigenvalues and spectral density of the Hessian."""
 
 from __future__ import annotations
 
@@ -26,44 +26,49 @@ from kdbias.models.features import Extractor
 from kdbias.probes.base import Probe, Result
 
 CPU_ROOM = 1e9  # bytes for one graph
-GRAPH = 5  # what a product takes at its height, in what a forward pass holds: 50 MB to 10 MB for DeiT-Tiny's image
+GRAPH = 5  # peak memory of a product over what a forward pass holds: 50 MB to 10 MB for one image of DeiT-Tiny
 LOSS = "cross-entropy of the answer's logits against hard labels, nats, mean over images"
 
 
 @builder("probe")
 @dataclass(frozen=True)
 class HessianProbe(Probe):
-    """Trace, extreme eigenvalues and spectral density of the loss's Hessian, by all parameters that are trained.
+    """Trace, extreme eigenvalues and spectral density of the loss's Hessian with respect to all trained parameters.
 
-    The loss is the mean cross-entropy of the network's answer against hard labels on the first ``images`` images,
-    whatever it was trained with; eval mode, fp32, explicit attention. A network without trained parameters, such as a
-    teacher's, is differentiated by all of them. A trace falls with the scale of the logits, which soft labels keep low,
-    so compare it at a like ``loss``; and it falls with 1/c² when all weights are scaled by c, of which a normalised
-    network takes no notice: the mean eigenvalue times ‖w‖², ``trace_scaled``, stays.
+    The loss is the mean cross-entropy with hard labels on the first ``images`` images, whatever loss the network was
+    trained with. The network runs in eval mode, fp32 and with explicit attention. If no parameter requires gradients,
+    as in a teacher, all parameters count. The trace falls with the scale of the logits, and soft labels keep that
+    scale low, so compare traces at similar ``loss``. If all weights are scaled by c, the trace falls with 1/c²
+    although the function of a normalised network stays the same. ``trace_scaled``, the mean eigenvalue times ‖w‖²,
+    stays the same too.
 
-    Scalars: ``trace`` with ``trace_se``, its standard error over the vectors; ``top``, ``second``, ``bottom`` (the
-    largest, the next, the most negative eigenvalue); companions ``loss`` (nats), ``trace_per_weight`` (trace/‖w‖²),
+    Scalars: ``trace`` with ``trace_se``, its standard error over the vectors; the eigenvalues ``top`` (the largest),
+    ``second`` (the next) and ``bottom`` (the most negative); ``loss`` (nats), ``trace_per_weight`` (trace/‖w‖²),
     ``trace_scaled``, ``weight_norm``, ``gradient_norm`` and ``n``; with a difference method ``product_error``, the norm
-    of its error relative to the exact product, for the first vector. Arrays: ``trace_samples`` ``(vectors,)``, and
-    ``trace_samples_plain``, before the eigenvalues' share of their scatter was taken out; ``eigenvalues_top`` and
-    ``eigenvalues_bottom`` ``(k,)``; ``density_grid`` and ``density`` ``(512,)``, of the eigenvalues, integrating to 1,
-    with the ``density_nodes`` and ``density_weights`` ``(density_starts, density_steps)`` that they are drawn from.
+    of the error relative to the exact product, for the first vector. Arrays: ``trace_samples`` ``(vectors,)``, and
+    ``trace_samples_plain``, the same before the contribution of the known eigenpairs was replaced by its exact value;
+    ``eigenvalues_top`` and ``eigenvalues_bottom`` ``(k,)``; ``density_grid`` and ``density`` ``(512,)`` of the
+    eigenvalues, with integral 1, and the ``density_nodes`` and ``density_weights`` ``(density_starts, density_steps)``
+    behind them.
 
     Args:
-        images: The first so many are looked at.
-        vectors: Random vectors for the trace. Networks of one architecture are given the same ones.
-        k: Eigenvalues of each end; 0 for none.
+        images: Number of images, the first ones.
+        vectors: Random vectors for the trace. Networks of one architecture get the same vectors.
+        k: Eigenvalues at each end of the spectrum; 0 for none.
         tolerance: Of an eigenpair's residual, relative to its eigenvalue.
-        density_steps: Lanczos steps for the density; 0 for none.
-        density_starts: Random vectors that they start from.
-        method: Of the trace's products; ``exact``, ``finite_difference``, half the time and wrong by some tenths of a
-            percent, or ``central_difference``, ten times nearer but hardly faster than ``exact``. Eigenvalues and
-            density are from exact products: with others Lanczos iterations do not settle.
-        chunk: Images in one graph, 50 MB each for DeiT-Tiny at 32 pixels. Where None, as many as fit into 1 GB on a
-            CPU and a quarter of the memory of a GPU, by what one image's forward pass holds: more and larger layers
-            and attention maps are fewer images.
-        keep: Whether all chunks' graphs stay in memory, which makes eigenvalues a third cheaper.
+        density_steps: Lanczos steps for the density; 0 for no density.
+        density_starts: Random start vectors of these steps.
+        method: How the trace's products are computed: ``exact``; ``finite_difference``, in half the time with an error
+            of some tenths of a percent; ``central_difference``, with a tenth of that error but hardly faster than
+            ``exact``. Eigenvalues and density always use exact products, because Lanczos iterations do not converge
+            with the others.
+        chunk: Images in one graph, 50 MB each for DeiT-Tiny at 32 pixels. None takes as many as fit into 1 GB on a
+            CPU or a quarter of the memory of a GPU, given what the forward pass of one image holds.
+        keep: Whether the graphs of all chunks stay in memory, which makes eigenvalues a third cheaper.
         seed: Of the random vectors.
+
+    Raises:
+        ValueError: a number is out of range.
 
     Source: Hochreiter and Schmidhuber, Neural Computation 1997 (flat minima); Dinh et al. 2017 (1703.04933) on the
     scale of the weights; Yao et al. 2020 (1912.07145).
@@ -96,8 +101,8 @@ class HessianProbe(Probe):
         """Measure ``network``.
 
         Raises:
-            ValueError: it has no classifier, there are no images, or their labels are mixed.
-            CurvatureError: anything is not finite, the eigenvalues did not converge, or a GPU's memory is exceeded.
+            ValueError: the network has no classifier, there are no images, or their labels are mixed.
+            CurvatureError: a value is not finite, the eigenvalues did not converge, or a GPU's memory is exceeded.
         """
         if reason := self.refuses(network):
             raise ValueError(f"the Hessian is not defined for this network: {reason}")
@@ -180,7 +185,7 @@ class HessianProbe(Probe):
         return float((product(vector) - right).norm() / right.norm().clamp_min(torch.finfo(right.dtype).tiny))
 
     def _generator(self, stream: int = 0) -> torch.Generator:
-        """Give a fresh generator: the vectors of the trace do not depend on how many others were drawn."""
+        """Give a new generator, so that the vectors of the trace do not depend on other draws."""
         return torch.Generator().manual_seed(self.seed + 1_000_003 * stream)
 
 
@@ -193,32 +198,32 @@ def first_images(batches: Iterable[Batch], count: int) -> tuple[Tensor, Tensor]:
     images, targets, left = [], [], count
     for batch in batches:
         if batch.target.ndim != 1:
-            raise ValueError("the Hessian probe needs one class an image; show it images that are not mixed")
+            raise ValueError("the Hessian probe needs one class per image; give it images that are not mixed")
         images.append(batch.image[:left])
         targets.append(batch.target[:left])
         left -= len(images[-1])
         if left <= 0:
             break
     if not images:
-        raise ValueError("the Hessian probe was shown no images")
+        raise ValueError("the Hessian probe got no images")
     return torch.cat(images).clone(), torch.cat(targets).clone()
 
 
 def images_at_once(network: Extractor, image: Tensor) -> int:
-    """Give how many images such as ``image`` ``(1, C, H, W)`` may be in one graph on their device; at least 1."""
+    """Give how many images like ``image`` ``(1, C, H, W)`` fit into one graph on its device; at least 1."""
     room = CPU_ROOM if image.device.type == "cpu" else _gpu_room(image.device)
     return max(1, int(room / (GRAPH * held_bytes(network, image))))
 
 
 def _gpu_room(device: torch.device) -> float:
-    """Give a quarter of the memory, or what training leaves of it."""
+    """Give a quarter of the GPU's memory in bytes, or 0.9 of what is free if that is less."""
     free, total = torch.cuda.mem_get_info(device)
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return min(total / 4, 0.9 * (free + kept))
 
 
 def held_bytes(network: Extractor, image: Tensor) -> int:
-    """Give the bytes that a forward pass of ``image`` ``(B, C, H, W)`` holds for the backward one.
+    """Give the bytes that a forward pass of ``image`` ``(B, C, H, W)`` saves for the backward pass.
 
     Parameters and buffers do not count.
     """
@@ -233,7 +238,7 @@ def held_bytes(network: Extractor, image: Tensor) -> int:
 
     hooks = torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor)
     with torch.inference_mode(False), torch.enable_grad(), without_autocast(image), hooks:
-        answer = network(image).logits  # while it is alive, no storage is reused
+        answer = network(image).logits  # as long as it exists, no storage is reused
         del answer
     return max(1, sum(held.values()))
 
@@ -253,7 +258,7 @@ def loss_parts(network: Extractor, images: Tensor, targets: Tensor, chunk: int) 
 
 
 def loss_and_gradient_norm(losses: list[Callable[[], Tensor]], parameters: list[nn.Parameter]) -> tuple[float, float]:
-    """Give the sum of ``losses`` (scalars, nats) and the norm of its gradient by ``parameters``."""
+    """Give the sum of ``losses`` (scalars, nats) and the norm of its gradient with respect to ``parameters``."""
     total, gradient = 0.0, [torch.zeros_like(p, requires_grad=False) for p in parameters]
     for loss in losses:
         value, parts = gradient_of(loss, parameters, graph=False)
@@ -265,7 +270,7 @@ def loss_and_gradient_norm(losses: list[Callable[[], Tensor]], parameters: list[
 
 @contextmanager
 def differentiable(network: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """Give the trained parameters; if there are none, give all, which then require gradients inside the block."""
+    """Give the trained parameters; if there are none, give all, which require gradients inside the block."""
     parameters = list(network.parameters())
     trained = [p for p in parameters if p.requires_grad]
     try:

@@ -1,4 +1,4 @@
-"""Figures of accuracy: right answers, confusion, ROC, and how far confidence can be trusted."""
+"""Figures of accuracy: scores, confusion matrices, ROC and reliability diagrams."""
 
 from __future__ import annotations
 
@@ -66,8 +66,10 @@ def confusion(results: Mapping[str, Runs]) -> Figure:
 
 
 def roc(results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None) -> Figure:
-    """Draw the mean over classes of the one-vs-rest ROC of each network; of several seeds the mean, and the band from
-    the lowest to the highest. The right side shows the first tenth of the false positive rate.
+    """Draw the one-vs-rest ROC of each network, the mean over classes.
+
+    With several seeds, the line is their mean and the band goes from the lowest to the highest. The right panel shows
+    false positive rates up to .1.
     """
     found = networks(results, control, initial)
     with styled():
@@ -104,7 +106,7 @@ def mean_roc(run: Result) -> npt.NDArray[np.float64]:
 
 
 def reliability(results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None) -> Figure:
-    """Draw the accuracy at each confidence, and below it how frequent each confidence is; seeds are pooled."""
+    """Draw the accuracy at each confidence, and below it the share of images with that confidence; seeds are pooled."""
     with styled():
         figure, (upper, lower) = canvas(2, 1, width=6.0, height=4.6)
         edges = np.linspace(0, 1, BINS + 1)
@@ -136,7 +138,7 @@ def bins(runs: Sequence[Result]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], np
 
 
 def top5(run: Result) -> Estimate:
-    """Give top-5 accuracy with its interval; refused with five classes or fewer."""
+    """Give top-5 accuracy with its interval over images; refused with five classes or fewer."""
     if "top5" not in run.scalars:
         return Estimate.refuse("five classes or fewer")
     n = int(run.meta["n"])

@@ -1,4 +1,4 @@
-"""Figures of adversarial transfer, each network beside the control."""
+"""Figures of adversarial transfer, with the control."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kdbias.stats import Estimate, accuracy
 def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw how often images made against the teacher fool each network, and how often the turned change does."""
+    """Draw how often attacks on the teacher fool each network, and how often the rotated perturbation does."""
     some = seeds(next(iter(results.values())), Result)[0].meta
     panels = [
         Panel(f"fooled, PGD of {some['steps']} steps (%)", fooled("pgd_wrong"), 100.0),
@@ -48,7 +48,7 @@ def training(results: Sequence[Result]) -> Figure:
 
 
 def fooled(key: str) -> Callable[[Result], Estimate]:
-    """Give what finds the share of an array among the images that both networks get right when clean."""
+    """Give a function from a Result to the mean of its array ``key`` over images that both networks get right."""
 
     def found(run: Result) -> Estimate:
         both = run.arrays["right"] & run.arrays["teacher_right"]

@@ -1,4 +1,4 @@
-"""Figures of agreement with a teacher, each network beside the control."""
+"""Figures of agreement with a teacher, with the control."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def same_error(run: Result) -> Estimate:
 
 
 def kappa(run: Result, resamples: int = RESAMPLES) -> Estimate:
-    """Give the error consistency with its bootstrap interval over images; refused where it is not defined."""
+    """Give the error consistency with its bootstrap interval over images; refused if it is not defined."""
     own, theirs = run.arrays["right"], run.arrays["teacher_right"]
     rows = np.column_stack([own, theirs, own == theirs]).astype(np.float64)
     value = _kappa(rows.mean(axis=0, keepdims=True))
@@ -70,12 +70,12 @@ def kappa(run: Result, resamples: int = RESAMPLES) -> Estimate:
 
 
 def efficiency(run: Result) -> Estimate:
-    """Give the network's accuracy over the teacher's with its interval over images."""
+    """Give the network's accuracy divided by the teacher's, with its interval over images."""
     return ratio(run.arrays["right"], run.arrays["teacher_right"], int(run.meta["classes"]), RESAMPLES)
 
 
 def _kappa(means: Floats) -> Floats:
-    """Error consistency from rows of (accuracy, the other's, share of equal outcomes)."""
+    """Compute error consistency from rows of (accuracy, the other's accuracy, share of equal outcomes)."""
     p, q, observed = means.T
     expected = p * q + (1 - p) * (1 - q)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,4 +1,4 @@
-"""Figures of attention: how far each layer and each head looks."""
+"""Figures of attention distance and entropy by layer and head, and of the CLS token."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from kdbias.report.over_training import epochs, some, validation
 from kdbias.report.style import REFERENCE, canvas, heading, legend_beside, panel_grid, styled
 
 ACROSS = 4  # panels in a row
-COLLAPSE = 0.9  # a head whose CLS token gives itself more has collapsed
+COLLAPSE = 0.9  # a head whose CLS token gives itself a larger weight counts as collapsed
 SHOWN = 12  # epochs in a legend
 
 
 def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw all attention figures of several networks, or seeds of them: figures by file name.
+    """Draw all attention figures of several networks, by file name.
 
-    Distance (patches) and entropy (nats) by layer, heads sorted by distance, every head, and what the CLS token reads.
-    ``control`` and ``initial`` name the entries that are the control without teacher and the untrained network. Of
-    several seeds a line is the mean, and its band goes from the lowest to the highest.
+    They show distance (patches) and entropy (nats) by layer, heads sorted by distance, every head, and what the CLS
+    token reads. ``control`` and ``initial`` name the control without teacher and the untrained network. With several
+    seeds, a line is their mean and its band goes from the lowest to the highest.
     """
     found = networks(results, control, initial)
     drawn = {
@@ -46,18 +46,18 @@ def figures(
 def distance_by_layer(
     networks: Mapping[str, Runs], *, control: Runs | None = None, initial: Runs | None = None
 ) -> Figure:
-    """Draw the mean attention distance (patches) of each layer, a line a network, with the line of uniform attention.
+    """Draw the mean attention distance (patches) of each layer: a line for each network and one for uniform attention.
 
-    ``control`` is the same student without teacher, ``initial`` the untrained one. Of several seeds the line is the
-    mean and the band goes from the lowest to the highest.
+    ``control`` is the same student without teacher, ``initial`` the untrained one. With several seeds, the line is
+    their mean and the band goes from the lowest to the highest.
     """
     return _alone(beside(networks, control, initial), panels.layers)
 
 
 def every_head(found: Sequence[NetworkLines]) -> Figure:
-    """Draw the distance (patches) of every head, a panel a network, with the lines of uniform attention and collapse.
+    """Draw the distance (patches) of every head, a panel for each network, and lines of uniform attention and collapse.
 
-    Of several seeds all heads are drawn.
+    With several seeds, the heads of all seeds are drawn.
     """
     with styled():
         figure, grid = panel_grid(len(found), ACROSS, width=2.2, height=2.3, aside=0.8)
@@ -82,9 +82,9 @@ def every_head(found: Sequence[NetworkLines]) -> Figure:
 
 
 def cls_by_layer(found: Sequence[NetworkLines]) -> Figure:
-    """Draw how widely CLS reads the image (patches²), and its attention to itself, each a mean over heads by layer.
+    """Draw how widely CLS reads the image (patches²) and its weight on itself, by layer, as means over heads.
 
-    All networks have a CLS token.
+    All networks must have a CLS token.
     """
     with styled():
         figure, (left, right) = canvas(1, 2, width=9.4)
@@ -100,9 +100,7 @@ def cls_by_layer(found: Sequence[NetworkLines]) -> Figure:
 
 @builder("figure")
 def training(results: Sequence[Result]) -> Figure:
-    """Draw one network's attention distance by layer over training, from the Results of a ``ProbeCallback`` in
-    order.
-    """
+    """Draw one network's attention distance by layer over training, from a ``ProbeCallback``'s Results in order."""
     with styled():
         figure, axes = canvas()
         panels.layers(axes, epochs(results))

@@ -22,12 +22,11 @@ ACROSS = 4  # panels in a row
 def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw all CKA figures of several networks, or seeds of them: figures by file name.
+    """Draw all CKA figures of several networks, by file name.
 
-    They are all matrices side by side, each matrix alone, and one line for each network. The line compares each layer
+    They show all matrices side by side, each matrix alone, and a line for each network. The line compares each layer
     with the last one or, in Results of two networks, with the other's layer of nearest depth. Matrices are means over
-    seeds. ``control`` and ``initial``
-    name the entries that are the control without teacher and the untrained network.
+    seeds. ``control`` and ``initial`` name the control without teacher and the untrained network.
     """
     titles = {name: _title(name, runs, control, initial) for name, runs in results.items()}
     mean = {titles[name]: _mean(runs) for name, runs in results.items()}
@@ -44,17 +43,18 @@ def figures(
 
 
 def heat_map(result: Result, *, name: str = "student", other: str | None = None) -> Figure:
-    """Draw the CKA of all layers of a network with each other, or with those of ``other``, the number of images
-    above.
-    """
+    """Draw the CKA of all layers of a network with each other, or with those of ``other``."""
     return panels({name: result}, other=other)
 
 
 def panels(results: Mapping[str, Result], *, other: str | None = None) -> Figure:
-    """Draw the CKA of several networks beside each other, on one colour scale from 0 to 1.
+    """Draw the CKA of several networks side by side, on one colour scale from 0 to 1.
 
-    ``other`` names the second network if the Results are of two. Estimates below 0, which the debiased estimator
-    gives for unrelated features, have the colour of 0 but show their own number.
+    ``other`` names the second network if the Results are of two. The debiased estimate can be below 0 for unrelated
+    features. Such a value has the colour of 0 but shows its own number.
+
+    Raises:
+        ValueError: there is no Result.
     """
     if not results:
         raise ValueError("nothing to draw: no Result of CKA")
@@ -78,7 +78,11 @@ def panels(results: Mapping[str, Result], *, other: str | None = None) -> Figure
 def by_layer(results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None) -> Figure:
     """Draw, layer by layer, the CKA with the network's last layer, or with the other network's layer of nearest depth.
 
-    A line a network, the mean over seeds, with a band from the lowest to the highest. Independent features lie at 0.
+    Each network has a line. With several seeds, it is their mean, with a band from the lowest to the highest.
+    Independent features have a CKA of 0.
+
+    Raises:
+        ValueError: there is no Result.
     """
     if not results:
         raise ValueError("nothing to draw: no Result of CKA")
@@ -102,7 +106,7 @@ def by_layer(results: Mapping[str, Runs], *, control: str | None = None, initial
 
 @builder("figure")
 def training(results: Sequence[Result]) -> Figure:
-    """Draw one network's CKA as it was first and as it is now, from the Results of a ``ProbeCallback`` in order."""
+    """Draw one network's CKA at first and at last, from the Results of a ``ProbeCallback`` in order."""
     shown = [results[-1]] if len(results) == 1 else [results[0], results[-1]]
     return panels({epoch_name(result): result for result in shown}, other=results[-1].meta.get("other"))
 

@@ -1,4 +1,4 @@
-"""Methods beside their control: the matrix, and the figures of an earlier study."""
+"""Methods compared with their control: the table, and the figures of the earlier study."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from kdbias.stats import Estimate
 
 
 def matrix(methods: Sequence[Method], *, control: str | None = None, against: Sequence[str] = ()) -> Table:
-    """Give a row for each method: its teacher, accuracy, differences, bias and what was published.
+    """Give a row for each method: teacher, accuracy, differences, attention, curvature and published numbers.
 
-    ``control`` and ``against`` are labels that the others are compared with.
+    ``control`` and ``against`` are labels of methods with which the others are compared.
     """
     by_label = {method.label: method for method in methods}
     rows: list[list[Cell]] = []
@@ -72,8 +72,8 @@ def _caption(methods: Sequence[Method], paired: str) -> str:
         found = {method.label: getattr(method, name) for method in methods if getattr(method, name)}
         parts += [f"{name} {sample(found)}"] if found else []
     text = (
-        f"{'; '.join(parts)}. Intervals: 95 %; over images they say what these networks are, over seeds what the "
-        "recipe gives. ± of a distance: standard deviation over seeds; of a trace: standard error of the estimate. "
+        f"{'; '.join(parts)}. Intervals: 95 %; over images they describe these networks, over seeds the recipe. "
+        "± of a distance: standard deviation over seeds; of a trace: standard error of the estimate. "
     )
     text += f"{paired} "
     if any(method.published for method in methods):
@@ -118,7 +118,7 @@ def _accuracies(methods: Sequence[Method], styles: Looks) -> Figure:
                 axes.plot(value, place, marker="d", linestyle="", color=INK, markerfacecolor="white", label=label)
         named_value(axes, 100 / int(shown[0].accuracy[0].meta["classes"]), "chance", "right")
         _names(axes, shown)
-        axes.set_xlabel("accuracy (%), 95 % interval over images; a tick a seed")
+        axes.set_xlabel("accuracy (%), 95 % interval over images; ticks: seeds")
         if axes.get_legend_handles_labels()[1]:
             legend_beside(axes)
     return figure

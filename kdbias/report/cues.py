@@ -1,4 +1,4 @@
-"""Figures of shape and texture: which cue decides, and how far each carries alone."""
+"""Figures of shape and texture: which cue decides, and the accuracy with each cue alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONTROL: Mapping[str, Any] = {"facecolor": "white", "edgecolor": INK, "linewidth
 
 
 def share(result: Result) -> Estimate:
-    """Give the shape share of a ``CueProbe``'s Result with its interval over the images that it decided on."""
+    """Give the shape share of a ``CueProbe``'s Result, with its interval over the images decided for either cue."""
     decided = result.arrays["decided"]
     if not decided.any():
         return Estimate.refuse("it decides for neither cue on any image")
@@ -30,9 +30,9 @@ def shape_and_texture(
 ) -> Figure:
     """Draw the shape share (%) of each network, and its accuracy (%) with both cues, shape alone and texture alone.
 
-    ``networks`` are Results of a ``CueProbe``, ``tests`` those of an ``AccuracyProbe`` on images whose cues agree,
-    both by name, one a seed. ``control`` names the network that is drawn as such. Every seed of the shape share has a
-    bar of its own, with its 95 % interval over images; an accuracy is the mean over seeds, each seed a dot.
+    ``networks`` holds the Results of a ``CueProbe`` and ``tests`` those of an ``AccuracyProbe`` on images whose cues
+    agree; both hold, by name, one Result for each seed. ``control`` names the control. For the shape share, each seed
+    has a bar with its 95 % interval over images. Accuracies are means over seeds, with a dot for each seed.
     """
     with styled():
         figure, (left, right) = canvas(1, 2, width=9.0, height=3.3)

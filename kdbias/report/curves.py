@@ -17,7 +17,7 @@ from kdbias.report.networks import BESIDE, counted
 from kdbias.report.style import CONTROL, canvas, legend_beside, look, seeds, styled
 
 Metrics = dict[str, npt.NDArray[np.float64]]
-"""Columns of a ``metrics.csv``, all of one length, NaN where a row has no value."""
+"""Columns of a ``metrics.csv``, all of one length; NaN if a row has no value."""
 Runs = Metrics | Sequence[Metrics]
 """One run, or several seeds of it."""
 
@@ -31,12 +31,11 @@ def read_metrics(path: str | Path) -> Metrics:
 
 
 def training_curves(networks: Mapping[str, Runs], *, control: Runs | None = None) -> Figure:
-    """Draw validation accuracy (%) and training loss by epochs done, a line a network, the control without teacher
-    beside it.
+    """Draw validation accuracy (%) and training loss by epoch: a line for each network and one for the control.
 
-    The loss of a distilled network has other terms than the control's: compare its course, not its height. Of several
-    seeds the line is the mean and the band goes from the lowest to the highest, over the epochs that all have
-    reached.
+    The loss of a distilled network has other terms than the control's, so compare its course, not its height. With
+    several seeds, the line is their mean and the band goes from the lowest to the highest, over the epochs that all
+    seeds have reached.
     """
     lines: list[tuple[str, list[Metrics], Mapping[str, Any]]] = [
         (label, seeds(runs, dict), look(place)) for place, (label, runs) in enumerate(networks.items())
@@ -57,7 +56,7 @@ def training_curves(networks: Mapping[str, Runs], *, control: Runs | None = None
 
 
 def by_epoch(metrics: Metrics, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Give epochs done and the mean of ``name`` in each epoch that has a value of it, each ``(epochs,)``.
+    """Give the number of each epoch (from 1) that has a value of ``name``, and their mean in it, each ``(epochs,)``.
 
     Raises:
         ValueError: the run has no such metric.

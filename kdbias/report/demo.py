@@ -1,4 +1,4 @@
-"""The demo's page: what a student took over from a teacher of known preference, and what it cost."""
+"""The demo's page: how much of a teacher's known preference a student inherited, and its cost in accuracy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MEASURES = {"both cues": "test", "shape alone": "shape", "texture alone": "textu
 
 @dataclass(frozen=True)
 class DemoNetwork:
-    """What was measured of one trained network: test accuracy, cues, training, and attention where it has any."""
+    """The Results of one trained network: test accuracy, cues, training curves, and attention if it has any."""
 
     test: Result
     cues: Result
@@ -31,7 +31,7 @@ class DemoNetwork:
     attention: Result | None = None
 
     def right(self, measure: str) -> Result:
-        """Give a Result whose array ``right`` says which images came out right: a value of ``MEASURES``."""
+        """Give a Result whose array ``right`` says which answers are right; ``measure`` is a value of ``MEASURES``."""
         if measure == "test":
             return self.test
         return Result(measure, {}, {"right": self.cues.arrays[f"right_{measure}"]}, self.cues.meta)
@@ -39,7 +39,7 @@ class DemoNetwork:
 
 @dataclass(frozen=True)
 class DemoResults:
-    """The networks of the demo, students and controls one a seed and paired; ``how`` says how they were made."""
+    """The networks of the demo; students and controls are paired by seed. ``how`` says how they were trained."""
 
     teacher: DemoNetwork
     control: Sequence[DemoNetwork]
@@ -53,7 +53,7 @@ class DemoResults:
         return index([n.cues for n in self.student], [n.cues for n in self.control], self.teacher.cues)
 
     def gain(self, measure: str) -> Finding:
-        """Accuracy of the student less the control's; ``measure`` is a value of ``MEASURES``."""
+        """Give the student's accuracy minus the control's; ``measure`` is a value of ``MEASURES``."""
         return gain([n.right(measure) for n in self.student], [n.right(measure) for n in self.control])
 
     @property
@@ -63,7 +63,7 @@ class DemoResults:
 
 
 def demo_page(measured: DemoResults) -> str:
-    """Write the page, which refers to nothing outside it."""
+    """Write the page; it refers to nothing outside it."""
     figures = demo_figures(measured)
     n = len(measured.student)
     return page(
@@ -113,7 +113,7 @@ def demo_page(measured: DemoResults) -> str:
 
 
 def lead(measured: DemoResults) -> str:
-    """Say in two or three sentences what was inherited and what it cost."""
+    """Say in two or three sentences how much was inherited and what it cost in accuracy."""
     shares = {name: _mean(each.cues.scalars["shape_share"] for each in of) for name, of in measured.networks.items()}
     accuracies = {name: _mean(each.test.scalars["accuracy"] for each in of) for name, of in measured.networks.items()}
     first = inherited(measured.index, (shares["student"], shares["control"], shares["teacher"]))
@@ -121,7 +121,7 @@ def lead(measured: DemoResults) -> str:
 
 
 def attention_sentence(measured: DemoResults) -> str:
-    """Compare the mean attention distance of student and control, between the untrained one and uniform attention."""
+    """Compare the mean attention distance of student, control, untrained network and uniform attention."""
     runs = {name: _attention(of) for name, of in measured.networks.items() if name != "teacher"}
     found = {name: [run.scalars["distance"] for run in results] for name, results in runs.items()}
     compared = difference(found["student"], found["control"])
@@ -185,7 +185,7 @@ def index_table(measured: DemoResults) -> Table:
 
 
 def gain_table(measured: DemoResults) -> Table:
-    """Give student less control in accuracy, over images for each seed and over seeds."""
+    """Give student minus control in accuracy, over images for each seed and over seeds."""
     rows: list[list[Cell]] = []
     tests = []
     for name, measure in MEASURES.items():

@@ -1,4 +1,4 @@
-"""Networks in rows, a number of each with its interval, beside the control's."""
+"""Networks in rows: numbers with intervals, and the control's mean as a line."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from kdbias.stats import Estimate
 
 @dataclass(frozen=True)
 class Panel:
-    """One number: how it is found in a Result, what it is called (with its unit), what it is multiplied by, and the
-    values that reference lines go through.
+    """One number of a figure.
+
+    ``label`` names it with its unit, ``value`` finds it in a Result, and ``scale`` multiplies it. ``references`` are
+    the values of reference lines by name.
     """
 
     label: str
@@ -32,9 +34,9 @@ class Panel:
 def dot_panels(
     results: Mapping[str, Runs], panels: Sequence[Panel], *, control: str | None, initial: str | None, title: str
 ) -> Figure:
-    """Draw the panels beside each other, a row for each network; a seed is a dot with its 95 % interval over images.
+    """Draw the panels side by side, with a row for each network and a dot with its interval for each seed.
 
-    A broken line goes through the mean of the control. An estimate that is refused is left out.
+    A dashed line marks the mean of the control. An estimate that is refused is left out.
 
     Raises:
         ValueError: there is no network.
@@ -56,7 +58,7 @@ def dot_panels(
 
 
 def known(value: float, reason: str = "no interval is computed") -> Estimate:
-    """Give a number without an interval; refused where it is NaN."""
+    """Give a number without an interval; refused if it is NaN."""
     return Estimate(value, math.nan, math.nan, reason)
 
 

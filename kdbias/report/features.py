@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw, for each network, principal components as colours and the norm of tokens, a column a layer.
+    """Draw principal components as colours and the norm of tokens: a figure for each network, a column for each layer.
 
     If a network has several seeds, the first is drawn.
     """
@@ -38,7 +38,7 @@ def figures(
 
 @builder("figure")
 def training(results: Sequence[Result]) -> Figure:
-    """Draw one network's principal components as they are now, from the Results of a ``ProbeCallback`` in order."""
+    """Draw one network's principal components in the last of the Results of a ``ProbeCallback``."""
     return _components(networks({epoch_name(results[-1]): results[-1]})[0])
 
 
@@ -59,7 +59,7 @@ def _norms(network: NetworkLines) -> Figure:
 
 
 def _coloured(components: Array) -> Array:
-    """Bring ``(k, h, w, 3)`` to 0..1, each component by its quantiles over all images."""
+    """Scale ``(k, h, w, 3)`` to 0..1, each component by its quantiles over all images."""
     low, high = np.quantile(components, LIMITS, axis=(0, 1, 2))
     return np.asarray(((components - low) / np.maximum(high - low, 1e-12)).clip(0, 1))
 

@@ -1,4 +1,4 @@
-"""Several networks side by side: where heads look, how layers differ, how sharp the minimum is."""
+"""Several networks side by side: attention of heads and layers, CKA, and the Hessian."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ SHARPNESS: Mapping[str, str] = {
 def figures(
     attention: Groups, cka: Groups, hessian: Groups, *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw the available Results of attention, curvature and representations, and a summary of four panels.
+    """Draw the available Results of attention, CKA and Hessian, and a summary of four panels.
 
-    ``control`` and ``initial`` name the student without teacher and the untrained one. Lines are means over seeds,
-    bands go from the lowest to the highest.
+    ``control`` and ``initial`` name the student without teacher and the untrained one. With several seeds, lines are
+    means and bands go from the lowest to the highest.
     """
     every = [*attention, *cka, *hessian]
     looked, alike, sharp = (
@@ -84,7 +84,7 @@ def layer_progression(attention: Networks) -> Figure:
 
 
 def sharpness(hessian: Networks) -> Figure:
-    """Draw the Hessian's trace and extreme eigenvalues, with the weights and the loss that their reading needs."""
+    """Draw the Hessian's trace and extreme eigenvalues, with the trace by weight and the loss needed to read them."""
     shown = [key for key in SHARPNESS if all(key in run.scalars for network in hessian for run in network.runs)]
     with styled():
         width, height = 9.2 / min(3, len(shown)), 0.7 + 0.26 * len(hessian)

@@ -1,4 +1,4 @@
-"""Forest plot: methods in rows, each number a panel with its intervals, the groups (kinds of student) side by side."""
+"""Forest plot: methods in rows, a panel for each number, and groups (kinds of student) side by side."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ Groups = Mapping[str, Mapping[str, Sequence[Estimate]]]
 
 @dataclass(frozen=True)
 class Measure:
-    """One panel: what it is called (with its unit), its scale, where lines go through it, and from where to where it is
-    drawn; arms of intervals that reach farther run out of it.
+    """One panel of a forest plot.
+
+    ``label`` names the number with its unit, ``scale`` multiplies it, ``references`` are values of reference lines, and
+    ``limits`` bound the axis; intervals that reach farther are cut off there.
     """
 
     label: str
@@ -37,10 +39,10 @@ def forest(
     rows: Sequence[str] = (),
     sections: Sequence[int] = (),
 ) -> Figure:
-    """Draw ``groups[group][row]``, an Estimate for each measure; a refused one is a dash at the left edge.
+    """Draw ``groups[group][row]``, an Estimate for each measure; a refused one becomes a dash at the left edge.
 
-    ``rows`` is their order; without it they come as in the groups. ``sections`` are numbers of rows over which a line
-    parts kinds of rows.
+    ``rows`` sets the order of rows; the default is that of the groups. ``sections`` are the numbers of rows above which
+    a line separates kinds of rows.
 
     Raises:
         ValueError: there is no row, a row is missing in ``rows``, or its Estimates do not match the measures.

@@ -22,7 +22,7 @@ KEPT = {"low": "low-pass: below the cutoff is kept", "high": "high-pass: above t
 def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw accuracy (%) by cutoff under low-pass and high-pass, a line a network."""
+    """Draw accuracy (%) by cutoff under low-pass and high-pass, with a line for each network."""
     found = networks(results, control, initial)
     with styled():
         figure, panels = canvas(1, 2, width=7.6, height=3.1)
@@ -55,7 +55,7 @@ def training(results: Sequence[Result]) -> Figure:
 
 
 def _curve(axes: Axes, network: NetworkLines, band: str) -> None:
-    """Draw one band; a high-pass begins with the images themselves, at 0."""
+    """Draw one band; a high-pass begins with the unchanged images, at a cutoff of 0."""
     cutoffs, accuracy = network.runs[0].arrays["cutoffs"], network.values(f"accuracy_{band}")
     interval = network.values(f"accuracy_{band}_interval")
     if band == "high":

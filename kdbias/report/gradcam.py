@@ -1,4 +1,4 @@
-"""Figures of Grad-CAM: what each network looks at in the same images."""
+"""Figures of Grad-CAM: the maps of each network on the same images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def figures(
 ) -> dict[str, Figure]:
     """Draw the maps over the images, a row for each network; if it has several seeds, the first is drawn.
 
-    If networks saw different images, each set of images has a figure.
+    If networks were measured on different images, each set of images has a figure.
     """
     found = networks(results, control, initial)
     sets: list[list[NetworkLines]] = []
@@ -43,7 +43,7 @@ def figures(
 
 @builder("figure")
 def training(results: Sequence[Result]) -> Figure:
-    """Draw one network's maps over training, a row an epoch, from the Results of a ``ProbeCallback`` in order.
+    """Draw one network's maps over training, a row for each epoch, from the Results of a ``ProbeCallback`` in order.
 
     If there are many epochs, five are drawn, including the first and the last.
     """
@@ -54,7 +54,7 @@ def training(results: Sequence[Result]) -> Figure:
 def overlay(image: Array, heat: Array) -> Array:
     """Lay a map ``(h, w)`` in 0..1 over an image ``(H, W, 3 or 1)`` in [0, 1]: ``(H, W, 3)``.
 
-    The map is resampled bilinearly and coloured; the image is grey below, so that colours are the map's alone.
+    The map is resampled bilinearly and coloured. The image below it is grey, so all colour comes from the map.
     """
     height, width = image.shape[:2]
     fine = _resampled(_resampled(heat, height, 0), width, 1)

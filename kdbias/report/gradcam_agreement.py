@@ -1,4 +1,4 @@
-"""Figures of whether networks look where their teacher looks, each beside the control."""
+"""Figures of the similarity of Grad-CAM maps to the teacher's, with the control."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESAMPLES = 2_000
 def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw the correlation and the cosine of the maps, and the correlation with those of other images."""
+    """Draw correlation and cosine similarity of the maps, and the correlation with maps of other images."""
     some = seeds(next(iter(results.values())), Result)[0].meta
     panels = [
         Panel("correlation of the maps", lambda run: mean(run, "correlation"), references={"none": 0.0}),
@@ -51,7 +51,7 @@ def training(results: Sequence[Result]) -> Figure:
 
 
 def mean(run: Result, key: str) -> Estimate:
-    """Give the mean of an array over the images on which it is defined, with its interval."""
+    """Give the mean of an array over the images on which it is defined, with its interval over these images."""
     values = run.arrays[key]
     values = values[~np.isnan(values)]
     return bootstrap_mean(values, RESAMPLES) if len(values) else Estimate.refuse("no image has two maps to compare")

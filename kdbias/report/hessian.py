@@ -21,7 +21,7 @@ from kdbias.report.rows import offsets, row_axes
 from kdbias.report.style import INK, REFERENCE, canvas, legend_beside, look, styled
 from kdbias.stats import Estimate
 
-POINTS, WIDTH = 1024, 0.008  # of the density: on the grid, and of a bell relative to the axis
+POINTS, WIDTH = 1024, 0.008  # of the density: points of the grid, and width of a bell relative to the axis
 
 
 def figures(
@@ -44,7 +44,7 @@ def figures(
 
 
 def trace(results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None) -> Figure:
-    """Draw a row for each network: the trace with its 95 % interval over random vectors, and what it is read beside."""
+    """Draw a row for each network: the trace with its 95 % interval over random vectors, and its companions."""
     panels = [
         Panel("Hessian trace (nats)", _trace),
         Panel("mean eigenvalue × ‖w‖²\n(nats)", _scalar("trace_scaled")),
@@ -59,7 +59,7 @@ def trace(results: Mapping[str, Runs], *, control: str | None = None, initial: s
 
 
 def eigenvalues(found: Sequence[NetworkLines]) -> Figure:
-    """Draw a row for each network: its largest and its most negative eigenvalues; seeds lie above each other."""
+    """Draw a row for each network: its largest and most negative eigenvalues, the seeds one above the other."""
     with styled():
         longest = max(len(network.counted) for network in found)
         figure, axes = canvas(width=4.6 + 0.07 * longest, height=1.2 + 0.36 * len(found))
@@ -82,9 +82,9 @@ def eigenvalues(found: Sequence[NetworkLines]) -> Figure:
 
 
 def density(found: Sequence[NetworkLines]) -> Figure:
-    """Draw the spectral density of each network on a logarithmic axis, the mean over seeds.
+    """Draw the spectral density of each network on a logarithmic axis, as the mean over seeds.
 
-    A single one of all P eigenvalues gives a bell as high as the grey line. Lower values are tails of bells.
+    One of all P eigenvalues alone gives a bell as high as the grey line. Lower values are tails of bells.
     """
     with styled():
         figure, axes = canvas(width=7.2)
@@ -113,7 +113,7 @@ def density(found: Sequence[NetworkLines]) -> Figure:
 def bells(result: Result, grid: npt.NDArray[Any], sigma: float) -> npt.NDArray[Any]:
     """Give the density (1/nats) on ``grid`` ``(n,)`` (nats).
 
-    It is the mean over starts of the quadrature's nodes as Gaussians of width ``sigma``.
+    Each node of the quadrature becomes a Gaussian of width ``sigma`` (nats); the starts are averaged.
     """
     nodes, weights = result.arrays["density_nodes"], result.arrays["density_weights"]
     heights = np.exp(-0.5 * ((grid[:, None, None] - nodes) / sigma) ** 2) * weights
@@ -123,9 +123,7 @@ def bells(result: Result, grid: npt.NDArray[Any], sigma: float) -> npt.NDArray[A
 
 @builder("figure")
 def training(results: Sequence[Result]) -> Figure:
-    """Draw one network's trace and extreme eigenvalues over training, from the Results of a ``ProbeCallback`` in
-    order.
-    """
+    """Draw one network's trace and extreme eigenvalues over training, from a ``ProbeCallback``'s Results in order."""
     epochs = [result.meta["epoch"] for result in results]
     with styled():
         figure, (left, right) = canvas(1, 2, width=8.2, height=2.9)

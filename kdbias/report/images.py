@@ -15,12 +15,12 @@ from matplotlib.image import AxesImage
 from kdbias.report.style import INK, canvas, heading, styled
 
 CELL = 0.62  # inches
-POINTS = 0.6  # of a letter's size: its width
+POINTS = 0.6  # width of a letter relative to its size
 Array = npt.NDArray[Any]
 
 
 def bare(axes: Axes, *, ticks: bool = False) -> None:
-    """Take grid, frame and marks from the axes of an image, and its ``ticks`` unless they are kept."""
+    """Remove grid, frame and tick marks from the axes of an image, and the ticks too unless ``ticks`` is true."""
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -29,12 +29,12 @@ def bare(axes: Axes, *, ticks: bool = False) -> None:
 
 
 def show(axes: Axes, image: Array) -> None:
-    """Draw an image ``(H, W, 3 or 1)`` in [0, 1], its pixels as they are."""
+    """Draw an image ``(H, W, 3 or 1)`` in [0, 1] without smoothing."""
     axes.imshow(np.broadcast_to(image, (*image.shape[:2], 3)), vmin=0, vmax=1, interpolation="nearest")
 
 
 def sheet(rows: int, columns: int, *, cell: float = CELL, aside: float = 1.2, above: float = 0.6) -> tuple[Figure, Any]:
-    """Make a figure of square cells (inches) with bare axes ``(rows, columns)``, and room aside and above."""
+    """Make a figure of square cells with bare axes ``(rows, columns)``; ``cell``, ``aside`` and ``above`` in inches."""
     figure, cells = canvas(rows, columns, width=aside + cell * columns, height=above + cell * rows, squeeze=False)
     figure.set_layout_engine("compressed", w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
     for axes in cells.flat:
@@ -48,9 +48,7 @@ def beside(axes: Axes, text: str) -> None:
 
 
 def over(axes: Axes, text: str, *, size: float = 7.0, width: float | None = None) -> None:
-    """Write the name of an image above it; one wider than ``width`` (inches) is cut, so that it leaves its neighbours
-    alone.
-    """
+    """Write the name of an image above it; a name wider than ``width`` (inches) is cut."""
     letters = len(text) if width is None else int(72 * width / (POINTS * size))
     shown = text if len(text) <= letters else f"{text[: letters - 1].rstrip()}…"
     axes.set_title(shown, fontsize=size, loc="center", pad=2)
@@ -60,7 +58,7 @@ def image_grid(rows: Mapping[str, npt.NDArray[np.floating]], *, columns: Sequenc
     """Draw rows of images, each ``(n, H, W, C)`` in [0, 1] with C = 3 or 1, under the labels of the first columns.
 
     Raises:
-        ValueError: there is no row, the rows hold unlike numbers of images, or there are more labels than columns.
+        ValueError: there is no row, the rows differ in length, or there are more labels than columns.
     """
     counts = {len(images) for images in rows.values()}
     if len(counts) != 1:
@@ -92,9 +90,10 @@ def matrix(
     least: float = -np.inf,
     square: bool = True,
 ) -> AxesImage:
-    """Draw ``values`` ``(rows, columns)`` on one scale from 0 to ``top``, with their numbers where ``digits`` is given.
+    """Draw ``values`` ``(rows, columns)`` on a colour scale from 0 to ``top``, with their numbers if ``digits`` is set.
 
-    Numbers below ``least`` are left out; ``square`` cells, or such that fill the axes.
+    Numbers below ``least`` are left out. Cells are ``square``, or fill the axes. ``size`` is that of the numbers
+    (points).
     """
     bare(axes, ticks=True)
     aspect: Any = "equal" if square else "auto"

@@ -1,4 +1,4 @@
-"""A line for each network, with its band over seeds or images, and levels to compare it with."""
+"""A line for each network, with its band over seeds or images, and reference levels."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def band(axes: Axes, x: Array, y: Array, label: str, style: Mapping[str, Any], i
 def draw(
     axes: Axes, x: Array, network: NetworkLines, y: Array, interval: Array | None = None, *, markers: bool = True
 ) -> None:
-    """Draw a network's line ``y`` ``(seeds, len(x))`` with its ``band``, without ``markers`` where points lie close."""
+    """Draw a network's line ``y`` ``(seeds, len(x))`` with its ``band``, with or without ``markers``."""
     style = network.style if markers else {**network.style, "marker": ""}
     band(axes, x, y, network.counted, style, interval)
 
 
 def bands(found: Sequence[NetworkLines]) -> str:
-    """Say what the bands of ``draw`` are where single runs have an interval over images."""
+    """Say what the bands of ``draw`` are if single runs have an interval over images."""
     several, single = any(len(n.runs) > 1 for n in found), any(len(n.runs) == 1 for n in found)
     kinds = ["lowest to highest seed"] * several + ["95 % over images"] * single
     return f"bands: {', '.join(kinds)}"
 
 
 def chance(axes: Axes, classes: set[int]) -> None:
-    """Draw the accuracy of guessing (%) by name, unless the numbers of classes differ; the axis begins at 0."""
+    """Draw a named line at the accuracy of guessing (%), unless networks differ in classes; the axis begins at 0."""
     if len(classes) == 1:
         floor = 100 / next(iter(classes))
         named_level(axes, floor, f"chance, {floor:.3g} %")
@@ -75,12 +75,12 @@ def whole_numbers(axes: Axes, label: str) -> None:
 
 
 def by_layer(axes: Axes, found: Sequence[NetworkLines], key: str) -> None:
-    """Draw the mean over heads of an array ``(layers, heads)`` by layer, or by depth where networks differ in it."""
+    """Draw the mean over heads of an array ``(layers, heads)`` by layer, or by depth if networks differ in depth."""
     draw_layers(axes, found, {network.label: network.values(key).mean(2) for network in found})
 
 
 def draw_layers(axes: Axes, found: Sequence[NetworkLines], values: Mapping[str, Array]) -> None:
-    """Draw values ``(seeds, layers)`` of each network by label over its layers, or over the depth."""
+    """Draw values ``(seeds, layers)`` of each network, by label, over its layers or over relative depth."""
     depths = {y.shape[1] for y in values.values()}
     for network in found:
         y = values[network.label]
@@ -88,7 +88,7 @@ def draw_layers(axes: Axes, found: Sequence[NetworkLines], values: Mapping[str, 
 
 
 def layer_axis(axes: Axes, count: int, depths: set[int]) -> Array:
-    """Give the places of ``count`` layers, ``(count,)``: their numbers, or their depth where networks differ in it."""
+    """Give the x values of ``count`` layers, ``(count,)``: numbers, or relative depth if networks differ in depth."""
     if len(depths) > 1:
         axes.set_xlabel("depth (0 first, 1 last layer)")
         return np.linspace(0, 1, count) if count > 1 else np.ones(1)

@@ -1,4 +1,4 @@
-"""Numbers of several seeds, written for a table."""
+"""Means over seeds, written for a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kdbias.probes.base import Result
 
 
 def mean(runs: Sequence[Result], key: str, digits: int | None = None) -> str:
-    """Write the mean of a scalar over seeds, ± its standard deviation; ``-`` where it was not measured."""
+    """Write the mean of a scalar over seeds, ± its standard deviation; ``-`` if it was not measured."""
     values = [run.scalars[key] for run in runs if key in run.scalars]
     if not values:
         return "-"
@@ -20,7 +20,7 @@ def mean(runs: Sequence[Result], key: str, digits: int | None = None) -> str:
 
 
 def trace(runs: Sequence[Result]) -> str:
-    """Write the Hessian trace, the mean over seeds, and the standard error of that mean's estimate."""
+    """Write the mean of the Hessian trace over seeds, ± the standard error of its estimate."""
     if not runs:
         return "-"
     values, errors = ([run.scalars[key] for run in runs] for key in ("trace", "trace_se"))

@@ -11,19 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from kdbias.probes.base import Result
-from kdbias.stats import Difference, Estimate, accuracy, bootstrap_mean, difference, transfer_index_pictures
+from kdbias.stats import Difference, Estimate, accuracy, bootstrap_mean, difference, transfer_index_images
 
 NOT_MEASURED = "-"
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row: the Results of a method, each a list with one entry a seed; a list is empty where nothing was measured.
+    """The Results of a method, as lists with one entry for each seed; a list is empty if nothing was measured.
 
-    ``seeds`` are those of the accuracy Results, None for a network without one. ``images`` is the same for networks
-    that saw the same ones. ``teacher`` names the teacher, ``taught_by`` is its accuracy Result, one for each seed (None
-    where it was not measured). ``published`` has what an earlier study gave for such a run. ``untrained`` marks
-    networks as runs began.
+    ``seeds`` are those of the accuracy Results, None for a network without a seed. ``images`` is equal for methods
+    that were measured on the same images. ``teacher`` names the teacher. ``taught_by`` holds its accuracy Result for
+    each seed, None if it was not measured. ``published`` holds the earlier study's numbers for such a run.
+    ``untrained`` marks networks before training.
     """
 
     label: str
@@ -45,7 +45,7 @@ class Method:
 
     @property
     def score(self) -> Estimate | str:
-        """Accuracy, the mean over seeds, with its interval over images."""
+        """Accuracy as the mean over seeds, with its interval over images."""
         if not self.accuracy:
             return NOT_MEASURED
         one = len(self.accuracy) == 1
@@ -53,7 +53,7 @@ class Method:
 
     @property
     def teacher_score(self) -> Estimate | str:
-        """The teacher's accuracy; where seeds had teachers of their own, the mean."""
+        """The teacher's accuracy with its interval over images; the mean if the seeds had different teachers."""
         known = [result for result in self.taught_by if result is not None]
         if not known:
             return NOT_MEASURED
@@ -63,20 +63,20 @@ class Method:
 
     @property
     def efficiency(self) -> Estimate | str:
-        """Accuracy over the teacher's on the same images, with its interval over them."""
+        """Accuracy divided by the teacher's on the same images, with its interval over images."""
         taught_by = self.taught_by or [None] * len(self.accuracy)  # nothing is known of a teacher
         pairs = [(one, other) for one, other in zip(self.accuracy, taught_by, strict=True) if other is not None]
         if not pairs or len(pairs) != len(self.accuracy) or not all(_same(one, other) for one, other in pairs):
             return NOT_MEASURED
         right = self.right.mean(0)
         taught = np.mean([other.arrays["right"] for _, other in pairs], axis=0)
-        return transfer_index_pictures(right, np.zeros_like(right), taught)  # with a control of 0 it is the quotient
+        return transfer_index_images(right, np.zeros_like(right), taught)  # with a control of 0 it is the quotient
 
 
 def over_images(one: Method, other: Method) -> Difference | str:
-    """Give the difference of two methods' accuracies over the same images: means over the seeds that both have.
+    """Give the difference of two methods' accuracies, paired by image: means over the seeds that both have.
 
-    Where no run has a partner, means over all runs of each.
+    If they have no seed in common, the means are over all runs of each.
     """
     if not _comparable(one, other):
         return NOT_MEASURED
@@ -86,7 +86,7 @@ def over_images(one: Method, other: Method) -> Difference | str:
 
 
 def over_seeds(one: Method, other: Method) -> Difference | Estimate | str:
-    """Give the same difference paired by seed, over the seeds that both have; refused where no run has a partner."""
+    """Give the same difference paired by seed, over the seeds that both have; refused if they have none in common."""
     if not _comparable(one, other):
         return NOT_MEASURED
     pairs = paired(one, other)
@@ -104,9 +104,9 @@ def paired(one: Method, other: Method) -> list[tuple[int, int]]:
 
 
 def pairing(compared: Sequence[tuple[Method, Method]]) -> str:
-    """Say in one sentence over which runs the two methods of each pair are compared; nothing where none can be.
+    """Say in one sentence over which runs the methods of each pair are compared; empty if none can be compared.
 
-    Pairs that have all their runs in common are the rule; of the others, those that are alike stand together.
+    A pair that has all seeds in common is the rule and not named. Exceptions of the same kind are named together.
     """
     ways: dict[str, dict[str, list[Method]]] = {}
     known = [(one, other) for one, other in compared if _comparable(one, other)]

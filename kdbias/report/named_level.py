@@ -1,4 +1,4 @@
-"""A horizontal reference line, and its name at a place where it crosses nothing drawn."""
+"""A horizontal reference line, with its name at a place where it covers nothing."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from matplotlib.transforms import Bbox, IdentityTransform
 from kdbias.report.style import QUIET, REFERENCE
 
 NEAREST, STEP = 2.5, 2.0
-"""How far from its line a name begins, and what it moves away by where there is no room (points)."""
+"""Least distance of a name from its line, and the step by which it moves away if there is no room (points)."""
 ROOM, EDGE = 2.0, 4.0
-"""The least space around a name, and to the left and right edge of the axes (points)."""
+"""Least space around a name, and between a name and the left and right edge of the axes (points)."""
 ACROSS = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8, 0.1, 0.9, 0.0, 1.0)
-"""Where along the line a name is tried, from its left end to its right one."""
+"""Positions along the line that are tried in this order, 0 at the left end, 1 at the right."""
 LOOK: Mapping[str, Any] = {"ha": "center", "va": "bottom", "color": QUIET, "fontsize": 7.5, "clip_on": False}
 
 
 def named_level(axes: Axes, value: float, text: str) -> None:
-    """Draw a line at the height ``value``, its name as near to it as it is free of lines, bands and other names."""
+    """Draw a line at the height ``value``, with its name at the nearest place free of lines, bands and other names."""
     line = axes.axhline(value, **REFERENCE)
     axes.add_artist(_Name(line, value, text))
 
 
 class _Name(Annotation):
-    """The name of ``line``, placed when it is drawn: only then are the limits and the size of the axes final."""
+    """The name of ``line``; it is placed when drawn, because only then limits and size of the axes are final."""
 
     def __init__(self, line: Line2D, value: float, text: str) -> None:
         across: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "xytext": (0, NEAREST)}
@@ -41,7 +41,7 @@ class _Name(Annotation):
         self._line = line
 
     def draw(self, renderer: RendererBase) -> None:
-        """Move to the nearest free place, or if there is none, to the place with the least overlap, and draw."""
+        """Draw at the nearest free place or, if there is none, at the place with the least overlap."""
         paths, names = self._drawn(renderer)
         least: int | None = None
         for across, away, box in self._places(renderer):
@@ -55,8 +55,10 @@ class _Name(Annotation):
         super().draw(renderer)
 
     def _places(self, renderer: RendererBase) -> Iterator[tuple[float, float, Bbox]]:
-        """Give places within the axes, those nearest to the line first: the middle as a part of the width, the lower
-        edge in points above the line, and the box with the space around it.
+        """Give places within the axes, nearest to the line first.
+
+        A place is the middle as a fraction of the width, the lower edge in points above the line, and the box with the
+        space around it.
         """
         assert self.axes is not None
         inside, own = self.axes.bbox, self.get_window_extent(renderer)
@@ -74,7 +76,7 @@ class _Name(Annotation):
                     yield (left + own.width / 2 - inside.x0) / inside.width, away, box
 
     def _drawn(self, renderer: RendererBase) -> tuple[list[tuple[Path, bool]], list[Bbox]]:
-        """Give the paths of lines and (filled) bands on the canvas, and the boxes of the names before this one."""
+        """Give the paths of lines and of (filled) bands, and the boxes of the names drawn before this one."""
         assert self.axes is not None
         lines = [line for line in self.axes.lines if line is not self._line]
         paths = [(line.get_transform().transform_path(line.get_path()), False) for line in lines]

@@ -1,4 +1,4 @@
-"""The networks of a figure: their names, seeds and looks, and how many images their Results are of."""
+"""The networks of a figure: names, seeds, styles and numbers of images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Runs = Result | Sequence[Result]
 Looks = Mapping[str, Mapping[str, Any]]
 """Colour, line and marker of each network by name."""
 BESIDE = ("control, no teacher", "untrained")
-"""How the control and the untrained network are called where they have no name of their own."""
+"""Names of the control and the untrained network if they have none of their own."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class NetworkLines:
 
     @property
     def counted(self) -> str:
-        """The name with the number of seeds, where there are several."""
+        """The name, with the number of seeds if there are several."""
         return counted(self.label, len(self.runs))
 
     def values(self, key: str) -> Array:
-        """Give one array of all runs, ``(seeds, ...)``."""
+        """Give the array ``key`` of all runs, ``(seeds, ...)``."""
         return np.stack([run.arrays[key] for run in self.runs])
 
 
@@ -46,12 +46,12 @@ def networks(
     *,
     among: Iterable[str] = (),
 ) -> list[NetworkLines]:
-    """Give the networks of a figure, those that ``control`` and ``initial`` name last and in their styles.
+    """Give the networks of a figure; those that ``control`` and ``initial`` name come last, in their own styles.
 
-    ``among`` are the names of all networks of a set of figures, so that each has one colour in all of them.
+    ``among`` are the names of all networks of a set of figures, so that each has the same colour in all of them.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no network.
     """
     if not any(seeds(runs, Result) for runs in results.values()):
         raise ValueError("nothing to draw: no Result")
@@ -65,17 +65,17 @@ def networks(
 
 
 def beside(own: Mapping[str, Runs], control: Runs | None, initial: Runs | None) -> list[NetworkLines]:
-    """Give the networks of a figure, with the control without teacher and the untrained one, where they are given.
+    """Give the networks of a figure, with the control and the untrained network unless they are None.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no network.
     """
     given = {name: runs for name, runs in zip(BESIDE, (control, initial), strict=True) if runs is not None}
     return networks({**own, **given}, *(name if name in given else None for name in BESIDE))
 
 
 def looks(names: Iterable[str], control: str | None, initial: str | None) -> dict[str, Mapping[str, Any]]:
-    """Give each network its look: the control's and the untrained one's own, colours in order to the others."""
+    """Give each network its style: the control and the untrained network have their own, the others take turns."""
     found: dict[str, Mapping[str, Any]] = {}
     for name in dict.fromkeys(names):
         place = len(found.keys() - {control, initial})
@@ -90,18 +90,18 @@ def named(name: str, control: str | None, initial: str | None) -> str:
 
 
 def counted(label: str, seen: int) -> str:
-    """Give the label with the number of seeds, where there are several."""
+    """Give the label, with the number of seeds if there are several."""
     return label if seen == 1 else f"{label} ({seen} seeds)"
 
 
 def sample(results: Mapping[str, Runs]) -> str:
-    """Say how many images the Results are of: ``n = 10,000 images``, or the least and the most."""
+    """Say on how many images the Results were measured: ``n = 10,000 images``, or the least and the most."""
     counts = sorted({int(run.meta["n"]) for runs in results.values() for run in seeds(runs, Result)})
     return f"n = {counts[0]:,} images" if len(counts) == 1 else f"n = {counts[0]:,} to {counts[-1]:,} images"
 
 
 def images(found: Sequence[NetworkLines]) -> str:
-    """Say how many images the Results of the networks are of."""
+    """Say on how many images the networks were measured."""
     return sample({network.label: network.runs for network in found})
 
 

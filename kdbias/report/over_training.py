@@ -18,7 +18,7 @@ from kdbias.report.style import INITIAL, look
 def scalars(
     axes: Axes, results: Sequence[Result], names: Mapping[str, str], scale: float = 1.0, first: int = 0
 ) -> None:
-    """Draw scalars of one network over epochs: ``names`` are their labels, ``first`` is the place of the first look."""
+    """Draw scalars of one network over epochs; ``names`` are their labels, ``first`` the number of the first style."""
     epochs = [result.meta["epoch"] for result in results]
     for place, (key, label) in enumerate(names.items(), first):
         axes.plot(epochs, [scale * result.scalars[key] for result in results], label=label, **look(place))
@@ -46,7 +46,7 @@ def epochs(results: Sequence[Result]) -> list[NetworkLines]:
 
 
 def some(count: int, most: int) -> list[int]:
-    """Give up to ``most`` places of ``count``, evenly, the first and the last among them."""
+    """Give up to ``most`` of ``count`` positions, evenly spaced, with the first and the last."""
     return [int(place) for place in np.unique(np.linspace(0, count - 1, min(most, count)).round())]
 
 
@@ -56,5 +56,5 @@ def shades(count: int) -> Any:
 
 
 def validation(results: Sequence[Result]) -> str:
-    """Say how many images the last Result is of."""
+    """Say on how many images the last Result was measured."""
     return f"{results[-1].meta['n']:,} validation images"

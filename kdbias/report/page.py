@@ -38,7 +38,7 @@ pre {{ background: #f5f5f5; padding: .7rem .9rem; overflow-x: auto; font-size: .
 
 @dataclass(frozen=True)
 class Image:
-    """A figure with the sentence that says what it shows."""
+    """A figure with its caption."""
 
     figure: Figure
     caption: str
@@ -46,23 +46,23 @@ class Image:
 
 @dataclass(frozen=True)
 class Code:
-    """Text set as it is, such as the command that made the page."""
+    """Preformatted text, such as the command that made the page."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it, in order; in a ``str`` an empty line begins a new paragraph."""
+    """A heading and the parts under it, in order; in a ``str`` an empty line begins a new paragraph."""
 
     heading: str
     parts: Sequence[str | Table | Image | Code]
 
 
 def page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
-    """Write one HTML page, the figures embedded, with no script and no reference to anything outside; text is escaped.
+    """Write one HTML page with embedded figures, without scripts and references to other files; text is escaped.
 
-    ``lead`` stands under the title: the result in a sentence or two.
+    ``lead`` stands under the title; it states the result in a sentence or two.
     """
     body = "\n".join([f"<h2>{html.escape(s.heading)}</h2>\n" + "\n".join(map(_part, s.parts)) for s in sections])
     return (

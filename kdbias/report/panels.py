@@ -1,4 +1,4 @@
-"""Panels of several networks side by side: where heads look, how alike layers are, how sharp the minimum is."""
+"""Panels that compare networks: attention of heads and layers, CKA with the last layer, curvature."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from kdbias.report.style import REFERENCE
 from kdbias.stats import Estimate
 
 Groups = Mapping[str, Sequence[Result]]
-"""Results of one probe by network, one a seed."""
+"""Results of one probe by network, one for each seed."""
 Networks = Sequence[NetworkLines]
 Panel = Callable[[Axes, Networks], None]
 
 
 def heads(axes: Axes, found: Networks) -> None:
-    """Draw the distances (patches) of all heads, sorted within each seed, whatever their layer."""
+    """Draw the distances (patches) of all heads of all layers, sorted within each seed."""
     alike = len({run.arrays["distance"].size for network in found for run in network.runs}) == 1
     for network in found:
         y = np.stack([np.sort(run.arrays["distance"].ravel()) for run in network.runs])
@@ -49,9 +49,7 @@ def last_layer(axes: Axes, found: Networks) -> None:
 
 
 def curvature(axes: Axes, found: Networks, key: str = "trace") -> None:
-    """Draw a number of the Hessian, a row each network: its seeds, with standard error where there is one, and their
-    mean.
-    """
+    """Draw a scalar of the Hessian in a row for each network: seeds, with a standard error if known, and their mean."""
     drawn: list[float] = []
     for place, network in enumerate(found):
         values = [run.scalars[key] for run in network.runs]

@@ -1,4 +1,4 @@
-"""An image and where in it the evidence for its class lies."""
+"""An image, and the same under its Grad-CAM map."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from kdbias.report.style import canvas, styled
 
 
 def overlay(image: npt.NDArray[Any], map_: npt.NDArray[Any], title: str) -> Figure:
-    """Draw ``image``, ``(3, s, s)`` uint8, beside itself under its activation map ``(h, w)`` in 0..1.
+    """Draw ``image``, ``(3, s, s)`` uint8, and beside it the same under its activation map ``(h, w)`` in 0..1.
 
-    The map is drawn over the whole square, smoothed (bilinear) from its own grid.
+    The map covers the whole square and is interpolated bilinearly from its grid.
     """
     side = image.shape[1]
     extent = (-0.5, side - 0.5, side - 0.5, -0.5)

@@ -68,7 +68,7 @@ def _curve(found: Sequence[NetworkLines]) -> Figure:
 
 
 def _maps(found: Sequence[NetworkLines]) -> Figure:
-    """Draw the maps of up to six layers of each network, on a logarithmic scale that is each map's own."""
+    """Draw the maps of up to six layers of each network, each on its own logarithmic scale."""
     with styled():
         most = min(COLUMNS, max(len(network.runs[0].meta["layers"]) for network in found))
         size = {"width": 1.27 * most + 1.6, "height": 1.3 * len(found) + 0.5}

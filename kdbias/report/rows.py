@@ -1,4 +1,4 @@
-"""Networks in rows, numbers across: the axes, where seeds lie in a row, and a number with its interval."""
+"""Figures with networks in rows: the axes, the positions of seeds in a row, and a number with its interval."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIDES: Mapping[str, Mapping[str, Any]] = {
 
 
 def row_axes(axes: Axes, labels: Sequence[str]) -> None:
-    """Give a row to each label, the first at the top, and lines of the grid to the numbers across."""
+    """Give each label a row, the first at the top, with vertical grid lines."""
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
@@ -30,7 +30,7 @@ def row_axes(axes: Axes, labels: Sequence[str]) -> None:
 
 
 def offsets(count: int, spread: float = SPREAD) -> npt.NDArray[np.float64]:
-    """Give the places ``(count,)`` of numbers (rows) around the middle of their row."""
+    """Give the vertical positions ``(count,)`` of numbers relative to the middle of their row, in rows."""
     return np.linspace(-spread, spread, count) if count > 1 else np.zeros(1)
 
 
@@ -55,7 +55,7 @@ def arm(axes: Axes, found: Estimate, row: float, style: Mapping[str, Any], scale
 
 
 def named_value(axes: Axes, value: float, text: str, side: Literal["above", "left", "right"] = "above") -> None:
-    """Draw a line through a number, its name above the axes, or within them beside it."""
+    """Draw a vertical line at ``value``, with its name above the axes or, inside them, to its left or right."""
     axes.axvline(value, **REFERENCE)
     across: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
     axes.annotate(text, (value, 1.0), color=QUIET, fontsize=7.5, **across, **SIDES[side])

@@ -18,7 +18,7 @@ from kdbias.report.style import canvas, legend_beside, styled
 def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw the share of unchanged answers (%) and the accuracy (%) by shift, mean over directions, a line a network."""
+    """Draw the share of unchanged answers (%) and the accuracy (%) by shift, means over directions, by network."""
     found = networks(results, control, initial)
     with styled():
         figure, (left, right) = canvas(1, 2, width=7.6, height=2.9)
@@ -38,7 +38,7 @@ def figures(
 
 @builder("figure")
 def training(results: Sequence[Result]) -> Figure:
-    """Draw the share of unchanged answers (%) over training, a line a shift, from a ``ProbeCallback``'s Results."""
+    """Draw the share of unchanged answers (%) over training for each shift, from a ``ProbeCallback``'s Results."""
     with styled():
         figure, axes = canvas()
         shifts = results[-1].arrays["shifts"][1:]

@@ -19,7 +19,7 @@ from kdbias.report.style import canvas, legend_beside, styled
 def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
-    """Draw accuracy (%) and retention by grid, a line a network."""
+    """Draw accuracy (%) and retention by grid, with a line for each network."""
     found = networks(results, control, initial)
     with styled():
         figure, (left, right) = canvas(1, 2, width=7.6, height=3.1)
@@ -40,7 +40,7 @@ def figures(
 
 @builder("figure")
 def training(results: Sequence[Result]) -> Figure:
-    """Draw accuracy (%) over training, a line a grid, from the Results of a ``ProbeCallback`` in order."""
+    """Draw accuracy (%) over training for each grid, from the Results of a ``ProbeCallback`` in order."""
     with styled():
         figure, axes = canvas()
         grids = results[-1].arrays["grids"]

@@ -1,4 +1,4 @@
-"""The look of every figure, and its way into a file."""
+"""The style of every figure, and writing figures to files."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ T = TypeVar("T")
 INK = "#1a1a1a"
 QUIET = "#6e6e6e"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#b07d00")
-"""Told apart with any colour vision, and dark enough for thin lines on white (Okabe and Ito 2008, yellow left out)."""
-LETTERS, TITLE = 15, 8  # of a title above a figure: to an inch, and points
+"""Distinct under any colour vision, and dark enough for thin lines on white (Okabe and Ito 2008, without yellow)."""
+LETTERS, TITLE = 15, 8  # of a title above a figure: letters per inch, and size in points
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 CONTROL: Mapping[str, Any] = {"color": INK, "linestyle": (0, (5, 2)), "marker": "o", "markerfacecolor": "white"}
@@ -70,7 +70,7 @@ STYLE: Any = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw in the house style inside the block; matplotlib's own settings come back afterwards."""
+    """Draw in the house style inside the block; matplotlib's settings are restored afterwards."""
     with mpl.rc_context(STYLE):
         yield
 
@@ -88,7 +88,7 @@ def panel_grid(
 ) -> tuple[Figure, Any]:
     """Make a figure of ``count`` panels of ``width`` × ``height`` inches, up to ``across`` in a row: ``(count,)`` axes.
 
-    ``aside`` and ``above`` are the room for legends and titles. Boxes of a last row that stay empty are taken out.
+    ``aside`` and ``above`` are room for legends and titles (inches). Empty axes of the last row are removed.
     """
     columns = min(across, count)
     rows = -(-count // columns)
@@ -100,26 +100,26 @@ def panel_grid(
 
 
 def heading(figure: Figure, *parts: str) -> None:
-    """Put a title above the whole figure, each part on lines of its own, broken where the figure ends."""
+    """Put a title above the whole figure; each part has lines of its own, wrapped at the figure's width."""
     room = int(LETTERS * figure.get_figwidth())
     lines = [line for part in parts for given in part.split("\n") for line in wrap(given, width=room)]
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=TITLE)
 
 
 def look(place: int) -> dict[str, Any]:
-    """Give the colour and the marker of the network in the given place; they repeat after six."""
+    """Give the colour and marker of network number ``place``; they repeat after six."""
     return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
 
 
 def legend_beside(axes: Axes, handles: Sequence[Artist] | None = None, *, title: str | None = None) -> None:
-    """Put the legend, of ``handles`` or of all that is drawn, to the right of ``axes``, where it hides nothing."""
+    """Put the legend, of ``handles`` or of everything drawn, to the right of ``axes``, where it covers nothing."""
     there: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
     shown = axes.get_legend_handles_labels()[0] if handles is None else handles
     axes.legend(handles=shown, title=title, title_fontsize=8, **there)
 
 
 def legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
-    """Put one legend for several axes under them, each network once."""
+    """Put one legend for several axes below them; each network appears once."""
     found = {label: handle for one in axes for handle, label in zip(*one.get_legend_handles_labels(), strict=True)}
     figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(4, len(found)))
 
@@ -130,7 +130,7 @@ def seeds(runs: T | Sequence[T], kind: type[T]) -> list[T]:
 
 
 def rendered(figure: Figure, kind: Literal["png", "svg"] = "png") -> bytes:
-    """Render ``figure``; drawn again from the same Results it gives the same bytes."""
+    """Render ``figure``; figures drawn from the same Results give the same bytes."""
     buffer = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     with styled():
@@ -139,7 +139,11 @@ def rendered(figure: Figure, kind: Literal["png", "svg"] = "png") -> bytes:
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write ``figure`` to ``path``, a ``.png`` or ``.svg``, making its folder; give the path."""
+    """Write ``figure`` to ``path``, a ``.png`` or ``.svg``, make its folder if needed, and give the path.
+
+    Raises:
+        ValueError: ``path`` ends in neither.
+    """
     path = Path(path)
     kind = path.suffix.removeprefix(".")
     if kind not in ("png", "svg"):

@@ -1,4 +1,4 @@
-"""One table, written for the terminal, as Markdown, HTML or CSV."""
+"""A table, written for the terminal or as Markdown, HTML or CSV."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Cell = str | int | float | Estimate | Difference
 
 @dataclass(frozen=True)
 class Column:
-    """How a column is written: times ``scale``, with ``digits`` after the point; ``unit`` goes into the head."""
+    """How a column is written: multiplied by ``scale``, with ``digits`` decimals; ``unit`` goes into the head."""
 
     name: str
     scale: float = 1.0
@@ -39,7 +39,7 @@ def percent(name: str, digits: int = 1) -> Column:
 
 
 def format_estimate(estimate: Estimate, scale: float = 1.0, digits: int = 3) -> str:
-    """Write ``90.1 [89.5, 90.6]``; ``90.1`` without an interval; ``-`` where it is refused (without the reason)."""
+    """Write ``90.1 [89.5, 90.6]``; ``90.1`` without an interval; ``-`` if it is refused (without the reason)."""
     value, low, high = (f"{x * scale:.{digits}f}" for x in (estimate.value, estimate.low, estimate.high))
     if estimate.refused:
         return "-"
@@ -47,7 +47,7 @@ def format_estimate(estimate: Estimate, scale: float = 1.0, digits: int = 3) -> 
 
 
 def format_difference(difference: Difference, scale: float = 1.0, digits: int = 3) -> str:
-    """Write ``+1.2 [+0.3, +2.1]``, or ``no difference shown`` with the interval where it holds 0."""
+    """Write ``+1.2 [+0.3, +2.1]``, or ``no difference shown`` with the interval if it contains 0."""
     estimate = difference.estimate
     value, low, high = (f"{x * scale:+.{digits}f}" for x in (estimate.value, estimate.low, estimate.high))
     if difference.shown:
@@ -112,7 +112,7 @@ class Table:
         return table
 
     def markdown(self) -> str:
-        """Give the table as Markdown, with its title in bold over it and the notes under it."""
+        """Give the table as Markdown, with its title in bold above it and the notes below it."""
         written, notes = self.text()
         lines = [
             [column.head for column in self.columns],
@@ -160,7 +160,7 @@ def _fields(cell: Cell, wide: bool) -> list[str]:
 
 
 def upright(table: Table) -> Table:
-    """Give a wide table with its columns as rows, for a terminal."""
+    """Turn the columns of a wide table into rows, for a terminal."""
     written, notes = table.text()
     rows = [[column.head, *(cells[place] for cells in written)] for place, column in enumerate(table.columns)]
     columns = [Column(head) for head in rows[0]]
@@ -168,5 +168,5 @@ def upright(table: Table) -> Table:
 
 
 def _in_markdown(text: str) -> str:
-    """A text as Markdown shows it in one line: names that people gave start no tag and no line."""
+    """Escape a text for one line of Markdown, so that a name in it starts no tag and no new line."""
     return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")

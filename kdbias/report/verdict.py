@@ -1,4 +1,4 @@
-"""From a comparison with its noise to a sentence that says no more than it shows."""
+"""Sentences about a comparison that claim no more than its intervals show."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Literal
 import numpy as np
 
 from kdbias.probes.base import Result
-from kdbias.stats import Estimate, difference, transfer_index, transfer_index_pictures
+from kdbias.stats import Estimate, difference, transfer_index, transfer_index_images
 
 Shown = Literal["recipe", "networks", "nothing", "refused"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A comparison with zero, twice: ``seeds`` has the noise of the recipe's seeds, ``images``, one for each seed,
-    that of the images on which the networks of that seed are compared.
+    """A difference or index with two kinds of interval, each to be compared with 0.
+
+    ``seeds`` has an interval over seeds. ``images`` has, for each seed, one over the images on which the networks of
+    that seed are compared. ``value`` is the estimate.
     """
 
     seeds: Estimate
@@ -26,8 +28,11 @@ class Finding:
 
     @property
     def shown(self) -> Shown:
-        """What it holds for: these ``networks`` if the images of every seed show it, the ``recipe`` if the seeds show
-        it too, else ``nothing``; ``refused`` if there is no number.
+        """For what a difference from 0 is shown.
+
+        It is shown for these ``networks`` if the interval over images excludes 0 on the same side for every seed, and
+        for the ``recipe`` if the interval over seeds excludes 0 too. Otherwise it is ``nothing``, or ``refused`` if
+        there is no number.
         """
         if all(each.low > 0 for each in self.images) or all(each.high < 0 for each in self.images):
             return "networks" if self.seeds.holds(0.0) else "recipe"
@@ -35,12 +40,12 @@ class Finding:
 
     @property
     def reason(self) -> str:
-        """Why it is refused, if it is."""
+        """The first reason for which an estimate is refused; empty if none is."""
         return next((each.reason for each in (*self.images, self.seeds) if each.refused), "")
 
 
 def index(student: Sequence[Result], control: Sequence[Result], teacher: Result) -> Finding:
-    """Compare shape shares, from Results of a ``CueProbe`` on the same images, one a seed: the transfer index."""
+    """Give the transfer index of the shape share, from Results of a ``CueProbe`` on the same images, one per seed."""
 
     def shares(results: Sequence[Result]) -> list[float]:
         return [result.scalars["shape_share"] for result in results]
@@ -50,7 +55,7 @@ def index(student: Sequence[Result], control: Sequence[Result], teacher: Result)
 
     seeds = transfer_index(shares(student), shares(control), shares([teacher]))
     images = tuple(
-        transfer_index_pictures(pairs(one), pairs(other), pairs(teacher))
+        transfer_index_images(pairs(one), pairs(other), pairs(teacher))
         for one, other in zip(student, control, strict=True)
     )
     mean, base = np.mean(shares(student)), np.mean(shares(control))
@@ -59,7 +64,7 @@ def index(student: Sequence[Result], control: Sequence[Result], teacher: Result)
 
 
 def gain(student: Sequence[Result], control: Sequence[Result], key: str = "right") -> Finding:
-    """Compare which images came out right (array ``key`` of the Results, the same images): student - control."""
+    """Give student - control of the share of right answers (array ``key`` of Results on the same images)."""
     rights = [(one.arrays[key], other.arrays[key]) for one, other in zip(student, control, strict=True)]
     means = np.array([[one.mean(), other.mean()] for one, other in rights])
     images = tuple(difference(one, other).estimate for one, other in rights)
@@ -67,7 +72,10 @@ def gain(student: Sequence[Result], control: Sequence[Result], key: str = "right
 
 
 def inherited(found: Finding, shares: tuple[float, float, float]) -> str:
-    """Say how much of the teacher's preference was inherited; ``shares`` are those of student, control and teacher."""
+    """Say how much of the teacher's preference was inherited.
+
+    ``shares`` are the shape shares (0 to 1) of student, control and teacher.
+    """
     student, control, teacher = (f"{100 * each:.0f} %" for each in shares)
     numbers = (
         f"Where shape and texture disagree, the student decides for the shape in {student} of its decisions, "
@@ -90,7 +98,10 @@ def inherited(found: Finding, shares: tuple[float, float, float]) -> str:
 
 
 def cost(found: Finding, accuracies: tuple[float, float]) -> str:
-    """Say what it cost in accuracy on images whose cues agree; ``accuracies`` are those of student and control."""
+    """Say what it cost in accuracy on images whose cues agree.
+
+    ``accuracies`` are those (0 to 1) of student and control.
+    """
     student, control = (f"{100 * each:.1f} %" for each in accuracies)
     against = f"{student} against the control's {control}; {_noise(found, 100, 1)}"
     points = f"{100 * abs(found.value):.1f} points of accuracy"
@@ -100,7 +111,7 @@ def cost(found: Finding, accuracies: tuple[float, float]) -> str:
 
 
 def _noise(found: Finding, scale: float = 1.0, digits: int = 2) -> str:
-    """Name the intervals that decide, and whose noise is in them."""
+    """Write the intervals that decide, and say what they are over."""
 
     def written(estimate: Estimate) -> str:
         return f"[{scale * estimate.low:.{digits}f}, {scale * estimate.high:.{digits}f}]"

@@ -1,4 +1,4 @@
-"""A missing teacher is trained once, by its recipe, before its first student; every later run finds it."""
+"""Trains a missing teacher once, by its recipe, before its first student; every later run finds it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ READING = ("layers", "dense", "qkv")  # what a run reads from a network; the net
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a teacher is trained: the command line, the run folder, the spec hash and the number of epochs."""
+    """How a teacher is trained: the overrides of its command line, its run folder, its spec hash and its epochs."""
 
     overrides: list[str]
     folder: Path
@@ -33,24 +33,25 @@ class Recipe:
 
     @property
     def done(self) -> bool:
-        """Whether it has been trained."""
+        """Whether the teacher has been trained."""
         return run_folder.result(self.folder, self.key) is not None
 
 
 def ensure_teacher(tree: Tree, teachers: Path) -> Path:
     """Give the weights of a config's teacher: the file it names, or the best checkpoint of its recipe on the same data.
 
-    The recipe is an experiment. It gets four things from this run:
+    The recipe is an experiment. It takes from this run:
 
-    - its data, which ``teacher.data`` may change (say to a variant in which only shape is reliable);
-    - its trainer choice and overrides;
-    - the augmentation that its command line chose. A recipe without labels makes its own views, and takes from this
-      only whether images may be mirrored (digits must not be mirrored for the teacher either);
+    - the data; ``teacher.data`` may change it (say to a variant in which only shape is reliable);
+    - the settings of ``teacher.model``, except those in ``READING``;
+    - the choice of trainer, and the overrides of ``trainer``, ``loader`` and ``paths`` on the command line;
+    - the augmentation that the command line chose. A recipe that makes its own views takes from it only that images
+      must not be mirrored (digits must not be mirrored for the teacher either);
     - ``teacher.epochs``.
 
-    The recipe's run lies in ``<teachers>/<name>-<data>-<spec hash>``. If it is not done, it is trained in its own
-    process, from its last checkpoint; other processes that need the same teacher wait. Call this function inside
-    ``hydra.main``, after ``kdbias.runs.run_folder.note_choices(cfg)``.
+    The folder of the recipe's run is ``<teachers>/<name>-<data>-<spec hash>``. If the run is not done, a process of its
+    own trains it, or resumes it from its last checkpoint. Other processes that need the same teacher wait. Call this
+    function inside ``hydra.main``, after ``kdbias.runs.run_folder.note_choices(cfg)``.
 
     Raises:
         ValueError: the teacher has neither weights nor a recipe.
@@ -66,7 +67,7 @@ def ensure_teacher(tree: Tree, teachers: Path) -> Path:
 
 
 def trained(found: Recipe, what: str, teachers: Path) -> Path:
-    """Give the best checkpoint of a recipe's run; a missing run is trained first.
+    """Give the best checkpoint of a recipe's run; if it is not done, train it first.
 
     Raises:
         RuntimeError: the training failed; the error names its log.
@@ -83,9 +84,9 @@ def trained(found: Recipe, what: str, teachers: Path) -> Path:
 
 
 def recipe(tree: Tree, teachers: Path, config_name: str, extra: Sequence[str] = ()) -> Recipe:
-    """Give the recipe for the teacher of ``tree``, a config of ``config_name``.
+    """Give the recipe for the teacher of ``tree``, a config composed from ``config_name``.
 
-    ``extra`` overrides make it another teacher, in its own folder.
+    With ``extra`` overrides it is another teacher, in another folder.
     """
     overrides = [*recipe_overrides(tree, config_name), *extra]
     return recipe_of(overrides, tree["teacher"]["name"], tree["chosen"]["data"], teachers, config_name)
@@ -94,7 +95,7 @@ def recipe(tree: Tree, teachers: Path, config_name: str, extra: Sequence[str] = 
 def recipe_of(overrides: list[str], name: str, data: str, teachers: Path, config_name: str) -> Recipe:
     """Give the recipe of a command line; ``name`` and ``data`` name its folder under ``teachers``."""
     typed = compose(config_name, overrides)
-    expand_paths(typed)  # as the process that trains the teacher does
+    expand_paths(typed)  # as in the process that trains the teacher, so that the hash is the same
     composed, decided = settled(plain(typed))
     digest = spec_hash(composed)
     folder = (teachers / f"{name}-{data}-{digest}").absolute()
@@ -105,7 +106,7 @@ def recipe_overrides(tree: Tree, config_name: str) -> list[str]:
     """Give the command line that trains the teacher: its recipe, with data, augmentation and trainer of this run.
 
     A recipe that makes its own views keeps its augmentation; otherwise every augmentation of a student would need
-    another teacher. The settings of ``teacher.model`` go to the recipe's network, except those in ``READING``.
+    another teacher. The recipe's network gets the settings of ``teacher.model``, except those in ``READING``.
     """
     chosen, teacher = tree["chosen"], tree["teacher"]
     overrides = [f"experiment={teacher['recipe']}", f"data={chosen['data']}", f"trainer={child_trainer(tree)}"]

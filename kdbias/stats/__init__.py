@@ -12,7 +12,7 @@ from kdbias.stats.scores import (
     ratio,
     retention,
     transfer_index,
-    transfer_index_pictures,
+    transfer_index_images,
 )
 from kdbias.stats.significance import above_chance, holm, permutation_test
 
@@ -29,5 +29,5 @@ __all__ = [
     "ratio",
     "retention",
     "transfer_index",
-    "transfer_index_pictures",
+    "transfer_index_images",
 ]

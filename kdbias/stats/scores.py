@@ -163,7 +163,7 @@ def transfer_index(
     The teacher's score may be above or below the control's.
 
     Refused in three cases. The interval of teacher - control contains 0, so there is nothing to transfer. There are
-    fewer than two seeds: one shows no noise to compare that difference with (`transfer_index_pictures` gives an
+    fewer than two seeds: one shows no noise to compare that difference with (`transfer_index_images` gives an
     interval over images instead). A score is NaN, as a refused score is.
 
     Raises:
@@ -185,7 +185,7 @@ def transfer_index(
     return _index(rows.mean(axis=0), resampled_means(rows, resamples, generator), len(rows), "seeds")
 
 
-def transfer_index_pictures(
+def transfer_index_images(
     student: ArrayLike,
     control: ArrayLike,
     teacher: ArrayLike,

@@ -219,7 +219,7 @@ def test_two_networks_of_one_name_are_refused(run, tmp_path):
     ("overrides", "message"),
     [
         (["task=fly"], "task: no task 'fly'; there are compare, demo, evaluate, factorial, forensics"),
-        ([], r"nothing to look at: give runs=\[RUN_DIR,...\]"),
+        ([], r"no network is named: give runs=\[RUN_DIR,...\]"),
         (["teacher=small_cnn"], "teacher=small_cnn needs data=NAME"),
         (["teacher=small_cnn", "data=cues"], "needs teacher.weights=PATH"),
         (["runs=[nowhere]"], r"runs: \S+/nowhere/checkpoints/best.ckpt is not there"),

@@ -21,7 +21,7 @@ from kdbias.functional import soft_kl
 from kdbias.functional.cue import shape_share
 from kdbias.models.features import Extractor
 from kdbias.models.resnet_cifar import small_cnn
-from kdbias.stats import transfer_index_pictures
+from kdbias.stats import transfer_index_images
 
 EPOCHS, BATCH, RATE = 6, 64, 5e-3
 AUGMENT = Augment(crop=1, flip=True, erasing=0.0, mixup=0.0, cutmix=0.0)
@@ -102,7 +102,7 @@ def share(counts):
 
 
 def index(student, truth):
-    return transfer_index_pictures(student, truth.control, truth.shape, resamples=500).value
+    return transfer_index_images(student, truth.control, truth.shape, resamples=500).value
 
 
 def test_student_takes_the_preference_of_its_teacher(truth):

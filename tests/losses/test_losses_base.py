@@ -93,10 +93,14 @@ def test_missing_or_unfitting_teacher(pair, tiny_info):
     student, teacher = two.student.info, two.teacher.info
     with pytest.raises(ValueError, match=r"loss.kl: needs a teacher \(logits\) and there is none: .* leave kl out"):
         Total({"ce": CE(), "kl": KL()}).build(student, None, tiny_info)
-    with pytest.raises(ValueError, match="the teacher has no classes and the student 10"):
-        Total({"kl": KL()}).build(student, replace(teacher, classes=None), tiny_info)
-    with pytest.raises(ValueError, match="the teacher has 1000 classes"):
-        Total({"kl": KL()}).build(student, replace(teacher, classes=1000), tiny_info)
+    for theirs, ours, message in (
+        (None, 10, "the teacher has no classifier: choose one that has"),
+        (1000, 10, "the teacher has 1000 classes and the data 10: choose one for this data"),
+        (10, None, r"the student has no classifier: choose another model=\.\.\."),
+        (None, None, "the teacher has no classifier"),
+    ):
+        with pytest.raises(ValueError, match=rf"^loss\.kl: compares logits, but {message}.*, or leave kl out$"):
+            Total({"kl": KL()}).build(replace(student, classes=ours), replace(teacher, classes=theirs), tiny_info)
     Total({"ce": CE()}).build(student, None, tiny_info)
 
 

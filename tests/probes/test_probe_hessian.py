@@ -129,10 +129,10 @@ def test_images_of_inference_mode_are_no_trap(tiny_cnn, images):
 
 
 def test_what_has_no_hessian(tiny_vit, images):
-    with pytest.raises(ValueError, match="shown no images"):
+    with pytest.raises(ValueError, match="got no images"):
         HessianProbe()(tiny_vit, [])
     mixed = [batch._replace(target=torch.rand(len(batch.target), 10)) for batch in images()]
-    with pytest.raises(ValueError, match="one class an image"):
+    with pytest.raises(ValueError, match="one class per image"):
         HessianProbe()(tiny_vit, mixed)
     with pytest.raises(ValueError, match=r"probe\.hessian: vectors 1 \(at least 2\)"):
         HessianProbe(vectors=1)

@@ -17,7 +17,7 @@ from kdbias.stats import (
     ratio,
     retention,
     transfer_index,
-    transfer_index_pictures,
+    transfer_index_images,
 )
 
 
@@ -58,7 +58,7 @@ def test_ten_thousand_resamples_of_ten_thousand_images_in_two_seconds() -> None:
     jobs = {
         "retention": lambda: retention(stress, clean, 10),
         "difference": lambda: difference(stress, clean),
-        "index": lambda: transfer_index_pictures(student, stress, clean),
+        "index": lambda: transfer_index_images(student, stress, clean),
         "real values": lambda: bootstrap_mean(np.random.default_rng(0).random(n)),
         "permutation of real values": lambda: permutation_test(np.random.default_rng(0).random(n), np.zeros(n)),
     }
@@ -191,16 +191,16 @@ def decisions(shape: int, texture: int, n: int, seed: int) -> np.ndarray:
 
 def test_the_index_over_images_is_of_shape_shares() -> None:
     control, student, teacher = decisions(100, 400, 600, 1), decisions(200, 200, 600, 2), decisions(450, 50, 600, 3)
-    estimate = transfer_index_pictures(student, control, teacher)
+    estimate = transfer_index_images(student, control, teacher)
     assert estimate.value == pytest.approx((0.5 - 0.2) / (0.9 - 0.2))
     assert 0.3 < estimate.low < estimate.value < estimate.high < 0.6
-    assert transfer_index_pictures(teacher, control, teacher).value == pytest.approx(1)
-    assert "over 600 images" in transfer_index_pictures(student, control, decisions(101, 399, 600, 4)).reason
+    assert transfer_index_images(teacher, control, teacher).value == pytest.approx(1)
+    assert "over 600 images" in transfer_index_images(student, control, decisions(101, 399, 600, 4)).reason
 
 
 def test_an_index_over_images_without_decisions_is_refused() -> None:
     none = np.zeros((600, 2))
-    reason = transfer_index_pictures(none, decisions(100, 400, 600, 1), decisions(450, 50, 600, 3)).reason
+    reason = transfer_index_images(none, decisions(100, 400, 600, 1), decisions(450, 50, 600, 3)).reason
     assert reason.startswith("too few images count for: student")
 
 

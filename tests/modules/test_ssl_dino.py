@@ -1,0 +1,94 @@
+"""DINO: its average, its last layer and its schedules are those of the official code."""
+
+import math
+
+import lightning as L
+import pytest
+import torch
+from ssl_training import METHODS, fit, make_data, make_spec
+from torch import nn
+from training import quiet_trainer
+
+from kdbias.config.build import build
+from kdbias.modules.ssl_dino import move, sharpening
+from kdbias.modules.ssl_heads import Prototypes
+
+
+def test_dino_saves_the_average_which_follows_with_statistics_of_its_own(tmp_path):
+    torch.manual_seed(0)
+    cnn = {"_target_": "kdbias.models.resnet_cifar.small_cnn", "widths": [8, 16], "classes": None}
+    data = make_data()
+    spec = make_spec(data, METHODS["dino"], cnn)
+    module = build(spec["module"], spec)
+    first = {name: value.clone() for name, value in module.student.state_dict().items()}
+    trainer = quiet_trainer(
+        max_epochs=2,
+        log_every_n_steps=2,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data)
+    average, online = module.student.state_dict(), module.online.state_dict()
+    weight, mean = "network.conv1.weight", "network.bn1.running_mean"
+    assert 0 < (average[weight] - first[weight]).norm() < (online[weight] - first[weight]).norm()
+    assert not torch.equal(average[mean], first[mean])
+    assert not torch.equal(average[mean], online[mean])
+    assert not any(p.requires_grad for p in module.student.parameters())
+    assert module.center.abs().max() > 0
+    assert 0 < trainer.callback_metrics["collapse/teacher_entropy"] <= 1
+    assert 0 < trainer.callback_metrics["collapse/marginal_entropy"] <= 1
+
+
+def test_the_last_layer_of_dino_waits(tmp_path):
+    data = make_data()
+    spec = make_spec(data, {**METHODS["dino"], "freeze_last": 0.4})
+    torch.manual_seed(0)
+    module = build(spec["module"], spec)
+    seen = []
+
+    class Look(L.Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            seen.append((pl_module.progress, pl_module.online_head.directions.detach().clone()))
+
+    trainer = quiet_trainer(
+        max_epochs=1,
+        callbacks=[Look()],
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data)
+    still = [torch.equal(value, seen[0][1]) for _, value in seen]
+    assert still == [True, True, False, False]  # steps begin at 0, 1/4, 1/2, 3/4; decay does not act either
+
+
+def test_temperature_and_momentum_are_those_of_the_official_schedules(tmp_path):
+    """main_dino.py: linspace over the warm-up's epochs, then the end; ``cosine_scheduler`` over all steps, from 0."""
+    epochs, warmup, batches = 5, 3, 4
+    seen = []
+
+    class Look(L.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            seen.append((pl_module.teacher_temperature, pl_module.momentum))
+
+    fit("dino", tmp_path, epochs=epochs, callbacks=[Look()], momentum=0.996, teacher_temperature_until=warmup / epochs)
+    steps = epochs * batches
+    assert [m for _, m in seen] == pytest.approx(
+        [1 + 0.5 * (0.996 - 1) * (1 + math.cos(math.pi * step / steps)) for step in range(steps)]
+    )
+    # the official staircase meets the straight line once an epoch, a part e / (W - 1) into epoch e
+    official = [0.04 + (0.07 - 0.04) * epoch / (warmup - 1) for epoch in range(warmup)]
+    line = sharpening(0.04, 0.07, warmup / epochs)
+    assert [line((e + e / (warmup - 1)) / epochs) for e in range(warmup)] == pytest.approx(official)
+    assert [t for t, _ in seen] == pytest.approx([line(step / steps) for step in range(steps)])
+    assert {t for t, _ in seen[warmup * batches :]} == {0.07}
+    assert sharpening(0.04, 0.07, 0.0)(0.0) == 0.07
+
+
+def test_the_average_moves_by_its_share():
+    one, two = nn.Linear(2, 2), nn.Linear(2, 2)
+    expected = 0.75 * one.weight.detach() + 0.25 * two.weight.detach()
+    move(one, two, 0.25)
+    torch.testing.assert_close(one.weight.detach(), expected)
+
+
+def test_scores_of_prototypes_are_cosines():
+    torch.manual_seed(0)
+    scores = Prototypes(6, 16, 8, 20).eval()(100 * torch.randn(50, 6))
+    assert scores.shape == (50, 20)
+    assert scores.abs().max() <= 1
