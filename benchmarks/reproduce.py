@@ -38,7 +38,7 @@ from kdbias.runs.board import board
 from kdbias.runs.parallel import Run, planned
 from kdbias.runs.result import environment
 from kdbias.runs.sweep import quoted
-from kdbias.stats import bootstrap_mean, difference, holm
+from kdbias.stats import Difference, bootstrap_mean, difference, holm, image_noise, seed_mean
 
 ROOT = Path(__file__).resolve().parents[1]
 RESNET = "resnet56"
@@ -189,9 +189,9 @@ def table(rows: dict[str, Seen], plan: Planner, epochs: int, seeds: list[int]) -
         mean = row.right.mean(0)
         control = rows.get(plan.beside(name))
         alone = control is None or control is row
-        against = "-" if alone else difference(mean, control.right.mean(0))
-        recipe = "-" if alone or len(seeds) < 2 else difference(row.right.mean(1), control.right.mean(1))
-        spread = bootstrap_mean(row.distance) if row.distance else "-"
+        against = "-" if alone else difference(mean, control.right.mean(0), over="images")
+        recipe = "-" if alone or len(seeds) < 2 else by_seeds(row.right, control.right)
+        spread = seed_mean(row.distance) if row.distance else "-"
         by_seed = ", ".join(f"{100 * one:.2f}" for one in row.right.mean(1))
         line = [name, row.teacher, bootstrap_mean(mean), by_seed, against, recipe, spread]
         lines.append([*line, row.images_per_second, row.seconds / 60])
@@ -214,17 +214,21 @@ def isolated(rows: dict[str, Seen]) -> Table | None:
     if "exp1" not in rows or not controls:
         return None
     right = rows["exp1"].right
-    found = [difference(right.mean(0), rows[name].right.mean(0)) for name in controls]
+    found = [difference(right.mean(0), rows[name].right.mean(0), over="images") for name in controls]
     corrected = holm([one.p for one in found])
     lines: list[list[Any]] = []
     for name, images, p in zip(controls, found, map(float, corrected), strict=True):
         ahead = right.mean(1) - rows[name].right.mean(1)
-        seeds = difference(right.mean(1), rows[name].right.mean(1)) if len(ahead) > 1 else "-"
+        seeds = by_seeds(right, rows[name].right) if len(ahead) > 1 else "-"
         lines.append([name, ", ".join(f"{100 * one:+.2f}" for one in ahead), images, p, seeds])
     columns = [Column("control"), Column("EXP-1 − control, by seed", unit="%"), percent("images", 2)]
     columns += [Column("p (images), after Holm", digits=4), percent("seeds", 2)]
     note = "Over images, of the mean of the seeds: of these networks, not of other seeds. Over seeds: of the recipe."
     return Table("What the teacher of EXP-1 brings beyond its controls", columns, lines, note)
+
+
+def by_seeds(one: np.ndarray, other: np.ndarray) -> Difference:
+    return difference(one.mean(1), other.mean(1), noise=image_noise(one, other))
 
 
 def section(tables: str, command: str) -> str:
