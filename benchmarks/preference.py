@@ -40,8 +40,8 @@ from kdbias.runs.board import board
 from kdbias.runs.parallel import Run, planned
 from kdbias.runs.result import environment
 from kdbias.runs.sweep import quoted
-from kdbias.stats import Estimate, above_chance, bootstrap_mean, difference, transfer_index
-from kdbias.stats.scores import CHANCE_P
+from kdbias.stats import Estimate, above_chance, difference, seed_mean, transfer_index
+from kdbias.stats.retention import CHANCE_P
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = ["trainer=cpu", "trainer.precision=32-true", "callback=[checkpoint]", "logger=[csv]"]
@@ -192,7 +192,7 @@ def table(student: str, scores: dict[str, list[dict[str, float]]], teacher: dict
         return [run[key] for run in scores[method]]
 
     def mean(values: list[float]) -> Estimate:
-        return bootstrap_mean(values, within=(0, 1))
+        return seed_mean(values, within=(0, 1))
 
     control = of("control", "accuracy"), of("control", "shape_share")
     rows: list[list[Any]] = []
@@ -206,8 +206,8 @@ def table(student: str, scores: dict[str, list[dict[str, float]]], teacher: dict
     columns += [Column("share − control"), percent("decided"), Column("index", digits=2)]
     columns += [Column("index without guesses", digits=2)]
     note = (
-        f"Intervals: 95 %, bootstrap over the {len(control[0])} seeds, paired by seed; not corrected for the number of "
-        "rows. All seeds have the same training images and the same teacher: what others would change is not in them."
+        f"Intervals: 95 %, Student's (of an index Fieller's) over the {len(control[0])} seeds, paired by seed. All "
+        "seeds have the same training images and the same teacher: what others would change is not in them."
     )
     return Table(f"{student} student, {len(control[0])} seeds", columns, rows, note)
 

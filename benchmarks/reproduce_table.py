@@ -15,7 +15,7 @@ from kdbias.report.table import Column, Table, percent
 from kdbias.runs import run_folder
 from kdbias.runs.parallel import Run
 from kdbias.runs.result import environment
-from kdbias.stats import bootstrap_mean, difference, holm
+from kdbias.stats import Difference, bootstrap_mean, difference, holm, image_noise, seed_mean
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ def table(rows: dict[str, Seen], beside: Callable[[str], str], epochs: int, seed
         mean = row.right.mean(0)
         control = rows.get(beside(name))
         alone = control is None or control is row
-        against = "-" if alone else difference(mean, control.right.mean(0))
-        recipe = "-" if alone or len(seeds) < 2 else difference(row.right.mean(1), control.right.mean(1))
-        spread = bootstrap_mean(row.distance) if row.distance else "-"
+        against = "-" if alone else difference(mean, control.right.mean(0), over="images")
+        recipe = "-" if alone or len(seeds) < 2 else by_seeds(row.right, control.right)
+        spread = seed_mean(row.distance) if row.distance else "-"
         by_seed = ", ".join(f"{100 * one:.2f}" for one in row.right.mean(1))
         line = [name, row.teacher, bootstrap_mean(mean), by_seed, against, recipe, spread]
         lines.append([*line, row.images_per_second, row.seconds / 60])
@@ -62,7 +62,7 @@ def table(rows: dict[str, Seen], beside: Callable[[str], str], epochs: int, seed
     columns += [Column("attention distance", digits=2, unit="patches")]
     columns += [Column("images/s", digits=0), Column("a run", digits=1, unit="min")]
     note = (
-        f"{len(seeds)} seeds, {epochs} epochs. Intervals: 95 %, not corrected for the number of rows. Over images "
+        f"{len(seeds)} seeds, {epochs} epochs. Intervals: 95 %. Over images "
         "(mean of the seeds): of accuracy and of the first difference; they are of these networks and say nothing of "
         "other seeds. Over seeds: of the second difference (paired) and of attention distance, which is that of the "
         "last epoch, accuracy that of the best one on validation. Uniform attention on 8×8: 4.136."
@@ -76,17 +76,21 @@ def isolated(rows: dict[str, Seen], controls: Sequence[str]) -> Table | None:
     if "exp1" not in rows or not controls:
         return None
     right = rows["exp1"].right
-    found = [difference(right.mean(0), rows[name].right.mean(0)) for name in controls]
+    found = [difference(right.mean(0), rows[name].right.mean(0), over="images") for name in controls]
     corrected = holm([one.p for one in found])
     lines: list[list[Any]] = []
     for name, images, p in zip(controls, found, map(float, corrected), strict=True):
         ahead = right.mean(1) - rows[name].right.mean(1)
-        seeds = difference(right.mean(1), rows[name].right.mean(1)) if len(ahead) > 1 else "-"
+        seeds = by_seeds(right, rows[name].right) if len(ahead) > 1 else "-"
         lines.append([name, ", ".join(f"{100 * one:+.2f}" for one in ahead), images, p, seeds])
     columns = [Column("control"), Column("EXP-1 − control, by seed", unit="%"), percent("images", 2)]
     columns += [Column("p (images), after Holm", digits=4), percent("seeds", 2)]
     note = "Over images, of the mean of the seeds: of these networks, not of other seeds. Over seeds: of the recipe."
     return Table("What the teacher of EXP-1 brings beyond its controls", columns, lines, note)
+
+
+def by_seeds(one: np.ndarray, other: np.ndarray) -> Difference:
+    return difference(one.mean(1), other.mean(1), noise=image_noise(one, other))
 
 
 def section(tables: str, command: str) -> str:

@@ -55,7 +55,7 @@ def compared(network: Measured, first: Measured) -> Difference | str:
     one, other = network.results["accuracy"].arrays, first.results["accuracy"].arrays
     same = same_images(network.about["source"], first.about["source"], network.about["split"])
     same = same and all(np.array_equal(one[key], other[key]) for key in ("index", "target"))
-    return difference(one["right"], other["right"]) if same else "-"
+    return difference(one["right"], other["right"], over="images") if same else "-"
 
 
 def probe_precision(tree: Tree) -> str:

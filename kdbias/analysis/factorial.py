@@ -19,7 +19,7 @@ from kdbias.files import write_text
 from kdbias.probes.base import Result
 from kdbias.report.table import Cell, Column, Table, percent
 from kdbias.runs import run_folder
-from kdbias.stats import bootstrap_mean
+from kdbias.stats import seed_mean
 from kdbias.stats.factorial import effects
 
 VARIED = ("seed", "teacher", "control", "name")  # what the runs of a design may differ in besides its factors
@@ -161,7 +161,7 @@ def cell_table(cells: Mapping[Levels, Sequence[DesignRun]], factors: Sequence[st
     for cell, of in cells.items():
         matched = [run.matched for run in of if run.matched is not None]
         teacher: Cell = "-" if len(matched) < len(of) else sum(matched) / len(matched)
-        rows.append([*cell, *(bootstrap_mean([run.scores[key] for run in of]) for key in keys), teacher])
+        rows.append([*cell, *(seed_mean([run.scores[key] for run in of]) for key in keys), teacher])
     columns = [*(Column(factor) for factor in factors), *map(column, keys), percent("teacher's accuracy")]
     count = len(next(iter(cells.values())))
     note = (

@@ -23,7 +23,8 @@ class Locality(PairedTerm):
 
     A 1×1 convolution brings the student's map to the teacher's width. If the grids differ, both maps are resampled
     (bilinear) to the larger side of each axis. Nothing is normalised: the loss has the teacher's scale. The paper pairs
-    blocks 0, 6, 11 of a DeiT with the three stages of a ResNet-56: ``model.layers=[0,6,11]``.
+    blocks 0, 6, 11 of a DeiT with the three stages of a ResNet-56; the yaml names their depths, for a student of any
+    depth.
 
     Source: Li et al., ECCV 2022, arXiv:2207.10026.
     """

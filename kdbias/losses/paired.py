@@ -14,9 +14,9 @@ from kdbias.config.errors import ArgumentError
 from kdbias.functional.grid import resample_tokens
 from kdbias.losses.base import LossTerm, needed
 from kdbias.losses.gather import gather as gathered
-from kdbias.models.features import Features, Layer, NetworkInfo
+from kdbias.models.features import Features, NetworkInfo
 
-Chosen = Sequence[int | str] | str
+Chosen = Sequence[int | float | str] | str
 By = Literal["depth", "index"]
 
 
@@ -27,7 +27,8 @@ def pair_layers(
 
     ``layers`` and ``teacher_layers`` choose among the layers that the networks were made to read (``model.layers``,
     ``teacher.layers``): ``all`` of them, the ``last``, or a list of names (``blocks.3``). If all layers of a network
-    are read, the list may hold numbers, counted from 0.
+    are read, the list may hold numbers, counted from 0. A list of depths (floats, above 0 to 1, the end of the network)
+    takes the layers nearest to them, or all if there are no more layers than depths.
 
     ``by="depth"`` pairs every named layer of the student with the teacher's layer of nearest depth; of two equally near
     it takes the deeper. With ``layers="all"`` it pairs every layer of the network with fewer layers with the nearest
@@ -50,9 +51,9 @@ def pair_layers(
     if by != "depth":
         raise ArgumentError("by", f"must be depth or index, got {by!r}")
     if layers == "all" and len(theirs) < len(ours):
-        found = [(_nearest(student, ours, teacher.layers[j]), j) for j in theirs]
+        found = [(_nearest(student, ours, teacher.layers[j].depth), j) for j in theirs]
     else:
-        found = [(i, _nearest(teacher, theirs, student.layers[i])) for i in ours]
+        found = [(i, _nearest(teacher, theirs, student.layers[i].depth)) for i in ours]
     return tuple(sorted(found))
 
 
@@ -72,13 +73,26 @@ def _positions(info: NetworkInfo, chosen: Chosen, key: str) -> list[int]:
     if chosen == "last":
         return everything[-1:]
     wanted = [chosen] if isinstance(chosen, str) else list(chosen)
+    if any(type(depth) is float for depth in wanted):
+        return _at_depths(info, wanted, key)
     found = [_position(info, name, key) for name in wanted]
     if not found or len(set(found)) < len(found):
         raise ArgumentError(key, f"name at least one layer, and each once, got {wanted}")
     return found
 
 
-def _position(info: NetworkInfo, wanted: int | str, key: str) -> int:
+def _at_depths(info: NetworkInfo, depths: Sequence[int | float | str], key: str) -> list[int]:
+    """The positions of the layers nearest to ``depths``; all if there are no more layers than depths."""
+    numbers = [float(depth) for depth in depths if isinstance(depth, int | float) and 0 < depth <= 1]
+    if len(numbers) != len(depths):
+        raise ArgumentError(key, f"depths must be numbers above 0, up to 1, got {list(depths)}")
+    everything = list(range(len(info.layers)))
+    if len(everything) <= len(numbers):
+        return everything
+    return sorted({_nearest(info, everything, depth) for depth in numbers})
+
+
+def _position(info: NetworkInfo, wanted: int | float | str, key: str) -> int:
     names = [layer.name for layer in info.layers]
     if wanted in names:
         return names.index(str(wanted))
@@ -105,8 +119,8 @@ def _read_whole(info: NetworkInfo) -> bool:
     return even and all(found is None or int(found[0]) in (i, i + 1) for i, found in enumerate(numbers))
 
 
-def _nearest(info: NetworkInfo, positions: Sequence[int], layer: Layer) -> int:
-    return min(positions, key=lambda i: (round(abs(info.layers[i].depth - layer.depth), 9), -info.layers[i].depth))
+def _nearest(info: NetworkInfo, positions: Sequence[int], depth: float) -> int:
+    return min(positions, key=lambda i: (round(abs(info.layers[i].depth - depth), 9), -info.layers[i].depth))
 
 
 def _listed(info: NetworkInfo, positions: Sequence[int]) -> str:

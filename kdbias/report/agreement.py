@@ -71,7 +71,7 @@ def kappa(run: Result, resamples: int = RESAMPLES) -> Estimate:
 
 def efficiency(run: Result) -> Estimate:
     """Give the network's accuracy divided by the teacher's, with its interval over images."""
-    return ratio(run.arrays["right"], run.arrays["teacher_right"], int(run.meta["classes"]), RESAMPLES)
+    return ratio(run.arrays["right"], run.arrays["teacher_right"], int(run.meta["classes"]))
 
 
 def _kappa(means: Floats) -> Floats:

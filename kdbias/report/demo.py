@@ -16,7 +16,7 @@ from kdbias.report.curves import Metrics, training_curves
 from kdbias.report.page import Code, Image, Section, page
 from kdbias.report.table import Cell, Column, Table, format_difference, percent
 from kdbias.report.verdict import Finding, cost, gain, index, inherited
-from kdbias.stats import accuracy, difference, holm
+from kdbias.stats import accuracy, difference, holm, image_noise
 
 MEASURES = {"both cues": "test", "shape alone": "shape", "texture alone": "texture"}
 
@@ -193,10 +193,13 @@ def gain_table(measured: DemoResults) -> Table:
             (one.right(measure).arrays["right"], other.right(measure).arrays["right"])
             for one, other in zip(measured.student, measured.control, strict=True)
         ]
-        over_seeds = difference([one.mean() for one, _ in pairs], [other.mean() for _, other in pairs])
-        together = difference(*(np.mean(side, axis=0) for side in zip(*pairs, strict=True)))
+        ours, theirs = (np.array(side, dtype=np.float64) for side in zip(*pairs, strict=True))
+        over_seeds = difference(ours.mean(1), theirs.mean(1), noise=image_noise(ours, theirs))
+        together = difference(ours.mean(0), theirs.mean(0), over="images")
         tests.append(together.p)
-        rows.append([name, *([over_seeds] if len(pairs) > 1 else []), *(difference(*pair) for pair in pairs)])
+        rows.append(
+            [name, *([over_seeds] if len(pairs) > 1 else []), *(difference(*pair, over="images") for pair in pairs)]
+        )
     for row, p in zip(rows, holm(tests), strict=True):
         row.append(f"{p:.4f}" if p >= 0.001 else "< 0.001")
     seeds = [Column(f"seed {seed}, over images", 100.0, 1) for seed in range(len(measured.student))]

@@ -11,7 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from kdbias.probes.base import Result
-from kdbias.stats import Difference, Estimate, accuracy, bootstrap_mean, difference, transfer_index_images
+from kdbias.stats import (
+    Difference,
+    Estimate,
+    accuracy,
+    bootstrap_mean,
+    difference,
+    image_noise,
+    transfer_index_images,
+)
 
 NOT_MEASURED = "-"
 
@@ -82,7 +90,7 @@ def over_images(one: Method, other: Method) -> Difference | str:
         return NOT_MEASURED
     pairs = paired(one, other) or [(i, j) for i in range(len(one.accuracy)) for j in range(len(other.accuracy))]
     first, second = (sorted({pair[side] for pair in pairs}) for side in (0, 1))
-    return difference(one.right[first].mean(0), other.right[second].mean(0))
+    return difference(one.right[first].mean(0), other.right[second].mean(0), over="images")
 
 
 def over_seeds(one: Method, other: Method) -> Difference | Estimate | str:
@@ -92,7 +100,8 @@ def over_seeds(one: Method, other: Method) -> Difference | Estimate | str:
     pairs = paired(one, other)
     if not pairs:
         return Estimate.refuse(f"runs are paired by their seeds: {_unpaired(one, other)}")
-    return difference([one.right[i].mean() for i, _ in pairs], [other.right[j].mean() for _, j in pairs])
+    ours, theirs = one.right[[i for i, _ in pairs]], other.right[[j for _, j in pairs]]
+    return difference(ours.mean(1), theirs.mean(1), noise=image_noise(ours, theirs))
 
 
 def paired(one: Method, other: Method) -> list[tuple[int, int]]:

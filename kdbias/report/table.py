@@ -13,7 +13,7 @@ import rich.box
 import rich.table
 from rich.markup import escape
 
-from kdbias.stats import Difference, Estimate
+from kdbias.stats import Difference, Estimate, family
 
 Cell = str | int | float | Estimate | Difference
 
@@ -47,19 +47,27 @@ def format_estimate(estimate: Estimate, scale: float = 1.0, digits: int = 3) -> 
 
 
 def format_difference(difference: Difference, scale: float = 1.0, digits: int = 3) -> str:
-    """Write ``+1.2 [+0.3, +2.1]``, or ``no difference shown`` with the interval if it contains 0."""
+    """Write ``+1.2 [+0.3, +2.1]`` where a difference is shown, else the verdict with the interval.
+
+    The verdict is ``no difference shown``, or ``equal within ±0.5`` where that is shown.
+    """
     estimate = difference.estimate
     value, low, high = (f"{x * scale:+.{digits}f}" for x in (estimate.value, estimate.low, estimate.high))
     if difference.shown:
         return f"{value} [{low}, {high}]"
-    return difference.verdict if math.isnan(estimate.low) else f"{difference.verdict} [{low}, {high}]"
+    verdict = difference.verdict
+    if verdict == "equal" and difference.smallest is not None:
+        verdict = f"equal within ±{difference.smallest * scale:.{digits}f}"
+    return verdict if math.isnan(estimate.low) else f"{verdict} [{low}, {high}]"
 
 
 @dataclass(frozen=True)
 class Table:
     """Rows of cells under ``columns``.
 
-    A refused estimate is written ``- (1)``, and its reason is note 1 under the table; equal reasons share a note.
+    A refused estimate is written ``- (1)``, and its reason is note 1 under the table; equal reasons share a note. The
+    differences of a column are one family: their p values are corrected for their number (Holm), and verdicts follow
+    the corrected p. A line under the table says so.
 
     Raises:
         ValueError: the number of cells in a row is not the number of columns.
@@ -74,6 +82,7 @@ class Table:
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"table {self.title!r} has {len(self.columns)} columns, a row has {len(row)} cells")
+        object.__setattr__(self, "rows", _judged(self.rows))
 
     def text(self) -> tuple[list[list[str]], list[str]]:
         """Give the cells as text, and the notes under them."""
@@ -81,7 +90,16 @@ class Table:
         written = [
             [self._write(cell, col, reasons) for cell, col in zip(row, self.columns, strict=True)] for row in self.rows
         ]
-        return written, [f"({i}) {reason}" for i, reason in enumerate(reasons, 1)]
+        return written, [*(f"({i}) {reason}" for i, reason in enumerate(reasons, 1)), *self._families()]
+
+    def _families(self) -> list[str]:
+        """Say over which comparisons the verdicts are corrected."""
+        sizes = {sum(isinstance(row[place], Difference) for row in self.rows) for place in range(len(self.columns))}
+        sizes -= {0, 1}
+        if not sizes:
+            return []
+        many = " or ".join(map(str, sorted(sizes)))
+        return [f"Verdicts: p < .05 after Holm over the {many} comparisons of a column. Intervals are not corrected."]
 
     def _write(self, cell: Cell, column: Column, reasons: list[str]) -> str:
         if isinstance(cell, str | int):
@@ -148,6 +166,16 @@ class Table:
         for row in self.rows:
             writer.writerow([field for cell, w in zip(row, wide, strict=True) for field in _fields(cell, w)])
         return out.getvalue()
+
+
+def _judged(rows: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
+    """The rows with the differences of each column corrected for their number."""
+    found = [list(row) for row in rows]
+    for place in range(len(found[0]) if found else 0):
+        column = [(row, cell) for row in found if isinstance(cell := row[place], Difference)]
+        for (row, _), cell in zip(column, family([cell for _, cell in column]), strict=True):
+            row[place] = cell
+    return found
 
 
 def _fields(cell: Cell, wide: bool) -> list[str]:

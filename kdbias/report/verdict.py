@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from kdbias.probes.base import Result
-from kdbias.stats import Estimate, difference, transfer_index, transfer_index_images
+from kdbias.stats import Estimate, difference, image_noise, transfer_index, transfer_index_images
 
 Shown = Literal["recipe", "networks", "nothing", "refused"]
 
@@ -67,8 +67,11 @@ def gain(student: Sequence[Result], control: Sequence[Result], key: str = "right
     """Give student - control of the share of right answers (array ``key`` of Results on the same images)."""
     rights = [(one.arrays[key], other.arrays[key]) for one, other in zip(student, control, strict=True)]
     means = np.array([[one.mean(), other.mean()] for one, other in rights])
-    images = tuple(difference(one, other).estimate for one, other in rights)
-    return Finding(difference(means[:, 0], means[:, 1]).estimate, images, float((means[:, 0] - means[:, 1]).mean()))
+    images = tuple(difference(one, other, over="images").estimate for one, other in rights)
+    noise = image_noise(*(np.array(side, dtype=np.float64) for side in zip(*rights, strict=True)))
+    return Finding(
+        difference(means[:, 0], means[:, 1], noise=noise).estimate, images, float((means[:, 0] - means[:, 1]).mean())
+    )
 
 
 def inherited(found: Finding, shares: tuple[float, float, float]) -> str:
@@ -121,7 +124,9 @@ def _noise(found: Finding, scale: float = 1.0, digits: int = 2) -> str:
     if found.shown == "recipe":
         return f"95 % interval over {count} seeds {written(found.seeds)}"
     no_interval = found.seeds.reason != ""
-    seeds = "one seed says nothing of other seeds" if count == 1 else f"over {count} seeds {written(found.seeds)}"
+    seeds = f"over {count} seeds {written(found.seeds)}"
+    if no_interval:
+        seeds = f"{'one seed says' if count == 1 else f'{count} seeds say'} nothing of other seeds"
     if found.shown == "networks":
         held = seeds if no_interval else f"{seeds} holds 0, so that other seeds may differ"
         return f"95 % interval over images {over_images}; {held}"

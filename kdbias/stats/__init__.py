@@ -4,17 +4,15 @@ A refused estimate is NaN with a reason.
 """
 
 from kdbias.stats.bootstrap import Estimate, bootstrap_mean
-from kdbias.stats.scores import (
-    Difference,
-    accuracy,
-    difference,
-    mean_std,
-    ratio,
-    retention,
-    transfer_index,
-    transfer_index_images,
-)
+from kdbias.stats.difference import Difference, difference, family, image_noise
+from kdbias.stats.power import power, seeds_needed
+from kdbias.stats.retention import ratio, retention
+from kdbias.stats.scores import accuracy, mean_std, transfer_index, transfer_index_images
+from kdbias.stats.seeds import fieller, seed_mean
 from kdbias.stats.significance import above_chance, holm, permutation_test
+
+transfer_index_pictures = transfer_index_images
+"""The name of `transfer_index_images` before images were called so."""
 
 __all__ = [
     "Difference",
@@ -23,11 +21,18 @@ __all__ = [
     "accuracy",
     "bootstrap_mean",
     "difference",
+    "family",
+    "fieller",
     "holm",
+    "image_noise",
     "mean_std",
     "permutation_test",
+    "power",
     "ratio",
     "retention",
+    "seed_mean",
+    "seeds_needed",
     "transfer_index",
     "transfer_index_images",
+    "transfer_index_pictures",
 ]

@@ -1,4 +1,4 @@
-"""The scores of every table, each with its interval: accuracy, retention, differences, the transfer index.
+"""The scores of every table, each with its interval: accuracy, mean and spread, the transfer index.
 
 A refused score is NaN with a reason. Functions that draw random numbers seed ``generator`` with 0 unless it is given,
 so that a table is reproducible.
@@ -7,45 +7,17 @@ so that a table is reproducible.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats as scipy_stats
 
-from kdbias.stats.bootstrap import (
-    RESAMPLES,
-    Estimate,
-    Floats,
-    bootstrap_mean,
-    interval,
-    pairs_of,
-    resampled_means,
-    rows_of,
-)
-from kdbias.stats.significance import Alternative, above_chance, permutation_test, right_answers
+from kdbias.stats.bootstrap import RESAMPLES, Estimate, Floats, interval, resampled_means, rows_of
+from kdbias.stats.seeds import fieller, seed_mean
+from kdbias.stats.significance import right_answers
 
-CHANCE_P = 0.01
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The mean of a - b with its interval, and ``p`` of the paired permutation test."""
-
-    estimate: Estimate
-    p: float
-
-    @property
-    def shown(self) -> bool:
-        """Whether the interval excludes zero; False for a single pair."""
-        return not self.estimate.holds(0.0)
-
-    @property
-    def verdict(self) -> str:
-        """Give ``higher``, ``lower`` or ``no difference shown``."""
-        if not self.shown:
-            return "no difference shown"
-        return "higher" if self.estimate.value > 0 else "lower"
+INDEX_SEEDS = 3
+"""The fewest seeds that give a transfer index."""
 
 
 def accuracy(right: ArrayLike) -> Estimate:
@@ -66,77 +38,6 @@ def mean_std(values: ArrayLike) -> tuple[float, float]:
     return float(rows.mean()), float(rows.std(ddof=1)) if len(rows) > 1 else math.nan
 
 
-def difference(
-    a: ArrayLike,
-    b: ArrayLike,
-    alternative: Alternative = "two-sided",
-    resamples: int = RESAMPLES,
-    generator: np.random.Generator | None = None,
-) -> Difference:
-    """Compare ``a`` with ``b``, both ``(n,)`` and paired: by seed, or by image for two networks on the same images.
-
-    The verdict uses the interval; ``p`` is meant for `holm` over the metrics of a table. To compare several seeds on
-    the same images, average first: over seeds for each image, or over images for each seed.
-
-    Raises:
-        ValueError: as ``pairs_of``.
-    """
-    rows = pairs_of(a, b)
-    generator = np.random.default_rng(0) if generator is None else generator
-    estimate = bootstrap_mean(rows[:, 0] - rows[:, 1], resamples, generator)
-    return Difference(estimate, permutation_test(rows[:, 0], rows[:, 1], alternative, resamples, generator))
-
-
-def retention(
-    stress: ArrayLike,
-    clean: ArrayLike,
-    classes: int,
-    resamples: int = RESAMPLES,
-    generator: np.random.Generator | None = None,
-) -> Estimate:
-    """Give the share of the accuracy above chance that is kept under stress: (acc - 1/C) / (clean - 1/C).
-
-    ``stress`` and ``clean`` are ``(n,)`` bool: whether the answer was right on the stressed and on the clean version
-    of the same images, in the same order; images are resampled with both answers. 1 keeps all, 0 is chance, below 0
-    is worse than chance. Refused if clean accuracy is not significantly above chance (one-sided binomial, p < .01).
-    """
-    return _kept(stress, clean, classes, True, resamples, generator)
-
-
-def ratio(
-    stress: ArrayLike,
-    clean: ArrayLike,
-    classes: int,
-    resamples: int = RESAMPLES,
-    generator: np.random.Generator | None = None,
-) -> Estimate:
-    """Give acc / clean, not corrected for chance (a network that guesses under stress keeps 1 / (C clean)).
-
-    For comparison with older reports; ``stress`` and ``clean`` are ``(n,)`` bool, refusal is as for `retention`.
-    """
-    return _kept(stress, clean, classes, False, resamples, generator)
-
-
-def _kept(
-    stress: ArrayLike,
-    clean: ArrayLike,
-    classes: int,
-    corrected: bool,
-    resamples: int,
-    generator: np.random.Generator | None,
-) -> Estimate:
-    rows = right_answers(stress, clean)
-    p = above_chance(clean, classes)
-    if p >= CHANCE_P:
-        share = rows[:, 1].mean()
-        return Estimate.refuse(
-            f"clean accuracy {share:.1%} of {len(rows)} images is not above chance ({1 / classes:.1%}; p = {p:.2g}): "
-            "there is nothing to retain"
-        )
-    floor = 1 / classes if corrected else 0.0
-    return _quotient(rows.mean(axis=0) - floor, resampled_means(rows, resamples, generator) - floor, len(rows))
-
-
 def _quotient(value: Floats, draws: Floats, n: int) -> Estimate:
     """Quotient of the first and the second of two means ``(2,)``, with draws ``(resamples, 2)``.
 
@@ -149,22 +50,16 @@ def _quotient(value: Floats, draws: Floats, n: int) -> Estimate:
     return interval(float(value[0] / value[1]), quotients, n)
 
 
-def transfer_index(
-    student: ArrayLike,
-    control: ArrayLike,
-    teacher: ArrayLike,
-    resamples: int = RESAMPLES,
-    generator: np.random.Generator | None = None,
-) -> Estimate:
+def transfer_index(student: ArrayLike, control: ArrayLike, teacher: ArrayLike) -> Estimate:
     """Give (student - control) / (teacher - control) of the mean scores: 0 is the control, 1 the teacher.
 
-    Each is ``(seeds,)``, paired by seed and resampled in pairs. A single teacher for all seeds is ``(1,)`` or a number;
-    the interval then excludes the noise of the teacher. The control is the same student and recipe without a teacher.
-    The teacher's score may be above or below the control's.
+    Each is ``(seeds,)``, paired by seed. A single teacher for all seeds is ``(1,)`` or a number; the interval then
+    excludes the noise of the teacher. The control is the same student and recipe without a teacher. The teacher's score
+    may be above or below the control's. The interval is Fieller's (`fieller`).
 
-    Refused in three cases. The interval of teacher - control contains 0, so there is nothing to transfer. There are
-    fewer than two seeds: one shows no noise to compare that difference with (`transfer_index_images` gives an
-    interval over images instead). A score is NaN, as a refused score is.
+    Refused in three cases. The interval of teacher - control contains 0, so there is nothing to transfer, and Fieller's
+    interval has no bounds. There are fewer than three seeds: Student's t of two leaves an index nearly without bounds
+    (`transfer_index_images` gives an interval over images instead). A score is NaN, as a refused score is.
 
     Raises:
         ValueError: student and control are not of one length, or the teacher's is neither that nor 1.
@@ -179,10 +74,15 @@ def transfer_index(
     missing = [name for name, array in named.items() if not np.isfinite(array).all()]
     if missing:
         return Estimate.refuse(f"no score for some seeds of: {', '.join(missing)}")
-    if len(runs) < 2:
-        return Estimate.refuse("one seed shows no noise to compare teacher - control with; at least 2 are needed")
-    rows = rows_of(runs - control_runs, teachers - control_runs)
-    return _index(rows.mean(axis=0), resampled_means(rows, resamples, generator), len(rows), "seeds")
+    if len(runs) < INDEX_SEEDS:
+        return Estimate.refuse(
+            f"{len(runs)} seed{'s show' if len(runs) > 1 else ' shows'} too little noise to compare teacher - control "
+            f"with; at least {INDEX_SEEDS} are needed"
+        )
+    found = fieller(runs - control_runs, teachers - control_runs)
+    if not math.isfinite(found.low):
+        return _nothing(seed_mean(teachers - control_runs), len(runs), "seeds")
+    return found
 
 
 def transfer_index_images(
@@ -220,8 +120,12 @@ def transfer_index_images(
 def _index(value: Floats, draws: Floats, n: int, unit: str) -> Estimate:
     gap = interval(float(value[1]), draws[:, 1], n)
     if gap.holds(0.0):
-        return Estimate.refuse(
-            f"teacher - control is {gap.value:.3g} [{gap.low:.3g}, {gap.high:.3g}] over {n} {unit}, "
-            "inside its own noise: there is nothing to transfer"
-        )
+        return _nothing(gap, n, unit)
     return _quotient(value, draws, n)
+
+
+def _nothing(gap: Estimate, n: int, unit: str) -> Estimate:
+    return Estimate.refuse(
+        f"teacher - control is {gap.value:.3g} [{gap.low:.3g}, {gap.high:.3g}] over {n} {unit}, "
+        "inside its own noise: there is nothing to transfer"
+    )

@@ -96,3 +96,19 @@ def test_projections():
         project("none", 6, 5)
     with pytest.raises(ValueError, match="projection: must be one of linear, mlp, none, got 'conv'"):
         project("conv", 6, 5)
+
+
+def test_depths_take_the_layers_nearest_to_them():
+    paper = [0.0833, 0.5833, 1.0]
+    assert pair_layers(VIT, network("layer{0}", 3), paper) == ((0, 0), (6, 1), (11, 2))
+    assert [i for i, _ in pair_layers(VIT, VIT, [0.1667, 0.3333, 0.8333, 1.0])] == [1, 3, 9, 11]
+    four = network("blocks.{0}", 4)
+    assert [i for i, _ in pair_layers(four, VIT, paper)] == [0, 1, 3]  # .5833 is nearer to .5 than to .75
+    assert [i for i, _ in pair_layers(network("blocks.{0}", 3), VIT, [0.1, 0.2, 0.3, 1])] == [0, 1, 2]
+    assert [i for i, _ in pair_layers(network("blocks.{0}", 4), VIT, [0.1, 0.2])] == [0]
+
+
+@pytest.mark.parametrize("depths", [[0.5, 1.5], [0.0, 0.5], [0.5, "blocks.3"], [-1.0]])
+def test_a_depth_that_there_is_not_is_refused(depths):
+    with pytest.raises(ValueError, match=r"layers: depths must be numbers above 0, up to 1"):
+        pair_layers(VIT, VIT, depths)

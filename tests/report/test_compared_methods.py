@@ -59,7 +59,7 @@ def test_pairs_that_are_alike_share_one_sentence():
     assert pairing([(first, control)]) == "Differences are paired by seed; untrained with control over seed 0 alone."
     assert pairing([(short, old), (old, short)]).count("unpaired") == 1
     notes = matrix([exp1, old, method("older", 8), control], control="control").text()[1]
-    assert [note for note in notes if "seeds" in note] == ["(1) runs are paired by their seeds: no seed in common"]
+    assert [note for note in notes if "paired" in note] == ["(2) runs are paired by their seeds: no seed in common"]
 
 
 @pytest.mark.parametrize(("seeds", "why"), [([None], "no seed in common"), ([0, 0], "one has two runs of a seed")])

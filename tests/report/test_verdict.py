@@ -77,17 +77,20 @@ def test_cost_and_gain():
 
 
 def test_index_of_known_shares():
-    found = index([cues(0.6), cues(0.6)], [cues(0.2), cues(0.2)], cues(1.0))
+    found = index([cues(0.6), cues(0.62), cues(0.58)], [cues(0.2)] * 3, cues(1.0))
     assert found.value == pytest.approx(0.5, abs=0.03)
     assert found.value == pytest.approx(found.seeds.value)
     assert found.shown == "recipe"
     assert index([cues(0.2)], [cues(0.2)], cues(0.2)).shown == "refused"
+    two = index([cues(0.6)] * 2, [cues(0.2)] * 2, cues(1.0))
+    assert two.shown == "networks"
+    assert "2 seeds say nothing of other seeds" in inherited(two, SHARES)
 
 
 def test_gain_of_known_answers():
     right = np.arange(1000) < 700
     worse = Result("test", {}, {"right": right & (np.arange(1000) % 10 > 0)})
-    found = gain([worse, worse], [Result("test", {}, {"right": right})] * 2)
+    found = gain([worse] * 3, [Result("test", {}, {"right": right})] * 3)
     assert found.value == pytest.approx(-0.07)
     assert found.shown == "recipe"
     assert found.images[0].low < -0.07 < found.images[0].high < 0

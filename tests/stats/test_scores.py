@@ -5,7 +5,6 @@ import time
 
 import numpy as np
 import pytest
-from scipy import stats as scipy_stats
 
 from kdbias.stats import (
     Estimate,
@@ -14,7 +13,6 @@ from kdbias.stats import (
     difference,
     mean_std,
     permutation_test,
-    ratio,
     retention,
     transfer_index,
     transfer_index_images,
@@ -34,22 +32,13 @@ def covered(estimates: list[Estimate], truth: float) -> float:
 # A share of 500 trials with probability .95 has a standard deviation of .0097: .92 is three of them below.
 
 
-def test_the_interval_of_retention_covers() -> None:
-    generator = np.random.default_rng(1)
-    truth = (0.4 - 0.1) / (0.8 - 0.1)
-    estimates = []
-    for _ in range(500):
-        clean = generator.random(400) < 0.8
-        stress = np.where(clean, generator.random(400) < 0.45, generator.random(400) < 0.2)  # .36 + .04
-        estimates.append(retention(stress, clean, 10, resamples=1000))
-    assert 0.92 < covered(estimates, truth) < 0.98
-
-
 def test_the_interval_of_the_transfer_index_covers() -> None:
     generator = np.random.default_rng(2)
-    noise = generator.normal(0, 0.03, size=(500, 3, 3))
-    estimates = [transfer_index(0.5 + s, 0.3 + c, 0.8 + t, resamples=1000) for s, c, t in noise]
-    assert covered([e for e in estimates if not e.refused], 0.4) > 0.92
+    noise = generator.normal(0, 0.03, size=(4000, 3, 3))
+    estimates = [transfer_index(0.5 + s, 0.3 + c, 0.8 + t) for s, c, t in noise]
+    known = [e for e in estimates if not e.refused]
+    assert len(known) > 0.99 * len(estimates)
+    assert 0.935 < covered(known, 0.4) < 0.965
 
 
 def test_ten_thousand_resamples_of_ten_thousand_images_in_two_seconds() -> None:
@@ -57,7 +46,7 @@ def test_ten_thousand_resamples_of_ten_thousand_images_in_two_seconds() -> None:
     stress, clean, student = answers(0.5, n, 1), answers(0.9, n, 2), answers(0.6, n, 3)
     jobs = {
         "retention": lambda: retention(stress, clean, 10),
-        "difference": lambda: difference(stress, clean),
+        "difference": lambda: difference(stress, clean, over="images"),
         "index": lambda: transfer_index_images(student, stress, clean),
         "real values": lambda: bootstrap_mean(np.random.default_rng(0).random(n)),
         "permutation of real values": lambda: permutation_test(np.random.default_rng(0).random(n), np.zeros(n)),
@@ -80,63 +69,6 @@ def test_accuracy_of_ten_equal_answers_keeps_an_interval(right: bool, low: float
     assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=1e-4)  # z² / (n + z²) = .2775
 
 
-def test_retention_and_ratio_values() -> None:
-    stress, clean = answers(0.4, 1000, 1), answers(0.8, 1000, 2)
-    assert retention(stress, clean, 10).value == pytest.approx(3 / 7)
-    assert ratio(stress, clean, 10).value == pytest.approx(0.5)
-
-
-def test_retention_of_the_clean_images_is_one_without_noise() -> None:
-    clean = answers(0.3, 500)
-    estimate = retention(clean, clean, 10)
-    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((1, 1, 1))
-
-
-def test_pairing_by_image_narrows_the_interval() -> None:
-    clean = answers(0.7, 2000)
-    nested = clean & (np.random.default_rng(5).random(2000) < 0.9)
-    shuffled = np.random.default_rng(6).permutation(nested)
-    wide, narrow = retention(shuffled, clean, 10), retention(nested, clean, 10)
-    assert narrow.high - narrow.low < 0.8 * (wide.high - wide.low)
-
-
-@pytest.mark.parametrize("score", [retention, ratio])
-def test_a_student_at_chance_retains_nothing_that_can_be_measured(score) -> None:
-    refused = score(answers(0.1, 1000, 1), answers(0.1, 1000, 2), 10)
-    assert math.isnan(refused.value)
-    assert math.isnan(refused.low)
-    assert "clean accuracy 10.0% of 1000 images is not above chance" in refused.reason
-
-
-def test_the_gate_of_retention_is_one_percent() -> None:
-    n, classes = 1000, 10
-    gate = int(scipy_stats.binom.isf(0.01, n, 0.1)) + 1  # the least count with p < .01
-    stress = answers(0.1, n)
-    assert not retention(stress, np.arange(n) < gate, classes).refused
-    assert retention(stress, np.arange(n) < gate - 1, classes).refused
-
-
-def test_a_clean_accuracy_just_above_chance_has_a_finite_wide_interval() -> None:
-    gate = int(scipy_stats.binom.isf(0.01, 1000, 0.1)) + 1
-    estimate = retention(answers(0.1, 1000, 1), np.arange(1000) < gate, 10)
-    assert np.isfinite([estimate.low, estimate.high]).all()
-    assert estimate.high - estimate.low > 2
-
-
-@pytest.mark.parametrize(
-    ("stress", "clean", "classes", "message"),
-    [
-        ([1, 0], [1, 0, 1], 10, "one length"),
-        ([], [], 10, "n >= 1"),
-        ([0.5, 1], [1, 1], 10, "whether the answer was right"),
-        ([1, 1], [1, 1], 1, "at least 2 classes"),
-    ],
-)
-def test_retention_names_bad_arguments(stress, clean, classes, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        retention(stress, clean, classes)
-
-
 CONTROL = np.array([0.21, 0.20, 0.22])
 TEACHER = np.array([0.98, 0.99, 0.97])
 
@@ -149,7 +81,7 @@ def test_an_exact_copy_of_the_teacher_is_one_and_of_the_control_zero() -> None:
 
 def test_the_index_is_of_means_and_holds_below_the_control_too() -> None:
     assert transfer_index(CONTROL + 0.1, CONTROL, CONTROL - 0.2).value == pytest.approx(-0.5)
-    estimate = transfer_index([0.5, 0.7], [0.2, 0.2], [1.0, 1.0])
+    estimate = transfer_index([0.5, 0.7, 0.6], [0.2, 0.2, 0.2], [1.0, 1.0, 1.0])
     assert estimate.value == pytest.approx(0.5)
     assert estimate.low < 0.375 < 0.625 < estimate.high
 
@@ -167,12 +99,16 @@ def test_nothing_to_transfer_is_refused() -> None:
 
 def test_noise_is_refused_most_of_the_time() -> None:
     noise = np.random.default_rng(7).normal(size=(300, 3, 3))
-    assert np.mean([transfer_index(*n, resamples=500).refused for n in noise]) > 0.9
+    assert np.mean([transfer_index(*n).refused for n in noise]) > 0.9
 
 
 @pytest.mark.parametrize(
     ("student", "control", "teacher", "reason"),
-    [([0.5], [0.2], [0.9], "one seed"), ([0.5, math.nan], [0.2, 0.2], [0.9, 0.9], "some seeds of: student")],
+    [
+        ([0.5], [0.2], [0.9], "1 seed shows too little"),
+        ([0.5, 0.6], [0.2, 0.3], [0.9, 0.9], "2 seeds show too little"),
+        ([0.5, math.nan], [0.2, 0.2], [0.9, 0.9], "some seeds of: student"),
+    ],
 )
 def test_too_little_is_refused(student, control, teacher, reason) -> None:
     assert reason in transfer_index(student, control, teacher).reason
@@ -207,16 +143,3 @@ def test_an_index_over_images_without_decisions_is_refused() -> None:
 def test_mean_and_standard_deviation() -> None:
     assert mean_std([1, 2, 3]) == (2.0, 1.0)
     assert math.isnan(mean_std([1])[1])
-
-
-def test_several_seeds_of_images_are_not_taken_for_pairs() -> None:
-    right = np.ones((2, 100))
-    with pytest.raises(ValueError, match=r"got \(2, 100\) and \(2, 100\): average over the other axis"):
-        difference(right, right - 0.5)
-
-
-def test_a_difference_within_the_noise_is_not_shown() -> None:
-    assert difference([0.9005, 0.9010, 0.8990], [0.9011, 0.8995, 0.9001]).verdict == "no difference shown"
-    assert difference([0.9005], [0.9011]).verdict == "no difference shown"
-    assert difference([0.95, 0.96, 0.955], [0.90, 0.905, 0.90]).verdict == "higher"
-    assert difference([0.90, 0.905, 0.90], [0.95, 0.96, 0.955]).verdict == "lower"

@@ -1,0 +1,98 @@
+"""What a network keeps of its accuracy under stress, with intervals that hold near 0 and 1 too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats as scipy_stats
+
+from kdbias.stats.bootstrap import Estimate, Floats
+from kdbias.stats.significance import above_chance, right_answers
+
+CHANCE_P = 0.01
+Arms = tuple[float, float]
+
+
+def retention(stress: ArrayLike, clean: ArrayLike, classes: int) -> Estimate:
+    """Give the share of the accuracy above chance that is kept under stress: (acc - 1/C) / (clean - 1/C).
+
+    ``stress`` and ``clean`` are ``(n,)`` bool: whether the answer was right on the stressed and on the clean version
+    of the same images, in the same order. 1 keeps all, 0 is chance, below 0 is worse than chance. Refused if clean
+    accuracy is not significantly above chance (one-sided binomial, p < .01).
+
+    The interval over images joins Wilson's intervals of the two accuracies, with their correlation (MOVER: Zou and
+    Donner 2008, doi 10.1002/sim.3095; for paired shares Newcombe 1998, method 10). A bootstrap covers too little where
+    few answers are right: .74 of the time at an accuracy of .003 on 200 images.
+    """
+    return _kept(stress, clean, classes, 1 / classes)
+
+
+def ratio(stress: ArrayLike, clean: ArrayLike, classes: int) -> Estimate:
+    """Give acc / clean, not corrected for chance (a network that guesses under stress keeps 1 / (C clean)).
+
+    For comparison with older reports; ``stress`` and ``clean`` are ``(n,)`` bool, refusal is as for `retention`.
+    """
+    return _kept(stress, clean, classes, 0.0)
+
+
+def _kept(stress: ArrayLike, clean: ArrayLike, classes: int, floor: float) -> Estimate:
+    rows = right_answers(stress, clean)
+    p = above_chance(clean, classes)
+    if p >= CHANCE_P:
+        share = rows[:, 1].mean()
+        return Estimate.refuse(
+            f"clean accuracy {share:.1%} of {len(rows)} images is not above chance ({1 / classes:.1%}; p = {p:.2g}): "
+            "there is nothing to retain"
+        )
+    kept, whole = (float(mean) - floor for mean in rows.mean(axis=0))
+    if np.array_equal(rows[:, 0], rows[:, 1]):  # the same answers on the same images: 1 whatever the images
+        return Estimate(1.0, 1.0, 1.0)
+    arms, clean_arms = _arms(rows[:, 0]), _arms(rows[:, 1])
+    correlation = _correlation(rows)
+
+    def outside(quotient: float, upper: bool) -> float:
+        """Where kept - quotient whole ends, on the side that must not pass 0; it is 0 at an end of the interval."""
+        one, other = (arms[1], clean_arms[0]) if upper else (arms[0], clean_arms[1])
+        sign = 1.0
+        if quotient < 0:  # then the second share enters with a plus, by its other arm
+            other, sign = (clean_arms[1] if upper else clean_arms[0]), -1.0
+        width = one**2 + (quotient * other) ** 2 - 2 * sign * correlation * one * abs(quotient) * other
+        half = math.sqrt(max(width, 0.0))
+        return kept - quotient * whole + (half if upper else -half)
+
+    value = kept / whole
+    low = _end(lambda q: outside(q, upper=False), value, -1.0)
+    high = _end(lambda q: -outside(q, upper=True), value, 1.0)
+    return Estimate(value, low, high)
+
+
+def _end(inside: Callable[[float], float], value: float, side: float) -> float:
+    """The end of the interval on one ``side`` (-1 or 1) of ``value``: where ``inside``, negative there, becomes 0."""
+    step = 0.01
+    while inside(value + side * step) < 0:
+        step *= 2
+        if step > 1e6:  # the clean accuracy could be chance
+            return side * math.inf
+    near, far = 0.0, step
+    for _ in range(60):
+        middle = (near + far) / 2
+        near, far = (middle, far) if inside(value + side * middle) < 0 else (near, middle)
+    return value + side * far
+
+
+def _arms(right: Floats) -> Arms:
+    """How far Wilson's interval of a share reaches below and above it."""
+    count = int(right.sum())
+    low, high = scipy_stats.binomtest(count, len(right)).proportion_ci(0.95, method="wilson")
+    share = count / len(right)
+    return share - float(low), float(high) - share
+
+
+def _correlation(rows: Floats) -> float:
+    """The correlation of two columns of 0 and 1; 0 where one of them is constant."""
+    one, other = rows.T
+    spread = float(one.std() * other.std())
+    return float(((one - one.mean()) * (other - other.mean())).mean()) / spread if spread > 0 else 0.0
