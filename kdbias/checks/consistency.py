@@ -27,7 +27,7 @@ def meaning(tree: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
     run, problems = _controlled(plan(tree, known), known)
     for rule in (settings, _full_batch, _devices, _weights_files, _teacher, _terms):
         problems += rule(run)
-    for rule in (module_rules, _mixing, _views, _dist_token, _schedules):
+    for rule in (module_rules, _mixing, _views, _dist_token, _dense_answer, _schedules):
         problems += rule(run)
     problems += module_arguments(run, [*known, *problems])
     problems += _optimizer(tree, [*known, *problems])
@@ -156,8 +156,19 @@ def _dist_token(run: Plan) -> Iterator[Problem]:
         )
 
 
+def _dense_answer(run: Plan) -> Iterator[Problem]:
+    if run.student is None or run.student.inference != "dense" or not _all_terms(run):
+        return
+    if not any("dense" in term.student_needs and _peak(term, run.steps) > 0 for term in run.terms.values()):
+        yield Problem(
+            "model.inference",
+            "dense takes the DIST head's answers at the patch tokens into the mean, and no term trains them: set mean, "
+            "or add such a term (loss=[ce,cskd])",
+        )
+
+
 def _trains_dist(term: LossTerm) -> bool:
-    """Whether a term trains the DIST head: logit terms do, and cross-entropy does on request."""
+    """Whether a term trains the DIST token: logit terms do, and others say so by their attribute ``dist``."""
     return "logits" in term.needs or bool(getattr(term, "dist", False))
 
 

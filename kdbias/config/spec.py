@@ -80,14 +80,21 @@ def deciding(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Give ``deciding(cfg)`` with the content of files instead of their names.
 
-    These files are the weights of the networks and the recipe of a teacher without weights. A file that does not exist,
-    or a recipe from outside this package, keeps its name. A teacher that the control does not use is left out, except
-    for the settings that the control keeps. The teachers that the control names are added as ``control.teachers``.
+    These files are the weights of the networks and of loss terms, and the recipe of a teacher without weights. A file
+    that does not exist, or a recipe from outside this package, keeps its name. A teacher that the control does not use
+    is left out, except for the settings that the control keeps. The teachers that the control names are added as
+    ``control.teachers``.
     Whole floats become ints, so that 1 and 1.0 are the same.
     """
     found: dict[str, Any] = _whole(deciding(cfg))
     teacher, control = _node(found, "teacher"), _node(found, "control")
-    for node in (teacher, _node(teacher, "model"), _node(found, "model"), *_nodes(control)):
+    for node in (
+        teacher,
+        _node(teacher, "model"),
+        _node(found, "model"),
+        *_nodes(control),
+        *_nodes(_node(found, "loss")),
+    ):
         weights = node.get("weights")
         if isinstance(weights, str) and Path(weights).is_file():
             node["weights"] = "sha256:" + digest(Path(weights))

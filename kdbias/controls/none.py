@@ -45,7 +45,8 @@ class NoTeacher(Control):
         terms = dict(selected(tree["loss"]))
         dropped = [name for name, spec in terms.items() if _term(spec).needs - {"hard_target"}]
         self.found = {"matched": ["architecture", "recipe"], "dropped": dropped}
-        return {**tree, "teacher": dict(NO_TEACHER), "loss": label_terms(terms, student, self.label_smoothing)}
+        loss = label_terms(terms, student, self.label_smoothing)
+        return {**tree, "teacher": dict(NO_TEACHER), "model": labelled_model(tree["model"]), "loss": loss}
 
 
 def label_terms(terms: Mapping[str, Any], student: NetworkInfo, label_smoothing: float) -> dict[str, Any]:
@@ -53,6 +54,11 @@ def label_terms(terms: Mapping[str, Any], student: NetworkInfo, label_smoothing:
     own = {name: dict(spec) for name, spec in terms.items() if not _term(spec).needs - {"hard_target"}}
     ce = {"_target_": "kdbias.losses.ce.CE", "label_smoothing": label_smoothing, **own.pop("ce", {})}
     return {"ce": {**ce, "weight": 1.0, "dist": student.has_dist}, **own}
+
+
+def labelled_model(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the node of a student that labels train: they train the answers of its two heads, and none at the places."""
+    return {**model, "inference": "mean"} if model.get("inference") == "dense" else dict(model)
 
 
 def unlabelled(run: Plan, kind: str) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ from kdbias.config.overrides import key_of, sets
 from kdbias.config.spec import Tree, plain
 from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source, missing_file
-from kdbias.controls.none import NO_TEACHER, label_terms, unlabelled
+from kdbias.controls.none import NO_TEACHER, label_terms, labelled_model, unlabelled
 from kdbias.data.base import ImageData
 from kdbias.data.streams import SEEDS, is_seed
 from kdbias.models.features import NetworkInfo
@@ -67,7 +67,7 @@ class Self(Control):
 
     def changed(self, tree: Tree, student: NetworkInfo) -> dict[str, Any]:
         """Give the config with the student's network as the teacher, read at the same layers."""
-        model = dict(tree["model"])
+        model = labelled_model(tree["model"])
         teacher = {**NO_TEACHER, "name": "self", "model": model, "weights": self.weights}
         return {**tree, "teacher": {**teacher, "layers": model.get("layers", "all")}}
 
@@ -110,7 +110,8 @@ def copy_recipe(tree: Tree, loss: Mapping[str, Any], seed: int, config_name: str
         overrides += [f"~{group}.{key}" for key in present if key not in wanted]
         overrides += override(group, wanted, present)
     start = {key: value for key, value in tree["model"].items() if key == "pretrained"}  # once decided, of both
-    overrides += override("model", start, composed["model"])
+    changed = {key: value for key, value in labelled_model(tree["model"]).items() if value != tree["model"][key]}
+    overrides += override("model", start | changed, composed["model"])
     for name, spec in selected(composed.get("callback") or {}):
         if "probe" in spec and "teacher" in signature(target(spec["probe"], "probe")).parameters:
             overrides.append(f"~callback.{name}")

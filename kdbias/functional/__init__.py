@@ -19,7 +19,7 @@ from kdbias.functional.consistency import error_consistency
 from kdbias.functional.crd import crd_loss, crd_scores
 from kdbias.functional.cskd import cskd_dense, cskd_target
 from kdbias.functional.gram import gram_distance
-from kdbias.functional.grid import resample_tokens
+from kdbias.functional.grid import pool_maps, resample_tokens
 from kdbias.functional.hessian.eigenvalues import hessian_eigenvalues
 from kdbias.functional.hessian.trace import hessian_trace
 from kdbias.functional.logits.decoupled import dkd
@@ -48,6 +48,7 @@ __all__ = [
     "hessian_trace",
     "linear_cka",
     "pgd",
+    "pool_maps",
     "rbf_cka",
     "relation_kl",
     "resample_tokens",

@@ -31,6 +31,35 @@ def resample_tokens(tokens: Tensor, grid: Grid, to: Grid) -> Tensor:
     return torch.einsum("yh,xw,bhwd->byxd", rows, columns, placed).flatten(1, 2)
 
 
+def pool_maps(maps: Tensor, to: Grid) -> Tensor:
+    """Average maps ``(B, C, h, w)`` over areas, to ``(B, C, h', w')`` of ``to``, as torch's adaptive average pooling.
+
+    A new place covers the old ones from floor(i·h/h') to ceil((i+1)·h/h'), so areas overlap where h' does not divide h.
+    As two products it gives the same bits on a GPU every time, which torch's own backward pass does not. Returns the
+    same tensor if the grids are equal.
+
+    Raises:
+        ValueError: not ``(B, C, h, w)``, or ``to`` is larger along an axis.
+
+    >>> pool_maps(torch.tensor([[[[0.0, 1.0], [4.0, 9.0]]]]), (1, 2))
+    tensor([[[[2., 5.]]]])
+    """
+    if maps.ndim != 4 or not (1 <= to[0] <= maps.shape[2] and 1 <= to[1] <= maps.shape[3]):
+        raise ValueError(f"expected maps (B, C, h, w) of at least {to[0]}x{to[1]} places, got {tuple(maps.shape)}")
+    if tuple(maps.shape[2:]) == to:
+        return maps
+    rows, columns = (_areas(a, b, maps) for a, b in zip(maps.shape[2:], to, strict=True))
+    return torch.einsum("yh,xw,bchw->bcyx", rows, columns, maps)
+
+
+def _areas(count: int, to: int, like: Tensor) -> Tensor:
+    """Give the weight ``(to, count)`` of each position in each new one: equal within its area, rows sum to 1."""
+    places = torch.arange(count, device=like.device)
+    new = torch.arange(to, device=like.device)[:, None]
+    inside = (places >= new * count // to) & (places < -(-(new + 1) * count // to))
+    return inside.to(like.dtype) / inside.sum(dim=1, keepdim=True)
+
+
 def _weights(count: int, to: int, like: Tensor) -> Tensor:
     """Give the weight ``(to, count)`` of each position in each new one: triangles over neighbours, rows sum to 1."""
     step = count / to

@@ -18,8 +18,11 @@ from kdbias.models.features import Features, NetworkInfo
 T = TypeVar("T")
 Rows = dict[str, Tensor]
 
-READINGS = frozenset({"logits", "pooled", "tokens", "dense", "qkv"})
-"""What a term may need of a network; ``dense`` and ``qkv`` are read only where a term asks for them."""
+READINGS = frozenset({"logits", "pooled", "tokens", "dense", "qkv", "dist"})
+"""What a term may need of a network; ``dense`` and ``qkv`` are read only where a term asks for them.
+
+``dist`` are the logits of a DIST head.
+"""
 
 
 def needed(value: T | None, what: str) -> T:
@@ -65,10 +68,10 @@ class LossTerm(nn.Module):
     """A term of the training loss: a mean over the images of a batch, as a function of student, teacher and labels.
 
     A subclass implements ``forward``, lists in ``needs`` what it requires, and makes projections in ``build``.
-    ``needs`` may hold ``logits``, ``pooled``, ``tokens``, ``dense``, ``qkv`` (of the teacher) and ``hard_target`` (of
-    the data: no MixUp). ``student_needs`` may hold the same outputs of the student. ``dense_logits`` and ``qkv`` are
-    computed only if a term lists them. Calling the term passes fp32 features with autocast off; the teacher's
-    features carry no gradient. This happens once, here.
+    ``needs`` may hold ``logits``, ``pooled``, ``tokens``, ``dense``, ``qkv``, ``dist`` (of the teacher) and
+    ``hard_target`` (of the data: no MixUp). ``student_needs`` may hold the same outputs of the student.
+    ``dense_logits`` and ``qkv`` are computed only if a term lists them. Calling the term passes fp32 features with
+    autocast off; the teacher's features carry no gradient. This happens once, here.
 
     A term may have a state (a memory bank, a constant estimated once): buffers made in ``build``, which only ``update``
     changes. ``forward`` reads them. It stores in ``pending``, under keys of its own, what this batch adds to the state:
@@ -180,7 +183,7 @@ class Total(nn.Module):
             wanted = sorted(term.needs - {"hard_target"})
             if wanted and teacher is None:
                 raise ArgumentError(name, no_teacher(name, wanted), of="loss")
-            if teacher is not None and "logits" in wanted:
+            if teacher is not None and {"logits", "dense"} & set(wanted):
                 wrong = logits_lack("the teacher", teacher.classes, student.classes or data.classes)
                 if not wrong and student.classes is None:
                     wrong = "the student has no classifier: choose another model=..."

@@ -121,7 +121,8 @@ def vit(
             between them and a 1×1 convolution at the end (Xiao et al.), which learns much sooner without labels.
         class_token_dropout: Probability of ``ClassTokenDropout``.
         size: Side of its input, to which images are resized; None takes that of the data.
-        inference: With a DIST token, the logits: the mean of both heads, or one of them.
+        inference: With a DIST token, the logits: the mean of both heads, or one of them, or (``dense``) the mean of
+            both and of the DIST head's mean over the patch tokens.
         classes: ``"data"`` for a classifier of the data's classes, None for none (to learn without labels).
         layers: The blocks whose tokens are read.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from kdbias.models.patches import patch_side, require_tiled
 from kdbias.models.reading import answer, answer_densely, dense_problem, qkv_problem, read
 
 Layers = Sequence[int] | Literal["all"]
-Inference = Literal["mean", "cls", "dist"]
+Inference = Literal["mean", "cls", "dist", "dense"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ class Extractor(nn.Module):
         size: Side of the network's input in pixels.
         resize: Whether to resize images to ``size`` (bicubic, antialiased).
         layers: Numbers of the blocks (ViT) or stages (CNN) whose tokens are read, ascending, or ``"all"``.
-        inference: With a DIST token, the ``logits``: the mean of both heads, or one of them.
+        inference: With a DIST token, the ``logits``: the mean of both heads, or one of them, or (``dense``) the mean of
+            both and of the DIST head's mean over places. Source of the last: Zhao et al., ICCV 2023 (arXiv:2307.08500).
         dense: Whether to give ``dense_logits``.
         qkv: Whether to give ``qkv``.
         frozen: Whether only the classifier is trained: the rest has no gradients and stays in eval mode.
@@ -119,8 +120,8 @@ class Extractor(nn.Module):
         known: Survey | None = None,
     ) -> None:
         super().__init__()
-        if inference not in ("mean", "cls", "dist"):
-            raise ValueError(f"inference must be mean, cls or dist, got {inference!r}")
+        if inference not in get_args(Inference):
+            raise ValueError(f"inference must be one of {', '.join(get_args(Inference))}, got {inference!r}")
         if family is not None and family not in FAMILIES:
             raise ArgumentError("family", f"must be one of {', '.join(FAMILIES)}, or null, got {family!r}")
         self.network = network
@@ -152,11 +153,13 @@ class Extractor(nn.Module):
         with attention_path.recorded_qkv(attention) as qkv:
             final, tokens, prefix, grids = read(network, x, self.survey, self.layers)
         pooled, class_logits, distill_logits = answer(network, final, self.survey)
+        read_densely = self.dense or self.inference == "dense"
+        dense_logits = answer_densely(network, final, self.survey, grids[-1]) if read_densely else None
         return Features(
-            logits=self._combine(class_logits, distill_logits),
+            logits=self._combine(class_logits, distill_logits, dense_logits),
             class_logits=class_logits,
             distill_logits=distill_logits,
-            dense_logits=answer_densely(network, final, self.survey, grids[-1]) if self.dense else None,
+            dense_logits=dense_logits if self.dense else None,
             pooled=pooled,
             tokens=tokens,
             prefix=prefix,
@@ -202,6 +205,8 @@ class Extractor(nn.Module):
         """Say why the network cannot give ``reading`` (a word of ``LossTerm.needs``), or nothing where it can."""
         if reading == "logits" and self.survey.classes is None:
             return "it has no classifier"
+        if reading == "dist" and not self.survey.has_dist:
+            return "it has no DIST token, as model=deit_tiny has"
         problem = {"dense": dense_problem, "qkv": qkv_problem}.get(reading)
         return problem(self.network, self.survey) if problem else ""
 
@@ -218,14 +223,20 @@ class Extractor(nn.Module):
         self.choose_path()
         return self
 
-    def _combine(self, class_logits: Tensor | None, distill_logits: Tensor | None) -> Tensor | None:
+    def _combine(
+        self, class_logits: Tensor | None, distill_logits: Tensor | None, dense_logits: Tensor | None
+    ) -> Tensor | None:
         if class_logits is None or distill_logits is None or self.inference == "cls":
             return class_logits
+        if self.inference == "dense" and dense_logits is not None:
+            return (class_logits + distill_logits + dense_logits.mean(dim=(2, 3))) / 3
         return distill_logits if self.inference == "dist" else (class_logits + distill_logits) / 2
 
     def _check(self) -> None:
-        if self.inference == "dist" and not self.survey.has_dist:
-            raise ArgumentError("inference", "dist needs a network with a DIST token")
+        if self.inference in ("dist", "dense") and not self.survey.has_dist:
+            raise ArgumentError("inference", f"{self.inference} needs a network with a DIST token")
+        if self.inference == "dense" and (reason := self.lack("dense")):
+            raise ArgumentError("inference", f"dense needs logits at every place, but {reason}: set mean")
         for wanted, name, reading in ((self.dense, "dense_logits", "dense"), (self.qkv, "qkv", "qkv")):
             if wanted and (reason := self.lack(reading)):
                 raise ValueError(f"{type(self.network).__name__} gives no {name}: {reason}")
@@ -240,8 +251,10 @@ def asked(extractor: Extractor, needs: frozenset[str]) -> Extractor:
     """Give a reader of the same network with ``dense`` and ``qkv`` where ``needs`` names them; itself if it has them.
 
     Raises:
-        ValueError: the network cannot give them.
+        ValueError: the network cannot give them, or ``needs`` names ``dist`` and it has no DIST head.
     """
+    if "dist" in needs and (reason := extractor.lack("dist")):
+        raise ValueError(f"{type(extractor.network).__name__} gives no distill_logits: {reason}")
     dense, qkv = extractor.dense or "dense" in needs, extractor.qkv or "qkv" in needs
     if (dense, qkv) == (extractor.dense, extractor.qkv):
         return extractor

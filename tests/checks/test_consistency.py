@@ -26,6 +26,7 @@ LOGITLESS = {"_target_": "kdbias.models.deit.headless"}
 TIMM = "kdbias.models.timm_network.timm_network"
 TINY_CNN = "kdbias.models.resnet_cifar.small_cnn"
 TOKEN, CKA = "kdbias.losses.token.Token", "kdbias.losses.cka.CKA"
+CSKD, C2VKD = "kdbias.losses.cskd.CSKD", "kdbias.losses.c2vkd.C2VKD"
 MESSAGES: dict[str, Mistake] = {
     "a term whose name torch uses": (
         {"loss.half": {"_target_": "kdbias.losses.ce.CE"}},
@@ -128,6 +129,46 @@ MESSAGES: dict[str, Mistake] = {
         {"loss.alpha": 0},
         "model.distilled",
         ("DIST token that no term trains", "model.distilled=false", "loss.ce.dist=true"),
+    ),
+    "a term at the places without DIST token": (
+        {"model.distilled": False, "loss.cskd": {"_target_": CSKD}},
+        "loss.cskd",
+        ("needs the student's dist, but it has no DIST token, as model=deit_tiny has: choose another model=...",),
+    ),
+    "a DIST token that only the places would train": (
+        {"loss.kl.weight": 0, "loss.cskd": {"_target_": CSKD, "alpha": 0}},
+        "model.distilled",
+        ("DIST token that no term trains",),
+    ),
+    "an answer of places that no term trains": (
+        {"model.inference": "dense"},
+        "model.inference",
+        ("dense takes the DIST head's answers at the patch tokens into the mean, and no term trains them: set mean",),
+    ),
+    "an answer of places that rest for the whole run": (
+        {"model.inference": "dense", "loss.cskd": {"_target_": CSKD, "weight": 0}},
+        "model.inference",
+        ("no term trains them",),
+    ),
+    "an answer of places without DIST token": (
+        {"model.inference": "dense", "model.distilled": False},
+        "model.inference",
+        ("dense needs a network with a DIST token",),
+    ),
+    "labels of mixed images decoupled": (
+        {"loss.x": {"_target_": C2VKD}},
+        "loss.x",
+        ("needs hard labels",),
+    ),
+    "a pool's weights that are not there": (
+        {"loss.x": {"_target_": C2VKD, "decoupled_weight": 0, "linguistic": {"weights": "nowhere.safetensors"}}},
+        "loss.x.linguistic.weights",
+        ("there is no file nowhere.safetensors: correct the path",),
+    ),
+    "a setting of a pool that there is not": (
+        {"loss.x": {"_target_": C2VKD, "decoupled_weight": 0, "linguistic": {"file": "x"}}},
+        "loss.x.linguistic.file",
+        ("there is no such setting; there are weight, weights, seed",),
     ),
     "a DIST loss without token": (
         {"model.distilled": False, "loss.ce.dist": True},
@@ -237,6 +278,12 @@ CHOICES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no schedule": ({"optim.schedule": None}, ""),
     "two processes": ({"trainer.devices": "2"}, ""),
+    "places alone train the DIST token": ({"loss.kl.weight": 0, "loss.cskd": {"_target_": CSKD}}, ""),
+    "an answer of places that a term trains": (
+        {"model.inference": "dense", "loss.cskd": {"_target_": CSKD, "weight": 0.5}},
+        "",
+    ),
+    "mixed images where nothing is decoupled": ({"loss.x": {"_target_": C2VKD, "decoupled_weight": 0}}, ""),
 }
 
 

@@ -50,6 +50,13 @@ def test_every_path_of_a_run(key, typed, home):
     assert OmegaConf.select(cfg, key) == f"{home}/x"
 
 
+@pytest.mark.parametrize("name", ["c2vkd", "vlfkd"])
+def test_the_path_of_a_terms_weights(name, home):
+    cfg = composed("train", "experiment=exp1_resnet_kl", f"loss=[ce,{name}]", f"loss.{name}.linguistic.weights='~/x'")
+    conf.expand_paths(cfg)
+    assert cfg.loss[name].linguistic.weights == f"{home}/x"
+
+
 @pytest.mark.parametrize("typed", TYPED)
 @pytest.mark.parametrize("key", ["out", "from_results", "control_run", "image", "runs", "paths.runs"])
 def test_every_path_of_an_analysis(key, typed, home):

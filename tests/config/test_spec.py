@@ -104,7 +104,7 @@ def test_weights_count_by_their_content(tmp_path):
     assert one == same != other
 
 
-@pytest.mark.parametrize("key", ["model.weights", "teacher.model.weights"])
+@pytest.mark.parametrize("key", ["model.weights", "teacher.model.weights", "loss.vlfkd.linguistic.weights"])
 def test_weights_of_a_model_count_by_their_content(tmp_path, key):
     for name, content in {"a": b"1", "b": b"1", "c": b"2"}.items():
         (tmp_path / name).write_bytes(content)

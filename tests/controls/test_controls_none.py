@@ -53,6 +53,13 @@ def test_terms_that_need_no_teacher_stay():
     assert "kl" not in kept
 
 
+def test_labels_train_the_answers_of_two_heads():
+    """A student that was to answer at its places too gives the mean of both heads, as its baseline does."""
+    dense = ["experiment=exp1_resnet_kl", "loss=[ce,cskd]", "model.inference=dense"]
+    assert without(*dense)["model"] == without("experiment=exp1_resnet_kl")["model"]
+    assert without("experiment=exp1_resnet_kl", "model.inference=cls")["model"]["inference"] == "cls"
+
+
 def test_no_teacher_is_what_its_config_says():
     assert plain(OmegaConf.load(f"{conf_dir()}/teacher/none.yaml")) == NO_TEACHER
 
@@ -99,6 +106,16 @@ def test_teachers_and_terms_share_one_copy(tmp_path):
     assert first.key == second.key
     third, _ = recipe(*RUN, "control=self", "loss.ce.label_smoothing=0", tmp_path=tmp_path)
     assert first.key != third.key
+
+
+def test_the_copy_of_a_student_that_answers_at_its_places_does_so_with_two_heads(tmp_path):
+    dense = ["loss=[ce,cskd]", "model.inference=dense"]
+    found, copy = recipe(*RUN, *dense, "control=self", tmp_path=tmp_path)
+    assert check(copy) == []
+    assert found.key == recipe(*RUN, "control=self", tmp_path=tmp_path)[0].key
+    assert copy.model.inference == "mean"
+    tree = plain(composed([*RUN, *dense, "control=self"]))
+    assert applied(tree, describe_data(tree["data"]))[1]["teacher"]["model"]["inference"] == "mean"
 
 
 def test_the_copy_has_no_probe_of_a_teacher(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kdbias.functional import resample_tokens
+from kdbias.functional import pool_maps, resample_tokens
 
 
 def plane(h: int, w: int) -> torch.Tensor:
@@ -67,3 +67,25 @@ def test_constants_stay_and_every_token_has_weight():
 def test_tokens_that_do_not_fill_the_grid(shape):
     with pytest.raises(ValueError, match=r"tokens \(B, 12, D\) of the grid \(3, 4\)"):
         resample_tokens(torch.zeros(shape), (3, 4), (6, 8))
+
+
+@pytest.mark.parametrize(("grid", "to"), [((14, 14), (7, 7)), ((8, 8), (3, 5)), ((5, 7), (5, 4)), ((4, 4), (1, 1))])
+def test_pooling_is_torchs_adaptive_average_with_its_gradient(grid, to):
+    maps = torch.randn(2, 3, *grid, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    found, expected = pool_maps(maps, to), F.adaptive_avg_pool2d(maps, to)
+    torch.testing.assert_close(found, expected)
+    weight = torch.arange(expected.numel(), dtype=torch.float64).view_as(expected)
+    gradients = [torch.autograd.grad((x * weight).sum(), maps)[0] for x in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_pooling_to_an_equal_grid_gives_the_same_tensor():
+    maps = torch.randn(2, 3, 4, 5)
+    assert pool_maps(maps, (4, 5)) is maps
+
+
+def test_pooling_does_not_enlarge():
+    with pytest.raises(ValueError, match=r"of at least 5x4 places, got \(2, 3, 4, 4\)"):
+        pool_maps(torch.zeros(2, 3, 4, 4), (5, 4))
+    with pytest.raises(ValueError, match=r"expected maps \(B, C, h, w\)"):
+        pool_maps(torch.zeros(3, 4, 4), (2, 2))

@@ -30,6 +30,9 @@ VARIANTS = {
     "cka cls": {"axis": "sample", "cls_only": True, "kernel": "rbf"},
     "cka as_published": {"normalize": True},
     "gram as_published": {"as_published": True},
+    "cskd soft": {"targets": "soft", "temperature": 2.0},
+    "c2vkd batch": {"over": "batch"},
+    "c2vkd feature": {"patch": "feature", "reduction": "batchmean", "decoupled_weight": 0.0},
 }
 NAMES = [*(f.stem for f in FILES), *VARIANTS]
 

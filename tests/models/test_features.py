@@ -7,7 +7,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from kdbias.models.attention_path import attention_modules, unfused
 from kdbias.models.deit import vit
-from kdbias.models.features import Extractor
+from kdbias.models.features import Extractor, asked
 from kdbias.models.resnet_cifar import resnet18, resnet20, small_cnn
 
 
@@ -81,6 +81,45 @@ def test_inference_chooses_what_is_answered(tiny_info, image):
     assert torch.equal(by["mean"].logits, (by["cls"].logits + by["dist"].logits) / 2)
     with pytest.raises(ValueError, match="DIST"):
         tiny(tiny_info, distilled=False, inference="dist")
+
+
+def test_dense_inference_is_the_mean_of_three_answers(tiny_info, image):
+    """CLS, DIST, and the DIST head of every patch token after the final norm, in a loop; in training as at the end."""
+    extractor = tiny(tiny_info, inference="dense")
+    network = extractor.network
+    for mode in (True, False):
+        extractor.train(mode)
+        found = extractor(image)
+        tokens = network.forward_features(extractor.prepare(image))
+        places = [network.head_dist(token) for token in tokens[:, 2:].unbind(1)]
+        three = network.head(tokens[:, 0]) + network.head_dist(tokens[:, 1]) + sum(places) / 16
+        torch.testing.assert_close(found.logits, three / 3)
+        assert found.dense_logits is None  # nothing asked for them
+    wanted = extractor.reading(dense=True)(image)
+    assert torch.equal(wanted.logits, found.logits)
+    assert wanted.dense_logits.shape == (3, 10, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [({"distilled": False}, "dense needs a network with a DIST token"), ({"classes": None}, "it has no classifier")],
+)
+def test_dense_inference_is_for_a_dist_token_and_a_classifier(tiny_info, settings, reason):
+    with pytest.raises(ValueError, match=reason):
+        tiny(tiny_info, inference="dense", **settings)
+
+
+def test_an_unknown_inference_names_those_there_are(tiny_info):
+    with pytest.raises(ValueError, match="one of mean, cls, dist, dense, got 'both'"):
+        tiny(tiny_info, inference="both")
+
+
+def test_a_dist_head_can_be_asked_for(tiny_info):
+    extractor = tiny(tiny_info)
+    assert (extractor.lack("dist"), asked(extractor, frozenset({"dist"}))) == ("", extractor)
+    assert "no DIST token" in tiny(tiny_info, distilled=False).lack("dist")
+    with pytest.raises(ValueError, match="ResNet gives no distill_logits: it has no DIST token"):
+        asked(resnet20(tiny_info), frozenset({"dist"}))
 
 
 @pytest.mark.parametrize("builder", [resnet20, small_cnn])
