@@ -20,7 +20,7 @@ from kdbias.config.errors import RunStopped
 from kdbias.config.spec import Tree, plain, spec_hash
 from kdbias.controls.base import applied
 from kdbias.data.base import ImageData
-from kdbias.files import write_text
+from kdbias.files import sweep_up, write_text
 from kdbias.finish import Trained, finish
 from kdbias.models.checkpoint import Checkpoint
 from kdbias.models.teacher import Teacher, ready_teacher, teacher_from_weights
@@ -59,6 +59,7 @@ def train(cfg: DictConfig) -> float:
     resume = begin(run, bool(tree["resume"]))
     trainer = build_trainer(tree, run)
     if trainer.is_global_zero:
+        sweep_up(run)
         write_text(run / run_folder.CONFIG, OmegaConf.to_yaml(tree))
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
     return finish(Trained(tree, key, trainer, module, data, control))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import pytest
 from config_base import composed
@@ -62,3 +63,15 @@ def test_the_config_is_saved_resolved_and_progress_is_left(cfg, tmp_path):
     train(cfg)
     assert OmegaConf.load(tmp_path / run_folder.CONFIG) == OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     assert json.loads((tmp_path / "progress.json").read_text())["done"] == 2
+
+
+def test_half_files_of_a_killed_run_are_gone_when_it_goes_on(cfg, tmp_path):
+    train(cfg)
+    (tmp_path / run_folder.RESULT).unlink()
+    left = tmp_path / "probes" / ".cka.npz.0123456789ab.part"
+    left.touch()
+    os.utime(left, (0, 0))
+    cfg.resume = str(tmp_path)
+    train(cfg)
+    assert not left.exists()
+    assert (tmp_path / run_folder.RESULT).is_file()

@@ -87,6 +87,7 @@ def train(waiting: Sequence[Run], *, lanes: int, board: Board, watched: Sequence
 
     Raises:
         RunFailed: a run failed; the others are ended.
+        ConfigError: a run's folder has links to places outside.
     """
     queue = [run for run in waiting if not run.done]
     for run in (*watched, *waiting):
@@ -97,6 +98,7 @@ def train(waiting: Sequence[Run], *, lanes: int, board: Board, watched: Sequence
         while queue or active:
             while queue and len(active) < lanes:
                 run = queue.pop(0)
+                run_folder.require_own(run.folder)
                 child = process.child(run.command(), log=run.log, variables=ONE_THREAD)
                 active[run] = stack.enter_context(child)
             time.sleep(POLL)
