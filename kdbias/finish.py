@@ -27,7 +27,7 @@ from kdbias.models.features import Extractor
 from kdbias.modules.base import StudentModule
 from kdbias.probes.accuracy import AccuracyProbe
 from kdbias.probes.base import Probe, Result, refused
-from kdbias.probes.reasons import REASONS, said
+from kdbias.probes.reasons import why
 from kdbias.runs.result import environment
 from kdbias.runs.run_folder import RESULT
 
@@ -124,15 +124,22 @@ def judged(
     for probe in [] if frozen is None else frozen.final(data, epoch, prefix="test_"):
         try:
             done.append(shown(probe))
-        except REASONS as error:  # the run is still judged by its accuracy
-            done.append(refused(probe.name, said(error)))
+        except Exception as error:  # the run is still judged by its accuracy
+            done.append(refused(probe.name, why(error)))
     return done
 
 
 def refusals(callbacks: list[Callback], folder: Path) -> dict[str, str]:
     """Give what a run could not measure during and after training, with reasons; ``folder`` is the run's."""
-    judged = [Result.load(path.parent, path.stem) for path in sorted((folder / "probes").glob("test_*.json"))]
-    found = {one.name: one.refused for one in judged if one.refused}
+    found: dict[str, str] = {}
+    for path in sorted((folder / "probes").glob("test_*.json")):
+        try:
+            one = Result.load(path.parent, path.stem)
+        except (OSError, ValueError) as error:
+            print(f"{path} is damaged ({error}): left out", flush=True)
+            continue
+        if one.refused:
+            found[one.name] = one.refused
     for callback in callbacks:
         if isinstance(callback, ProbeCallback | FrozenFeatures):
             found |= callback.refusals(folder)
