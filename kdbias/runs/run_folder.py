@@ -149,10 +149,10 @@ def require_own(folder: Path) -> None:
         raise ConfigError(f"{folder / LOCK} is a link, and taking the lock would empty the file behind it: remove it")
 
 
-def _mapping(saved: DictConfig, key: str) -> DictConfig:
+def _mapping(saved: DictConfig, key: str) -> dict[str, Any]:
     """The mapping at a key of a saved config; empty if something else is there, which the check of configs names."""
     found = saved.get(key)
-    return found if isinstance(found, DictConfig) else OmegaConf.create()
+    return {str(name): node for name, node in found.items()} if isinstance(found, DictConfig) else {}
 
 
 def _read_result(folder: Path) -> dict[str, Any]:
