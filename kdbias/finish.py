@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning as L
 import torch
@@ -24,7 +24,7 @@ from kdbias.data.base import ImageData
 from kdbias.files import write_json
 from kdbias.models.checkpoint import Checkpoint
 from kdbias.models.features import Extractor
-from kdbias.modules.base import StudentModule
+from kdbias.modules.base import REMEDY, StudentModule
 from kdbias.probes.accuracy import AccuracyProbe
 from kdbias.probes.base import Probe, Result, refused
 from kdbias.probes.reasons import why
@@ -68,8 +68,11 @@ def finish(run: Trained) -> float:
     """Test the best checkpoint on rank 0, write the result, print the closing table; give the objective.
 
     Raises:
-        RunStopped: training detected its own failure. The result has the reason but no hash, so the run is not done.
+        RunStopped: training detected its own failure, or its last step left weights that are not finite. The result has
+            the reason but no hash, so the run is not done.
     """
+    if broken := not_finite(run.module.student):
+        diverged(run, f"the last step left weights that are not finite ({broken}): {REMEDY}")
     if run.trainer.is_global_zero:
         seconds = run.module.seconds
         keeper = best_checkpoint(run.callbacks)
@@ -84,6 +87,25 @@ def finish(run: Trained) -> float:
     if run.module.stopped is not None:
         raise RunStopped(run.module.stopped)
     return run.objective
+
+
+def diverged(run: Trained, reason: str) -> NoReturn:
+    """Write the result of a run whose numbers are no longer finite, without a test: there is nothing to judge.
+
+    Raises:
+        RunStopped: always, with the ``reason``.
+    """
+    run.module.stopped = reason
+    payload = result(run, {}, None, run.module.seconds)
+    write_json(run.folder / RESULT, payload)
+    show(run.tree, payload)
+    raise RunStopped(reason)
+
+
+def not_finite(network: torch.nn.Module) -> str:
+    """Name the first tensors of a network that have NaN or infinite values; empty if none has."""
+    bad = [name for name, value in network.state_dict().items() if not bool(torch.isfinite(value).all())]
+    return ", ".join(bad[:3]) + f" and {len(bad) - 3} more" * (len(bad) > 3)
 
 
 def tested(run: Trained, student: Extractor) -> dict[str, float]:
