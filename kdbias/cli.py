@@ -19,7 +19,7 @@ from kdbias.config.conf import conf_dir
 from kdbias.config.errors import ConfigError, RunStopped
 from kdbias.config.overrides import key_of
 from kdbias.config.renamed import refuse_old_names
-from kdbias.runs import run_folder, sweep
+from kdbias.runs import failure, run_folder, sweep
 
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
@@ -128,7 +128,7 @@ def train() -> None:
         from kdbias.checks.check import require_valid
         from kdbias.train import train as run
 
-        with plain_errors():
+        with plain_errors(), failure.noted(Path(str(cfg.paths.run))):
             require_valid(cfg)
             return run(cfg)
 

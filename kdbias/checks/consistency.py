@@ -76,6 +76,7 @@ def _weights_files(run: Plan) -> Iterator[Problem]:
     teacher = run.tree.get("teacher") or {}
     ready = "pretrained" in (teacher.get("model") or {})  # false is said on purpose: random weights
     ready = ready or (run.control is not None and run.control.own_weights)
+    ready = ready or run.misplaced_teacher
     if run.has_teacher and not ready and teacher.get("weights") is None and teacher.get("recipe") is None:
         yield Problem("teacher.weights", f"{teacher['name']} has no recipe to train it by: give teacher.weights=PATH")
     places = {"model": run.tree.get("model"), "teacher": teacher, "teacher.model": teacher.get("model")}
