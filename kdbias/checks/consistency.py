@@ -27,7 +27,7 @@ def meaning(tree: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
     run, problems = _controlled(plan(tree, known), known)
     for rule in (settings, _full_batch, _devices, _weights_files, _teacher, _terms):
         problems += rule(run)
-    for rule in (module_rules, _mixing, _views, _dist_token, _schedules):
+    for rule in (module_rules, _compared_images, _mixing, _views, _dist_token, _schedules):
         problems += rule(run)
     problems += module_arguments(run, [*known, *problems])
     problems += _optimizer(tree, [*known, *problems])
@@ -118,6 +118,20 @@ def _terms(run: Plan) -> Iterator[Problem]:
                 term.build(run.student.info, teacher, run.data)
         except REFUSALS as error:
             yield refusal(f"loss.{name}", error)
+
+
+def _compared_images(run: Plan) -> Iterator[Problem]:
+    """Batches of fewer images than a term compares with one another."""
+    size, processes = run.tree.get("batch_size"), run.processes or 1
+    if type(size) is not int or size < 1:
+        return
+    for name, term in run.terms.items():
+        gathers = bool(getattr(term, "gather", False))
+        least = term.least_images * (1 if gathers else processes)
+        if size < least:
+            each = "" if gathers or processes == 1 else f" in each of {processes} processes"
+            text = f"loss.{name} compares images and needs {term.least_images} in a batch{each}: use at least {least}"
+            yield Problem("batch_size", f"{text}, or leave {name} out")
 
 
 def _mixing(run: Plan) -> Iterator[Problem]:
