@@ -25,7 +25,7 @@ SAMPLES = 10_000  # the most steps at which a schedule is evaluated; a longer ru
 def meaning(tree: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
     """Give the problems of a resolved config beyond the ``known`` ones of its values and builders."""
     run, problems = _controlled(plan(tree, known), known)
-    for rule in (settings, _full_batch, _devices, _weights_files, _teacher, _terms):
+    for rule in (settings, _full_batch, _devices, _teacher_batch, _weights_files, _teacher, _terms):
         problems += rule(run)
     for rule in (module_rules, _compared_images, _mixing, _views, _dist_token, _schedules):
         problems += rule(run)
@@ -64,12 +64,23 @@ def _devices(run: Plan) -> Iterator[Problem]:
         yield from _refused(require_divided, size, processes)
 
 
-def _refused(rule: Callable[..., None], *values: Any) -> Iterator[Problem]:
-    """The problem that a rule finds in the values of settings at the root."""
+def _teacher_batch(run: Plan) -> Iterator[Problem]:
+    """A batch for the teacher's own training that its images do not fill, or the processes do not divide."""
+    size = (run.tree.get("teacher") or {}).get("batch_size")
+    if type(size) is not int or size < 1:
+        return
+    if run.data is not None:
+        yield from _refused(require_full, size, run.data.train, place="teacher.")
+    if run.processes:
+        yield from _refused(require_divided, size, run.processes, place="teacher.")
+
+
+def _refused(rule: Callable[..., None], *values: Any, place: str = "") -> Iterator[Problem]:
+    """The problem that a rule finds in the values of settings at the root, or at a ``place``."""
     try:
         rule(*values)
     except ArgumentError as error:
-        yield Problem(error.argument, error.text)
+        yield Problem(f"{place}{error.argument}", error.text)
 
 
 def _weights_files(run: Plan) -> Iterator[Problem]:
