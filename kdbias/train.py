@@ -52,12 +52,13 @@ def train(cfg: DictConfig) -> float:
     data = build_data(tree)
     data.prepare_data()
     control, used = applied(tree, data.info)
-    spec = module_spec(used, data.info, key, control.kind if control else None)
-    resume = begin(run, bool(tree["resume"]), spec)
+    kind = control.kind if control else None
+    resume = begin(run, bool(tree["resume"]), module_spec(used, data.info, key, kind))
     teacher = control.teacher(used, data, partial(build_teacher, data=data)) if control else build_teacher(used, data)
     L.seed_everything(  # the seed decides the student's first weights; the teacher does not
         tree["seed"], workers=True, verbose=False
     )
+    spec = module_spec(used, data.info, key, kind)  # anew: a control puts the teacher that it found into ``used``
     module: StudentModule = build(spec["module"], spec, teacher, group="module")
     trainer = build_trainer(tree, run)
     if trainer.is_global_zero:

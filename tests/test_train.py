@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+from importlib import import_module
 
 import pytest
 import torch
@@ -165,5 +166,28 @@ def test_a_checkpoint_of_before_without_a_hash_goes_on(stopped, tmp_path):
     for key in ("hash", "control"):
         del content["hyper_parameters"]["spec"][key]
     torch.save(content, folder / run_folder.LAST)
+    resume(folder)
+    assert (folder / run_folder.RESULT).is_file()
+
+
+class Finds:
+    """A control that finds a teacher as it is asked for one, as accuracy_matched does."""
+
+    kind = "accuracy_matched"
+
+    def teacher(self, tree, data, source):
+        tree["teacher"] = {"name": "found", "model": None}
+
+    def report(self):
+        return {}
+
+
+def test_the_checkpoint_describes_the_teacher_that_a_control_found_and_the_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(import_module("kdbias.train"), "applied", lambda tree, info: (Finds(), dict(tree)))
+    folder = tmp_path / "run"
+    train(composed([*SMALL, f"paths.run={folder}"]))
+    content = torch.load(folder / run_folder.LAST, weights_only=True)
+    assert content["hyper_parameters"]["spec"]["teacher"]["name"] == "found"
+    (folder / run_folder.RESULT).unlink()
     resume(folder)
     assert (folder / run_folder.RESULT).is_file()

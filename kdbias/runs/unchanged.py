@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdbias.config.errors import ConfigError
@@ -27,7 +27,8 @@ def require_unchanged(began: Mapping[str, Any], now: Mapping[str, Any], where: s
             checkpoint does not hold all of the config (epochs, batch size, augmentation, data); of the rest its hash
             tells only that something is different.
     """
-    before, after = _deciding(began), _deciding(now)
+    parts = [part for part in DECIDING if part != "teacher" or now.get("control") is None]  # a control finds its own
+    before, after = _deciding(began, parts), _deciding(now, parts)
     keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     lines = [f"{key}: {before.get(key)!r} -> {after.get(key)!r}" for key in keys]
     if not lines and began.get("hash") not in (None, now.get("hash")):
@@ -40,8 +41,8 @@ def require_unchanged(began: Mapping[str, Any], now: Mapping[str, Any], where: s
         )
 
 
-def _deciding(spec: Mapping[str, Any]) -> dict[str, Any]:
+def _deciding(spec: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
     """The deciding keys of a description; what is None counts as absent, as in a description of before."""
-    values = flat(now_named({key: spec[key] for key in DECIDING if key in spec}))
+    values = flat(now_named({key: spec[key] for key in parts if key in spec}))
     kept = {key: value for key, value in values.items() if key.rpartition(".")[2] not in _PLACES}
     return {key: value for key, value in kept.items() if value is not None and value != {}}
