@@ -17,8 +17,9 @@ from kdbias.config import conf
 from kdbias.config.build import allow
 from kdbias.config.conf import conf_dir
 from kdbias.config.errors import ConfigError, RunStopped
+from kdbias.config.overrides import key_of
 from kdbias.config.renamed import refuse_old_names
-from kdbias.runs import run_folder, sweep
+from kdbias.runs import failure, run_folder, sweep
 
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
@@ -49,9 +50,11 @@ def register() -> None:
 
 
 def _run_dir(resume: str | None, runs: str, name: str, now: str) -> str:
-    """Call ``conf.run_dir``; if it refuses, the program ends before Hydra makes a folder."""
+    """Call ``conf.run_dir``; if it, or the folder itself, refuses, the program ends before Hydra writes anything."""
     try:
-        return conf.run_dir(resume, runs, name, now)
+        found = conf.run_dir(resume, runs, name, now)
+        run_folder.require_own(Path(found))
+        return found
     except ValueError as error:
         raise SystemExit(f"\n{error}") from None
 
@@ -85,12 +88,29 @@ def allow_packages(overrides: Sequence[str]) -> None:
                 raise ConfigError(str(error)) from error
 
 
+def require_own_folder(arguments: Sequence[str]) -> None:
+    """Pass a command whose ``hydra.run.dir`` is a run folder without links to places outside.
+
+    Sweeps, studies and teachers name the folder in this way, and Hydra then asks no resolver before it writes.
+
+    Raises:
+        ConfigError: as ``kdbias.runs.run_folder.require_own``.
+    """
+    for each in arguments:
+        if key_of(each) == "hydra.run.dir":
+            value = OverridesParser.create().parse_override(each).value()
+            folder = Path(str(value))
+            if (folder / run_folder.CONFIG).is_file() or (folder / ".hydra").is_symlink():
+                run_folder.require_own(folder)
+
+
 def train() -> None:
     """Train one run; with ``-m``, train a sweep of runs, each in its own process."""
     tune_allocator()
     sys.argv[1:] = conf.with_home(sys.argv[1:])
     with plain_errors():
         refuse_old_names(sys.argv[1:])
+        require_own_folder(sys.argv[1:])
     register()
 
     @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
@@ -108,7 +128,7 @@ def train() -> None:
         from kdbias.checks.check import require_valid
         from kdbias.train import train as run
 
-        with plain_errors():
+        with plain_errors(), failure.noted(Path(str(cfg.paths.run))):
             require_valid(cfg)
             return run(cfg)
 

@@ -11,12 +11,18 @@ import hashlib
 import json
 import math
 import os
+import re
+import socket
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from filelock import FileLock
+
+ABANDONED = 86_400.0  # seconds after which a half-written file of another machine is taken as left behind
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # errors of file systems that cannot sync a folder
 
 
@@ -35,7 +41,7 @@ def replacing(path: str | Path, *, only_writer: bool = False) -> Iterator[Binary
     if only_writer:
         for left in _half_written(path):
             left.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
+    temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
     try:
         with temporary.open("xb") as file:
             yield file
@@ -70,6 +76,29 @@ def write_json(path: str | Path, payload: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(_finite(payload), indent=2, allow_nan=False) + "\n")
 
 
+def sweep_up(folder: Path) -> list[Path]:
+    """Remove the half-written files in ``folder`` and below whose writers are dead; give their paths.
+
+    The name of such a file has its writer's machine and process. A file of another machine, or of an older version of
+    this package, counts as left behind after ``ABANDONED`` seconds without a change. Links are not followed.
+    """
+    removed = [path for path in sorted(folder.rglob(".*.part")) if not path.is_symlink() and _left_behind(path)]
+    for path in removed:
+        path.unlink(missing_ok=True)
+    return removed
+
+
+def lock(path: Path) -> FileLock:
+    """Give the lock in the file ``path``, not yet held.
+
+    Raises:
+        FileExistsError: the path is a link: taking the lock would empty the file that it leads to.
+    """
+    if path.is_symlink():
+        raise FileExistsError(errno.EEXIST, "a lock must not be a link: remove it", str(path))
+    return FileLock(path)
+
+
 def digest(path: Path) -> str:
     """Give the SHA-256 of a file's bytes as 64 hex digits."""
     with path.open("rb") as file:
@@ -93,6 +122,32 @@ def sync_folder(folder: Path) -> None:
 def _half_written(path: Path) -> list[Path]:
     begin = f".{path.name}."
     return [one for one in path.parent.iterdir() if one.name.startswith(begin) and one.name.endswith(".part")]
+
+
+def _host() -> str:
+    """Eight hex digits that tell this machine from others."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _left_behind(path: Path) -> bool:
+    """Whether nobody will finish a half-written file."""
+    marks = re.search(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.part$", path.name)
+    if marks is not None and marks[1] == _host():
+        return not _alive(int(marks[2]))
+    try:
+        return path.is_file() and time.time() - path.stat().st_mtime > ABANDONED
+    except FileNotFoundError:
+        return False  # its writer has finished it
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True  # of another user
+    return True
 
 
 def _finite(value: Any) -> Any:

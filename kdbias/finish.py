@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning as L
 import torch
@@ -24,10 +24,10 @@ from kdbias.data.base import ImageData
 from kdbias.files import write_json
 from kdbias.models.checkpoint import Checkpoint
 from kdbias.models.features import Extractor
-from kdbias.modules.base import StudentModule
+from kdbias.modules.base import REMEDY, StudentModule
 from kdbias.probes.accuracy import AccuracyProbe
 from kdbias.probes.base import Probe, Result, refused
-from kdbias.probes.reasons import REASONS, said
+from kdbias.probes.reasons import why
 from kdbias.runs.result import environment
 from kdbias.runs.run_folder import RESULT
 
@@ -68,8 +68,11 @@ def finish(run: Trained) -> float:
     """Test the best checkpoint on rank 0, write the result, print the closing table; give the objective.
 
     Raises:
-        RunStopped: training detected its own failure. The result has the reason but no hash, so the run is not done.
+        RunStopped: training detected its own failure, or its last step left weights that are not finite. The result has
+            the reason but no hash, so the run is not done.
     """
+    if broken := not_finite(run.module.student):
+        diverged(run, f"the last step left weights that are not finite ({broken}): {REMEDY}")
     if run.trainer.is_global_zero:
         seconds = run.module.seconds
         keeper = best_checkpoint(run.callbacks)
@@ -84,6 +87,25 @@ def finish(run: Trained) -> float:
     if run.module.stopped is not None:
         raise RunStopped(run.module.stopped)
     return run.objective
+
+
+def diverged(run: Trained, reason: str) -> NoReturn:
+    """Write the result of a run whose numbers are no longer finite, without a test: there is nothing to judge.
+
+    Raises:
+        RunStopped: always, with the ``reason``.
+    """
+    run.module.stopped = reason
+    payload = result(run, {}, None, run.module.seconds)
+    write_json(run.folder / RESULT, payload)
+    show(run.tree, payload)
+    raise RunStopped(reason)
+
+
+def not_finite(network: torch.nn.Module) -> str:
+    """Name the first tensors of a network that have NaN or infinite values; empty if none has."""
+    bad = [name for name, value in network.state_dict().items() if not bool(torch.isfinite(value).all())]
+    return ", ".join(bad[:3]) + f" and {len(bad) - 3} more" * (len(bad) > 3)
 
 
 def tested(run: Trained, student: Extractor) -> dict[str, float]:
@@ -124,15 +146,22 @@ def judged(
     for probe in [] if frozen is None else frozen.final(data, epoch, prefix="test_"):
         try:
             done.append(shown(probe))
-        except REASONS as error:  # the run is still judged by its accuracy
-            done.append(refused(probe.name, said(error)))
+        except Exception as error:  # the run is still judged by its accuracy
+            done.append(refused(probe.name, why(error)))
     return done
 
 
 def refusals(callbacks: list[Callback], folder: Path) -> dict[str, str]:
     """Give what a run could not measure during and after training, with reasons; ``folder`` is the run's."""
-    judged = [Result.load(path.parent, path.stem) for path in sorted((folder / "probes").glob("test_*.json"))]
-    found = {one.name: one.refused for one in judged if one.refused}
+    found: dict[str, str] = {}
+    for path in sorted((folder / "probes").glob("test_*.json")):
+        try:
+            one = Result.load(path.parent, path.stem)
+        except (OSError, ValueError) as error:
+            print(f"{path} is damaged ({error}): left out", flush=True)
+            continue
+        if one.refused:
+            found[one.name] = one.refused
     for callback in callbacks:
         if isinstance(callback, ProbeCallback | FrozenFeatures):
             found |= callback.refusals(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from kdbias.config.errors import RunStopped
 from kdbias.config.spec import Tree, plain, spec_hash
 from kdbias.controls.base import applied
 from kdbias.data.base import ImageData
-from kdbias.files import write_text
-from kdbias.finish import Trained, finish
+from kdbias.files import sweep_up, write_text
+from kdbias.finish import Trained, diverged, finish
 from kdbias.models.checkpoint import Checkpoint
 from kdbias.models.teacher import Teacher, ready_teacher, teacher_from_weights
 from kdbias.modules.base import StudentModule
@@ -29,6 +30,7 @@ from kdbias.modules.loggers import keep_until
 from kdbias.runs import run_folder
 from kdbias.runs.pretrained import settled
 from kdbias.runs.teacher_recipe import ensure_teacher
+from kdbias.runs.unchanged import require_unchanged
 
 
 def train(cfg: DictConfig) -> float:
@@ -50,18 +52,24 @@ def train(cfg: DictConfig) -> float:
     data = build_data(tree)
     data.prepare_data()
     control, used = applied(tree, data.info)
+    kind = control.kind if control else None
+    resume = begin(run, bool(tree["resume"]), module_spec(used, data.info, key, kind))
     teacher = control.teacher(used, data, partial(build_teacher, data=data)) if control else build_teacher(used, data)
     L.seed_everything(  # the seed decides the student's first weights; the teacher does not
         tree["seed"], workers=True, verbose=False
     )
-    spec = module_spec(used, data.info, key, control.kind if control else None)
+    spec = module_spec(used, data.info, key, kind)  # anew: a control puts the teacher that it found into ``used``
     module: StudentModule = build(spec["module"], spec, teacher, group="module")
-    resume = begin(run, bool(tree["resume"]))
     trainer = build_trainer(tree, run)
     if trainer.is_global_zero:
+        sweep_up(run)
         write_text(run / run_folder.CONFIG, OmegaConf.to_yaml(tree))
-    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    return finish(Trained(tree, key, trainer, module, data, control))
+    trained = Trained(tree, key, trainer, module, data, control)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    except FloatingPointError as error:  # the process that has seen it says so; it may be any of several
+        diverged(trained, str(error))
+    return finish(trained)
 
 
 def ended(run: Path, key: str) -> float | None:
@@ -80,10 +88,16 @@ def ended(run: Path, key: str) -> float | None:
     return math.nan if found.get("objective") is None else float(found["objective"])
 
 
-def begin(run: Path, resume: bool) -> Path | None:
-    """Give the checkpoint that a run resumes from, None for a new run; drop metrics that will be logged again."""
+def begin(run: Path, resume: bool, spec: Mapping[str, Any]) -> Path | None:
+    """Give the checkpoint that a run resumes from, None for a new run; drop metrics that will be logged again.
+
+    Raises:
+        ConfigError: the checkpoint is of another config than ``spec``, which describes the run now.
+    """
     last = run / run_folder.LAST
     found = Checkpoint(last) if resume and last.is_file() else None
+    if found is not None:
+        require_unchanged(found.spec, spec, str(run))
     keep_until(run / "metrics.csv", found.global_step if found else -1)
     return found.path if found else None
 

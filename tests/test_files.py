@@ -14,7 +14,7 @@ from full_disk import disk_of
 from matplotlib.figure import Figure
 
 from kdbias import files
-from kdbias.files import replacing, write_bytes, write_json, write_text
+from kdbias.files import lock, replacing, sweep_up, write_bytes, write_json, write_text
 from kdbias.modules.loggers import keep_until
 from kdbias.probes.base import Result
 from kdbias.report.style import save
@@ -89,6 +89,42 @@ def test_a_kill_leaves_the_old_file_and_the_next_write_of_its_only_writer_clears
         file.write(b"new")
     assert path.read_bytes() == b"new"
     assert {one.name for one in tmp_path.iterdir()} == {path.name, other.name}
+
+
+def test_half_written_files_of_dead_writers_are_swept_up_and_no_others(tmp_path):
+    """Of any file, as that of a figure or a Result, which nobody else clears up."""
+    code = (
+        "import os, signal, sys; from kdbias.files import replacing\n"
+        "with replacing(sys.argv[1]) as file:\n"
+        "    file.write(b'ne'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    for name in ("probes/cka.npz", "result.json"):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=False)
+    old, young, linked = (tmp_path / f".{name}.0123456789ab.part" for name in ("old", "young", "linked"))
+    outside = tmp_path.parent / f".{tmp_path.name}.x.part"
+    for path in (old, young, outside):
+        path.touch()
+    for path in (old, outside):
+        os.utime(path, (0, 0))
+    linked.symlink_to(outside)
+    with replacing(tmp_path / "mine") as file:
+        removed = {path.name.rsplit(".", 2)[0] for path in sweep_up(tmp_path)}
+        file.write(b"whole")
+    assert removed == {".cka.npz", ".result.json", ".old"}
+    assert (tmp_path / "mine").read_bytes() == b"whole"
+    assert young.exists()
+    assert outside.exists()
+    assert sweep_up(tmp_path / "not there") == []
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / ".lock").symlink_to("file")
+    with pytest.raises(FileExistsError, match="must not be a link"):
+        lock(tmp_path / ".lock")
+    with lock(tmp_path / ".other"):
+        pass
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_the_content_is_on_the_disk_before_its_name_is_and_the_name_after(tmp_path, monkeypatch):

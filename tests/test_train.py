@@ -2,11 +2,16 @@
 
 import json
 import math
+import os
+import shutil
+from importlib import import_module
 
 import pytest
+import torch
 from config_base import composed
 from omegaconf import OmegaConf
 
+from kdbias.config.errors import ConfigError, RunStopped
 from kdbias.runs import run_folder
 from kdbias.train import train
 
@@ -62,3 +67,127 @@ def test_the_config_is_saved_resolved_and_progress_is_left(cfg, tmp_path):
     train(cfg)
     assert OmegaConf.load(tmp_path / run_folder.CONFIG) == OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     assert json.loads((tmp_path / "progress.json").read_text())["done"] == 2
+
+
+def test_half_files_of_a_killed_run_are_gone_when_it_goes_on(cfg, tmp_path):
+    train(cfg)
+    (tmp_path / run_folder.RESULT).unlink()
+    left = tmp_path / "probes" / ".cka.npz.0123456789ab.part"
+    left.touch()
+    os.utime(left, (0, 0))
+    cfg.resume = str(tmp_path)
+    train(cfg)
+    assert not left.exists()
+    assert (tmp_path / run_folder.RESULT).is_file()
+
+
+DIVERGING = {
+    "the loss": (["optim.optimizer.lr=1e30", "optim.clip=null"], "the loss is "),
+    "the last step": (["optim.optimizer.lr=1e39", "optim.schedule.warmup=0", "epochs=1"], "the last step left weights"),
+}
+
+
+@pytest.mark.parametrize(("changes", "reason"), DIVERGING.values(), ids=DIVERGING.keys())
+@pytest.mark.parametrize("objective", ["val/accuracy", "null"])
+def test_a_run_that_diverges_says_so_in_its_result_and_is_not_done(tmp_path, changes, reason, objective):
+    limit = ["trainer.limit_train_batches=1"] if "epochs=1" in changes else []
+    cfg = composed([*SMALL, *changes, *limit, f"objective={objective}", f"paths.run={tmp_path}"])
+    with pytest.raises(RunStopped, match=reason):
+        train(cfg)
+    found = json.loads((tmp_path / run_folder.RESULT).read_text())
+    assert found["stopped"].startswith(reason)
+    assert found["spec_hash"] is None
+    assert found["test"] == {}
+    cfg.resume = str(tmp_path)
+    with pytest.raises(RunStopped, match="training had failed"):
+        train(cfg)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """The folder of a run that was killed after its last epoch, to be copied."""
+    folder = tmp_path_factory.mktemp("stopped")
+    train(composed([*SMALL, f"paths.run={folder}"]))
+    (folder / run_folder.RESULT).unlink()
+    return folder
+
+
+def edit(folder, key, value):
+    saved = OmegaConf.load(folder / run_folder.CONFIG)
+    OmegaConf.update(saved, key, value)
+    OmegaConf.save(saved, folder / run_folder.CONFIG)
+
+
+def going_on(stopped, tmp_path):
+    shutil.copytree(stopped, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def resume(folder):
+    cfg = run_folder.resumed(composed([f"resume={folder}"]), [f"resume={folder}"])
+    return train(cfg)
+
+
+EDITS = [("seed", 1, "seed: 0 -> 1"), ("optim.optimizer.lr", 0.5, r"optim.optimizer.lr: \S+ -> 0.5")]
+EDITS += [("model.depth", 2, "model.depth: 1 -> 2"), ("loss.ce.weight", 0.5, "loss.ce.weight")]
+EDITS += [("epochs", 3, "does not hold"), ("batch_size", 10, "does not hold"), ("augment.flip", False, "does not hold")]
+
+
+@pytest.mark.parametrize(("key", "value", "named"), EDITS)
+def test_an_edited_config_is_noticed_when_a_run_goes_on(stopped, tmp_path, key, value, named):
+    folder = going_on(stopped, tmp_path)
+    edit(folder, key, value)
+    before = (folder / "metrics.csv").read_bytes()
+    with pytest.raises(ConfigError, match=named):
+        resume(folder)
+    assert (folder / "metrics.csv").read_bytes() == before
+
+
+def test_an_edited_description_in_the_checkpoint_is_noticed(stopped, tmp_path):
+    folder = going_on(stopped, tmp_path)
+    content = torch.load(folder / run_folder.LAST, weights_only=True)
+    content["hyper_parameters"]["spec"]["seed"] = 7
+    torch.save(content, folder / run_folder.LAST)
+    with pytest.raises(ConfigError, match="seed: 7 -> 0"):
+        resume(folder)
+
+
+@pytest.mark.parametrize(("key", "value"), [("eval_batch_size", 20), ("trainer.log_every", 1), ("name", "other")])
+def test_what_decides_nothing_may_change(stopped, tmp_path, key, value):
+    folder = going_on(stopped, tmp_path)
+    edit(folder, key, value)
+    resume(folder)
+    assert (folder / run_folder.RESULT).is_file()
+
+
+def test_a_checkpoint_of_before_without_a_hash_goes_on(stopped, tmp_path):
+    folder = going_on(stopped, tmp_path)
+    content = torch.load(folder / run_folder.LAST, weights_only=True)
+    for key in ("hash", "control"):
+        del content["hyper_parameters"]["spec"][key]
+    torch.save(content, folder / run_folder.LAST)
+    resume(folder)
+    assert (folder / run_folder.RESULT).is_file()
+
+
+class Finds:
+    """A control that finds a teacher as it is asked for one, as accuracy_matched does."""
+
+    kind = "accuracy_matched"
+
+    def teacher(self, tree, data, source):
+        tree["teacher"] = {"name": "found", "model": None}
+
+    def report(self):
+        return {}
+
+
+def test_the_checkpoint_describes_the_teacher_that_a_control_found_and_the_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(import_module("kdbias.train"), "applied", lambda tree, info: (Finds(), dict(tree)))
+    folder = tmp_path / "run"
+    train(composed([*SMALL, f"paths.run={folder}"]))
+    content = torch.load(folder / run_folder.LAST, weights_only=True)
+    assert content["hyper_parameters"]["spec"]["teacher"]["name"] == "found"
+    (folder / run_folder.RESULT).unlink()
+    resume(folder)
+    assert (folder / run_folder.RESULT).is_file()

@@ -13,6 +13,7 @@ from rich.console import Console
 from kdbias.analysis.collect import gathered, save_figures
 from kdbias.analysis.probe_configs import selected
 from kdbias.analysis.results import Measured, by_label, marked
+from kdbias.config.conf import conf_dir
 from kdbias.config.spec import Tree
 from kdbias.probes.base import Result
 from kdbias.report.table import Column, Table
@@ -37,14 +38,15 @@ def scalar_table(name: str, networks: Sequence[Measured]) -> Table:
 def draw(name: str, results: Mapping[str, Sequence[Result]]) -> dict[str, Figure]:
     """Give the figures of one probe by file name, as ``figures`` in ``kdbias.report.<probe>`` draws them.
 
-    ``<probe>`` is the probe's own name, even if the config gives it another. A probe without such a module has no
-    figures.
+    The module has the probe's own name, also where the config gives it another. The name may come from a file that
+    somebody sent, so it leads only to the probes of this package. There is no module for a probe that only has scalars.
     """
     given = {label: found[0] if len(found) == 1 else found for label, found in results.items()}
     if not given:
         return {}
     own = str(next(iter(results.values()))[0].meta.get("probe", name))
     module = f"kdbias.report.{own}"
-    function = getattr(import_module(module), "figures", None) if find_spec(module) is not None else None
+    known = own.isidentifier() and Path(conf_dir(), "probe", f"{own}.yaml").is_file()
+    function = getattr(import_module(module), "figures", None) if known and find_spec(module) is not None else None
     figures: dict[str, Figure] = function(given, **marked(given)) if function is not None else {}
     return {name + label.removeprefix(own): figure for label, figure in figures.items()}

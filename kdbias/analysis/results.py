@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from kdbias.analysis.networks import CONTROL, INITIAL, Role, Subject, safe
 from kdbias.checks.check import ConfigError
+from kdbias.config.conf import is_folder_name
 from kdbias.files import write_json
 from kdbias.probes.base import Result
 
 INDEX = "networks.json"
+ABOUT = ("seed", "experiment", "student", "teacher", "teacher_key", "control", "source", "split")
 MOST = 1_000_000  # bytes of a network's Results that are small enough to keep beside a figure
 
 
@@ -81,16 +83,49 @@ def load(folder: Path) -> list[Measured]:
     if not index.is_file():
         raise ConfigError(f"from_results: {index} is not there; name the folder (out) of an earlier analysis")
     found = []
-    for entry in json.loads(index.read_text())["networks"]:
-        one = Measured(entry["name"], entry["label"], entry["role"], entry["about"])
-        for probe in entry["probes"]:
+    for one, probes in _entries(index):
+        for probe in probes:
             try:
                 one.results[probe] = Result.load(folder / one.folder, probe)
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError) as error:
                 path = folder / one.folder / f"{probe}.json"
                 raise ConfigError(f"from_results: {path} cannot be read ({error}); measure it again") from error
         found.append(one)
     return found
+
+
+def _entries(index: Path) -> Iterator[tuple[Measured, list[str]]]:
+    """The networks of an index, each with the names of its Results, all of which lie beside the index.
+
+    Raises:
+        ConfigError: it is damaged, of another program, or names a file elsewhere.
+    """
+    try:
+        found = json.loads(index.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"from_results: {index} is cut short or damaged ({error}); analyse again") from error
+    entries = found.get("networks") if isinstance(found, dict) else None
+    if not isinstance(entries, list):
+        raise ConfigError(f"from_results: {index} lists no networks; name the folder (out) of an earlier analysis")
+    for number, entry in enumerate(entries):
+        if problem := _problem(entry):
+            raise ConfigError(f"from_results: networks[{number}] of {index} {problem}; analyse again")
+        about = {**dict.fromkeys(ABOUT), **entry["about"]}
+        yield Measured(entry["name"], entry["label"], entry["role"], about), entry["probes"]
+
+
+def _problem(entry: Any) -> str:
+    """What is wrong with a network in an index; empty if nothing is."""
+    kinds = {"name": str, "label": str, "role": str, "probes": list, "about": dict}
+    for key, kind in kinds.items():
+        if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
+            return f"has no {key}"
+    if entry["role"] not in get_args(Role):
+        return f"has the role {entry['role']!r}, which is none of {', '.join(get_args(Role))}"
+    if safe(entry["name"]) in ("", ".", ".."):
+        return f"is called {entry['name']!r}, which is no folder of its own"
+    wrong = [name for name in entry["probes"] if not is_folder_name(name)]
+    return f"has a probe {wrong[0]!r}, which is no name of a file" if wrong else ""
 
 
 def by_label(networks: Sequence[Measured], probe: str) -> dict[str, list[Result]]:

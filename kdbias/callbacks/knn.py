@@ -20,7 +20,7 @@ from kdbias.models.evaluation import full_fp32
 from kdbias.probes.frozen import Read, check_read, read_frozen
 from kdbias.probes.knn import KNNProbe
 from kdbias.probes.linear_probe import LinearProbe
-from kdbias.probes.reasons import REASONS, by_epoch, said
+from kdbias.probes.reasons import by_epoch, said, why
 
 
 @builder("callback")
@@ -29,14 +29,13 @@ class FrozenFeatures(Callback):
 
     The callback reads labels. They choose the checkpoint only if the config says so (``objective=val/knn``).
 
-    ``val/knn`` is the accuracy of nearest neighbours. ``val/linear`` is that of a linear classifier fitted to the same
-    ``bank`` and tested on the same images. Each is measured on the first ``images`` of the validation split: in the
-    first epoch, every few epochs and in the last epoch, with averaged weights once averaging has begun. Each is also
-    measured on the untrained student (``val/knn_initial``, and ``val/knn`` at step 0; likewise ``linear``). The bank
-    holds the first ``bank`` training images, but no more than an epoch trains on. Rank 0 measures and sends the values
-    to the others. Training with and without the callback is the same, bit for bit. A value that cannot be measured
-    (``REASONS``) is left out. A line says so, and ``refusals`` repeats it. It ends the training only if it chooses the
-    best checkpoint.
+    ``val/knn`` is the accuracy of nearest neighbours, ``val/linear`` that of a linear classifier fitted to the same
+    ``bank`` and asked about the same images. Each is measured on the first ``images`` of the validation split in
+    the first epoch, every so many epochs and in the last one, with averaged weights where there are any, and on the
+    untrained student (``val/knn_initial``, and ``val/knn`` at step 0; likewise ``linear``). The bank is the first
+    ``bank`` training images, no more than an epoch trains on. Rank 0 measures and tells the others; training is the
+    same with and without, bit for bit. What cannot be measured is left out, said in a line, and repeated by
+    ``refusals``; it ends the training only where the best checkpoint is chosen by it, or the device is broken.
 
     Args:
         every: epochs between two values of ``val/knn``.
@@ -83,12 +82,13 @@ class FrozenFeatures(Callback):
         self.refused: dict[str, dict[str, list[int]]] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the values that a resumed run needs."""
-        return {"initial": self.initial, "latest": self.latest}
+        """Give the values that a resumed run has still to know."""
+        return {"initial": self.initial, "latest": self.latest, "refused": self.refused}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the values of ``state_dict``."""
         self.initial, self.latest = _by_name(state_dict["initial"]), _by_name(state_dict["latest"])
+        self.refused = state_dict.get("refused", {})  # older checkpoints have none
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the untrained student."""
@@ -173,13 +173,13 @@ class FrozenFeatures(Callback):
             try:
                 bank = _most(data, epoch, self.bank)
                 frozen = read_frozen(student, data, bank, batches, self.features, "fp32")  # type: ignore[arg-type]
-            except REASONS as error:
-                return {}, dict.fromkeys(names, said(error))
+            except Exception as error:
+                return {}, dict.fromkeys(names, why(error))
             for name in names:
                 try:
                     found[name] = made[name].judge(frozen).scalars[name]
-                except REASONS as error:
-                    refused[name] = said(error)
+                except Exception as error:
+                    refused[name] = why(error)
         return found, refused
 
     def _refuse(self, trainer: Trainer, refused: Mapping[str, str]) -> None:

@@ -23,7 +23,7 @@ from kdbias.config.build import build, builder, target
 from kdbias.config.conf import FOLDER_NAME, is_folder_name
 from kdbias.config.errors import ArgumentError
 from kdbias.probes.base import Probe, Result, refused
-from kdbias.probes.reasons import REASONS, by_epoch, said
+from kdbias.probes.reasons import by_epoch, said, why
 
 Drawing = Callable[[Sequence[Result]], Figure]
 PATIENCE = timedelta(days=1)
@@ -44,12 +44,13 @@ class ProbeCallback(Callback):
     for bit: modes, kernels and random numbers are restored. If a run stops early, its last epoch is probed only if
     ``every`` divides it.
 
-    A probe that cannot measure (``REASONS``) never ends a training. Its Result is empty and states the reason, a line
-    states it once, ``refusals`` repeats it at the end, and figures leave the Result out.
+    A probe that cannot measure never ends a training, whatever the reason (``kdbias.probes.reasons.why``): its Result
+    is empty and says why, a line says it once, ``refusals`` repeat it at the end, and figures leave it out. The same
+    holds for a Result that cannot be written and a figure that cannot be drawn. Only a broken device ends it.
 
-    Rank 0 alone probes, on all images, so the number of processes changes nothing. The others wait for it in a process
-    group of their own (gloo, a day), because a probe may last longer than the timeout of the training's collectives
-    (30 minutes with ``strategy: ddp``). An unexpected error in a probe ends all processes.
+    Rank 0 alone probes, on all the images, so that the number of processes changes nothing. The others wait for it
+    in a process group of their own (gloo, a day): a probe may last longer than the timeout of the training's
+    collectives (30 minutes with ``strategy: ddp``), and an error that ends the training ends them all.
     """
 
     def __init__(
@@ -157,26 +158,30 @@ class ProbeCallback(Callback):
             batches = trainer.datamodule.batches("val", device, limit=self.images)  # type: ignore[attr-defined]
             try:
                 result = self.probe(pl_module.student, batches)  # type: ignore[arg-type]
-            except REASONS as error:
-                result = refused(self.name, said(error))
-                self._say(f"probe {self.name}: refused, {said(error)}")
+            except Exception as error:
+                reason = why(error)
+                result = refused(self.name, reason)
+                self._say(f"probe {self.name}: refused, {reason}")
         meta = result.meta | {"epoch": epoch, "step": trainer.global_step, "weights": weights}
-        replace(result, name=f"{self.name}-epoch{epoch}", meta=meta).save(folder)
+        try:
+            replace(result, name=f"{self.name}-epoch{epoch}", meta=meta).save(folder)
+        except Exception as error:
+            self._say(f"probe {self.name}: not saved, {why(error)}")
         scalars = {f"probe/{self.name}/{key}": value for key, value in result.scalars.items()}
         for logger in trainer.loggers if scalars else ():
             logger.log_metrics(scalars, step=trainer.global_step)
         if self.figure is not None and not result.refused:
             try:
                 self._draw(trainer, history(folder, self.name, until=epoch))
-            except REASONS as error:
-                self._say(f"probe {self.name}: no figure, {said(error)}")
+            except Exception as error:
+                self._say(f"probe {self.name}: no figure, {why(error)}")
 
     def refusals(self, folder: str | Path) -> dict[str, str]:
         """Give, by name, the reason why some epochs of the run in ``folder`` have no Result; empty if all have one."""
         found: dict[str, list[int]] = {}
         for result in kept(Path(folder) / "probes", self.name):
             if result.refused:
-                found.setdefault(result.refused, []).append(result.meta["epoch"])
+                found.setdefault(result.refused, []).append(result.meta.get("epoch", -1))
         return {f"probe {self.name}": by_epoch(found)} if found else {}
 
     def _say(self, line: str) -> None:
@@ -213,6 +218,6 @@ def kept(folder: str | Path, name: str, until: int | None = None) -> list[Result
     for _, path in sorted(found.items()):
         try:
             results.append(Result.load(folder, path.stem))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            print(f"{path} is damaged ({type(error).__name__}: {error}): left out", flush=True)
+        except (OSError, ValueError) as error:
+            print(f"{path} is damaged ({error}): left out", flush=True)
     return results

@@ -13,7 +13,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from kdbias.checks.consistency import meaning
 from kdbias.checks.shape import shaped
-from kdbias.config.build import target
+from kdbias.config.build import TargetError, target
 from kdbias.config.errors import ConfigError as ConfigError
 from kdbias.config.errors import Problem
 from kdbias.config.renamed import RENAMED
@@ -152,8 +152,10 @@ def _resolve(name: Any, path: str, group: str) -> tuple[Any, list[Problem]]:
         return target({"_target_": name}, group), []
     except ImportError as error:
         return None, [Problem(path, f"{name!r} does not resolve ({error}): correct the name")]
-    except ValueError as error:
-        return None, [Problem(path, f"{str(error).removeprefix('_target_ ')}: correct the name")]
+    except TargetError as error:
+        return None, [Problem(path, f"{error.text}: correct the name")]
+    except ValueError as error:  # of a module of somebody's own, as it is imported
+        return None, [Problem(path, f"{name!r} cannot be imported ({error}): correct its module")]
 
 
 def _target(spec: Mapping[str, Any], path: str) -> Iterator[Problem]:

@@ -25,9 +25,9 @@ SAMPLES = 10_000  # the most steps at which a schedule is evaluated; a longer ru
 def meaning(tree: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
     """Give the problems of a resolved config beyond the ``known`` ones of its values and builders."""
     run, problems = _controlled(plan(tree, known), known)
-    for rule in (settings, _full_batch, _devices, _weights_files, _teacher, _terms):
+    for rule in (settings, _full_batch, _devices, _teacher_batch, _weights_files, _teacher, _terms):
         problems += rule(run)
-    for rule in (module_rules, _mixing, _views, _dist_token, _dense_answer, _schedules):
+    for rule in (module_rules, _compared_images, _mixing, _views, _dist_token, _dense_answer, _schedules):
         problems += rule(run)
     problems += module_arguments(run, [*known, *problems])
     problems += _optimizer(tree, [*known, *problems])
@@ -64,18 +64,30 @@ def _devices(run: Plan) -> Iterator[Problem]:
         yield from _refused(require_divided, size, processes)
 
 
-def _refused(rule: Callable[..., None], *values: Any) -> Iterator[Problem]:
-    """The problem that a rule finds in the values of settings at the root."""
+def _teacher_batch(run: Plan) -> Iterator[Problem]:
+    """A batch for the teacher's own training that its images do not fill, or the processes do not divide."""
+    size = (run.tree.get("teacher") or {}).get("batch_size")
+    if type(size) is not int or size < 1:
+        return
+    if run.data is not None:
+        yield from _refused(require_full, size, run.data.train, place="teacher.")
+    if run.processes:
+        yield from _refused(require_divided, size, run.processes, place="teacher.")
+
+
+def _refused(rule: Callable[..., None], *values: Any, place: str = "") -> Iterator[Problem]:
+    """The problem that a rule finds in the values of settings at the root, or at a ``place``."""
     try:
         rule(*values)
     except ArgumentError as error:
-        yield Problem(error.argument, error.text)
+        yield Problem(f"{place}{error.argument}", error.text)
 
 
 def _weights_files(run: Plan) -> Iterator[Problem]:
     teacher = run.tree.get("teacher") or {}
     ready = "pretrained" in (teacher.get("model") or {})  # false is said on purpose: random weights
     ready = ready or (run.control is not None and run.control.own_weights)
+    ready = ready or run.misplaced_teacher
     if run.has_teacher and not ready and teacher.get("weights") is None and teacher.get("recipe") is None:
         yield Problem("teacher.weights", f"{teacher['name']} has no recipe to train it by: give teacher.weights=PATH")
     places = {"model": run.tree.get("model"), "teacher": teacher, "teacher.model": teacher.get("model")}
@@ -117,6 +129,20 @@ def _terms(run: Plan) -> Iterator[Problem]:
                 term.build(run.student.info, teacher, run.data)
         except REFUSALS as error:
             yield refusal(f"loss.{name}", error)
+
+
+def _compared_images(run: Plan) -> Iterator[Problem]:
+    """Batches of fewer images than a term compares with one another."""
+    size, processes = run.tree.get("batch_size"), run.processes or 1
+    if type(size) is not int or size < 1:
+        return
+    for name, term in run.terms.items():
+        gathers = bool(getattr(term, "gather", False))
+        least = term.least_images * (1 if gathers else processes)
+        if size < least:
+            each = "" if gathers or processes == 1 else f" in each of {processes} processes"
+            text = f"loss.{name} compares images and needs {term.least_images} in a batch{each}: use at least {least}"
+            yield Problem("batch_size", f"{text}, or leave {name} out")
 
 
 def _mixing(run: Plan) -> Iterator[Problem]:

@@ -55,11 +55,12 @@ class Plan:
     control: Refusing | None = None
     terms: dict[str, LossTerm] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    misplaced_teacher: bool = False  # something else stands where the teacher, or its name, belongs
 
     @property
     def has_teacher(self) -> bool:
         """Whether the config names a teacher, known or not."""
-        return (self.tree.get("teacher") or {}).get("name") is not None
+        return self.misplaced_teacher or (self.tree.get("teacher") or {}).get("name") is not None
 
     @property
     def processes(self) -> int | None:
@@ -99,7 +100,7 @@ class Plan:
 
 def plan(tree: Mapping[str, Any], known: list[Problem]) -> Plan:
     """Describe a run by its resolved config; parts with ``known`` problems are not built."""
-    found = Plan(tree)
+    found = Plan(tree, misplaced_teacher=any(problem.key in ("teacher", "teacher.name") for problem in known))
 
     def attempt(key: str, make: Callable[[], T]) -> T | None:
         if not sound(known, key):
@@ -116,7 +117,7 @@ def plan(tree: Mapping[str, Any], known: list[Problem]) -> Plan:
     data, teacher = found.data, tree.get("teacher") or {}
     if data is not None:
         found.student = attempt("model", lambda: describe_network(tree["model"], data))
-        if found.has_teacher:
+        if found.has_teacher and not found.misplaced_teacher:
             reading = {**(teacher.get("model") or {}), "layers": teacher.get("layers", "all")}
             found.teacher = attempt("teacher.model", lambda: describe_network(reading, data))
     for name, spec in selected(tree.get("loss") or {}):

@@ -64,6 +64,7 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("name", is_folder_name, FOLDER_NAME),
     ("epochs", _positive, "must be a whole number of at least 1"),
     ("batch_size", _positive, "must be a whole number of at least 1"),
+    ("teacher.batch_size", lambda value: value is None or _positive(value), "must be at least 1, or null"),
     ("eval_batch_size", _positive, "must be a whole number of at least 1"),
     ("trainer.accumulate", _positive, "must be a whole number of at least 1"),
     ("seed", is_seed, f"must be {SEEDS}"),

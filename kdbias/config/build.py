@@ -15,6 +15,18 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+
+class TargetError(ValueError):
+    """A node that names no builder of its group: ``text`` says what is wrong; the message begins with ``_target_``."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"_target_ {self.text}"
+
+
 ROOMS = {
     "augment": "kdbias.data",
     "callback": "kdbias.callbacks",
@@ -83,7 +95,7 @@ def target(spec: Mapping[str, Any], group: str | None = None) -> Any:
         group: The group that the builder must belong to. None allows all groups, for names that come from no file.
 
     Raises:
-        ValueError: the key is missing, or it does not name a builder of this group.
+        TargetError: the key is missing, or it does not name a builder of this group.
         ImportError: there is no such module.
     """
     name = spec.get("_target_")
@@ -91,18 +103,15 @@ def target(spec: Mapping[str, Any], group: str | None = None) -> Any:
     module, _, attribute = name.rpartition(".") if isinstance(name, str) else ("", "", "")
     if not any(f"{module}.".startswith(f"{place}.") for place in places):
         where = "kdbias" if group is None else " or ".join(places)
-        raise ValueError(
-            f"_target_ must name a builder of this package, under {where}, got {name!r}; allow=[PACKAGE] adds one of "
-            "your own"
+        raise TargetError(
+            f"must name a builder of this package, under {where}, got {name!r}; allow=[PACKAGE] adds one of your own"
         )
     found = vars(import_module(module)).get(attribute)
     kind = vars(found).get(_MARK) if isinstance(found, type | FunctionType) else None
     if kind is None or getattr(found, "__module__", None) != module:
-        raise ValueError(
-            f"_target_ must name a builder, a function or class marked by @kdbias.builder, and {name!r} is none"
-        )
+        raise TargetError(f"must name a builder, a function or class marked by @kdbias.builder, and {name!r} is none")
     if group is not None and kind != group:
-        raise ValueError(f"_target_ must name what builds a {group}, and {name!r} builds a {kind}")
+        raise TargetError(f"must name what builds a {group}, and {name!r} builds a {kind}")
     return found
 
 
@@ -127,7 +136,7 @@ def build(spec: Mapping[str, Any], *args: Any, group: str | None = None, **extra
     inside ``spec`` first, and calls nothing if one of them does not name a builder.
 
     Raises:
-        ValueError: as ``target``.
+        TargetError: as ``target``.
     """
     called = target(spec, group)
     for nested in _nested(spec):

@@ -15,7 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 from kdbias.config.conf import conf_dir, is_option
 from kdbias.config.errors import ConfigError
 
-LARGEST = 1_000_000  # bytes; a config of this package has about 10,000
+# The largest config of this package has 7,600 bytes, 750 events and texts of 60 characters; these are 13 times more.
+LARGEST = 256_000  # bytes
+MOST = 10_000  # events of YAML: texts, and the beginning and the end of lists and mappings; half a second
+LONGEST = 4_000  # characters of one text; Python reads integers of at most 4,300 digits
 DEEPEST = 30  # nested mappings and lists
 
 
@@ -24,9 +27,9 @@ def read_saved(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ConfigError: it is larger than ``LARGEST`` or nested deeper than ``DEEPEST``, is cut short, holds no mapping, or
-            has aliases (a few of them make gigabytes out of bytes), tags, or an interpolation ``${...}`` (which could
-            read the environment).
+        ConfigError: it is larger than ``LARGEST``, has more than ``MOST`` entries or a text longer than ``LONGEST``, is
+            nested deeper than ``DEEPEST``, is cut short, holds no mapping, or has aliases (a few of them make
+            gigabytes out of bytes), tags, or an interpolation ``${...}`` (which could read the environment).
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}")
@@ -37,7 +40,9 @@ def read_saved(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         _require_plain(path, text)
         content: Any = OmegaConf.to_container(OmegaConf.create(text))
-    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, ValueError, OverflowError, OmegaConfBaseException) as error:  # numbers that Python refuses
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} is cut short or damaged ({reason}): restore it, or begin the run anew") from error
     if not isinstance(content, dict) or not content:
@@ -48,7 +53,11 @@ def read_saved(path: Path) -> dict[str, Any]:
 def _require_plain(path: Path, text: str) -> None:
     """Refuse anything but plain values, event by event, before any object is built."""
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+        if count > MOST:
+            raise ConfigError(f"{path} is no saved config: it has more than {MOST:,} entries")
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST:
+            raise ConfigError(f"{path} is no saved config: a text in it is longer than {LONGEST:,} characters")
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise ConfigError(f"{path} is no saved config: it has aliases")
         if depth == 0 and isinstance(event, yaml.ScalarEvent):
@@ -70,8 +79,10 @@ def require_known_choices(tree: Mapping[str, Any], path: Path) -> None:
 
     Raises:
         ConfigError: an option name is a path, which could lead to somebody else's yaml; or an override sets a key of
-            Hydra.
+            Hydra; or the choices are no mapping.
     """
+    if not isinstance(tree.get("chosen", {}), Mapping):
+        raise ConfigError(f"{path} is no saved config: chosen is no mapping")
     chosen, teacher, control = (_mapping(tree, key) for key in ("chosen", "teacher", "control"))
     named = {f"chosen.{key}": chosen.get(key) for key in ("data", "trainer")}
     named |= {f"teacher.{key}": teacher.get(key) for key in ("name", "recipe")}

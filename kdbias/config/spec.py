@@ -99,6 +99,7 @@ def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(weights, str) and Path(weights).is_file():
             node["weights"] = "sha256:" + digest(Path(weights))
     _put_recipe(teacher)
+    _drop_unset(teacher)
     use = teacher_use(found)
     if not use.uses_teacher:
         found["teacher"] = {key: teacher[key] for key in use.keeps_of_teacher if key in teacher}
@@ -157,12 +158,19 @@ def _put_recipe(teacher: dict[str, Any]) -> None:
         teacher["recipe"] = f"{teacher['recipe']}@{digest(recipe)[:12]}"
 
 
+def _drop_unset(teacher: dict[str, Any]) -> None:
+    """Leave out a batch size that is not set: configs from before this setting keep their hash."""
+    if teacher.get("batch_size") is None:
+        teacher.pop("batch_size", None)
+
+
 def _named_teacher(name: str, weights: Any) -> dict[str, Any]:
     """The content of a teacher's config, unresolved, with its weights; without weights, its recipe has a hash."""
     path = Path(conf_dir(), "teacher", f"{name}.yaml")
     content: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
     teacher = {**_whole(content), "weights": weights or content.get("weights")}
     _put_recipe(teacher)
+    _drop_unset(teacher)
     return teacher
 
 

@@ -14,7 +14,7 @@ from kdbias.losses.base import LossTerm
 from kdbias.losses.ce import CE
 from kdbias.models.features import NetworkInfo
 
-NO_TEACHER = {"name": None, "model": None, "weights": None, "recipe": None, "epochs": None, "layers": "all"}
+NO_TEACHER = dict.fromkeys(("name", "model", "weights", "recipe", "epochs", "batch_size")) | {"layers": "all"}
 
 
 @builder("control")

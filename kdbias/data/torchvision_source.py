@@ -9,12 +9,12 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
-from filelock import FileLock
 from torch import Tensor
 from torch.nn import functional as F
 
 from kdbias.batch import DataInfo
 from kdbias.data.base import Split, split_train
+from kdbias.files import lock
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class TorchvisionSource:
             raise FileNotFoundError(self._missing("data.download is false"))
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.root / f".{self.folder.partition('/')[0]}.lock"):
+            with lock(self.root / f".{self.folder.partition('/')[0]}.lock"):
                 self._require_whole()  # not before: another process may just be writing them
                 self.dataset(str(self.root), train=False, download=True)
         except (URLError, OSError, RuntimeError) as error:

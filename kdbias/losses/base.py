@@ -107,6 +107,19 @@ class LossTerm(nn.Module):
         """Whether this term, with its settings, compares place by place; ``aligned`` unless a setting decides it."""
         return self.aligned
 
+    @property
+    def remembers(self) -> bool:
+        """Whether this term, with its settings, has a state; a term that implements ``update`` has."""
+        return type(self).update is not LossTerm.update
+
+    @property
+    def least_images(self) -> int:
+        """The least number of images that this term, once built, can compare; 1 for a mean over images.
+
+        A term that compares images has more, and counts those of all processes if its ``gather`` is true.
+        """
+        return 1
+
     def build(self, student: NetworkInfo, teacher: NetworkInfo | None, data: DataInfo) -> None:
         """Make what depends on the networks (projections), before the optimiser and DDP see the module."""
 

@@ -76,6 +76,11 @@ class CKA(PairedTerm):
         """Whether it compares places of one image."""
         return self.axis == "token"
 
+    @property
+    def least_images(self) -> int:
+        """The least number of images, where these are the samples."""
+        return LEAST[self.estimator] if self.axis == "sample" else 1
+
     def build(self, student: NetworkInfo, teacher: NetworkInfo | None, data: DataInfo) -> None:
         """Pair the layers.
 

@@ -48,6 +48,11 @@ class DIST(LossTerm):
         self.beta, self.gamma, self.temperature = beta, gamma, temperature
         self.gather = gather
 
+    @property
+    def least_images(self) -> int:
+        """The least number of images: two where columns are compared."""
+        return 2 if self.gamma > 0 else 1
+
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
         """Give the loss, a scalar, 0 where all correlations are 1."""
         z_s, z_t = student_logits(student), teacher_logits(teacher)

@@ -63,6 +63,7 @@ class OFA(LossTerm):
         self.gamma, self.temperature = gamma, temperature
         self.logits, self.stages = logits, stages
         self.layers = layers
+        self.normalised = False  # build says whether heads do
 
     def build(self, student: NetworkInfo, teacher: NetworkInfo | None, data: DataInfo) -> None:
         """Make a head for each layer."""
@@ -83,6 +84,11 @@ class OFA(LossTerm):
         width = needed(teacher, "a teacher").width
         self.heads = nn.ModuleList(make_head(read, i, width, student.classes) for i in range(len(self.places)))
         self.normalised = any(isinstance(m, nn.BatchNorm2d) for m in self.heads.modules())
+
+    @property
+    def least_images(self) -> int:
+        """The least number of images in each process: two where heads normalise over them."""
+        return 2 if self.normalised else 1
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
         """Give the loss in nats, a scalar: the mean over images, summed over layers."""

@@ -61,6 +61,11 @@ class Relation(PairedTerm):
         """The least number of samples that can be compared."""
         return 2 if self.diagonal else 3
 
+    @property
+    def least_images(self) -> int:
+        """The least number of images, where these are what is compared."""
+        return self.least if self.over == "batch" else 1
+
     def build(self, student: NetworkInfo, teacher: NetworkInfo | None, data: DataInfo) -> None:
         """Pair the layers.
 

@@ -47,6 +47,11 @@ class RSD(LossTerm):
             raise ValueError(f"loss.rsd.expansion must be at least 1, got {expansion}")
         self.kappa, self.expansion, self.gather = kappa, expansion, gather
 
+    @property
+    def least_images(self) -> int:
+        """The least number of images: two have a correlation."""
+        return 2
+
     def build(self, student: NetworkInfo, teacher: NetworkInfo | None, data: DataInfo) -> None:
         """Make the projection, from the student's width to the teacher's."""
         hidden = self.expansion * student.width

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,7 +12,7 @@ from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 from kdbias.functional.unit import unit
-from kdbias.losses.base import needed
+from kdbias.losses.base import Rows, needed
 from kdbias.losses.monitor import CollapseMonitor
 from kdbias.losses.paired import By, Chosen, PairedTerm
 from kdbias.losses.project import Projection, project
@@ -82,8 +82,19 @@ class Token(PairedTerm):
                 ours, theirs = unit(ours), unit(theirs)
             if self.two_sided:
                 variances.append(self.monitors[k](theirs))
+                self.pending[str(k)] = cast(CollapseMonitor, self.monitors[k]).row(theirs)
             cosine = self.distance == "cosine"
             losses[name] = 1 - (ours * theirs).sum(-1).mean() if cosine else F.mse_loss(ours, theirs)
         if variances:
             self.report["teacher_variance"] = sum(variances[1:], start=variances[0]) / len(variances)
         return self.mean(losses)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it has monitors, which remember the first step."""
+        return self.two_sided
+
+    def update(self, rows: Rows) -> None:
+        """Let each monitor keep what it saw in the first step."""
+        for key, row in rows.items():
+            cast(CollapseMonitor, self.monitors[int(key)]).remember(row)

@@ -75,7 +75,7 @@ def survey(network: nn.Module, image: Tensor) -> Survey:
 
     Raises:
         TypeError: it has no ``forward_intermediates``, ``forward_head`` or ``get_classifier``, as timm's have.
-        ValueError: it does not take images of that size, or its end cannot be read.
+        ValueError: it does not take images of that size, its end cannot be read, or shapes do not decide its layout.
     """
     missing = [n for n in ("forward_intermediates", "forward_head", "get_classifier") if not hasattr(network, n)]
     if missing:
@@ -84,6 +84,11 @@ def survey(network: nn.Module, image: Tensor) -> Survey:
         with evaluating(network), torch.no_grad():
             return _measured(network, image)
     except FAILURES as error:
+        if image.is_meta and "meta tensor" in str(error):  # torch has no kind of its own for it
+            raise ValueError(
+                f"{type(network).__name__} cannot be used here: its forward pass computes with the values of tensors, "
+                "and a config is checked, and a checkpoint loaded, by a network's shapes alone: choose another network"
+            ) from error
         height, width = image.shape[-2:]
         reason = " ".join(str(error).split()) or f"{type(error).__name__} in {type(network).__module__}"
         size = "" if isinstance(error, _Unreadable) else "give it the size it was made for, or "

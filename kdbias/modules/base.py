@@ -22,6 +22,7 @@ def step_seed(seed: int, rank: int, step: int) -> int:
     return int(torch.tensor([seed, rank, step], dtype=torch.int64).mul(_PRIMES).sum().abs() % (2**62))
 
 
+REMEDY = "lower optim.optimizer.lr, set optim.clip, or train with trainer.precision=32-true"
 _PRIMES = torch.tensor([1_000_003, 7_368_787, 2_147_483_647], dtype=torch.int64)
 
 
@@ -133,8 +134,7 @@ class StudentModule(L.LightningModule):
         if not torch.isfinite(loss):
             values = ", ".join(f"{name} {float(value):.4g}" for name, value in parts.items())
             raise FloatingPointError(
-                f"the loss is {float(loss.detach())} at step {self.global_step} ({values}): lower optim.optimizer.lr, "
-                "set optim.clip, or train with trainer.precision=32-true"
+                f"the loss is {float(loss.detach())} at step {self.global_step} ({values}): {REMEDY}"
             )
 
     def on_train_epoch_end(self) -> None:

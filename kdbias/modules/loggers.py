@@ -13,7 +13,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
 from kdbias.config.build import builder
-from kdbias.files import write_text
+from kdbias.files import write_bytes, write_text
 
 
 @builder("logger")
@@ -33,19 +33,42 @@ def keep_until(path: Path, step: int) -> None:
     """Remove the rows of a ``metrics.csv`` that a run resumed after ``step`` steps writes again; -1 keeps no row.
 
     Steps are counted from 0, so the steps of finished epochs are below ``step``. The row of a probe has the number of
-    steps before it.
+    steps before it. Rows that cannot be read are left out; a file with such rows is kept as ``metrics.damaged.csv``.
     """
     if not path.is_file():
         return
-    with path.open(newline="") as file:
-        reader = csv_format.DictReader(file)
-        names = reader.fieldnames or []
-        rows = [row for row in reader if int(row["step"]) < step or (int(row["step"]) == step and _probed(row))]
+    names, whole, damaged = _rows(path)
+    if damaged:
+        aside = path.with_suffix(f".damaged{path.suffix}")
+        write_bytes(aside, path.read_bytes())
+        print(f"{path}: {damaged}; left out, the file as it was is {aside}", flush=True)
+    rows = [row for at, row in whole if at < step or (at == step and _probed(row))]
     kept = io.StringIO(newline="")
     writer = csv_format.DictWriter(kept, names)
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, kept.getvalue())
+
+
+def _rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]], str]:
+    """The columns of a ``metrics.csv``, its whole rows by step, and what is damaged; empty if nothing is."""
+    try:
+        text = path.read_text(encoding="utf-8").replace("\0", "")  # a power cut leaves zeros
+        reader = csv_format.DictReader(io.StringIO(text, newline=""))
+        names, rows = list(reader.fieldnames or []), list(reader)
+    except (UnicodeDecodeError, csv_format.Error) as error:
+        return [], [], f"it cannot be read ({error})"
+    if not names:
+        return [], [], ""
+    if "step" not in names:
+        return [], [], "it has no column step"
+    whole = [(int(row["step"]), row) for row in rows if row.keys() == set(names) and _is_step(row["step"])]
+    lost = len(rows) - len(whole)
+    return names, whole, f"{lost} of its {len(rows)} rows have no step" if lost else ""
+
+
+def _is_step(text: str | None) -> bool:
+    return text is not None and text.isascii() and text.isdigit() and len(text) < 19
 
 
 def _probed(row: dict[str, str]) -> bool:

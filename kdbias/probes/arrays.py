@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import math
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,6 +15,12 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 LARGEST = 2**30  # bytes of all arrays of a file
+# What zipfile and NumPy raise for bytes that are no archive, encrypted or packed in an unknown way, and for headers
+# that are no Python literal or are nested too deep (RecursionError is a RuntimeError).
+_DAMAGED = (
+    *(zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError),
+    *(SyntaxError, tokenize.TokenError, TypeError, KeyError, OverflowError),
+)
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -34,7 +43,7 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
                     _require_whole(stream, member, path)
         with np.load(path, allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except _DAMAGED as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise ValueError(f"{path} is cut short or damaged ({error}): make it again") from error

@@ -59,13 +59,38 @@ class Result:
 
     @classmethod
     def load(cls, folder: str | Path, name: str) -> Result:
-        """Read what ``save`` wrote."""
+        """Read what ``save`` wrote.
+
+        Raises:
+            FileNotFoundError, OSError: a file is not there, or cannot be opened.
+            ValueError: a file is damaged, or none of a Result.
+        """
         folder = Path(folder)
-        plain = json.loads((folder / f"{name}.json").read_text())
+        own, scalars, meta = _plain(folder / f"{name}.json")
         found = read_arrays(folder / f"{name}.npz")
         # older files say picture where newer ones say image
         arrays = {"image" if k == "picture" else k: value for k, value in found.items()}
-        return cls(plain["name"], {k: float(v) for k, v in plain["scalars"].items()}, arrays, plain["meta"])
+        return cls(own, scalars, arrays, meta)
+
+
+def _plain(path: Path) -> tuple[str, dict[str, float], dict[str, Any]]:
+    """The name, the scalars and the meta in a Result's JSON; of the types that they must have."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is cut short or damaged ({error}): make it again") from error
+    parts = (("name", str), ("scalars", dict), ("meta", dict))
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in parts):
+        raise ValueError(f"{path} is no Result: it must hold a name, scalars and meta")
+    scalars: dict[str, float] = {}
+    for key, value in found["scalars"].items():
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError(f"{path} is no Result: its scalar {key} is {value!r:.60}")
+        try:
+            scalars[key] = float(value)  # nan and inf are texts, which JSON has no numbers for
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"{path} is no Result: its scalar {key} is {str(value)[:60]!r}") from error
+    return found["name"], scalars, found["meta"]
 
 
 class Probe(ABC):

@@ -6,8 +6,6 @@ import hashlib
 import json
 import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -24,9 +22,9 @@ from kdbias.files import sync_folder, write_text
 from kdbias.probes.base import Result
 from kdbias.probes.code import builders_in, code_digest
 
-FORMAT = 1  # of the entries; entries of another format are not read
-GIVEN = ("source", "data", "teacher")  # what a probe gets besides its settings
-BROKEN = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+FORMAT = 1  # of what is kept here; another one is not read
+GIVEN = ("source", "data", "teacher")  # what a probe is given besides its parameters
+BROKEN = (OSError, ValueError)  # what ``Result.load`` raises
 
 
 @dataclass(frozen=True)

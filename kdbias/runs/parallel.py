@@ -16,7 +16,7 @@ from hydra import compose
 from omegaconf import open_dict
 
 from kdbias.config.spec import Tree, plain, spec_hash
-from kdbias.runs import process, progress, run_folder
+from kdbias.runs import failure, process, progress, run_folder
 from kdbias.runs.board import Board
 from kdbias.runs.pretrained import settled
 from kdbias.runs.progress import Progress
@@ -87,6 +87,7 @@ def train(waiting: Sequence[Run], *, lanes: int, board: Board, watched: Sequence
 
     Raises:
         RunFailed: a run failed; the others are ended.
+        ConfigError: a run's folder has links to places outside.
     """
     queue = [run for run in waiting if not run.done]
     for run in (*watched, *waiting):
@@ -97,6 +98,8 @@ def train(waiting: Sequence[Run], *, lanes: int, board: Board, watched: Sequence
         while queue or active:
             while queue and len(active) < lanes:
                 run = queue.pop(0)
+                run_folder.require_own(run.folder)
+                failure.forget(run.folder)
                 child = process.child(run.command(), log=run.log, variables=ONE_THREAD)
                 active[run] = stack.enter_context(child)
             time.sleep(POLL)
@@ -120,8 +123,7 @@ def require_done(run: Run, status: int) -> None:
         RunFailed: the run has no result.
     """
     if status or not run.done:
-        lines = [line.strip() for line in process.last_lines(run.log, count=40).splitlines()] or ["no output"]
-        why = next((line for line in reversed(lines) if "Error" in line), lines[-1])
+        why = failure.reason(run.folder) or process.last_lines(run.log, count=1).strip() or "no output"
         raise RunFailed(f"{run.label} failed (exit status {status}): {why}\nits log is {run.log}")
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -18,10 +18,12 @@ from kdbias.config.overrides import key_of
 from kdbias.config.renamed import now_named
 from kdbias.config.saved import read_saved, require_known_choices
 from kdbias.config.spec import differences, spec_hash
+from kdbias.files import lock
 from kdbias.runs.pretrained import as_saved
 
 CONFIG = "config.yaml"
 RESULT = "result.json"
+LOCK = ".lock"
 BEST = Path("checkpoints", "best.ckpt")
 LAST = Path("checkpoints", "last.ckpt")
 
@@ -111,14 +113,12 @@ def _own_places(saved: DictConfig, folder: Path, cfg: DictConfig) -> DictConfig:
     folders of runs and teachers are those of the present command.
 
     Raises:
-        ValueError: a callback writes elsewhere, or a part of the folder is a link to a place outside.
+        ValueError: as ``require_own``, or a callback writes elsewhere.
     """
+    require_own(folder)
     home = folder.resolve()
-    for part in folder.rglob("*"):
-        if part.is_symlink() and not Path(os.path.realpath(part)).is_relative_to(home):
-            raise ValueError(f"{part} is a link to {os.path.realpath(part)}, out of the run folder: remove it")
-    made = Path(str(OmegaConf.select(saved, "paths.run") or folder))
-    for name, node in (saved.get("callback") or {}).items():
+    made = Path(str(_mapping(saved, "paths").get("run") or folder))
+    for name, node in _mapping(saved, "callback").items():
         place = node.get("folder") if isinstance(node, DictConfig) else None
         if place is None:
             continue
@@ -131,6 +131,28 @@ def _own_places(saved: DictConfig, folder: Path, cfg: DictConfig) -> DictConfig:
         present = OmegaConf.to_container(cfg.paths) if "paths" in cfg else {}
         saved.paths = {**present, "run": str(folder), "checkpoints": str(folder / LAST.parent)}  # type: ignore[dict-item]
     return saved
+
+
+def require_own(folder: Path) -> None:
+    """Pass a folder that can be written into without writing elsewhere, or that is not there yet.
+
+    Call it before anything writes into the folder of an earlier run: somebody else may have sent it.
+
+    Raises:
+        ConfigError: a part of it is a link to a place outside, or its lock is a link.
+    """
+    home = folder.resolve()
+    for part in folder.rglob("*"):
+        if part.is_symlink() and not Path(os.path.realpath(part)).is_relative_to(home):
+            raise ConfigError(f"{part} is a link to {os.path.realpath(part)}, out of the run folder: remove it")
+    if (folder / LOCK).is_symlink():
+        raise ConfigError(f"{folder / LOCK} is a link, and taking the lock would empty the file behind it: remove it")
+
+
+def _mapping(saved: DictConfig, key: str) -> dict[str, Any]:
+    """The mapping at a key of a saved config; empty if something else is there, which the check of configs names."""
+    found = saved.get(key)
+    return {str(name): node for name, node in found.items()} if isinstance(found, DictConfig) else {}
 
 
 def _read_result(folder: Path) -> dict[str, Any]:
@@ -160,9 +182,14 @@ def note_choices(cfg: DictConfig) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run folder, so that its writers take turns; print a message before waiting."""
+    """Hold the lock of a run folder, so that its writers take turns; print a message before waiting.
+
+    Raises:
+        ConfigError: as ``require_own``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    held = FileLock(folder / ".lock")
+    require_own(folder)
+    held = lock(folder / LOCK)
     try:
         held.acquire(timeout=0)
     except Timeout:

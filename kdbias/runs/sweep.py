@@ -27,6 +27,7 @@ from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdbias.config.control import teacher_use
+from kdbias.config.errors import ConfigError
 from kdbias.config.overrides import separate, sets
 from kdbias.config.spec import deciding, spec_hash
 from kdbias.runs import process, run_folder
@@ -84,12 +85,16 @@ def run_job(cfg: DictConfig) -> float | None:
     folder = Path(hydra.runtime.output_dir)
     key, decided = _settled(cfg)
     start = time.monotonic()
-    with run_folder.alone(folder):
-        found, state = run_folder.result(folder, key), "done already"
-        if found is None:
-            print(f"running, log in {folder / LOG}", flush=True)
-            overrides = [*hydra.overrides.task, *decided]
-            found, state = single_run(overrides, folder, key, log=folder / LOG), "done"
+    found, state = None, "failed"
+    try:
+        with run_folder.alone(folder):
+            found, state = run_folder.result(folder, key), "done already"
+            if found is None:
+                print(f"running, log in {folder / LOG}", flush=True)
+                overrides = [*hydra.overrides.task, *decided]
+                found, state = single_run(overrides, folder, key, log=folder / LOG), "done"
+    except ConfigError as error:  # the folder has links; the other jobs go on
+        print(error, flush=True)
     objective = found.get("objective") if found is not None else math.nan
     job = Job(state if found is not None else "failed", objective, time.monotonic() - start, str(folder))
     print(_line(job), flush=True)
@@ -127,9 +132,16 @@ class SweepSummary(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Put the file of this sweep's jobs and the program into the environment of the jobs."""
+        """Put the file of this sweep's jobs and the program into the environment of the jobs.
+
+        Raises:
+            SystemExit: a job's ``.hydra``, into which Hydra writes before the job begins, leads elsewhere.
+        """
         folder = Path(str(config.hydra.sweep.dir)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
+        for part in (*folder.glob("*/.hydra"), *folder.glob("*/.hydra/*")):
+            if part.is_symlink():
+                raise SystemExit(f"\n{part} is a link, and Hydra would write through it: remove it")
         os.environ[_RECORD] = str(folder / f".jobs-{uuid.uuid4().hex[:8]}.jsonl")
         os.environ[_PROGRAM] = json.dumps(_program())
 

@@ -12,6 +12,7 @@ from typing import Any
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 
+from kdbias.config.build import build
 from kdbias.config.conf import expand_paths
 from kdbias.config.overrides import key_of, sets
 from kdbias.config.spec import Tree, flat, plain, spec_hash
@@ -42,12 +43,11 @@ def ensure_teacher(tree: Tree, teachers: Path) -> Path:
 
     The recipe is an experiment. It takes from this run:
 
-    - the data; ``teacher.data`` may change it (say to a variant in which only shape is reliable);
-    - the settings of ``teacher.model``, except those in ``READING``;
-    - the choice of trainer, and the overrides of ``trainer``, ``loader`` and ``paths`` on the command line;
-    - the augmentation that the command line chose. A recipe that makes its own views takes from it only that images
-      must not be mirrored (digits must not be mirrored for the teacher either);
-    - ``teacher.epochs``.
+    - its data, which ``teacher.data`` may change (say to a variant in which only shape is reliable);
+    - its trainer choice and overrides;
+    - the augmentation that its command line chose. A recipe without labels makes its own views, and takes from this
+      only whether images may be mirrored (digits must not be mirrored for the teacher either);
+    - ``teacher.epochs`` and ``teacher.batch_size``. A batch is never larger than the training images that there are.
 
     The folder of the recipe's run is ``<teachers>/<name>-<data>-<spec hash>``. If the run is not done, a process of its
     own trains it, or resumes it from its last checkpoint. Other processes that need the same teacher wait. Call this
@@ -89,6 +89,7 @@ def recipe(tree: Tree, teachers: Path, config_name: str, extra: Sequence[str] = 
     With ``extra`` overrides it is another teacher, in another folder.
     """
     overrides = [*recipe_overrides(tree, config_name), *extra]
+    overrides += _smaller_batch(plain(compose(config_name, overrides)))
     return recipe_of(overrides, tree["teacher"]["name"], tree["chosen"]["data"], teachers, config_name)
 
 
@@ -113,14 +114,39 @@ def recipe_overrides(tree: Tree, config_name: str) -> list[str]:
     words = [o for o in chosen["overrides"] if _kept(o)]
     own_views = (plain(compose(config_name, overrides)).get("module") or {}).get("views") is not None
     overrides += _for_views(words, tree) if own_views else words
-    if teacher.get("epochs") is not None:
-        overrides.append(f"epochs={teacher['epochs']}")
+    overrides += [f"{key}={teacher[key]}" for key in ("epochs", "batch_size") if teacher.get(key) is not None]
     # Both an experiment and the command line may set the data, so compare the data themselves, key by key.
     present = plain(compose(config_name, overrides))
     wanted = flat(tree["data"]) | flat(teacher.get("data") or {})
     network = {key: value for key, value in (teacher.get("model") or {}).items() if key not in READING}
     overrides += override("data", wanted, present["data"])
     return overrides + override("model", network, present.get("model") or {})
+
+
+def _smaller_batch(composed: Tree) -> list[str]:
+    """The override for a recipe whose batch is larger than its training set; none where a batch is full.
+
+    The largest batch is taken that the devices of the recipe's trainer divide.
+    """
+    size, count = composed.get("batch_size"), _training_images(composed.get("data") or {})
+    if type(size) is not int or count is None or size <= count:
+        return []
+    devices = (composed.get("trainer") or {}).get("devices")
+    among = devices if type(devices) is int and 1 <= devices <= count else 1
+    return [f"batch_size={count - count % among}"]
+
+
+def _training_images(node: Mapping[str, Any]) -> int | None:
+    """How many training images a data set has; None if that is not known here, where it is missing."""
+    if "_target_" not in node:
+        return None
+    from kdbias.data.cues import CueSource  # it loads torch, which a sweep does not need
+
+    try:
+        source = build(node, group="data")
+        return source.train - source.val if isinstance(source, CueSource) else int(source.info.train)
+    except (OSError, ValueError):
+        return None  # the run itself says what is wrong with its data
 
 
 def _kept(word: str) -> bool:

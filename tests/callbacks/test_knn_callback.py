@@ -78,9 +78,9 @@ def test_measured_before_in_the_first_epoch_every_so_many_and_at_the_end(tiny_in
 def test_state_of_an_older_checkpoint_is_that_of_nearest_neighbours():
     callback = FrozenFeatures()
     callback.load_state_dict({"initial": 0.125, "latest": 0.25})
-    assert callback.state_dict() == {"initial": {"knn": 0.125}, "latest": {"knn": 0.25}}
+    assert callback.state_dict() == {"initial": {"knn": 0.125}, "latest": {"knn": 0.25}, "refused": {}}
     callback.load_state_dict({"initial": 0.125, "latest": None})
-    assert callback.state_dict() == {"initial": {"knn": 0.125}, "latest": {}}  # to be measured, not None
+    assert callback.state_dict() == {"initial": {"knn": 0.125}, "latest": {}, "refused": {}}  # to be measured, not None
     again = FrozenFeatures()
     again.load_state_dict(callback.state_dict())
     assert again.state_dict() == callback.state_dict()

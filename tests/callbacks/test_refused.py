@@ -135,22 +135,96 @@ class Undefined:
 
 
 class Mistaken:
+    def __init__(self, error):
+        self.error = error
+
     def judge(self, frozen):
-        raise TypeError("a mistake")
+        raise self.error
+
+
+def raising(error):
+    def probe(network, batches):
+        raise error
+
+    return probe
+
+
+def broken(where, error):
+    """A callback whose probe raises ``error``."""
+    if where == "probe":
+        return ProbeCallback("x", raising(error))
+    frozen = FrozenFeatures()
+    frozen.probe = lambda data, epoch: Mistaken(error)
+    return frozen
+
+
+MISHAPS = {
+    "no memory on the CPU": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+    "no memory for Python": MemoryError(),
+    "no file": FileNotFoundError(2, "No such file or directory"),
+    "a full disk": OSError(28, "No space left on device"),
+    "a key": KeyError("patches"),
+    "a mistake": TypeError("a mistake"),
+}
+
+
+@pytest.mark.parametrize("error", MISHAPS.values(), ids=MISHAPS.keys())
+@pytest.mark.parametrize("where", ["probe", "knn"])
+def test_no_mishap_in_a_diagnostic_ends_a_training(tiny_info, tmp_path, capsys, where, error):
+    called = broken(where, error)
+    module, _ = train(tiny_info, tmp_path, [called], epochs=1)
+    assert module.trainer.current_epoch == 1
+    (reason,) = called.refusals(tmp_path).values()
+    assert reason.startswith(type(error).__name__)
+    assert reason.endswith("(after epoch 0, 1)")
+    assert capsys.readouterr().out.count("refused, ") == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), RuntimeError("CUDA error: assert")])
+@pytest.mark.parametrize("where", ["probe", "knn"])
+def test_an_interrupt_and_a_broken_device_end_it(tiny_info, tmp_path, where, error):
+    with pytest.raises((type(error), SystemExit)):  # Lightning makes one of an interrupt
+        train(tiny_info, tmp_path, [broken(where, error)], epochs=1)
 
 
 @pytest.mark.parametrize("where", ["probe", "knn"])
-def test_a_mistake_in_a_probe_ends_both_processes_at_once(tiny_info, tmp_path, where):
-    def mistaken(network, batches):
-        raise TypeError("a mistake")
+def test_two_processes_go_on_after_a_mistake(tiny_info, tmp_path, where):
+    train(tiny_info, tmp_path, [broken(where, TypeError("a mistake"))], epochs=1, **two())
 
-    frozen = FrozenFeatures()
-    frozen.probe = lambda data, epoch: Mistaken()
-    called = ProbeCallback("x", mistaken) if where == "probe" else frozen
+
+@pytest.mark.parametrize("where", ["probe", "knn"])
+def test_what_ends_a_training_ends_both_processes_at_once(tiny_info, tmp_path, where):
     began = time.monotonic()
-    with pytest.raises(Exception, match=r"a mistake|failed in process 0"):
-        train(tiny_info, tmp_path, [called], epochs=1, **two())
+    with pytest.raises(Exception, match=r"device-side assert|failed in process 0"):
+        train(tiny_info, tmp_path, [broken(where, RuntimeError("CUDA error: device-side assert"))], epochs=1, **two())
     assert time.monotonic() - began < 50  # the collectives of training wait for 60 seconds
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "gone"), KeyError("patches"), IndexError("no epoch")])
+def test_a_figure_with_a_mistake_ends_nothing(tiny_info, tmp_path, capsys, error):
+    def drawn(results):
+        raise error
+
+    called = ProbeCallback("x", lambda network, batches: Result("x", {"a": 1.0}, {}, {"n": 1}), every=1)
+    called.figure = drawn
+    train(tiny_info, tmp_path, [called], loggers=[TensorBoardLogger(tmp_path, version="", name="tb")], epochs=1)
+    assert capsys.readouterr().out.count("probe x: no figure, ") == 1
+
+
+def test_a_result_that_cannot_be_written_ends_nothing(tiny_info, tmp_path, capsys):
+    (tmp_path / "probes").write_text("a file where the folder should be")
+    called = ProbeCallback("x", lambda network, batches: Result("x", {"a": 1.0}, {}, {"n": 1}), every=1)
+    module, _ = train(tiny_info, tmp_path, [called], epochs=1)
+    assert module.trainer.current_epoch == 1
+    assert "probe x: not saved, FileExistsError" in capsys.readouterr().out
+
+
+def test_a_resumed_run_still_knows_what_was_refused(tiny_info, tmp_path):
+    before = broken("knn", ValueError("features all alike"))
+    train(tiny_info, tmp_path, [before], epochs=1)
+    after = FrozenFeatures()
+    after.load_state_dict(before.state_dict())
+    assert after.refusals(tmp_path) == before.refusals(tmp_path) != {}
 
 
 def test_frozen_features_that_only_diagnose_end_nothing(tiny_info, tmp_path, capsys):
@@ -184,10 +258,17 @@ def test_what_the_best_checkpoint_is_chosen_by_has_to_be_there(tiny_info, tmp_pa
         train(tiny_info, tmp_path, callbacks, epochs=1, checkpoints=True)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"name": 1}'])
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"name": 1}', "[" * 100_000])
 def test_a_damaged_result_of_before_is_named_and_left_out(tmp_path, capsys, content):
     Result("x-epoch1", {"a": 1.0}, {}, {"n": 1}).save(tmp_path)
     (tmp_path / "x-epoch2.json").write_text(content)
     (tmp_path / "x-epoch1 (copy).json").write_text("{}")
     assert [result.name for result in kept(tmp_path, "x")] == ["x-epoch1"]
     assert f"{tmp_path / 'x-epoch2.json'} is damaged" in capsys.readouterr().out
+
+
+def test_a_damaged_judgement_of_before_is_left_out_of_the_closing_table(tmp_path, capsys):
+    Result("test_knn", {}, {}, {"n": 0, "refused": "too few"}).save(tmp_path / "probes")
+    (tmp_path / "probes" / "test_linear.json").write_text("{")
+    assert refusals([], tmp_path) == {"test_knn": "too few"}
+    assert "test_linear.json is damaged" in capsys.readouterr().out

@@ -262,6 +262,39 @@ def test_a_mistake_is_named_once_with_its_key_and_remedy(changes, key: str, part
     assert_named_once(changes, key, parts)
 
 
+RSD, RELATION, DIST = (f"kdbias.losses.{name}" for name in ("rsd.RSD", "relation.Relation", "dist.DIST"))
+FEW: dict[str, tuple[dict[str, Any], int, int]] = {  # the term, the processes, the least batch
+    "correlated": ({"_target_": RSD}, 1, 2),
+    "correlated in all processes": ({"_target_": RSD}, 2, 2),
+    "correlated in each process": ({"_target_": RSD, "gather": False}, 2, 4),
+    "relations": ({"_target_": RELATION}, 1, 3),
+    "relations with themselves": ({"_target_": RELATION, "diagonal": True, "gather": False}, 4, 8),
+    "relations in an image": ({"_target_": RELATION, "over": "tokens"}, 1, 1),
+    "samples": ({"_target_": CKA, "axis": "sample"}, 1, 3),
+    "debiased": ({"_target_": CKA, "axis": "sample", "estimator": "debiased"}, 1, 4),
+    "columns": ({"_target_": DIST}, 1, 2),
+    "no columns": ({"_target_": DIST, "gamma": 0.0}, 1, 1),
+}
+
+
+@pytest.mark.parametrize(("term", "processes", "least"), FEW.values(), ids=FEW.keys())
+def test_a_term_has_the_images_that_it_compares(term, processes: int, least: int) -> None:
+    for size in range(processes, 2 * least + 1, processes):
+        changes = {"batch_size": size, "trainer.devices": processes, "loss.few": {"weight": 0.5, **term}}
+        problems = check(config(changes))
+        assert len(problems) == (size < least), problems
+        assert all("batch_size: loss.few compares images" in one for one in problems)
+        assert all(f"use at least {least}" in one for one in problems)
+
+
+def test_heads_that_normalise_over_the_batch_have_two_images() -> None:
+    cnn = {"_target_": "kdbias.models.resnet_cifar.small_cnn"}
+    changes = {"model": cnn, "loss.ofa": {"_target_": "kdbias.losses.ofa.OFA"}, "batch_size": 1}
+    (problem,) = check(config(changes))
+    assert "loss.ofa compares images and needs 2" in problem
+    assert check(config({**changes, "batch_size": 2})) == []
+
+
 CHOICES: dict[str, tuple[dict[str, Any], str]] = {
     "the teacher alone teaches": ({"loss.alpha": 1}, ""),
     "alpha is a schedule": ({"loss.alpha": {"kind": "cosine", "start": 0.0, "end": 0.6}}, ""),

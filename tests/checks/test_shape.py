@@ -54,6 +54,21 @@ GROUPS = [
 ]
 
 
+@pytest.mark.parametrize("key", ["teacher", "teacher.name", "teacher.model", "data", "model", "augment", "loader"])
+@pytest.mark.parametrize("value", [3, [1]])
+def test_what_stands_in_the_place_of_a_group_is_the_only_problem(key: str, value: Any) -> None:
+    """Nothing follows from it, such as a term that misses the teacher that was meant."""
+    cfg = OmegaConf.create({**FULL, "control": None, "callback": {}})
+    probe = {"_target_": "kdbias.probes.agreement.AgreementProbe"}
+    callback = {"_target_": "kdbias.callbacks.probe.ProbeCallback", "name": "x", "probe": probe}
+    OmegaConf.update(cfg, "callback.probe_x", callback, force_add=True)
+    assert check(cfg) == []
+    OmegaConf.update(cfg, key, value, merge=False)
+    problems = check(cfg)
+    assert len(problems) == 1, problems
+    assert problems[0].startswith(f"{key}: must be ")
+
+
 @pytest.mark.parametrize("key", GROUPS)
 @pytest.mark.parametrize("value", [5, "x", [1]])
 def test_what_stands_in_the_place_of_a_group_is_named(key: str, value: Any) -> None:

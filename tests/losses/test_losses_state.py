@@ -21,13 +21,9 @@ class ForwardWrites(Bank):
         return loss
 
 
-def remembers(term: LossTerm) -> bool:
-    return type(term).update is not LossTerm.update
-
-
 def terms() -> dict[str, LossTerm]:
     found = {name: term_of(name) for name in NAMES}
-    return {name: term for name, term in found.items() if remembers(term)} | {"a bank": Bank()}
+    return {name: term for name, term in found.items() if term.remembers} | {"a bank": Bank()}
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from kdbias.batch import Batch
 from kdbias.functional import batched_cka, gram_distance, relation_kl, resample_tokens
 from kdbias.losses.base import Total
 from kdbias.losses.cka import CKA
 from kdbias.losses.gram import Gram
+from kdbias.losses.monitor import CollapseMonitor
 from kdbias.losses.relation import Relation
 from kdbias.losses.token import Token
 from kdbias.models.features import Features, Layer, NetworkInfo
@@ -140,6 +142,11 @@ def test_reports_stand_beside_the_parts(pair):
         torch.testing.assert_close((parts["token/blocks.0"] + parts["token/blocks.1"]) / 2, parts["token"])
 
 
+def batch_of(count: int) -> Batch:
+    """A batch of which a term reads only how many images there are."""
+    return Batch(torch.zeros(count, 3, 1, 1), torch.zeros(count), torch.arange(count), torch.zeros(count, 3, 1, 1))
+
+
 def unrelated(term: Token, tiny_info) -> tuple[list[float], list[float]]:
     """Train the projections for 50 steps on random tokens, new ones each step so that there is nothing to remember.
 
@@ -151,10 +158,12 @@ def unrelated(term: Token, tiny_info) -> tuple[list[float], list[float]]:
     optimizer, losses, variances = torch.optim.AdamW(term.parameters(), lr=1e-3), [], []
     for _ in range(51):
         student, teacher = (features([torch.randn(4, 64, w)], [grid]) for w in shapes)
-        loss = term(student, teacher, None, 0.0)
+        loss = term(student, teacher, batch_of(4), 0.0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if term.two_sided:
+            term.update(term.pending)
         losses.append(loss.item())
         variances.append(term.report["teacher_variance"].item() if term.two_sided else 1.0)
     return losses, variances
@@ -177,11 +186,22 @@ def test_two_sided_collapses_and_the_monitor_says_so(tiny_info):
     assert term.state_dict()["monitors.0.first"].item() == pytest.approx(variances[0])
 
 
+def test_what_a_monitor_keeps_is_the_variance_of_all_images_of_the_first_step():
+    torch.manual_seed(0)
+    monitor, first, second = CollapseMonitor("x"), 3 + torch.randn(6, 5, 7), torch.randn(4, 5, 7)
+    variance = monitor(first)
+    assert monitor.first == 0  # forward writes nothing
+    monitor.remember(torch.cat([monitor.row(part) for part in first.split(2)]))
+    torch.testing.assert_close(monitor.first, variance)
+    monitor.remember(monitor.row(second))
+    torch.testing.assert_close(monitor.first, variance)
+
+
 def test_the_monitor_measures_the_spread_of_directions(seen, tiny_info):
     term = built(Token(two_sided=True), tiny_info)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        term(*seen, None, 0.0)
+        term(*seen, batch_of(len(seen[0].pooled)), 0.0)
     expected = []
     for k, (_, t) in enumerate(on_the_students_grid(*seen)):
         direction = F.normalize(term.project_teacher[k](t), dim=-1).flatten(0, 1)

@@ -2,6 +2,8 @@
 
 import csv
 
+import pytest
+
 from kdbias.modules.loggers import csv as csv_logger
 from kdbias.modules.loggers import keep_until
 
@@ -41,3 +43,38 @@ def test_the_probe_after_the_last_step_stays_and_the_next_step_does_not(tmp_path
         ("5", "1.0", ""),
         ("6", "", "0.5"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        (b"lr,step\n0.1,1\n0.2,", ["1"]),  # cut short
+        (b"lr,step\n0.1,1\n0.2", ["1"]),
+        (b"lr,step\n0.1,1\n0.\0\0\0\0", ["1"]),
+        (b"lr,step\n0.1,1\n0.2,two\n", ["1"]),
+        (b"lr,step\n0.1,1\n0.2,2.0\n", ["1"]),
+        (b"lr,step\n0.1,1\n0.2,-2\n", ["1"]),
+        (b"lr,step\n0.1,1\n0.2," + b"9" * 5000 + b"\n", ["1"]),
+        (b"lr,step\n0.1,1\n0.2,2,3\n", ["1"]),
+        (b"lr\n0.1\n", []),
+        (b"\xff\xfe\n", []),
+    ],
+)
+def test_a_damaged_file_ends_no_run_and_is_kept_aside(tmp_path, capsys, content, kept):
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(content)
+    keep_until(path, 6)
+    assert f"{path}: " in capsys.readouterr().out
+    assert (tmp_path / "metrics.damaged.csv").read_bytes() == content
+    logger = csv_logger(str(tmp_path))
+    logger.log_metrics({"lr": 1.0}, step=6)
+    logger.save()
+    assert [row["step"] for row in csv.DictReader(path.open())] == [*kept, "6"]
+
+
+@pytest.mark.parametrize("content", ["", "lr,step\n", "step,lr\n1,0.1\n"])
+def test_a_whole_file_is_not_called_damaged(tmp_path, capsys, content):
+    (tmp_path / "metrics.csv").write_text(content)
+    keep_until(tmp_path / "metrics.csv", 6)
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "metrics.damaged.csv").exists()

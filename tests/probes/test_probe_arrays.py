@@ -1,5 +1,6 @@
 """Files of arrays from strangers: what is whole is read, what lies is refused before memory is taken."""
 
+import contextlib
 import io
 import tracemalloc
 import zipfile
@@ -77,3 +78,26 @@ def test_damage_is_told(tmp_path):
         read_arrays(path)
     with pytest.raises(FileNotFoundError):
         read_arrays(tmp_path / "none.npz")
+
+
+def test_no_cut_and_no_changed_byte_raises_anything_else(tmp_path):
+    """Whoever reads a Result of a stranger handles two kinds of errors, and needs no other."""
+    np.savez_compressed(tmp_path / "x.npz", a=np.arange(50.0), b=np.eye(3))
+    whole = (tmp_path / "x.npz").read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(600):
+        found = bytearray(whole[: rng.integers(len(whole) + 1)] if rng.random() < 0.3 else whole)
+        for place in rng.integers(max(len(found), 1), size=3 * bool(found)):
+            found[place] = rng.integers(256)
+        (tmp_path / "y.npz").write_bytes(bytes(found))
+        with contextlib.suppress(ValueError):
+            read_arrays(tmp_path / "y.npz")
+
+
+def test_a_header_that_is_no_literal_is_refused(tmp_path):
+    for text in ("(" * 5_000, "{'descr': f(), ", "\0", "{'descr': [('a', 3)], 'fortran_order': 0, 'shape': ()}"):
+        header = text.encode() + b"\n"
+        with zipfile.ZipFile(tmp_path / "x.npz", "w") as file:
+            file.writestr("a.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+        with pytest.raises(ValueError):
+            read_arrays(tmp_path / "x.npz")

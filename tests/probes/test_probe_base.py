@@ -93,3 +93,22 @@ def test_fp32_is_not_tf32_and_the_setting_comes_back(tiny_vit):
     finally:
         torch.set_float32_matmul_precision(before[0])
         torch.backends.cudnn.allow_tf32 = before[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "[1]", "3", "null", "[" * 100_000, "\udcff",
+        '{"name": 1, "scalars": {}, "meta": {}}', '{"name": "x", "scalars": [], "meta": {}}',
+        '{"name": "x", "scalars": {}, "meta": [1]}', '{"name": "x", "scalars": {}}',
+        '{"name": "x", "scalars": {"a": null}, "meta": {}}', '{"name": "x", "scalars": {"a": [1]}, "meta": {}}',
+        '{"name": "x", "scalars": {"a": "word"}, "meta": {}}', '{"name": "x", "scalars": {"a": true}, "meta": {}}',
+        '{"name": "x", "scalars": {"a": 1' + "0" * 400 + '}, "meta": {}}',
+        '{"name": "x", "scalars": {"a": 1' + "0" * 5000 + '}, "meta": {}}',
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_result_is_named(tmp_path, text):
+    Result("x", {"a": 1.0}, {}, {"n": 1}).save(tmp_path)
+    (tmp_path / "x.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ValueError, match=r"x\.json"):
+        Result.load(tmp_path, "x")

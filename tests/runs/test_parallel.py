@@ -10,7 +10,7 @@ from hydra import initialize_config_dir
 from toy_run.start import alive, wait_for
 
 from kdbias.cli import conf_dir, register
-from kdbias.runs import parallel
+from kdbias.runs import failure, parallel
 from kdbias.runs.parallel import Run, RunFailed, planned, training_program
 
 PROGRAM = """
@@ -25,7 +25,10 @@ PROGRAM = """
         (folder / "progress.json").write_text(json.dumps(said))
         time.sleep(float(given.get("pause", 0)))
     if "wrong" in given:
-        print("Traceback ...\\nValueError: no such thing\\n\\nSet HYDRA_FULL_ERROR=1", flush=True)
+        print("Traceback ...\\nan Error in a line that is none\\nSet HYDRA_FULL_ERROR=1", flush=True)
+        if given["wrong"] == "said":
+            said = {"kind": "ValueError", "text": "no such\\nthing"}
+            (folder / "failure.json").write_text(json.dumps(said))
         sys.exit(3)
     (folder / "result.json").write_text(json.dumps({"spec_hash": given["key"]}))
 """
@@ -76,13 +79,38 @@ def test_a_result_of_another_spec_is_not_a_result(new):
 
 
 def test_a_failed_run_names_its_error_and_its_log_and_ends_the_others(new):
-    slow, wrong = new("slow", "pause=60"), new("wrong", "wrong=1", "pause=0.5")
+    slow, wrong = new("slow", "pause=60"), new("wrong", "wrong=said", "pause=0.5")
     with pytest.raises(RunFailed, match=r"wrong failed \(exit status 3\): ValueError: no such thing") as caught:
         parallel.train([slow, wrong, new("later")], lanes=2, board=Recorder())
     assert str(wrong.log) in str(caught.value)
     assert not new("later").log.exists()
     pid = int((slow.folder / "pid").read_text())
     wait_for(lambda: not alive(pid))
+
+
+def test_a_killed_run_is_named_by_its_last_line_and_an_old_reason_is_forgotten(new):
+    run = new("wrong", "wrong=silent")
+    run.folder.mkdir()
+    (run.folder / "failure.json").write_text(json.dumps({"kind": "ValueError", "text": "of before"}))
+    with pytest.raises(RunFailed, match=r"\(exit status 3\): Set HYDRA_FULL_ERROR=1\n"):
+        parallel.train([run], lanes=1, board=Recorder())
+
+
+@pytest.mark.parametrize("child", [True, False])
+def test_the_first_failure_of_a_child_is_left_for_its_parent(tmp_path, monkeypatch, child):
+    monkeypatch.delenv("KDBIAS_JOB", raising=False)
+    if child:
+        monkeypatch.setenv("KDBIAS_JOB", "1")
+    for error in (KeyError("first"), RuntimeError("the other process is gone")):
+        with pytest.raises(type(error)), failure.noted(tmp_path):
+            raise error
+    assert failure.reason(tmp_path) == ("KeyError: 'first'" if child else None)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "{}", '{"kind": 3}', "[" * 100_000])
+def test_a_reason_that_is_damaged_is_none(tmp_path, text):
+    (tmp_path / "failure.json").write_text(text)
+    assert failure.reason(tmp_path) is None
 
 
 def test_the_hash_and_the_folder_of_a_run_follow_its_config(tmp_path):

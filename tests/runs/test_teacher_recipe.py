@@ -4,14 +4,17 @@ import json
 import signal
 from pathlib import Path
 
-from config_base import composed
+import pytest
+from config_base import assert_named_once, composed, config
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 from toy_run.start import PATIENCE, alive, hold, run, start, wait_for
 
 from kdbias.checks.check import check
 from kdbias.config.conf import conf_dir
-from kdbias.runs.teacher_recipe import recipe_overrides
+from kdbias.config.overrides import key_of
+from kdbias.config.spec import plain, spec_hash
+from kdbias.runs.teacher_recipe import Recipe, recipe, recipe_overrides
 
 
 def teachers(folder: Path) -> dict[str, dict]:
@@ -87,3 +90,64 @@ def test_the_augmentation_of_the_command_line_is_the_teachers_too():
     assert (teacher.name, teacher.augment.flip, teacher.augment.rotate) == ("teacher_resnet18", False, 5)
     assert "seed=1" not in overrides
     assert check(teacher) == []
+
+
+def planned(folder: Path, *words: str) -> Recipe:
+    """The recipe of a student's teacher, as its run would find it."""
+    chosen = ["experiment=exp1_resnet_kl", "data=cues", *words]
+    cfg = composed(chosen)
+    with open_dict(cfg):
+        cfg.chosen = {"data": "cues", "trainer": "auto", "overrides": chosen}
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        return recipe(plain(cfg), folder, "train")
+
+
+def batch_of(found: Recipe) -> int:
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        teacher = compose("train", found.overrides)
+    assert check(teacher) == []
+    return teacher.batch_size
+
+
+@pytest.mark.parametrize(
+    ("words", "size"),
+    [
+        ((), 512),
+        (("data.train=400", "data.val=100", "batch_size=50"), 300),
+        (("data.train=402", "data.val=100", "batch_size=50", "trainer.devices=4", "trainer.accelerator=cpu"), 300),
+        (("teacher.batch_size=64",), 64),
+        (("data.train=200", "data.val=100", "batch_size=50", "teacher=resnet20", "teacher.batch_size=32"), 32),
+        (("data.train=200", "data.val=100", "batch_size=50", "teacher=resnet20"), 100),
+    ],
+)
+def test_a_recipe_has_full_batches_of_a_small_data_set(tmp_path, words, size):
+    """Before, the student's check passed, and the teacher's own process refused its batch of 512 or 128."""
+    assert batch_of(planned(tmp_path, *words)) == size
+
+
+def test_where_the_batch_is_full_the_teacher_is_the_one_of_before(tmp_path):
+    before = planned(tmp_path)
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        assert before.key == spec_hash(compose("train", before.overrides))
+    assert not any(key_of(word) == "batch_size" for word in before.overrides)
+    assert planned(tmp_path, "teacher.batch_size=64").key != before.key
+
+
+def test_a_batch_that_is_not_set_changes_no_hash():
+    cfg = composed(["experiment=exp1_resnet_kl"])
+    before = spec_hash(cfg)
+    with open_dict(cfg):
+        assert cfg.teacher.pop("batch_size", "absent") is None
+    assert spec_hash(cfg) == before
+    with open_dict(cfg):
+        cfg.teacher.batch_size = 64
+    assert spec_hash(cfg) != before
+
+
+@pytest.mark.parametrize(("value", "named"), [(501, "at most the 500"), (0, "at least 1"), ("x", "at least 1")])
+def test_a_batch_of_the_teacher_that_cannot_be_is_a_problem_of_the_student(value, named):
+    changes = {"teacher.batch_size": value}
+    assert_named_once(changes, "teacher.batch_size", (named,))
+    assert check(config({"teacher.batch_size": 500})) == []
+    (problem,) = check(config({"teacher.batch_size": 49, "trainer.devices": 2}))
+    assert problem.startswith("teacher.batch_size: 49 images")
