@@ -251,3 +251,28 @@ def test_two_processes_remember_what_one_does(tmp_path):
     assert first.keys() == alone.keys()
     for name in ("total.terms.bank.bank", "total.terms.bank.z", "student.network.head.weight"):
         torch.testing.assert_close(first[name], alone[name], rtol=0, atol=1e-6)
+
+
+def test_a_run_with_cskd_is_judged_and_loaded_with_the_mean_of_three_answers(tmp_path):
+    """Validation, the test and ``load_student`` take CLS, DIST and the DIST head of every patch token, in a loop."""
+    cskd = {"_target_": "kdbias.losses.cskd.CSKD", "alpha": 0.5}
+    module = fit(make_module({"cskd": cskd}, {**STUDENT, "inference": "dense"}), tmp_path)
+    logged = {name: module.trainer.callback_metrics[name].item() for name in ("val/loss", "val/accuracy")}
+    path = tmp_path / "x.ckpt"
+    module.trainer.save_checkpoint(path)
+    student = load_student(path)
+    network = student.network
+    losses, hits, count = [], 0, 0
+    for batch in make_data().val_dataloader():
+        final = network.forward_features(student.prepare(batch.image))
+        places = [network.head_dist(token) for token in final[:, 2:].unbind(1)]
+        heads = network.head(final[:, 0]) + network.head_dist(final[:, 1])
+        logits = (heads + sum(places) / len(places)) / 3
+        torch.testing.assert_close(student(batch.image).logits, logits)
+        losses.append(F.cross_entropy(logits, batch.target, reduction="sum"))
+        hits, count = hits + int((logits.argmax(1) == batch.target).sum()), count + len(logits)
+    assert logged["val/loss"] == pytest.approx(sum(losses).item() / count, rel=1e-4)
+    assert logged["val/accuracy"] == pytest.approx(hits / count)
+    (tested,) = module.trainer.test(module, make_data(), verbose=False)
+    answers = [F.cross_entropy(module(b.image), b.target, reduction="sum") for b in make_data().test_dataloader()]
+    assert tested["test/loss"] == pytest.approx(sum(answers).item() / 32, rel=1e-4)
