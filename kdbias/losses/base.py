@@ -123,6 +123,12 @@ class LossTerm(nn.Module):
     def build(self, student: NetworkInfo, teacher: NetworkInfo | None, data: DataInfo) -> None:
         """Make what depends on the networks (projections), before the optimiser and DDP see the module."""
 
+    def take_classes(self, classes: Tensor) -> None:
+        """Take the class of every training image, ``(n,)`` int64, at its ``Batch.index``: once, before training.
+
+        A term that compares a batch with other training images keeps them. They are data, not state: no buffer.
+        """
+
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
         """Give the unweighted loss, a scalar fp32."""
         raise NotImplementedError(f"{type(self).__name__} must implement forward")
@@ -203,6 +209,11 @@ class Total(nn.Module):
                 if wrong:
                     raise ArgumentError(name, f"compares logits, but {wrong}, or leave {name} out", of="loss")
             term.build(student, teacher, data)
+
+    def take_classes(self, classes: Tensor) -> None:
+        """Give the class of every training image, ``(n,)`` int64, at its ``Batch.index``, to every term."""
+        for _, term in self.named_terms():
+            term.take_classes(classes)
 
     def weights(self, progress: float) -> dict[str, float]:
         """Give the weight of every term at ``progress`` (0..1)."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import build, builder
+from kdbias.data.loader import ImageLoader
 from kdbias.losses.base import Total
 from kdbias.models.features import NetworkInfo, asked
 from kdbias.models.teacher import Teacher
@@ -46,6 +47,13 @@ class Distill(Supervised):
         self.student = asked(self.student, self.total.student_needs)
         if teacher is not None:
             teacher.give(self.total.needs)
+
+    def on_train_start(self) -> None:
+        """Tell the terms the class of every training image; a loader that is not the package's own cannot."""
+        super().on_train_start()
+        loader = self.trainer.train_dataloader
+        if isinstance(loader, ImageLoader):
+            self.total.take_classes(loader.labels)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Give the weighted total of the loss terms on one batch."""

@@ -27,6 +27,7 @@ TIMM = "kdbias.models.timm_network.timm_network"
 TINY_CNN = "kdbias.models.resnet_cifar.small_cnn"
 TOKEN, CKA = "kdbias.losses.token.Token", "kdbias.losses.cka.CKA"
 CSKD, C2VKD = "kdbias.losses.cskd.CSKD", "kdbias.losses.c2vkd.C2VKD"
+CRD = "kdbias.losses.crd.CRD"
 MESSAGES: dict[str, Mistake] = {
     "a term whose name torch uses": (
         {"loss.half": {"_target_": "kdbias.losses.ce.CE"}},
@@ -96,6 +97,11 @@ MESSAGES: dict[str, Mistake] = {
         {"loss.dkd": {"_target_": "kdbias.losses.dkd.DKD"}},
         "loss.dkd",
         ("needs hard labels", "set augment.mix_probability=0", "leave dkd out"),
+    ),
+    "negatives of other classes beside MixUp": (
+        {"loss.crd": {"_target_": CRD}},
+        "loss.crd",
+        ("needs hard labels", "set augment.mix_probability=0", "leave crd out"),
     ),
     "places compared where the views differ": (
         {
@@ -303,6 +309,7 @@ CHOICES: dict[str, tuple[dict[str, Any], str]] = {
         {"loss.dkd": {"_target_": "kdbias.losses.dkd.DKD"}, "augment.mix_probability": 0},
         "",
     ),
+    "negatives where nothing mixes": ({"loss.crd": {"_target_": CRD}, "augment.mix_probability": 0}, ""),
     "another set of layers": ({"model.layers": [0], "teacher.layers": [1]}, ""),
     "places compared in one geometry": ({"augment.view": "photometric", "loss.token": {"_target_": TOKEN}}, ""),
     "images compared in two": (

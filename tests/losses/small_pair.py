@@ -33,8 +33,9 @@ class Pair:
         return network.conv1 if self.student.info.family == "cnn" else network.patch_embed
 
     def build(self, term: LossTerm | Total) -> None:
-        """Build a term on them, and have them give what it needs, as a run does."""
+        """Build a term on them, have them give what it needs and tell it the labels, as a run does."""
         term.build(self.student.info, self.teacher.info, self.info)
+        term.take_classes(torch.arange(self.info.train) % CLASSES)
         self.student = asked(self.student, term.student_needs)
         self.teacher = asked(self.teacher, term.needs)
 
