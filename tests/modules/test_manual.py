@@ -42,9 +42,15 @@ class Watched(ManualSteps, Supervised):
         self.train_accuracy.update(logits.detach(), batch.target)
         if self.logs_step(batch_idx):
             self.log_step(loss, {"ce": loss.detach()}, len(batch.image))
-        opposing = 0.0 if self.adversary is None else self.adversary(logits.detach()).square().mean()
+        opposing = 0.0 if self.adversary is None else self.judged(logits.detach())
         self.descend(loss + opposing, oppose=self.global_step >= self.rests)
         return loss.detach()
+
+    def judged(self, logits):
+        return self.adversary(logits).square().mean()
+
+
+KINDS = {"watched": Watched, "alone": Watched}
 
 
 class Kill(L.Callback):
@@ -83,7 +89,7 @@ def fit(kind: str, folder: Path, schedule=COSINE, resume=None, callbacks=(), pre
         "seed": 0,
         "channels_last": False,
     }
-    module = Distill(spec) if kind == "automatic" else Watched(spec, alone=kind == "alone", **settings)
+    module = Distill(spec) if kind == "automatic" else KINDS[kind](spec, alone=kind == "alone", **settings)
     trainer = quiet_trainer(
         max_epochs=3,
         logger=csv(str(folder)),
@@ -167,6 +173,29 @@ def test_every_parameter_is_in_one_optimiser_and_clipped_with_its_own(tmp_path):
     assert held[0] == {id(p) for p in module.student.parameters()}
     for each in zip(*norms.found, strict=True):
         assert max(each) == pytest.approx(0.1, rel=1e-3)  # optim.clip
+
+
+class InFP32(Watched):
+    """An adversary whose loss is computed out of autocast; it keeps the gradient of its first step."""
+
+    gradient: torch.Tensor | None = None
+
+    def judged(self, logits):
+        with torch.autocast("cpu", enabled=False):
+            return (self.adversary.weight.T @ self.adversary.weight).square().mean() + 0.0 * self.adversary.bias.sum()
+
+    def on_after_backward(self):
+        if self.gradient is None:
+            self.expected = self.adversary.weight.detach().double().clone()
+            self.gradient = self.adversary.weight.grad.clone()
+
+
+def test_fp32_maths_goes_back_in_fp32_under_autocast(tmp_path, monkeypatch):
+    monkeypatch.setitem(KINDS, "fp32", InFP32)
+    module = fit("fp32", tmp_path, precision="bf16-mixed", rests=100)
+    weight = module.expected.requires_grad_()
+    (weight.T @ weight).square().mean().backward()
+    torch.testing.assert_close(module.gradient.double(), weight.grad, rtol=1e-4, atol=1e-7)
 
 
 def test_a_detached_network_passes_a_gradient_on_and_takes_none():
