@@ -77,7 +77,7 @@ class CAPD(ManualSteps, Taught):
         dropout: float = 0.0,
         adversary: Adversary = "mlp",
         adversary_hidden: int = 256,
-        adversary_lr: float = 1.0,
+        adversary_lr: float = 0.1,
     ) -> None:
         _require_arguments(label_smoothing, adversary_hidden, adversary_lr)
         super().__init__(spec, teacher)
