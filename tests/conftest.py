@@ -32,7 +32,7 @@ LONG = (
     "test_howto.py",
     "modules/test_distill_terms.py",
     "modules/test_distill.py",
-    "modules/test_capd.py",
+    "modules/test_capd_module.py",
     "controls/test_controls_check.py",
     "runs/test_teacher_recipe.py",
     "controls/test_controls_teachers.py",

@@ -139,7 +139,7 @@ def trained(rank: int, world: int) -> dict[str, dict[str, torch.Tensor]]:
     found = {}
     for name, model in {"batchnorm": CNN, "alone": {**CNN, "_target_": "capd_run.without_batchnorm"}}.items():
         seen = Gradients()
-        module = fit(make_module(model, partial=False, lr=1e-3), [seen], **settings)
+        module = fit(make_module(model, partial=False, lr=1e-3, adversary_lr=1.0), [seen], **settings)
         assert module.global_step == 12
         found[name] = {key: value.clone() for key, value in module.state_dict().items()}
     return found
