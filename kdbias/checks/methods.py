@@ -16,6 +16,7 @@ from kdbias.models.patches import patch_side, require_tiled
 from kdbias.models.teacher import Teacher
 from kdbias.modules.base import StudentModule
 from kdbias.modules.choice import module_class
+from kdbias.modules.manual import ManualSteps
 from kdbias.modules.ssl import takes_no_teacher, trains_no_classifier
 from kdbias.modules.taught import Taught, takes_a_teacher
 
@@ -28,6 +29,8 @@ def module_rules(run: Plan) -> Iterator[Problem]:
     terms = [name for name, _ in selected(run.tree.get("loss") or {})]
     if terms:
         yield Problem("loss", f"{kind.__name__} has a loss of its own and reads no {', '.join(terms)}: set loss=[]")
+    if issubclass(kind, ManualSteps) and (run.tree.get("trainer") or {}).get("accumulate", 1) != 1:
+        yield Problem("trainer.accumulate", f"{kind.__name__} makes a step with each batch: set it to 1")
     if issubclass(kind, Taught):
         yield from _taught(run, kind)
     else:
@@ -52,6 +55,12 @@ def _taught(run: Plan, kind: type[Taught]) -> Iterator[Problem]:
             "augment.mix_probability",
             f"{name} needs one class for each image, and MixUp or CutMix gives two: set it to 0, or choose "
             "augment=light",
+        )
+    if kind.aligned and run.augment is not None and run.augment.view == "clean":
+        yield Problem(
+            "augment.view",
+            f"clean shows the teacher another crop than the student, and {name} compares them place by place: set same "
+            "or photometric",
         )
 
 
@@ -103,6 +112,9 @@ def module_arguments(run: Plan, known: list[Problem]) -> Iterator[Problem]:
     try:
         with torch.device("meta"):
             build(run.tree["module"], spec, teacher, group="module")
+    except ArgumentError as error:  # a module also refuses networks, which are nodes of their own
+        apart = error.argument.partition(".")[0] in ("model", "teacher")
+        yield Problem(error.argument, error.text) if apart else refusal("module", error)
     except REFUSALS as error:
         yield refusal("module", error)
 

@@ -126,8 +126,9 @@ class StudentModule(L.LightningModule):
         self.log("train/loss_step", loss, prog_bar=True, batch_size=size)
         for name, value in parts.items():  # the progress bar shows terms, not their layers
             self.log(f"loss/{name}", value, prog_bar="/" not in name, batch_size=size)
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        self.log("lr", cast(torch.optim.Optimizer, optimizer).param_groups[0]["lr"], batch_size=size)
+        found = self.optimizers(use_pl_optimizer=False)
+        optimizer = found[0] if isinstance(found, list) else found  # the student's comes first
+        self.log("lr", optimizer.param_groups[0]["lr"], batch_size=size)
 
     def require_finite(self, loss: Tensor, parts: dict[str, Tensor]) -> None:
         """Raise ``FloatingPointError`` unless the loss is finite."""
@@ -150,7 +151,15 @@ class StudentModule(L.LightningModule):
         self.log_dict({f"train/{name}": value for name, value in means.items()}, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimiser and schedule of ``optim``; the number of steps goes into the spec, for resume to compare."""
+        """The optimiser and schedule of ``optim``."""
+        return cast(OptimizerLRScheduler, configure(self.spec["optim"], self, self.planned_steps()))
+
+    def planned_steps(self) -> int:
+        """Give the optimiser steps of the whole training; the number goes into the spec, for resume to compare.
+
+        Raises:
+            ValueError: the resumed run was planned for another number.
+        """
         steps = int(self.trainer.estimated_stepping_batches)
         before = self.spec.get("steps")
         if before is not None and before != steps:
@@ -158,7 +167,7 @@ class StudentModule(L.LightningModule):
                 f"this run was planned for {before} steps and now has {steps}: epochs and batch_size must stay"
             )
         self.spec["steps"] = steps
-        return cast(OptimizerLRScheduler, configure(self.spec["optim"], self, steps))
+        return steps
 
     def configure_gradient_clipping(
         self,

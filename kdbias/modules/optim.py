@@ -33,12 +33,16 @@ def decays(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim > 1 and not any(part in leaf for part in UNDECAYED)
 
 
-def param_groups(module: nn.Module, weight_decay: float) -> list[Group]:
-    """Give two groups, decayed and undecayed, that hold every trainable parameter of ``module`` once."""
+def param_groups(module: nn.Module, weight_decay: float, without: nn.Module | None = None) -> list[Group]:
+    """Give two groups, decayed and undecayed, that hold every trainable parameter of ``module`` once.
+
+    The parameters of ``without``, a part of ``module`` that another optimiser trains, are left out.
+    """
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
+    apart = {id(parameter) for parameter in without.parameters()} if without is not None else set()
     for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad and id(parameter) not in apart:
             (decayed if decays(name, parameter) else plain).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
@@ -96,7 +100,9 @@ def sgd(
     )
 
 
-def configure(optim: Mapping[str, Any], module: nn.Module, total_steps: int) -> OptimizerLRSchedulerConfig:
+def configure(
+    optim: Mapping[str, Any], module: nn.Module, total_steps: int, without: nn.Module | None = None
+) -> OptimizerLRSchedulerConfig:
     """Give what ``LightningModule.configure_optimizers`` returns.
 
     Args:
@@ -104,12 +110,13 @@ def configure(optim: Mapping[str, Any], module: nn.Module, total_steps: int) -> 
             learning rate constant).
         module: all of its trainable parameters are optimised: the student and what the loss terms own.
         total_steps: optimiser steps of the whole training, the unit of the schedule.
+        without: a part of the module that another optimiser trains.
 
     Raises:
         ValueError: the module has nothing to train.
     """
     spec = optim["optimizer"]
-    groups = param_groups(module, float(spec["weight_decay"]))
+    groups = param_groups(module, float(spec["weight_decay"]), without)
     if not any(group["params"] for group in groups):
         raise ValueError("optim.optimizer: no parameter requires a gradient")
     optimizer: Optimizer = build(spec, groups, group="optimizer")

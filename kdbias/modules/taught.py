@@ -17,7 +17,8 @@ class Taught(Supervised):
     A subclass names in ``needs`` and ``student_needs`` what it reads of teacher and student, in the words of
     ``LossTerm``; with ``hard_target`` in ``needs`` each image needs one class. It makes its parts in ``__init__`` from
     ``self.student.info`` and ``teacher.info`` and refuses there, by an ``ArgumentError``, networks and arguments that
-    it cannot work with: the check of a config calls it on networks without weights.
+    it cannot work with: the check of a config calls it on networks without weights. ``aligned`` says that it compares
+    both networks place by place, so both must see the same geometry.
 
     Args:
         spec: as for every module.
@@ -29,6 +30,7 @@ class Taught(Supervised):
 
     needs: ClassVar[frozenset[str]] = frozenset()
     student_needs: ClassVar[frozenset[str]] = frozenset()
+    aligned: ClassVar[bool] = False
     teacher: Teacher
 
     def __init__(self, spec: dict[str, Any], teacher: Teacher | None) -> None:
