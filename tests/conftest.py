@@ -38,6 +38,8 @@ LONG = (
     "test_presets.py",
     "modules/test_ssl.py",
     "controls/test_controls_matched.py",
+    "modules/test_sskd.py",
+    "modules/test_sskd_head.py",
     "report/test_figures.py",
     "analysis/test_side_by_side.py",
     "analysis/test_tasks_cache.py",
