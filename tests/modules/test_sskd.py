@@ -1,6 +1,7 @@
 """SSKD as a module: its step is the functional's, it resumes, two processes equal one, a whole run leaves a student."""
 
 import copy
+import json
 import os
 from functools import partial
 from pathlib import Path
@@ -176,6 +177,13 @@ def test_a_whole_run_trains_the_head_once_and_leaves_a_student(tmp_path, capsys)
     best = tmp_path / "one" / "checkpoints" / "best.ckpt"
     assert load_student(best)(torch.rand(2, 3, 32, 32)).logits.shape == (2, 10)
     head = next((tmp_path / "teachers").glob("small_cnn-sskd_head-*/head.pth"))
+
+    result = tmp_path / "one" / "result.json"
+    accuracy = json.loads(result.read_text())["test"]["accuracy"]
+    result.unlink()  # as of a run that was killed before its result
+    train(whole_run(tmp_path, f"paths.run={tmp_path}/one", f"resume={tmp_path}/one"))
+    assert json.loads(result.read_text())["test"]["accuracy"] == accuracy
+    capsys.readouterr()
 
     train(whole_run(tmp_path, f"paths.run={tmp_path}/two", "seed=1", "module.weights=paper"))
     said = capsys.readouterr().out

@@ -1,10 +1,14 @@
 """The teacher's head of SSKD: it learns, it is trained once for what decides it, and it goes on where it was."""
 
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from processes import found_by
 from sskd_runs import CNN, make_teacher
 from torch import nn
 
@@ -70,6 +74,17 @@ def test_it_is_found_by_what_decides_it_and_trained_for_anything_else(tmp_path, 
     ]
     assert len(set(places)) == len(places)
     assert not any(same(head_of(first), head_of(path)) for path in places[1:])
+
+
+def said(folder: Path, rank: int, world: int) -> str:
+    with redirect_stdout(StringIO()) as out:
+        wanted(folder / "teachers", make_teacher())
+    return out.getvalue()
+
+
+def test_two_processes_that_want_it_at_once_train_it_once(tmp_path):
+    out = "".join(found_by(partial(said, tmp_path), 2, tmp_path, "forkserver", ["kdbias.modules.sskd", "config_base"]))
+    assert (out.count("training it first"), out.count("cnn found: ")) == (1, 1)
 
 
 @dataclass(frozen=True)
