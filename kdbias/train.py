@@ -19,6 +19,7 @@ from kdbias.callbacks.termination import Termination
 from kdbias.config.build import build, selected
 from kdbias.config.errors import RunStopped
 from kdbias.config.spec import Tree, plain, spec_hash
+from kdbias.controls.accuracy import device_of
 from kdbias.controls.base import applied
 from kdbias.data.base import ImageData
 from kdbias.files import sweep_up, write_text
@@ -26,6 +27,7 @@ from kdbias.finish import Trained, diverged, finish
 from kdbias.models.checkpoint import Checkpoint
 from kdbias.models.teacher import Teacher, ready_teacher, teacher_from_weights
 from kdbias.modules.base import StudentModule
+from kdbias.modules.choice import module_class
 from kdbias.modules.loggers import keep_until
 from kdbias.runs import run_folder
 from kdbias.runs.pretrained import settled
@@ -55,6 +57,7 @@ def train(cfg: DictConfig) -> float:
     kind = control.kind if control else None
     resume = begin(run, bool(tree["resume"]), module_spec(used, data.info, key, kind))
     teacher = control.teacher(used, data, partial(build_teacher, data=data)) if control else build_teacher(used, data)
+    used = dict(module_class(used).prepared(used, teacher, data, device_of(used)))
     L.seed_everything(  # the seed decides the student's first weights; the teacher does not
         tree["seed"], workers=True, verbose=False
     )

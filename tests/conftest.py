@@ -41,6 +41,8 @@ LONG = (
     "controls/test_controls_matched.py",
     "modules/test_manual.py",
     "checks/test_methods_capd.py",
+    "modules/test_sskd.py",
+    "modules/test_sskd_head.py",
     "report/test_figures.py",
     "analysis/test_side_by_side.py",
     "analysis/test_tasks_cache.py",

@@ -91,8 +91,9 @@ def _weights_files(run: Plan) -> Iterator[Problem]:
     if run.has_teacher and not ready and teacher.get("weights") is None and teacher.get("recipe") is None:
         yield Problem("teacher.weights", f"{teacher['name']} has no recipe to train it by: give teacher.weights=PATH")
     places = {"model": run.tree.get("model"), "teacher": teacher, "teacher.model": teacher.get("model")}
+    places["module.head"] = (run.tree.get("module") or {}).get("head")
     for key, node in places.items():
-        weights = (node or {}).get("weights")
+        weights = node.get("weights") if isinstance(node, Mapping) else None
         if weights is not None and not Path(str(weights)).is_file():
             yield Problem(f"{key}.weights", f"there is no file {weights}: correct the path")
 

@@ -11,6 +11,7 @@ from kdbias.checks.lacks import teacher_lack
 from kdbias.checks.plan import REFUSALS, Plan, refusal, weightless
 from kdbias.config.build import build, selected
 from kdbias.config.errors import ArgumentError, Problem, sound
+from kdbias.data.augment import Augment
 from kdbias.data.ssl_views import TwoViews
 from kdbias.models.patches import patch_side, require_tiled
 from kdbias.models.teacher import Teacher
@@ -54,7 +55,7 @@ def _taught(run: Plan, kind: type[Taught]) -> Iterator[Problem]:
         yield Problem(
             "augment.mix_probability",
             f"{name} needs one class for each image, and MixUp or CutMix gives two: set it to 0, or choose "
-            "augment=light",
+            f"augment={'none' if kind.makes_views else 'light'}",
         )
     if kind.aligned and run.augment is not None and run.augment.view == "clean":
         yield Problem(
@@ -62,6 +63,21 @@ def _taught(run: Plan, kind: type[Taught]) -> Iterator[Problem]:
             f"clean shows the teacher another crop than the student, and {name} compares them place by place: set same "
             "or photometric",
         )
+    if kind.makes_views and run.augment is not None:
+        yield from _twice(run.augment, name)
+
+
+def _twice(augment: Augment, name: str) -> Iterator[Problem]:
+    """What the augmentation does to images of which a method makes its own views."""
+    moves = [key for key in ("crop", "flip", "rotate", "translate") if getattr(augment, key)]
+    if moves:
+        yield Problem(
+            f"augment.{moves[0]}",
+            f"{name} makes its views itself (module.views), and {', '.join(moves)} would come twice: choose "
+            "augment=none",
+        )
+    if augment.view != "same":
+        yield Problem("augment.view", f"{name} shows both networks the views that it makes: set it to same")
 
 
 def _unlabelled(run: Plan, kind: type[StudentModule]) -> Iterator[Problem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -187,6 +187,9 @@ def _mirrored(run: Plan) -> Iterator[Problem]:
     digits = (run.tree.get("data") or {}).get("_target_") == "kdbias.data.mnist.mnist"
     if digits and run.augment is not None and run.augment.flip:
         yield Problem("augment.flip", "digits are not mirror images: choose augment=mnist or set augment.flip=false")
+    views = (run.tree.get("module") or {}).get("views")
+    if digits and isinstance(views, Mapping) and views.get("flip"):
+        yield Problem("module.views.flip", "digits are not mirror images: set module.views.flip=false")
 
 
 def _fits(run: Plan) -> Iterator[Problem]:

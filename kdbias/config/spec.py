@@ -92,6 +92,7 @@ def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         teacher,
         _node(teacher, "model"),
         _node(found, "model"),
+        _node(_node(found, "module"), "head"),
         *_nodes(control),
         *_nodes(_node(found, "loss")),
     ):

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import build
+from kdbias.config.spec import Tree
+from kdbias.data.base import ImageData
 from kdbias.models.features import Extractor
 from kdbias.models.teacher import Teacher
 from kdbias.modules.optim import clip_gradients, configure
@@ -56,6 +58,14 @@ class StudentModule(L.LightningModule):
         self._logged_before: dict[str, float] = {}
         self._parts: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
+
+    @classmethod
+    def prepared(cls, tree: Tree, teacher: Teacher | None, data: ImageData, device: torch.device) -> Tree:
+        """Make on ``device`` what training needs first, and give the config that names it; unchanged by default.
+
+        It is called before the module is built and before the processes of a run join. So several may call it at once.
+        """
+        return tree
 
     def setup(self, stage: str) -> None:
         """Put what convolves into channels-last order and compile the student in place, before DDP wraps the module."""

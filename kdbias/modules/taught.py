@@ -31,6 +31,7 @@ class Taught(Supervised):
     needs: ClassVar[frozenset[str]] = frozenset()
     student_needs: ClassVar[frozenset[str]] = frozenset()
     aligned: ClassVar[bool] = False
+    makes_views: ClassVar[bool] = False  # whether it mirrors and crops the images itself, which augment must not
     teacher: Teacher
 
     def __init__(self, spec: dict[str, Any], teacher: Teacher | None) -> None:

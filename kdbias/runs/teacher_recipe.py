@@ -107,11 +107,12 @@ def recipe_overrides(tree: Tree, config_name: str) -> list[str]:
     """Give the command line that trains the teacher: its recipe, with data, augmentation and trainer of this run.
 
     A recipe that makes its own views keeps its augmentation; otherwise every augmentation of a student would need
-    another teacher. The recipe's network gets the settings of ``teacher.model``, except those in ``READING``.
+    another teacher. So does the recipe of a student that makes its own views, whose ``augment=none`` says no more. The
+    recipe's network gets the settings of ``teacher.model``, except those in ``READING``.
     """
     chosen, teacher = tree["chosen"], tree["teacher"]
     overrides = [f"experiment={teacher['recipe']}", f"data={chosen['data']}", f"trainer={child_trainer(tree)}"]
-    words = [o for o in chosen["overrides"] if _kept(o)]
+    words = _of_views(tree, [o for o in chosen["overrides"] if _kept(o)])
     own_views = (plain(compose(config_name, overrides)).get("module") or {}).get("views") is not None
     overrides += _for_views(words, tree) if own_views else words
     overrides += [f"{key}={teacher[key]}" for key in ("epochs", "batch_size") if teacher.get(key) is not None]
@@ -154,6 +155,18 @@ def _kept(word: str) -> bool:
     if sets(word, "trainer.num_nodes", "loader.repeats") or key_of(word) == "trainer":
         return False
     return sets(word, "trainer", "paths", "augment", "loader")
+
+
+def _of_views(tree: Tree, words: list[str]) -> list[str]:
+    """Leave out the augmentation of a student that makes its own views; its teacher is trained with the recipe's.
+
+    That images must not be mirrored holds for the teacher too.
+    """
+    views = (tree.get("module") or {}).get("views")
+    if views is None:
+        return words
+    kept = [word for word in words if not sets(word, "augment")]
+    return kept if views.get("flip", True) else [*kept, "augment.flip=false"]
 
 
 def _for_views(words: list[str], tree: Tree) -> list[str]:

@@ -151,3 +151,17 @@ def test_a_batch_of_the_teacher_that_cannot_be_is_a_problem_of_the_student(value
     assert check(config({"teacher.batch_size": 500})) == []
     (problem,) = check(config({"teacher.batch_size": 49, "trainer.devices": 2}))
     assert problem.startswith("teacher.batch_size: 49 images")
+
+
+def test_a_student_that_makes_its_own_views_leaves_its_teacher_the_recipe_s_augmentation():
+    def recipe(*changes: str):
+        chosen = ["method=sskd", "loss=[]", "augment=none", "teacher=small_cnn", "data=cues", *changes]
+        cfg = composed(chosen)
+        with open_dict(cfg):
+            cfg.chosen = {"data": "cues", "trainer": "auto", "overrides": chosen}
+        with initialize_config_dir(conf_dir(), version_base="1.3"):
+            return compose("train", recipe_overrides(cfg, "train"))
+
+    light, unmirrored = recipe().augment, recipe("module.views.flip=false").augment
+    assert (light.crop, light.flip) == (4, True)
+    assert (unmirrored.crop, unmirrored.flip) == (4, False)
