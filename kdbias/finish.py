@@ -28,6 +28,7 @@ from kdbias.modules.base import REMEDY, StudentModule
 from kdbias.probes.accuracy import AccuracyProbe
 from kdbias.probes.base import Probe, Result, refused
 from kdbias.probes.reasons import why
+from kdbias.runs.memory import peak_memory
 from kdbias.runs.result import environment
 from kdbias.runs.run_folder import RESULT
 
@@ -74,13 +75,13 @@ def finish(run: Trained) -> float:
     if broken := not_finite(run.module.student):
         diverged(run, f"the last step left weights that are not finite ({broken}): {REMEDY}")
     if run.trainer.is_global_zero:
-        seconds = run.module.seconds
+        seconds, memory = run.module.seconds, peak_memory(run.trainer.strategy.root_device)
         keeper = best_checkpoint(run.callbacks)
         best = Checkpoint(Path(keeper.best_model_path)) if keeper and keeper.best_model_path else None
         student = best.student(any_values=run.module.stopped is not None) if best else run.module.student.eval()
         scores = tested(run, student)
         chosen = best.epoch if best and keeper and keeper.monitor else None
-        payload = result(run, scores, chosen, seconds)
+        payload = result(run, scores, chosen, seconds, memory)
         log_hparams(run.trainer, payload)
         write_json(run.folder / RESULT, payload)
         show(run.tree, payload)
@@ -96,7 +97,7 @@ def diverged(run: Trained, reason: str) -> NoReturn:
         RunStopped: always, with the ``reason``.
     """
     run.module.stopped = reason
-    payload = result(run, {}, None, run.module.seconds)
+    payload = result(run, {}, None, run.module.seconds, peak_memory(run.trainer.strategy.root_device))
     write_json(run.folder / RESULT, payload)
     show(run.tree, payload)
     raise RunStopped(reason)
@@ -168,7 +169,9 @@ def refusals(callbacks: list[Callback], folder: Path) -> dict[str, str]:
     return found
 
 
-def result(run: Trained, scores: Mapping[str, float], best_epoch: int | None, seconds: float) -> dict[str, Any]:
+def result(
+    run: Trained, scores: Mapping[str, float], best_epoch: int | None, seconds: float, memory: Mapping[str, Any]
+) -> dict[str, Any]:
     """Assemble the content of ``result.json`` for a run.
 
     Args:
@@ -176,6 +179,7 @@ def result(run: Trained, scores: Mapping[str, float], best_epoch: int | None, se
         scores: The scores on the test split.
         best_epoch: The epoch, from 0, with the best validation; None if none was chosen.
         seconds: Seconds of training and validation.
+        memory: The most that training took, as ``peak_memory`` gives it.
     """
     tree, trainer, module = run.tree, run.trainer, run.module
     metrics = module.logged
@@ -199,7 +203,9 @@ def result(run: Trained, scores: Mapping[str, float], best_epoch: int | None, se
         "precision": str(trainer.precision),
         "processes": trainer.world_size,
         "seconds": seconds,
+        "epoch_seconds": metrics.get("train/seconds"),
         "images_per_second": metrics.get("train/images_per_second"),
+        "peak_memory": dict(memory),
         "environment": environment(),
         "folder": str(run.folder),
     }

@@ -84,9 +84,10 @@ def test_the_map_names_only_what_is_there():
 def test_the_readme_has_every_option_that_it_names():
     """The experiments of its table, and ``group=option`` in running text."""
     cells = re.findall(r"^\| (`.*?`) \|", README, re.MULTILINE)
-    named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
-    assert "exp1_resnet_kl" in named
-    assert named <= {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
+    named = {name for cell in cells for name in re.findall(r"`([\w/]+)`", cell)}
+    home = ROOT / "conf" / "experiment"
+    assert {"exp1_resnet_kl", "cnn_to_vit/lm"} <= named
+    assert named == {path.relative_to(home).with_suffix("").as_posix() for path in home.rglob("*.yaml")}
     for group, option in re.findall(r"`(experiment|teacher|data|model|loss|optim|trainer)=(\w+)`", README):
         assert (ROOT / "conf" / group / f"{option}.yaml").exists(), f"{group}={option}"
     for task in re.findall(r"task=(\w+)", README):

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import plain
 
-TASKS = ("compare", "demo", "evaluate", "factorial", "forensics", "power", "predict", "probe", "show_data")
+TASKS = ("compare", "cost", "demo", "evaluate", "factorial", "forensics", "power", "predict", "probe", "show_data")
 """Each is the function of its name in the module of its name: ``kdbias.analysis.<task>.<task>(tree)``."""
 
 

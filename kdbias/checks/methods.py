@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from kdbias.callbacks.averaging import Averaging
 from kdbias.callbacks.history import History
 from kdbias.checks.lacks import teacher_lack
 from kdbias.checks.plan import REFUSALS, Plan, refusal, weightless
@@ -17,6 +18,7 @@ from kdbias.models.patches import patch_side, require_tiled
 from kdbias.models.teacher import Teacher
 from kdbias.modules.base import StudentModule
 from kdbias.modules.choice import module_class
+from kdbias.modules.linear_head import LinearHead
 from kdbias.modules.manual import ManualSteps
 from kdbias.modules.ssl import takes_no_teacher, trains_no_classifier
 from kdbias.modules.taught import Taught, takes_a_teacher
@@ -25,6 +27,8 @@ from kdbias.modules.taught import Taught, takes_a_teacher
 def module_rules(run: Plan) -> Iterator[Problem]:
     """Give the settings that a module does not read or cannot train with."""
     kind = module_class(run.tree)
+    if issubclass(kind, LinearHead):
+        yield from _solved(run, kind.__name__)
     if kind.sums_terms:
         return
     terms = [name for name, _ in selected(run.tree.get("loss") or {})]
@@ -36,6 +40,27 @@ def module_rules(run: Plan) -> Iterator[Problem]:
         yield from _taught(run, kind)
     else:
         yield from _unlabelled(run, kind)
+
+
+def _solved(run: Plan, name: str) -> Iterator[Problem]:
+    """The problems of a classifier that is solved on the features of a frozen network."""
+    if run.has_teacher:
+        yield Problem("teacher", f"{name} learns from the labels alone: set teacher=none")
+    if (run.tree.get("model") or {}).get("frozen") is not True:
+        remedy = "choose model=timm with model.frozen=true"
+        yield Problem("model.frozen", f"{name} trains the classifier of a frozen network: {remedy}")
+    if run.student is not None and run.student.info.has_dist:
+        yield Problem("model", f"{name} solves one classifier, and a DIST token has another: choose another model=...")
+    if run.augment is not None and run.augment.mixes:
+        yield Problem(
+            "augment.mix_probability",
+            f"{name} needs one class for each image, and MixUp or CutMix gives two: set it to 0, or choose "
+            "augment=none",
+        )
+    for key, callback in selected(run.tree.get("callback") or {}):
+        if str(callback["_target_"]).startswith(f"{Averaging.__module__}."):
+            reason = f"would average the solution of {name} with what was before it"
+            yield Problem(f"callback.{key}", f"{reason}: leave {key} out of callback=[...]")
 
 
 def _taught(run: Plan, kind: type[Taught]) -> Iterator[Problem]:

@@ -179,7 +179,8 @@ def _preset(run: Plan) -> Iterator[Problem]:
     """A request for published settings of an experiment without any; existing ones set ``preset`` to its name."""
     preset = run.tree.get("preset", "none")
     if preset == "as_published":
-        known = sorted(path.stem for path in Path(conf_dir(), "preset", "as_published").glob("*.yaml"))
+        home = Path(conf_dir(), "preset", "as_published")
+        known = sorted(path.relative_to(home).with_suffix("").as_posix() for path in home.rglob("*.yaml"))
         yield Problem("preset", f"this experiment has no as_published settings: they are there for {', '.join(known)}")
 
 

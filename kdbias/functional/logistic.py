@@ -42,11 +42,38 @@ def logistic_regression(
     return weight.detach(), bias.detach()
 
 
+def linear_classifier(
+    x: Tensor, target: Tensor, classes: int, l2: float = 1e-3, iterations: int = 200
+) -> tuple[Tensor, Tensor]:
+    """Give weight ``(classes, D)`` and bias ``(classes,)`` for raw features ``(n, D)``.
+
+    They answer as ``logistic_regression`` on the standardised features does. A feature that is constant over ``x`` has
+    weight 0.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    (unit,) = standardised(x)
+    weight, bias = logistic_regression(unit, target, classes, l2, iterations)
+    mean, deviation = _moments(x)
+    weight = torch.where(deviation == 0, 0.0, weight / torch.where(deviation == 0, 1.0, deviation))
+    return weight, bias - weight @ mean
+
+
 def standardised(x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     """Give ``x`` ``(n, D)`` with mean 0 and deviation 1 in each feature, and ``others`` shifted and scaled as ``x``.
 
     A feature that is constant over ``x`` becomes 0 everywhere.
     """
+    mean, deviation = _moments(x)
+    constant = deviation == 0
+    return tuple(
+        torch.where(constant, 0.0, (part - mean) / torch.where(constant, 1.0, deviation)) for part in (x, *others)
+    )
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each feature; 0 for the deviation of one that is constant up to rounding."""
     std, mean = torch.std_mean(x, dim=0, correction=0)
     small = std <= 1e-6 * x.abs().mean().clamp_min(torch.finfo(x.dtype).tiny)
-    return tuple(torch.where(small, 0.0, (part - mean) / torch.where(small, 1.0, std)) for part in (x, *others))
+    return mean, torch.where(small, 0.0, std)

@@ -12,7 +12,7 @@ from torch import nn
 from kdbias.batch import DataInfo
 from kdbias.config.build import builder
 from kdbias.models.family import Family
-from kdbias.models.features import Extractor, Layers
+from kdbias.models.features import Extractor, Inference, Layers
 from kdbias.models.pretrained import Pretrained, create
 from kdbias.models.weights import classifier_names, load_state, read_weights
 
@@ -29,6 +29,7 @@ def timm_network(
     frozen: bool = False,
     pool: str | None = None,
     drop_path: float = 0.0,
+    inference: Inference = "mean",
     layers: Layers = "all",
     family: Family | None = None,
 ) -> Extractor:
@@ -46,6 +47,7 @@ def timm_network(
             large that the first epochs undo them. The rest keeps its weights and statistics.
         pool: The penultimate features, by timm's name (``token``, ``avg``); None takes timm's default.
         drop_path: Stochastic depth, for the families that have it.
+        inference: With a DIST token, the logits: the mean of both heads, one of them, or the mean with dense logits.
         layers: The blocks or stages whose tokens are read.
         family: ``cnn``, ``vit``, ``hybrid`` or ``other``; by the modules that mix positions where None.
 
@@ -69,6 +71,7 @@ def timm_network(
         size=side,
         resize=side != data.size,
         layers=layers,
+        inference=inference,
         frozen=frozen,
         family=family,
     )

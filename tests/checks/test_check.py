@@ -116,7 +116,13 @@ def test_all_problems_come_at_once_one_a_line() -> None:
     assert keys == {"loss.kl.temperatur", "batch_size", "model.layers", "optim.optimizer", "loss.cka"}
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in Path(conf_dir(), "experiment").glob("*.yaml")))
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        path.relative_to(Path(conf_dir(), "experiment")).with_suffix("").as_posix()
+        for path in Path(conf_dir(), "experiment").rglob("*.yaml")
+    ),
+)
 def test_every_experiment_is_right(name: str) -> None:
     assert check(composed([f"experiment={name}"])) == []
 

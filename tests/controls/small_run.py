@@ -32,8 +32,11 @@ def group(experiment: str, name: str) -> str:
     return next((str(entry[f"override /{name}"]) for entry in defaults if f"override /{name}" in entry), "")
 
 
-EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-DISTILLING = [name for name in EXPERIMENTS if group(name, "teacher") not in ("", "none")]
+HOME = CONF / "experiment"
+EXPERIMENTS = sorted(path.relative_to(HOME).with_suffix("").as_posix() for path in HOME.rglob("*.yaml"))
+DISTILLING = [  # by loss terms; a method with a step of its own has tests of its own
+    name for name in EXPERIMENTS if group(name, "teacher") not in ("", "none") and group(name, "method") in ("", "none")
+]
 
 
 @cache

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from kdbias.functional.logistic import logistic_regression, standardised
+from kdbias.functional.logistic import linear_classifier, logistic_regression, standardised
 
 
 def problem(n=80, width=5, classes=3):
@@ -50,3 +50,13 @@ def test_standardised_by_the_first():
 def test_shapes_that_do_not_fit():
     with pytest.raises(ValueError, match="n classes"):
         logistic_regression(torch.ones(3, 2), torch.ones(4, dtype=torch.long), 2)
+
+
+def test_a_linear_classifier_answers_raw_features_as_the_regression_answers_standardised_ones():
+    x, target = problem()
+    raw = torch.cat([x * torch.tensor([100.0, 1.0, 0.01, 5.0, 2.0]) + 7, torch.full((len(x), 1), 3.0)], dim=1)
+    weight, bias = linear_classifier(raw, target, 3)
+    (unit,) = standardised(raw)
+    expected = torch.nn.functional.linear(unit, *logistic_regression(unit, target, 3))
+    torch.testing.assert_close(torch.nn.functional.linear(raw, weight, bias), expected, rtol=1e-9, atol=1e-9)
+    assert not weight[:, 5].any()
