@@ -1,6 +1,6 @@
-"""Files that somebody made to do harm: none runs code, writes outside, reads the environment, or takes over 1 GiB or 5 s.
+"""Files that somebody made to do harm: none runs code, writes outside, reads the environment, or takes too much.
 
-Each is read in a forked process whose memory and time are limited, in an empty folder beside a canary. What it left and
+Too much is over 1 GiB or 5 s. Each is read in a forked process, in an empty folder beside a canary. What it left and
 what it said decides.
 """
 
@@ -22,13 +22,12 @@ from typing import Any
 import numpy as np
 import torch
 import warm
+from attack_texts import Attack, configs, names_of_things, results, text
 from tally import Clock, Tally
 
 SECRET = "the-secret-of-the-environment"
 GIB = 2**30
 SECONDS = 5.0
-Attack = tuple[str, Callable[[Path], None], Callable[[Path], Any]]
-"""Its name, what makes the file in a folder, and what reads it there."""
 
 
 class Runs:
@@ -38,11 +37,11 @@ class Runs:
         return (os.system, ("touch canary",))
 
 
-def attacks(folder: Path, clock: Clock) -> list[Tally]:
-    """Try every attack."""
+def attacks(folder: Path, clock: Clock, every: int = 1) -> list[Tally]:
+    """Try every attack, or one of ``every`` many."""
     tally = Tally("attack files")
     began = time.monotonic()
-    for name, make, read in _all():
+    for name, make, read in _all()[::every]:
         if clock.left() < SECONDS:
             break
         tally.count(name, *_tried(folder / "attack", make, read))
@@ -55,7 +54,7 @@ def _tried(place: Path, make: Callable[[Path], None], read: Callable[[Path], Any
     outside, inside = place / "outside", place / "inside"
     outside.mkdir(parents=True)
     inside.mkdir()
-    (outside / "kept").write_text("kept")
+    (outside / "kept").writetext("kept")
     make(inside)
     before = _state(place, inside)
 
@@ -96,61 +95,7 @@ def _state(place: Path, inside: Path) -> dict[str, bytes]:
 
 
 def _all() -> list[Attack]:
-    return [*_configs(), *_checkpoints(), *_arrays(), *_images(), *_names(), *_json()]
-
-
-def _text(name: str, content: str | bytes) -> Callable[[Path], None]:
-    data = content.encode() if isinstance(content, str) else content
-    return lambda folder: (
-        [(folder / name).parent.mkdir(parents=True, exist_ok=True), (folder / name).write_bytes(data)] and None
-    )
-
-
-def _configs() -> list[Attack]:
-    from kdbias.checks.check import check
-    from kdbias.config.spec import plain
-    from kdbias.runs.run_folder import saved_config
-
-    def read(folder: Path) -> Any:
-        cfg = saved_config(folder)
-        return plain(cfg), check(cfg)
-
-    bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
-        f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(12)
-    )
-    run = "_target_: os.system, command: touch canary"
-    texts = {
-        "bomb of aliases": bomb,
-        "alias": "a: &a 1\nb: *a\n",
-        "merge key": "a: &a {x: 1}\nb: {<<: *a}\n",
-        "recursive alias": "a: &a [*a]\n",
-        "tag python": "a: !!python/object/apply:os.system ['touch canary']\n",
-        "tag own": "a: !x 1\n",
-        "environment": "seed: 1\nname: ${oc.env:KDBIAS_SECRET}\n",
-        "environment in a key": "seed: 1\n${oc.env:KDBIAS_SECRET}: 1\n",
-        "environment in pieces": "seed: 1\na: '$'\nname: $\\{oc.env:KDBIAS_SECRET}\n",
-        "decoded": "name: ${oc.decode:'${oc.env:KDBIAS_SECRET}'}\n",
-        "deep lists": "a: " + "[" * 20_000 + "]" * 20_000,
-        "deep mappings": "".join(" " * i + "a:\n" for i in range(900)) + " " * 900 + "a: 1\n",
-        "many keys": "".join(f"k{i}: 1\n" for i in range(90_000)),
-        "long text": "a: '" + "x" * 50_000_000 + "'\n",
-        "huge number": "seed: " + "9" * 400_000 + "\n",
-        "sexagesimal": "seed: " + ":".join(["59"] * 50_000) + "\n",
-        "many documents": "--- \na: 1\n" * 50_000,
-        "target in the model": f"model: {{{run}}}\n",
-        "target in the data": f"data: {{{run}}}\n",
-        "target in a callback": f"callback: {{x: {{{run}}}}}\n",
-        "target of hydra": "model: {_target_: hydra.utils.get_method, path: os.system}\n",
-        "recipe elsewhere": "teacher: {name: a, recipe: ../../evil}\n",
-        "override of hydra": "chosen: {data: cues, overrides: ['hydra.run.dir=../outside']}\n",
-        "searchpath": "hydra: {searchpath: ['file://../outside']}\nchosen: {data: cues, overrides: ['hydra.searchpath=[x]']}\n",
-        "allow": "allow: [os]\nmodel: {_target_: os.system, command: touch canary}\n",
-        "name that is markdown": "name: '<script>alert(1)</script>'\nmodel: {_target_: 'kdbias.x](http://x)'}\n",
-        "null bytes": 'a: "\\0\\0"\n\0',
-        "number of networks": "model: {_target_: kdbias.models.deit.vit, depth: 1000000000, width: 1000000}\n",
-        "size of the data": "data: {_target_: kdbias.data.cues.cues, train: 1000000000000}\n",
-    }
-    return [(f"config: {name}", _text("config.yaml", text), read) for name, text in texts.items()]
+    return [*configs(), *_checkpoints(), *_arrays(), *_images(), *names_of_things(), *results()]
 
 
 def _checkpoints() -> list[Attack]:
@@ -177,18 +122,22 @@ def _checkpoints() -> list[Attack]:
         at = content.rindex(b"PK\x01\x02")
         (folder / "best.ckpt").write_bytes(content[: at + 20] + struct.pack("<II", 2**31, 2**31) + content[at + 28 :])
 
-    read: Callable[[Path], Any] = lambda folder: load_student(folder / "best.ckpt")
-    weights: Callable[[Path], Any] = lambda folder: read_weights(folder / "best.ckpt", "teacher.weights")
+    def read(folder: Path) -> Any:
+        return load_student(folder / "best.ckpt")
+
+    def weights(folder: Path) -> Any:
+        return read_weights(folder / "best.ckpt", "teacher.weights")
+
     command = {"command": ["touch", "canary"], "log": None}
     small = {"_target_": "kdbias.models.resnet_cifar.small_cnn"}
     header = json.dumps({"a": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}).encode()
     return [
         ("checkpoint: pickle that runs", saved({"a": Runs()}), read),
         ("checkpoint: pickle in the old format", saved({"a": Runs()}, _use_new_zipfile_serialization=False), read),
-        ("checkpoint: bare pickle", _text("best.ckpt", pickle.dumps(Runs())), read),
-        ("checkpoint: pickle of protocol 0", _text("best.ckpt", b"cos\nsystem\n(S'touch canary'\ntR."), read),
+        ("checkpoint: bare pickle", text("best.ckpt", pickle.dumps(Runs())), read),
+        ("checkpoint: pickle of protocol 0", text("best.ckpt", b"cos\nsystem\n(S'touch canary'\ntR."), read),
         ("weights: pickle that runs", saved({"a": Runs()}), weights),
-        ("weights: bare pickle", _text("best.ckpt", pickle.dumps(Runs())), weights),
+        ("weights: bare pickle", text("best.ckpt", pickle.dumps(Runs())), weights),
         ("checkpoint: target os.system", spec({"_target_": "os.system", **command}), read),
         ("checkpoint: target of the package that runs", spec({"_target_": "kdbias.runs.process.run", **command}), read),
         ("checkpoint: target in a list", spec({**small, "layers": [{"_target_": "os.system"}]}), read),
@@ -200,10 +149,10 @@ def _checkpoints() -> list[Attack]:
         ("checkpoint: zip bomb", bomb, read),
         ("checkpoint: sizes that lie", overlapping, read),
         ("checkpoint: tensor of 2^50 values", saved({"a": torch.zeros(1).expand(2**25, 2**25)}), weights),
-        ("safetensors: claims terabytes", _text("best.ckpt", struct.pack("<Q", len(header)) + header), weights),
-        ("safetensors: header of 2^60 bytes", _text("best.ckpt", struct.pack("<Q", 2**60) + b"{"), weights),
-        ("safetensors: deep header", _text("best.ckpt", struct.pack("<Q", 90_001) + b"{" + b"[" * 90_000), weights),
-        ("checkpoint: deep pickle", _text("best.ckpt", b"\x80\x02" + b"]" * 200_000 + b"." ), read),
+        ("safetensors: claims terabytes", text("best.ckpt", struct.pack("<Q", len(header)) + header), weights),
+        ("safetensors: header of 2^60 bytes", text("best.ckpt", struct.pack("<Q", 2**60) + b"{"), weights),
+        ("safetensors: deep header", text("best.ckpt", struct.pack("<Q", 90_001) + b"{" + b"[" * 90_000), weights),
+        ("checkpoint: deep pickle", text("best.ckpt", b"\x80\x02" + b"]" * 200_000 + b"." ), read),
         ("checkpoint: nested mappings", saved(_nested(200)), read),
     ]  # fmt: skip
 
@@ -224,7 +173,7 @@ def _arrays() -> list[Attack]:
     def archive(entry: bytes, name: str = "a.npy", kind: int = zipfile.ZIP_DEFLATED) -> Callable[[Path], None]:
         def make(folder: Path) -> None:
             (folder / "key").mkdir()
-            (folder / "key" / "result.json").write_text(plain)
+            (folder / "key" / "result.json").writetext(plain)
             with zipfile.ZipFile(folder / "key" / "result.npz", "w", kind) as file:
                 file.writestr(name, entry)
 
@@ -248,7 +197,7 @@ def _arrays() -> list[Attack]:
         "object dtype": archive(
             npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", pickle.dumps([Runs()]))
         ),
-        "zeros of 2 GiB": archive(b"\0" * (2 * GIB - 1) if False else b"\0" * (300 * 2**20)),
+        "zeros of 300 MiB": archive(b"\0" * (300 * 2**20)),
         "name with ..": archive(npy("{'descr': '<f8', 'fortran_order': False, 'shape': (0,), }"), "../../outside/kept"),
         "wide text": archive(npy("{'descr': '<U2000000000', 'fortran_order': False, 'shape': (1,), }")),
     }
@@ -274,7 +223,7 @@ def _images() -> list[Attack]:
         from PIL import Image, PngImagePlugin
 
         info = PngImagePlugin.PngInfo()
-        info.add_text("a", "x" * (100 * 2**20), zip=True)
+        info.addtext("a", "x" * (100 * 2**20), zip=True)
         Image.new("RGB", (4, 4)).save(folder / "a.png", pnginfo=info)
 
     def linked(folder: Path) -> None:
@@ -285,76 +234,19 @@ def _images() -> list[Attack]:
         os.symlink(folder, folder / "train" / "b" / "loop")
 
     contents = {
-        "png of 10^9 px": png(2**31 - 1, 2**31 - 1), "png, 50,000 by 50,000": png(50_000, 50_000, zlib.compress(bytes(10**6))),
+        "png of 10^18 px": png(2**31 - 1, 2**31 - 1), "png, wide": png(50_000, 50_000, zlib.compress(bytes(10**6))),
         "png bomb of zeros": png(9_000, 9_000, zlib.compress(bytes(9_000 * 27_001), 9)), "png, long": png(10**6, 1),
-        "ppm that claims": b"P6 100000 100000 255\n", "eps that runs": b"%!PS-Adobe-3.0 EPSF-3.0\n(touch canary) system\n",
+        "ppm that claims": b"P6 100000 100000 255\n", "eps that runs": b"%!PS-Adobe-3.0 EPSF\n(touch canary) system\n",
         "gif of many frames": b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + b"\0\0\0", "svg": b"<svg onload='x'/>",
-        "bmp that claims": b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0),
+        "bmp that claims": b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 60_000, 60_000, 1, 24, *[0] * 6),
     }  # fmt: skip
-    read: Callable[[Path], Any] = lambda folder: open_image(folder / "a.png").size
-    found: list[Attack] = [(f"image: {name}", _text("a.png", content), read) for name, content in contents.items()]
+
+    def read(folder: Path) -> Any:
+        return open_image(folder / "a.png").size
+
+    found: list[Attack] = [(f"image: {name}", text("a.png", content), read) for name, content in contents.items()]
     found.append(("image: text bomb", text_bomb, read))
     found.append(("image: a pipe", lambda folder: os.mkfifo(folder / "a.png"), read))
     found.append(("image: a device", lambda folder: os.symlink("/dev/zero", folder / "a.png"), read))
     found.append(("image folder: links to / and itself", linked, lambda folder: image_folder(root=str(folder)).info))
-    return found
-
-
-def _names() -> list[Attack]:
-    from kdbias.analysis import results
-    from kdbias.config.conf import run_dir
-    from kdbias.files import write_json
-    from kdbias.probes.base import Result
-    from kdbias.report.table import Table
-
-    names = (
-        "../../outside/kept",
-        "/tmp/evil",
-        "..",
-        "a/../../outside",
-        "$(touch canary)",
-        "<img src=x onerror=1>",
-        "a\0b",
-    )
-
-    def index(name: str) -> Callable[[Path], None]:
-        entry = {"name": name, "label": name, "role": "network", "probes": [name], "about": {}}
-        return lambda folder: write_json(folder / results.INDEX, {"networks": [entry]})
-
-    def load(folder: Path) -> Any:
-        return [one.folder for one in results.load(folder)]
-
-    del Table
-    found: list[Attack] = [(f"networks.json: the name {name[:20]!r}", index(name), load) for name in names]
-    for name in names[:5]:
-        found.append(
-            (f"run name {name[:20]!r}", lambda _: None, lambda _, name=name: run_dir(None, "runs", name, "now"))
-        )
-    evil = {
-        "networks": [
-            {"name": "a", "label": "a", "role": "network", "probes": ["p"], "about": {"_target_": "os.system"}}
-        ]
-    }
-
-    def described(folder: Path) -> None:
-        write_json(folder / results.INDEX, evil)
-        Result("p", {}, {}, {"_target_": "os.system", "n": 1}).save(folder / "a")
-
-    found.append(("networks.json: a target", described, lambda folder: results.load(folder)))
-    return found
-
-
-def _json() -> list[Attack]:
-    from kdbias.probes.base import Result
-    from kdbias.runs import progress, run_folder
-
-    deep, number = "[" * 200_000, '{"spec_hash": ' + "9" * 5_000_000 + "}"
-    wide = "{" + ",".join(f'"{i}": 0' for i in range(600_000)) + "}"
-    found: list[Attack] = []
-    for name, text in (("deep", deep), ("a long number", number), ("many keys", wide)):
-        found.append(
-            (f"result.json: {name}", _text("result.json", text), lambda folder: run_folder.result(folder, "k"))
-        )
-        found.append((f"progress.json: {name}", _text("progress.json", text), lambda folder: progress.read(folder)))
-        found.append((f"a probe's json: {name}", _text("p.json", text), lambda folder: Result.load(folder, "p")))
     return found

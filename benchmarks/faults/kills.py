@@ -37,7 +37,9 @@ class Scene:
 
 
 SCENES = [
-    Scene("single run", "train.py", ["experiment=demo_control", *SMALL, *VIT, "hydra.run.dir=runs/one"], Path("runs/one")),
+    Scene(
+        "single run", "train.py", ["experiment=demo_control", *SMALL, *VIT, "hydra.run.dir=runs/one"], Path("runs/one")
+    ),
     Scene("sweep", "train.py", ["-m", "experiment=demo_control", *SMALL, *VIT, "seed=0,1"]),
     Scene(
         "teacher on demand", "train.py",

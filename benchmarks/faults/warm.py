@@ -1,7 +1,7 @@
 """The two commands in forked processes: a trial then costs no imports (about ten seconds of torch and Lightning).
 
-What a command starts through ``kdbias.runs.process`` (a job of a sweep, a teacher, a run of the demo) is forked too. All
-else is as in a process of its own: session, environment, open files, signals, exit status.
+What a command starts through ``kdbias.runs.process`` (a job of a sweep, a teacher, a run of the demo) is forked too.
+All else is as in a process of its own: session, environment, open files, signals, exit status.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ def prepare() -> None:
     from kdbias.runs import process
 
     os.environ["KDBIAS_ALLOCATOR"] = "0"
+    sys.modules["__main__"].__spec__ = None  # a job's command is that of train.py, not of this folder
 
     class Calls:
         Popen = Forked

@@ -37,6 +37,7 @@ def best(*, folder: str, monitor: str | None = "val/accuracy", mode: Literal["mi
     Raises:
         ValueError: ``monitor`` is no name, or there is no such ``mode``.
     """
+    _require_folder(folder)
     _require_metric(monitor, mode)
     if monitor is None:
         return LastState(folder)
@@ -49,6 +50,7 @@ def last(*, folder: str, every: int = 1) -> ModelCheckpoint:
 
     ``save_last`` with a ``monitor`` does not work here: Lightning then writes it only when the metric improves.
     """
+    _require_folder(folder)
     return ModelCheckpoint(
         folder, "last", every_n_epochs=every, save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
     )
@@ -79,3 +81,9 @@ def _require_metric(monitor: Any, mode: Any) -> None:
         raise ArgumentError("monitor", f"is {monitor!r}: give the name of one metric, as in val/accuracy")
     if mode not in ("min", "max"):
         raise ArgumentError("mode", f"is {mode!r}: use max if a higher metric is better, else min")
+
+
+def _require_folder(folder: Any) -> None:
+    """Raise for a folder that is no path, with an error that names the key."""
+    if not isinstance(folder, str):
+        raise ArgumentError("folder", f"is {folder!r}: give the path of a folder")

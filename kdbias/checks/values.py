@@ -195,7 +195,11 @@ def _mirrored(run: Plan) -> Iterator[Problem]:
 
 def _fits(run: Plan) -> Iterator[Problem]:
     """Images that do not fit into the memory of the training device. On a CPU, every process holds its own copy."""
-    if run.data is None or (run.tree.get("loader") or {}).get("_target_") != "kdbias.data.resident.Resident":
+    if (
+        run.data is None
+        or not _positive(run.data.size)
+        or (run.tree.get("loader") or {}).get("_target_") != "kdbias.data.resident.Resident"
+    ):
         return
     trainer, val = run.tree.get("trainer") or {}, (run.tree.get("data") or {}).get("val") or 0
     count = run.data.train + (int(val) if _positive(val) else 0)
