@@ -54,7 +54,7 @@ def _tried(place: Path, make: Callable[[Path], None], read: Callable[[Path], Any
     outside, inside = place / "outside", place / "inside"
     outside.mkdir(parents=True)
     inside.mkdir()
-    (outside / "kept").writetext("kept")
+    (outside / "kept").write_text("kept")
     make(inside)
     before = _state(place, inside)
 
@@ -99,7 +99,7 @@ def _all() -> list[Attack]:
 
 
 def _checkpoints() -> list[Attack]:
-    from malformed import _checkpoint
+    from good_files import checkpoint
 
     from kdbias.batch import DataInfo
     from kdbias.models.checkpoint import load_student
@@ -118,7 +118,7 @@ def _checkpoints() -> list[Attack]:
             file.writestr("a/data.pkl", b"\0" * (600 * 2**20))
 
     def overlapping(folder: Path) -> None:
-        content = (_checkpoint(folder)).read_bytes()
+        content = (checkpoint(folder)).read_bytes()
         at = content.rindex(b"PK\x01\x02")
         (folder / "best.ckpt").write_bytes(content[: at + 20] + struct.pack("<II", 2**31, 2**31) + content[at + 28 :])
 
@@ -173,7 +173,7 @@ def _arrays() -> list[Attack]:
     def archive(entry: bytes, name: str = "a.npy", kind: int = zipfile.ZIP_DEFLATED) -> Callable[[Path], None]:
         def make(folder: Path) -> None:
             (folder / "key").mkdir()
-            (folder / "key" / "result.json").writetext(plain)
+            (folder / "key" / "result.json").write_text(plain)
             with zipfile.ZipFile(folder / "key" / "result.npz", "w", kind) as file:
                 file.writestr(name, entry)
 
@@ -223,7 +223,7 @@ def _images() -> list[Attack]:
         from PIL import Image, PngImagePlugin
 
         info = PngImagePlugin.PngInfo()
-        info.addtext("a", "x" * (100 * 2**20), zip=True)
+        info.add_text("a", "x" * (100 * 2**20), zip=True)
         Image.new("RGB", (4, 4)).save(folder / "a.png", pnginfo=info)
 
     def linked(folder: Path) -> None:

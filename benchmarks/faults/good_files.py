@@ -61,7 +61,7 @@ def readers() -> list[Reader]:
         Reader("a probe's .npz", _measured(".npz"), lambda path: Result.load(path.parent, "result").arrays, 40),
         Reader("a cached .json", _measured(".json"), cached, 40),
         Reader("a cached .npz", _measured(".npz"), cached, 40),
-        Reader("checkpoint", _checkpoint, lambda path: Checkpoint(path).student().state_dict(), 60),
+        Reader("checkpoint", checkpoint, lambda path: Checkpoint(path).student().state_dict(), 60),
         Reader("safetensors", _tensors, lambda path: read_weights(path, "weights"), 40),
         *images,
     ]
@@ -128,7 +128,8 @@ def _measured(suffix: str) -> Callable[[Path], Path]:
     return make
 
 
-def _checkpoint(folder: Path) -> Path:
+def checkpoint(folder: Path) -> Path:
+    """Save a checkpoint with a description and a small network."""
     from kdbias.batch import DataInfo
     from kdbias.models.resnet_cifar import small_cnn
 

@@ -134,6 +134,7 @@ def _become(
         if stdout is not None:
             os.dup2(stdout, 1)
             os.dup2(1, 2)
+            sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
         low = 3
         for kept in sorted(pass_fds):
             os.closerange(low, kept)
