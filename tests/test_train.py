@@ -42,7 +42,7 @@ def test_a_run_that_is_done_is_left_as_it_is(cfg, tmp_path, capsys):
 @pytest.mark.parametrize("key", ROOTS)
 def test_a_setting_that_was_taken_away_is_named(key, tmp_path):
     cfg = composed([*SMALL, f"paths.run={tmp_path}"])
-    del cfg[key]
+    cfg = OmegaConf.create({name: node for name, node in cfg.items_ex(resolve=False) if name != key})
     with pytest.raises(ConfigError, match=f"^{key}: is missing: set {key}=VALUE"):
         train(cfg)
 
