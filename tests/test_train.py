@@ -12,6 +12,7 @@ from config_base import composed
 from omegaconf import OmegaConf
 
 from kdbias.config.errors import ConfigError, RunStopped
+from kdbias.config.spec import plain
 from kdbias.runs import run_folder
 from kdbias.train import ROOTS, train
 
@@ -42,7 +43,7 @@ def test_a_run_that_is_done_is_left_as_it_is(cfg, tmp_path, capsys):
 @pytest.mark.parametrize("key", ROOTS)
 def test_a_setting_that_was_taken_away_is_named(key, tmp_path):
     cfg = composed([*SMALL, f"paths.run={tmp_path}"])
-    cfg = OmegaConf.create({name: node for name, node in cfg.items_ex(resolve=False) if name != key})
+    cfg = OmegaConf.create({name: node for name, node in plain(cfg).items() if name != key})
     with pytest.raises(ConfigError, match=f"^{key}: is missing: set {key}=VALUE"):
         train(cfg)
 
