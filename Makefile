@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 # Workers take whole files (fixtures are shared within one) in the order of tests/conftest.py, the longest first.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast check format wheel clean
+FAULTS_SECONDS ?= 900
+
+.PHONY: demo test test-fast faults check format wheel clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -23,6 +25,9 @@ test: $(VENV)/.installed  ## every test; about seven minutes on two cores
 
 test-fast: $(VENV)/.installed  ## while you work: all but the long files; about a minute and a half on two cores
 	$(PYTEST) -m "not slow"
+
+faults: $(VENV)/.installed  ## kills, full disks, malformed and hostile files, counted; at most FAULTS_SECONDS (15 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/faults --seconds $(FAULTS_SECONDS)
 
 check: $(VENV)/.installed  ## style, types, and which room may import which
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from kdbias.batch import DataInfo
 from kdbias.callbacks.progress import SaysProgress
 from kdbias.callbacks.termination import Termination
 from kdbias.config.build import build, selected
-from kdbias.config.errors import RunStopped
+from kdbias.config.errors import ConfigError, RunStopped
 from kdbias.config.spec import Tree, plain, spec_hash
 from kdbias.controls.accuracy import device_of
 from kdbias.controls.base import applied
@@ -34,15 +34,21 @@ from kdbias.runs.pretrained import settled
 from kdbias.runs.teacher_recipe import ensure_teacher
 from kdbias.runs.unchanged import require_unchanged
 
+ROOTS = ("name", "seed", "epochs", "batch_size", "eval_batch_size", "objective", "aim", "compile", "resume", "trainer")
+"""Settings that every run has; ``~KEY`` on the command line takes them away."""
+
 
 def train(cfg: DictConfig) -> float:
     """Train, test once, write ``result.json`` last; give the objective (best value on the validation split), or NaN.
 
     Raises:
+        ConfigError: the config lacks a setting that every run has.
         RunStopped: training detected its own failure, now or before the run was resumed.
     """
     quiet()
     tree: Tree = plain(cfg)
+    if missing := [key for key in ROOTS if key not in tree]:
+        raise ConfigError(f"{missing[0]}: is missing: set {missing[0]}=VALUE")
     if not tree["resume"]:  # a resumed run keeps what it decided when it began
         tree, _ = settled(tree)
     key = spec_hash(tree)

@@ -37,6 +37,8 @@ LONG = (
     "runs/test_teacher_recipe.py",
     "controls/test_controls_teachers.py",
     "test_presets.py",
+    "test_faults.py",
+    "modules/test_heartbeat.py",
     "modules/test_ssl.py",
     "controls/test_controls_matched.py",
     "modules/test_manual.py",

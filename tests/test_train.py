@@ -12,8 +12,9 @@ from config_base import composed
 from omegaconf import OmegaConf
 
 from kdbias.config.errors import ConfigError, RunStopped
+from kdbias.config.spec import plain
 from kdbias.runs import run_folder
-from kdbias.train import train
+from kdbias.train import ROOTS, train
 
 SMALL = [
     "experiment=baseline", "trainer=smoke", "data.train=200", "data.val=40", "data.test=40", "model=vit",
@@ -37,6 +38,14 @@ def test_a_run_that_is_done_is_left_as_it_is(cfg, tmp_path, capsys):
     assert again == objective or (math.isnan(again) and math.isnan(objective))
     assert capsys.readouterr().out == f"done already: {tmp_path}/result.json\n"
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == written
+
+
+@pytest.mark.parametrize("key", ROOTS)
+def test_a_setting_that_was_taken_away_is_named(key, tmp_path):
+    cfg = composed([*SMALL, f"paths.run={tmp_path}"])
+    cfg = OmegaConf.create({name: node for name, node in plain(cfg).items() if name != key})
+    with pytest.raises(ConfigError, match=f"^{key}: is missing: set {key}=VALUE"):
+        train(cfg)
 
 
 def test_a_result_of_another_config_does_not_make_it_done(cfg, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -32,7 +32,13 @@ class LastState(ModelCheckpoint):
 
 @builder("callback")
 def best(*, folder: str, monitor: str | None = "val/accuracy", mode: Literal["min", "max"] = "max") -> ModelCheckpoint:
-    """Keep ``best.ckpt``, of the validation with the best ``monitor``; None keeps the state at the end of training."""
+    """Keep ``best.ckpt``, of the validation with the best ``monitor``; None keeps the state at the end of training.
+
+    Raises:
+        ValueError: ``monitor`` is no name, or there is no such ``mode``.
+    """
+    _require_folder(folder)
+    _require_metric(monitor, mode)
     if monitor is None:
         return LastState(folder)
     return ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False)
@@ -44,6 +50,7 @@ def last(*, folder: str, every: int = 1) -> ModelCheckpoint:
 
     ``save_last`` with a ``monitor`` does not work here: Lightning then writes it only when the metric improves.
     """
+    _require_folder(folder)
     return ModelCheckpoint(
         folder, "last", every_n_epochs=every, save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
     )
@@ -60,8 +67,23 @@ def early_stopping(
     """Stop when ``monitor`` has not got better by ``min_delta`` for ``patience`` validations.
 
     Raises:
-        ValueError: ``monitor`` is None.
+        ValueError: ``monitor`` is None or no name, or there is no such ``mode``.
     """
+    _require_metric(monitor, mode)
     if monitor is None:
         raise ArgumentError("monitor", "it stops by a metric: set one (val/knn), or leave early_stopping out")
     return EarlyStopping(monitor, mode=mode, patience=patience, min_delta=min_delta, check_finite=True)
+
+
+def _require_metric(monitor: Any, mode: Any) -> None:
+    """Raise for a metric or a mode that Lightning cannot use, with an error that names the key."""
+    if monitor is not None and not isinstance(monitor, str):
+        raise ArgumentError("monitor", f"is {monitor!r}: give the name of one metric, as in val/accuracy")
+    if mode not in ("min", "max"):
+        raise ArgumentError("mode", f"is {mode!r}: use max if a higher metric is better, else min")
+
+
+def _require_folder(folder: Any) -> None:
+    """Raise for a folder that is no path, with an error that names the key."""
+    if not isinstance(folder, str):
+        raise ArgumentError("folder", f"is {folder!r}: give the path of a folder")

@@ -19,6 +19,9 @@ from kdbias.probes.base import Probe
 def probe_callback(run: Plan, name: str, spec: Mapping[str, Any]) -> Iterator[Problem]:
     """Give the problems of the callback ``name``, whose node ``spec`` has a probe."""
     key, drop = f"callback.{name}", f"leave it out of callback=[...], or drop it with ~callback.{name}"
+    if "_target_" not in spec["probe"]:
+        yield Problem(f"{key}.probe._target_", f"is missing, so no probe is named: set it, or {drop}")
+        return
     takes = set(signature(target(spec["probe"], "probe")).parameters)
     if "teacher" in takes and not run.has_teacher:
         yield Problem(key, f"compares with a teacher, and the run has none: {drop}")

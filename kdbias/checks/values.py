@@ -77,6 +77,7 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("trainer.strategy", lambda value: value in STRATEGIES, f"must be one of {', '.join(STRATEGIES)}"),
     ("trainer.accelerator", lambda value: value in ACCELERATORS, f"must be one of {', '.join(ACCELERATORS)}"),
     ("trainer.log_every", _positive, "must be a whole number of steps, at least 1"),
+    ("trainer.timeout", lambda value: _above(value) and value >= 5, "must be seconds, at least 5"),
     ("trainer.sync_batchnorm", _flag, "must be true or false"),
     ("trainer.tf32", _flag, "must be true or false"),
     ("trainer.deterministic", lambda value: _flag(value) or value == "warn", "must be true, false or warn"),
@@ -125,14 +126,14 @@ def _objective(run: Plan) -> Iterator[Problem]:
     objective = run.tree.get("objective", "val/accuracy")
     if objective is None:  # no metric chooses: the end of training is kept
         pass
-    elif objective not in OBJECTIVES:
+    elif not isinstance(objective, str) or objective not in OBJECTIVES:
         yield Problem("objective", f"there is no {objective!r}: choose {' or '.join(OBJECTIVES)}")
     elif objective not in (there := logged(run.tree)):
         remedy = REMEDIES.get(objective, f"set objective={min(there, default='val/knn')}")
         yield Problem("objective", f"nothing in this run logs {objective}: {remedy}")
     for name, spec in selected(run.tree.get("callback") or {}):
         monitor, mode = spec.get("monitor"), spec.get("mode", "max")
-        if monitor in OBJECTIVES and mode != OBJECTIVES[monitor]:
+        if isinstance(monitor, str) and monitor in OBJECTIVES and mode != OBJECTIVES[monitor]:
             key = f"callback.{name}.mode"
             yield Problem(key, f"{mode} takes the worst {monitor} for the best: set {key}={OBJECTIVES[monitor]}")
 
@@ -195,7 +196,11 @@ def _mirrored(run: Plan) -> Iterator[Problem]:
 
 def _fits(run: Plan) -> Iterator[Problem]:
     """Images that do not fit into the memory of the training device. On a CPU, every process holds its own copy."""
-    if run.data is None or (run.tree.get("loader") or {}).get("_target_") != "kdbias.data.resident.Resident":
+    if (
+        run.data is None
+        or not _positive(run.data.size)
+        or (run.tree.get("loader") or {}).get("_target_") != "kdbias.data.resident.Resident"
+    ):
         return
     trainer, val = run.tree.get("trainer") or {}, (run.tree.get("data") or {}).get("val") or 0
     count = run.data.train + (int(val) if _positive(val) else 0)

@@ -48,6 +48,7 @@ NEUTRAL = (
     "trainer.num_nodes",
     "trainer.strategy",
     "trainer.log_every",
+    "trainer.timeout",
     "callback.*.folder",
     "callback.checkpoint_last",
     "callback.progress",

@@ -16,6 +16,7 @@ from torch import nn
 from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 from kdbias.modules.checkpoint_io import WholeCheckpoints
+from kdbias.modules.heartbeat import Heartbeat
 
 
 def fast_bf16(accelerator: str) -> bool:
@@ -66,10 +67,12 @@ def trainer(
     tf32: bool = True,
     deterministic: bool = False,
     channels_last: bool | str = "auto",
+    timeout: float = 300.0,
 ) -> L.Trainer:
     """Build the trainer of one run, which writes under the folder ``run``.
 
     ``val_every`` counts epochs; below 1 it is a part of an epoch. ``channels_last`` is read by the module, not here.
+    ``timeout`` are the seconds without a sign of life after which one of several processes counts as lost, and all end.
 
     Raises:
         ValueError: ``accelerator=gpu`` without a GPU.
@@ -82,7 +85,7 @@ def trainer(
     return L.Trainer(
         default_root_dir=run,
         max_epochs=epochs,
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, Heartbeat(timeout)],
         logger=list(loggers),
         accelerator=accelerator,
         devices=devices if isinstance(devices, int | str) else list(devices),

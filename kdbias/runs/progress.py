@@ -33,6 +33,8 @@ def read(folder: Path) -> Progress | None:
     if not path.is_file():
         return None
     try:
-        return Progress(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
+        found = Progress(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError):
         return None  # it is rewritten after the next epoch
+    counts = type(found.done) is int and type(found.epochs) is int
+    return found if counts and (found.accuracy is None or type(found.accuracy) in (int, float)) else None

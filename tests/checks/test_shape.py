@@ -124,6 +124,8 @@ VALUES: dict[str, list[Any]] = {
     "aim": ["abc", 2, -1, float("nan"), [0.5]],
     "optim.clip": [float("nan"), "x", [1]],
     "teacher.name": [[1], 3],
+    "objective": [["val/accuracy"], {"x": "val/loss"}, 3],
+    "trainer.timeout": [0, 3, "x", float("nan"), None],
 }
 
 
@@ -135,6 +137,45 @@ def test_a_value_of_no_use_is_named(key: str, value: Any) -> None:
 @pytest.mark.parametrize("devices", [1, 2, -1, "auto", "-1", "2", "0,1", "2,", [0], [0, 3]])
 def test_devices_may_be_named_in_all_ways_of_the_trainer(devices: Any) -> None:
     assert not [problem for problem in check(config({"trainer.devices": devices})) if problem.startswith("trainer")]
+
+
+CALLBACKS: dict[str, dict[str, Any]] = {
+    "best": {"_target_": "kdbias.callbacks.checkpoint.best", "folder": "here"},
+    "early": {"_target_": "kdbias.callbacks.checkpoint.early_stopping"},
+}
+
+
+@pytest.mark.parametrize("name", CALLBACKS)
+@pytest.mark.parametrize(
+    ("setting", "value"), [("mode", -1), ("mode", None), ("monitor", ["a"]), ("monitor", {"a": 1})]
+)
+def test_a_metric_or_mode_of_no_use_is_named(name: str, setting: str, value: Any) -> None:
+    cfg = config({"callback": {name: {**CALLBACKS[name], setting: value}}})
+    assert any(problem.startswith(f"callback.{name}.{setting}: ") for problem in check(cfg))
+
+
+def test_a_probe_callback_without_a_probe_is_named() -> None:
+    node = {"_target_": "kdbias.callbacks.probe.ProbeCallback", "name": "x", "folder": "here", "probe": {"images": 3}}
+    assert any(
+        problem.startswith("callback.x.probe._target_: ") for problem in check(config({"callback": {"x": node}}))
+    )
+
+
+def test_a_size_that_is_no_number_makes_nothing_raise() -> None:
+    loader = {"_target_": "kdbias.data.resident.Resident"}
+    check(config({"data.size": {"x": 32}, "loader": loader}))
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_a_folder_of_checkpoints_that_is_no_path_is_named(name: str) -> None:
+    node = {"_target_": f"kdbias.callbacks.checkpoint.{name}", "folder": False}
+    problems = check(config({"callback": {name: node}}))
+    assert any(problem.startswith(f"callback.{name}.folder: ") for problem in problems)
+
+
+def test_an_interpolation_in_a_list_that_does_not_resolve_is_named() -> None:
+    problems = check(config({"optim.schedule.warmup": ["${..warmup}", "${no.such}"]}))
+    assert [problem.split(": ")[0] for problem in problems][:2] == [f"optim.schedule.warmup[{i}]" for i in range(2)]
 
 
 STRANGE = [
