@@ -107,9 +107,14 @@ class StudentModule(L.LightningModule):
         self.spec["steps"] = checkpoint["hyper_parameters"]["spec"].get("steps")
 
     def on_train_start(self) -> None:
-        """Do not continue a run that had failed: training on would not repair it, and the run would look finished."""
+        """Go on at the image where the checkpoint was saved, unless the run had failed.
+
+        Training on would not repair a failed run, and it would look finished. Lightning restores the loader's place
+        only when it makes the loader, and the plan of the steps had it made before the checkpoint was read.
+        """
         if self.stopped is not None:
             self.trainer.should_stop = True
+        self.trainer.fit_loop._load_combined_loader_states()  # nothing where there is no place to restore
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed this step by (seed, rank, step); this alone makes a resumed run bit-identical."""
