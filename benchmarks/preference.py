@@ -23,6 +23,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hydra import initialize_config_dir
+from preference_methods import (
+    AUGMENT,
+    COMMON,
+    DEEPER,
+    IMAGES,
+    LABELS,
+    METHODS,
+    ONLY,
+    OWN_VIEWS,
+    STUDENTS,
+    VIT_TEACHER,
+)
 from scipy.stats import binomtest
 from torch import Tensor
 
@@ -44,43 +56,6 @@ from kdbias.stats import Estimate, above_chance, difference, seed_mean, transfer
 from kdbias.stats.retention import CHANCE_P
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMON = ["trainer=cpu", "trainer.precision=32-true", "callback=[checkpoint]", "logger=[csv]"]
-IMAGES = ["data=cues", "data.preset=demo", "data.val=500", "data.test=4000", "augment=light", "augment.crop=2"]
-LABELS = "loss.ce.label_smoothing=0"
-ALONE = ["loss=[kl]", "loss.alpha=1.0", "loss.kl.temperature=1.0"]
-
-METHODS: dict[str, list[str]] = {
-    "kl_alone": ALONE,
-    "kl": ["loss=[ce,kl]"],
-    "hard_kl": ["loss=[ce,hard_kl]"],
-    "dkd": ["loss=[ce,dkd]"],
-    "dist": ["loss=[ce,dist]"],
-    "ofa": ["loss=[ce,ofa]"],
-    "rsd": ["loss=[ce,rsd]"],
-    "token": ["loss=[ce,token]"],
-    "cka": ["loss=[ce,cka]"],
-    "relation": ["loss=[ce,relation]"],
-    "gram": ["loss=[ce,gram]"],
-    "locality": ["loss=[ce,locality]"],
-    "exp3": ["loss=[ce,token,cka,relation]"],
-    "self": [*ALONE, "control=self"],
-    "random": [*ALONE, "control=random"],
-    "label_smoothing": [*ALONE, "control=label_smoothing"],
-    "shuffled": [*ALONE, "control=shuffled"],
-    "random_labels": ["loss=[ce,kl]", "loss.kl.temperature=1.0", "control=random"],
-}
-"""What each row trains with; the last five are under a control: kl alone, and beside the labels."""
-
-STUDENTS: dict[str, list[str]] = {
-    "cnn": ["model=small_cnn", "optim.optimizer.lr=5e-3"],
-    "vit": [
-        *("model=vit", "model.conv_stem=deep", "model.layers=[1,3,5]"),
-        *("optim.optimizer.lr=1.5e-3", "optim.optimizer.betas=[0.9,0.98]"),
-    ],
-}
-
-# Gram matrices of the CNN's first stage, of 1,024 places, take ten times the rest of a step: its two deeper stages.
-DEEPER = {("cnn", "gram"): ["model.layers=[1,2]", "teacher.layers=[1,2]"]}
 
 
 @dataclass(frozen=True)
@@ -100,11 +75,17 @@ class Planner:
         self.folder, self.setting = folder, setting
         self.paths = [f"paths.runs={quoted(str(folder))}"]
 
-    def teacher(self, shape: float, texture: float, name: str) -> Run:
+    def teacher(self, shape: float, texture: float, name: str, kind: str = "cnn") -> Run:
         """Give the run of a teacher with the given reliabilities of shape and texture in training."""
         data = [f"data.shape_reliability={shape}", f"data.texture_reliability={texture}", "data.seed=1000", "seed=1000"]
         size = [f"data.train={self.setting.teacher_images}", f"epochs={self.setting.teacher_epochs}", "batch_size=64"]
-        overrides = [*IMAGES, *data, *size, *COMMON, *STUDENTS["cnn"], LABELS, *self.paths]
+        if kind == "vit":  # it needs more images to learn as much
+            size = [
+                f"data.train={2 * self.setting.teacher_images}",
+                f"epochs={2 * self.setting.teacher_epochs}",
+                size[2],
+            ]
+        overrides = [*IMAGES, *AUGMENT, *data, *size, *COMMON, *STUDENTS[kind], LABELS, *self.paths]
         return planned(name, overrides, self.folder / "runs")[0]
 
     def control(self, student: str, seed: int) -> Run:
@@ -113,11 +94,10 @@ class Planner:
 
     def student(self, student: str, method: str, seed: int, teacher: Run, copy: Run) -> Run:
         """Give the run of a student by a method; ``copy`` is the student without teacher that teaches in ``self``."""
-        extra = [
-            "teacher=demo_shape",
-            f"teacher.weights={quoted(str(teacher.folder / run_folder.BEST))}",
-            *METHODS[method],
-        ]
+        extra = list(METHODS[method])
+        if method != "no_teacher_dist":
+            extra += VIT_TEACHER if method == "capd" else ["teacher=demo_shape"]
+            extra.append(f"teacher.weights={quoted(str(teacher.folder / run_folder.BEST))}")
         extra += DEEPER.get((student, method), [])
         if "control=self" in extra:
             extra.append(f"control.weights={quoted(str(copy.folder / run_folder.BEST))}")
@@ -125,9 +105,10 @@ class Planner:
 
     def _student(self, label: str, student: str, seed: int, extra: list[str]) -> Run:
         size = [f"data.train={self.setting.images}", f"epochs={self.setting.epochs[student]}", "batch_size=64"]
-        if "loss=[kl]" not in extra:
+        if any(override.startswith("loss=[ce") for override in extra):
             extra = [*extra, LABELS]
-        overrides = [f"seed={seed}", *IMAGES, *size, *COMMON, *STUDENTS[student], *extra, *self.paths]
+        views = ["augment=none"] if f"method={OWN_VIEWS[0]}" in extra else AUGMENT
+        overrides = [f"seed={seed}", *IMAGES, *views, *size, *COMMON, *STUDENTS[student], *extra, *self.paths]
         return planned(f"{label}-{seed}", overrides, self.folder / "runs")[0]
 
 
@@ -185,8 +166,16 @@ def certain(run: dict[str, float]) -> float:
     return share_without_guesses(run["shape_share"], run["decided"], CLASSES)
 
 
-def table(student: str, scores: dict[str, list[dict[str, float]]], teacher: dict[str, float]) -> Table:
-    """Give one row a method: accuracy and shape share beside the control's, decided images and index."""
+def table(
+    student: str,
+    scores: dict[str, list[dict[str, float]]],
+    teacher: dict[str, float],
+    teachers: dict[str, dict[str, float]] | None = None,
+) -> Table:
+    """Give one row a method: accuracy and shape share beside the control's, decided images and index.
+
+    ``teachers`` are those of methods that have another teacher than the rest.
+    """
 
     def of(method: str, key: str) -> list[float]:
         return [run[key] for run in scores[method]]
@@ -195,13 +184,22 @@ def table(student: str, scores: dict[str, list[dict[str, float]]], teacher: dict
         return seed_mean(values, within=(0, 1))
 
     control = of("control", "accuracy"), of("control", "shape_share")
+    teachers = teachers or {}
     rows: list[list[Any]] = []
     for method in scores:
         accuracy, share = of(method, "accuracy"), of(method, "shape_share")
         row = [method, mean(accuracy), judged(accuracy, control[0]), mean(share), judged(share, control[1])]
-        rows.append([*row, mean(of(method, "decided")), *index(scores[method], scores["control"], teacher)])
+        rows.append(
+            [
+                *row,
+                mean(of(method, "decided")),
+                *index(scores[method], scores["control"], teachers.get(method, teacher)),
+            ]
+        )
     rows[0] = ["no teacher", rows[0][1], "-", rows[0][3], "-", rows[0][5], "0", "0"]
-    rows.append(["the teacher", teacher["accuracy"], "-", teacher["shape_share"], "-", teacher["decided"], "1", "1"])
+    named = {"the teacher": teacher, **{f"the teacher of {method}": one for method, one in teachers.items()}}
+    for name, one in named.items():
+        rows.append([name, one["accuracy"], "-", one["shape_share"], "-", one["decided"], "1", "1"])
     columns = [Column("method"), percent("accuracy"), percent("accuracy − control"), Column("shape share")]
     columns += [Column("share − control"), percent("decided"), Column("index", digits=2)]
     columns += [Column("index without guesses", digits=2)]
@@ -239,20 +237,26 @@ def main() -> None:
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         plan = Planner(folder, setting)
         teacher = plan.teacher(1.0, 0.0, "teacher")
-        train([teacher], args.lanes)
+        teachers = {"capd": plan.teacher(1.0, 0.0, "teacher-vit", "vit")} if "capd" in args.methods else {}
+        train([teacher, *teachers.values()], args.lanes)
         shown: dict[str, Any] = {}
         for student in args.students:
             controls = {seed: plan.control(student, seed) for seed in args.seeds}
             copies = {seed: plan.control(student, seed + 1000) for seed in args.seeds if "self" in args.methods}
             train([*controls.values(), *copies.values()], args.lanes)
             students = {
-                method: [plan.student(student, method, s, teacher, copies.get(s, controls[s])) for s in args.seeds]
+                method: [
+                    plan.student(student, method, s, teachers.get(method, teacher), copies.get(s, controls[s]))
+                    for s in args.seeds
+                ]
                 for method in args.methods
+                if ONLY.get(method, student) == student
             }
             train([run for seed in zip(*students.values(), strict=True) for run in seed], args.lanes)
             scores = {"control": [measured(run, args.conflict) for run in controls.values()]}
             scores |= {method: [measured(run, args.conflict) for run in found] for method, found in students.items()}
-            made = table(student, scores, measured(teacher, args.conflict))
+            other = {method: measured(one, args.conflict) for method, one in teachers.items() if method in scores}
+            made = table(student, scores, measured(teacher, args.conflict), other)
             (folder / f"preference-{student}.md").write_text(made.markdown())
             (folder / f"preference-{student}.csv").write_text(made.csv())
             print(made.markdown(), file=sys.stderr)

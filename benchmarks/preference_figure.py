@@ -49,9 +49,10 @@ def ordered(tables: dict[str, Rows]) -> tuple[list[str], list[int]]:
         return -found[0] if found else math.inf
 
     names = list(dict.fromkeys(row for table in tables.values() for row in table))
-    losses = sorted((row for row in names if row not in (*CONTROLS, *ENDS)), key=place)
+    teachers = [row for row in names if row.startswith(ENDS[1])]
+    losses = sorted((row for row in names if row not in (*CONTROLS, ENDS[0], *teachers)), key=place)
     controls = sorted((row for row in names if row in CONTROLS), key=place)
-    return [ENDS[0], *losses, *controls, ENDS[1]], [1, 1 + len(losses), 1 + len(losses) + len(controls)]
+    return [ENDS[0], *losses, *controls, *teachers], [1, 1 + len(losses), 1 + len(losses) + len(controls)]
 
 
 def named(text: str) -> tuple[str, Path]:

@@ -31,6 +31,7 @@ LONG = (
     "test_docs.py",
     "test_howto.py",
     "modules/test_distill_terms.py",
+    "modules/test_distill_crd.py",
     "modules/test_distill.py",
     "modules/test_capd_module.py",
     "controls/test_controls_check.py",
@@ -63,6 +64,7 @@ LONG = (
     "models/test_model_configs.py",
     "test_package.py",
     "controls/test_controls_none.py",
+    "losses/test_losses_crd.py",
 )
 """Files of more than five seconds, the longest first. Workers begin with them, so that short ones fill the end, when
 one worker would wait for the other; ``make test-fast`` leaves them out."""

@@ -244,9 +244,10 @@ def test_the_preference_table_has_the_index_over_seeds():
         run = {"shape_share": share, "accuracy": accuracy, "decided": decided}
         return run | {"chance_p": chance_p, "decided_p": decided_p}
 
-    scores = {"control": [one(0.2, 0.7), one(0.22, 0.71)], "kl": [one(0.6, 0.65, 0.5), one(0.62, 0.66, 0.5)]}
-    scores["random"] = [one(0.5, 0.1, chance_p=0.4), one(0.5, 0.12)]
-    scores["dkd"] = [one(0.5, 0.2, 0.21, decided_p=0.1), one(0.5, 0.2, 0.3)]
+    scores = {"control": [one(0.2, 0.7), one(0.22, 0.71), one(0.21, 0.72)]}
+    scores["kl"] = [one(0.6, 0.65, 0.5), one(0.62, 0.66, 0.5), one(0.61, 0.67, 0.5)]
+    scores["random"] = [one(0.5, 0.1, chance_p=0.4), one(0.5, 0.12), one(0.5, 0.11)]
+    scores["dkd"] = [one(0.5, 0.2, 0.21, decided_p=0.1), one(0.5, 0.2, 0.3), one(0.52, 0.2, 0.3)]
     made = preference.table("cnn", scores, one(1.0, 0.9))
     control, student, guessing, unsure, teacher = made.rows
     assert [cell.refused for cell in guessing[-2:]] == [True, True]
@@ -259,6 +260,9 @@ def test_the_preference_table_has_the_index_over_seeds():
     assert student[-1].value == pytest.approx((shares[0] - shares[1]) / (shares[2] - shares[1]))
     assert student[2].estimate.value == pytest.approx(-0.05)
     scores["control"][1]["chance_p"] = 0.012
+    with_another = preference.table("cnn", scores | {"kl": scores["kl"]}, one(1.0, 0.9), {"kl": one(0.8, 0.9)})
+    assert with_another.rows[1][-2].refused  # the control is at chance now
+    assert with_another.rows[-1][0] == "the teacher of kl"
     beside_a_guesser = preference.table("cnn", scores, one(1.0, 0.9)).rows[1]
     assert "of the students without teacher is not above chance" in beside_a_guesser[-2].reason
 
@@ -268,8 +272,9 @@ def test_the_figure_reads_what_the_table_writes_and_sorts_losses_by_index(tmp_pa
         run = {"shape_share": share, "accuracy": 0.7, "decided": decided}
         return run | {"chance_p": chance_p, "decided_p": 0.0}
 
-    scores = {"control": [one(0.2), one(0.25)], "gram": [one(0.2), one(0.24)], "kl": [one(0.6), one(0.5)]}
-    scores |= {"shuffled": [one(0.3), one(0.3)], "random": [one(0.5, chance_p=0.3), one(0.5)]}
+    scores = {"control": [one(0.2), one(0.25), one(0.21)], "gram": [one(0.2), one(0.24), one(0.22)]}
+    scores |= {"kl": [one(0.6), one(0.5), one(0.55)], "shuffled": [one(0.3), one(0.3), one(0.31)]}
+    scores |= {"random": [one(0.5, chance_p=0.3), one(0.5), one(0.5)]}
     made = preference.table("cnn", scores, one(1.0))
     (tmp_path / "cnn.csv").write_text(made.csv())
     found = drawing.read(tmp_path / "cnn.csv")

@@ -155,5 +155,5 @@ def test_needs_that_nothing_gives_are_named():
     class Unknown(LossTerm):
         needs = frozenset({"dens", "logits"})
 
-    with pytest.raises(ValueError, match=r"loss\.x needs dens; there are dense, logits, pooled, qkv, tokens"):
+    with pytest.raises(ValueError, match=r"loss\.x needs dens; there are dense, dist, logits, pooled, qkv, tokens"):
         Total({"x": Unknown()})
