@@ -44,7 +44,7 @@ LONG = (
     "controls/test_controls_matched.py",
     "modules/test_manual.py",
     "checks/test_methods_capd.py",
-    "modules/test_sskd.py",
+    "modules/test_sskd_module.py",
     "modules/test_sskd_head.py",
     "report/test_figures.py",
     "analysis/test_side_by_side.py",

@@ -127,6 +127,7 @@ def row_distance(one: Tensor, two: Tensor) -> Tensor:
 
     Rows that sum to 1 are 0..2 apart whatever N is; a mean over all entries would be N times smaller.
 
+    >>> import torch
     >>> row_distance(torch.eye(2)[None], torch.eye(2).flip(0)[None])
     tensor(2.)
     """

@@ -236,7 +236,7 @@ def test_the_teacher_of_a_run_under_a_control_is_the_one_that_taught(tmp_path, t
 def test_nothing_measured_is_an_error(tmp_path):
     save([], tmp_path)
     for task in ("forensics", "compare"):
-        with pytest.raises(ConfigError, match="runs: nothing was measured"):
+        with pytest.raises(ConfigError, match="runs: no probe measured any of them"):
             call(task, tmp_path, tmp_path / "out")
 
 

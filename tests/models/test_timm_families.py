@@ -114,7 +114,7 @@ NETWORKS = {  # by module: the smallest network, and a size that it takes
 REFUSED = {
     "crossvit": "its classifier is several layers",
     "efficientvim": "its classifier is several layers",
-    "gemma4_vit": "cannot be called on meta tensors",
+    "gemma4_vit": "computes with the values of tensors",
 }
 
 
@@ -142,9 +142,7 @@ def test_a_network_of_every_module_is_read_or_refused(module):
     network = create(name, side)
     with torch.device("meta"):
         if module in REFUSED:
-            with pytest.raises(
-                ValueError, match=rf"^\w+ cannot be read at {side}x{side} px \(.*{REFUSED[module]}\): "
-            ) as found:
+            with pytest.raises(ValueError, match=rf"^\w+ cannot be (read|used) .*{REFUSED[module]}") as found:
                 Extractor(network, mean=(0.0,) * 3, std=(1.0,) * 3, size=side)
             assert "\n" not in str(found.value)
             assert str(found.value).endswith("choose another network")
