@@ -26,6 +26,7 @@ from kdbias.files import sweep_up, write_text
 from kdbias.finish import Trained, diverged, finish
 from kdbias.models.checkpoint import Checkpoint
 from kdbias.models.teacher import Teacher, ready_teacher, teacher_from_weights
+from kdbias.models.weights import load_state, read_weights
 from kdbias.modules.base import StudentModule
 from kdbias.modules.choice import module_class
 from kdbias.modules.loggers import keep_until
@@ -69,6 +70,8 @@ def train(cfg: DictConfig) -> float:
     )
     spec = module_spec(used, data.info, key, kind)  # anew: a control puts the teacher that it found into ``used``
     module: StudentModule = build(spec["module"], spec, teacher, group="module")
+    if used.get("init") is not None and resume is None:
+        load_state(module.student, read_weights(used["init"], "init"), "init", fresh_head=True)
     trainer = build_trainer(tree, run)
     if trainer.is_global_zero:
         sweep_up(run)

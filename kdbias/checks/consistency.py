@@ -92,6 +92,9 @@ def _weights_files(run: Plan) -> Iterator[Problem]:
         yield Problem("teacher.weights", f"{teacher['name']} has no recipe to train it by: give teacher.weights=PATH")
     places = {"model": run.tree.get("model"), "teacher": teacher, "teacher.model": teacher.get("model")}
     places["module.head"] = (run.tree.get("module") or {}).get("head")
+    start = run.tree.get("init")
+    if start is not None and not Path(str(start)).is_file():
+        yield Problem("init", f"there is no file {start}: give a checkpoint, as RUN/checkpoints/best.ckpt, or weights")
     for key, node in places.items():
         weights = node.get("weights") if isinstance(node, Mapping) else None
         if weights is not None and not Path(str(weights)).is_file():

@@ -34,6 +34,7 @@ GROUPS: tuple[tuple[str, bool, bool], ...] = (
 )
 # Settings that are a text or null.
 TEXTS = (
+    "init",
     "teacher.name",
     "teacher.weights",
     "teacher.recipe",

@@ -13,9 +13,20 @@ from omegaconf.errors import OmegaConfBaseException
 
 FOLDER_NAME = "must be the name of a folder: letters, digits and _ - . + = , or blanks, at most 100"
 PATHS = (  # keys whose values are paths; a key that others interpolate comes before them
-    *("paths.runs", "paths.teachers", "resume", "out", "from_results", "runs", "control_run", "reference", "image"),
+    *(
+        "paths.runs",
+        "paths.teachers",
+        "resume",
+        "init",
+        "out",
+        "from_results",
+        "runs",
+        "control_run",
+        "reference",
+        "image",
+    ),
     *("data.root", "teacher.data.root", "model.weights", "teacher.weights", "teacher.model.weights", "control.weights"),
-    *("loss.c2vkd.linguistic.weights", "loss.vlfkd.linguistic.weights"),
+    *("init", "loss.c2vkd.linguistic.weights", "loss.vlfkd.linguistic.weights"),
 )
 GRADED = "control.graded"  # teachers by name, each with its weights
 

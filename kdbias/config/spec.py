@@ -88,6 +88,10 @@ def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     Whole floats become ints, so that 1 and 1.0 are the same.
     """
     found: dict[str, Any] = _whole(deciding(cfg))
+    if found.get("init") is None:  # as before there was such a setting
+        found.pop("init", None)
+    elif Path(str(found["init"])).is_file():
+        found["init"] = "sha256:" + digest(Path(str(found["init"])))
     teacher, control = _node(found, "teacher"), _node(found, "control")
     for node in (
         teacher,
