@@ -55,7 +55,8 @@ class CAPD(ManualSteps, Taught):
     Raises:
         ArgumentError: networks or arguments that it cannot work with.
 
-    Source: Liu et al., ACCV 2022, arXiv:2207.05273; docs/methods.md lists what differs from paper and code.
+    Source: Liu et al., ACCV 2022, arXiv:2207.05273; docs/paper-code-ours.md lists what differs
+    from paper and code.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"logits", "qkv", "tokens"})
