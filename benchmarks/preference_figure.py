@@ -70,7 +70,7 @@ def main() -> None:
     args = parser.parse_args()
     tables = {name: read(path) for name, path in args.tables}
     rows, sections = ordered(tables)
-    title = "How much of a teacher's preference for shape each loss carries (95 % intervals over seeds)"
+    title = "How much of a teacher's preference for shape each loss carries (95 % intervals over seeds, not corrected)"
     figure = forest(tables, list(MEASURES.values()), title=title, rows=rows, sections=sections)
     print(json.dumps({"benchmark": "preference_figure", "figure": str(save(figure, args.out))}))
 

@@ -16,6 +16,8 @@ from rich.markup import escape
 from kdbias.stats import Difference, Estimate, family
 
 Cell = str | int | float | Estimate | Difference
+ESTIMATED = ("", " low", " high", " reason")
+JUDGED = (" p", " p after Holm", " verdict")
 
 
 @dataclass(frozen=True)
@@ -156,15 +158,18 @@ class Table:
         )
 
     def csv(self) -> str:
-        """Give the table as CSV: full precision, unscaled; an estimate fills four (value, low, high, reason)."""
-        wide = [any(isinstance(row[i], Estimate | Difference) for row in self.rows) for i in range(len(self.columns))]
+        """Give the table as CSV: full precision, unscaled.
+
+        A column of estimates fills four (value, low, high, reason), one of differences three more (p, p after Holm,
+        verdict).
+        """
+        ends = [_ends([row[place] for row in self.rows]) for place in range(len(self.columns))]
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        ends = ("", " low", " high", " reason")
-        heads = ([c.name + end for end in ends] if w else [c.name] for c, w in zip(self.columns, wide, strict=True))
-        writer.writerow([name for part in heads for name in part])
+        writer.writerow([c.name + end for c, each in zip(self.columns, ends, strict=True) for end in each])
         for row in self.rows:
-            writer.writerow([field for cell, w in zip(row, wide, strict=True) for field in _fields(cell, w)])
+            fields = (_fields(cell) + [""] * len(ESTIMATED + JUDGED) for cell in row)
+            writer.writerow([text for cell, each in zip(fields, ends, strict=True) for text in cell[: len(each)]])
         return out.getvalue()
 
 
@@ -178,13 +183,21 @@ def _judged(rows: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
     return found
 
 
-def _fields(cell: Cell, wide: bool) -> list[str]:
+def _ends(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """What the heads of a column end with in CSV, one for each field."""
+    if any(isinstance(cell, Difference) for cell in cells):
+        return (*ESTIMATED, *JUDGED)
+    return ESTIMATED if any(isinstance(cell, Estimate) for cell in cells) else ESTIMATED[:1]
+
+
+def _fields(cell: Cell) -> list[str]:
     if isinstance(cell, Difference):
-        cell = cell.estimate
+        ps = (cell.p, cell.p if cell.corrected is None else cell.corrected)
+        return [*_fields(cell.estimate), *(repr(float(p)) for p in ps), cell.verdict]
     if isinstance(cell, Estimate):
         numbers = (cell.value, cell.low, cell.high)
         return [*("" if math.isnan(x) else repr(float(x)) for x in numbers), cell.reason]
-    return [str(cell), *([""] * 3 if wide else [])]
+    return [str(cell)]
 
 
 def upright(table: Table) -> Table:

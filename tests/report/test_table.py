@@ -72,6 +72,27 @@ def test_csv_reads_back_with_full_precision(table: Table) -> None:
     assert rows[0]["transfer reason"] == REFUSED.reason
     assert rows[2]["transfer"] == "n/a"
     assert float(rows[2]["accuracy low"]) == 0.01
+    assert rows[0]["accuracy p"] == ""
+    assert (float(rows[2]["accuracy p"]), rows[2]["accuracy verdict"]) == (0.04, "higher")
+
+
+def test_csv_has_the_corrected_p_of_each_difference_and_the_verdict_that_follows_it() -> None:
+    cells = [Difference(Estimate(x, x - 0.1, x + 0.1), p) for x, p in ((0.3, 0.01), (-0.2, 0.02), (0.2, 0.03))]
+    rows = list(csv.DictReader(io.StringIO(Table("t", [Column("gain")], [[cell] for cell in cells]).csv())))
+    assert [float(row["gain p"]) for row in rows] == [0.01, 0.02, 0.03]
+    assert [float(row["gain p after Holm"]) for row in rows] == pytest.approx([0.03, 0.04, 0.04])
+    assert [row["gain verdict"] for row in rows] == ["higher", "lower", "higher"]
+    alone = Table("t", [Column("gain")], [["-"], [Difference(Estimate(0.1, -0.1, 0.3), 0.2)]])
+    dash, row = csv.DictReader(io.StringIO(alone.csv()))
+    assert (dash["gain"], dash["gain verdict"]) == ("-", "")
+    assert (row["gain p after Holm"], row["gain verdict"]) == ("0.2", "no difference shown")
+
+
+def test_csv_of_a_column_without_differences_has_no_p(table: Table) -> None:
+    heads = table.csv().splitlines()[0].split(",")
+    assert [head for head in heads if head.startswith("transfer")] == [
+        *("transfer", "transfer low", "transfer high", "transfer reason")
+    ]
 
 
 def test_the_terminal_shows_brackets_and_notes(table: Table) -> None:
