@@ -103,11 +103,13 @@ def ended(run: Path, key: str) -> float | None:
 def begin(run: Path, resume: bool, spec: Mapping[str, Any]) -> Path | None:
     """Give the checkpoint that a run resumes from, None for a new run; drop metrics that will be logged again.
 
+    A job that Slurm requeued goes on in its folder, from the checkpoint that Lightning saved when the time was up.
+
     Raises:
         ConfigError: the checkpoint is of another config than ``spec``, which describes the run now.
     """
-    last = run / run_folder.LAST
-    found = Checkpoint(last) if resume and last.is_file() else None
+    last = run / run_folder.LAST if resume else run_folder.requeued(run)
+    found = Checkpoint(last) if last is not None and last.is_file() else None
     if found is not None:
         require_unchanged(found.spec, spec, str(run))
     keep_until(run / "metrics.csv", found.global_step if found else -1)

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from kdbias.config.errors import ConfigError, RunStopped
 from kdbias.config.spec import plain
 from kdbias.runs import run_folder
-from kdbias.train import ROOTS, train
+from kdbias.train import ROOTS, begin, train
 
 SMALL = [
     "experiment=baseline", "trainer=smoke", "data.train=200", "data.val=40", "data.test=40", "model=vit",
@@ -66,7 +66,7 @@ def test_a_run_that_was_killed_before_its_result_has_the_same_one(cfg, tmp_path)
     cfg.resume = str(tmp_path)
     train(cfg)
     second = json.loads((tmp_path / run_folder.RESULT).read_text())
-    changing = ("seconds",)
+    changing = ("seconds", "peak_memory")
     assert {k: v for k, v in second.items() if k not in changing} == {
         k: v for k, v in first.items() if k not in changing
     }
@@ -200,3 +200,21 @@ def test_the_checkpoint_describes_the_teacher_that_a_control_found_and_the_run_g
     (folder / run_folder.RESULT).unlink()
     resume(folder)
     assert (folder / run_folder.RESULT).is_file()
+
+
+def test_a_job_that_slurm_requeued_goes_on_from_the_checkpoint_of_its_end(stopped, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    shutil.copytree(stopped, run)
+    os.replace(run / run_folder.LAST, run / "hpc_ckpt_1.ckpt")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert run_folder.requeued(run) is None
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    assert run_folder.requeued(run) == run / "hpc_ckpt_1.ckpt"
+    spec = torch.load(run / "hpc_ckpt_1.ckpt", weights_only=True)["hyper_parameters"]["spec"]
+    logged = (run / "metrics.csv").read_text()
+    assert begin(run, False, spec) == run / "hpc_ckpt_1.ckpt"
+    assert (run / "metrics.csv").read_text() == logged
+    with pytest.raises(ConfigError, match="seed: 0 -> 7"):
+        begin(run, False, {**spec, "seed": 7})
+    monkeypatch.delenv("SLURM_JOB_ID")
+    assert begin(run, False, spec) is None

@@ -22,7 +22,16 @@ from tally import Clock, Tally
 SMALL = ["trainer=cpu", "trainer.precision=32-true", "trainer.log_every=1", "data.val=40", "data.test=40"]
 SMALL += ["data.train=120", "batch_size=20", "epochs=3", "callback=[checkpoint,ema,progress]", "logger=[csv]"]
 VIT = ["model.depth=1", "model.width=24", "model.heads=2"]
-CHANGING = ("seconds", "images_per_second", "folder", "environment", "spec", "metrics.train/images_per_second")
+CHANGING = (
+    "seconds",
+    "epoch_seconds",
+    "peak_memory",
+    "images_per_second",
+    "folder",
+    "environment",
+    "spec",
+    "metrics.train/images_per_second",
+)
 CNN = ["teacher.epochs=2", "teacher.model.widths=[4,8]"]
 
 

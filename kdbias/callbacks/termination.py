@@ -15,13 +15,13 @@ class Termination(Callback):
     """End a run on SIGTERM with status 143, through ``finally`` and ``on_exception``; its last checkpoint stays.
 
     Lightning's own handler broadcasts to the other processes from within the signal. If these are in another
-    collective, rank 0 ignores the signal. The handler also exits with status 0, like a run that is complete. Under
-    Slurm Lightning's handlers stay, since they requeue a job.
+    collective, rank 0 ignores the signal. The handler also exits with status 0, like a run that is complete. Its
+    handler of SIGUSR1 stays, which saves a checkpoint under Slurm and requeues the job.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the place of Lightning's handler, which it registers just before and restores at the end."""
-        if threading.current_thread() is not threading.main_thread() or _requeues(trainer):
+        if threading.current_thread() is not threading.main_thread():
             return
 
         def leave(number: int, frame: FrameType | None) -> None:
@@ -31,8 +31,3 @@ class Termination(Callback):
             raise SystemExit(STATUS)
 
         signal.signal(signal.SIGTERM, leave)
-
-
-def _requeues(trainer: Trainer) -> bool:
-    environment = getattr(trainer, "_accelerator_connector").cluster_environment  # noqa: B009
-    return bool(getattr(environment, "auto_requeue", False))

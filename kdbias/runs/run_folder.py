@@ -59,6 +59,12 @@ def saved_config(folder: Path) -> DictConfig:
     return found
 
 
+def requeued(folder: Path) -> Path | None:
+    """Give the newest checkpoint that Lightning left in a run folder when it requeued the Slurm job, if it did."""
+    saved = sorted(folder.glob("hpc_ckpt_*.ckpt"), key=lambda path: path.stat().st_mtime)
+    return saved[-1] if saved and "SLURM_JOB_ID" in os.environ else None
+
+
 def resumable(folder: Path, key: str) -> bool:
     """Tell whether a run with the spec hash ``key`` left a checkpoint to resume from."""
     if not (folder / LAST).is_file() or not (folder / CONFIG).is_file():

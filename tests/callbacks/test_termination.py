@@ -15,11 +15,15 @@ COMMAND = ["experiment=demo_control", "trainer=cpu", "data.train=200", "data.val
 COMMAND += ["batch_size=20", "callback=[checkpoint,progress]", "model.depth=1", "model.width=24"]
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_terminated_run_says_so_and_ends_whole(tmp_path, processes):
+SLURM = {"NTASKS": 1, "JOB_ID": 5, "PROCID": 0, "LOCALID": 0, "NODEID": 0, "NODELIST": "localhost", "JOB_NAME": "train"}
+
+
+@pytest.mark.parametrize(("processes", "slurm"), [(1, {}), (2, {}), (1, SLURM)])
+def test_a_terminated_run_says_so_and_ends_whole(tmp_path, processes, slurm):
     run = tmp_path / "run"
     devices = [f"trainer.devices={processes}", *(["trainer.strategy=ddp"] if processes > 1 else [])]
     environment = os.environ | {"KDBIAS_RUNS": str(tmp_path), "OMP_NUM_THREADS": "1", "KDBIAS_ALLOCATOR": "0"}
+    environment |= {f"SLURM_{name}": str(value) for name, value in slurm.items()}
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
     command = [sys.executable, str(PROGRAM), *COMMAND, *devices, f"hydra.run.dir={run}"]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, **settings)
