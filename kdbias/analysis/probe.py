@@ -38,8 +38,8 @@ def scalar_table(name: str, networks: Sequence[Measured]) -> Table:
 def draw(name: str, results: Mapping[str, Sequence[Result]]) -> dict[str, Figure]:
     """Give the figures of one probe by file name, as ``figures`` in ``kdbias.report.<probe>`` draws them.
 
-    The module has the probe's own name, also where the config gives it another. The name may come from a file that
-    somebody sent, so it leads only to the probes of this package. There is no module for a probe that only has scalars.
+    ``<probe>`` is the probe's own name, even if the config gives it another. The name may come from a file that
+    somebody sent, so it leads only to the probes of this package. A probe without such a module has no figures.
     """
     given = {label: found[0] if len(found) == 1 else found for label, found in results.items()}
     if not given:

@@ -29,13 +29,14 @@ class FrozenFeatures(Callback):
 
     The callback reads labels. They choose the checkpoint only if the config says so (``objective=val/knn``).
 
-    ``val/knn`` is the accuracy of nearest neighbours, ``val/linear`` that of a linear classifier fitted to the same
-    ``bank`` and asked about the same images. Each is measured on the first ``images`` of the validation split in
-    the first epoch, every so many epochs and in the last one, with averaged weights where there are any, and on the
-    untrained student (``val/knn_initial``, and ``val/knn`` at step 0; likewise ``linear``). The bank is the first
-    ``bank`` training images, no more than an epoch trains on. Rank 0 measures and tells the others; training is the
-    same with and without, bit for bit. What cannot be measured is left out, said in a line, and repeated by
-    ``refusals``; it ends the training only where the best checkpoint is chosen by it, or the device is broken.
+    ``val/knn`` is the accuracy of nearest neighbours. ``val/linear`` is that of a linear classifier fitted to the same
+    ``bank`` and tested on the same images. Each is measured on the first ``images`` of the validation split: in the
+    first epoch, every few epochs and in the last epoch, with averaged weights once averaging has begun. Each is also
+    measured on the untrained student (``val/knn_initial``, and ``val/knn`` at step 0; likewise ``linear``). The bank
+    holds the first ``bank`` training images, but no more than an epoch trains on. Rank 0 measures and sends the values
+    to the others. Training with and without the callback is the same, bit for bit. A value that cannot be measured is
+    left out. A line says so, and ``refusals`` repeats it. It ends the training only if it chooses the best checkpoint,
+    or if the device is broken.
 
     Args:
         every: epochs between two values of ``val/knn``.
@@ -82,7 +83,7 @@ class FrozenFeatures(Callback):
         self.refused: dict[str, dict[str, list[int]]] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the values that a resumed run has still to know."""
+        """Give the values that a resumed run needs."""
         return {"initial": self.initial, "latest": self.latest, "refused": self.refused}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

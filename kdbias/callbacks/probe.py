@@ -44,13 +44,14 @@ class ProbeCallback(Callback):
     for bit: modes, kernels and random numbers are restored. If a run stops early, its last epoch is probed only if
     ``every`` divides it.
 
-    A probe that cannot measure never ends a training, whatever the reason (``kdbias.probes.reasons.why``): its Result
-    is empty and says why, a line says it once, ``refusals`` repeat it at the end, and figures leave it out. The same
-    holds for a Result that cannot be written and a figure that cannot be drawn. Only a broken device ends it.
+    A probe that cannot measure never ends a training, whatever the reason (``kdbias.probes.reasons.why``). Its Result
+    is empty and states the reason, a line states it once, ``refusals`` repeats it at the end, and figures leave the
+    Result out. The same holds for a Result that cannot be written and for a figure that cannot be drawn. Only a broken
+    device ends the training.
 
-    Rank 0 alone probes, on all the images, so that the number of processes changes nothing. The others wait for it
-    in a process group of their own (gloo, a day): a probe may last longer than the timeout of the training's
-    collectives (30 minutes with ``strategy: ddp``), and an error that ends the training ends them all.
+    Rank 0 alone probes, on all images, so the number of processes changes nothing. The others wait for it in a process
+    group of their own (gloo, a day), because a probe may last longer than the timeout of the training's collectives
+    (30 minutes with ``strategy: ddp``). An error that ends the training ends all processes.
     """
 
     def __init__(

@@ -22,8 +22,8 @@ from kdbias.files import sync_folder, write_text
 from kdbias.probes.base import Result
 from kdbias.probes.code import builders_in, code_digest
 
-FORMAT = 1  # of what is kept here; another one is not read
-GIVEN = ("source", "data", "teacher")  # what a probe is given besides its parameters
+FORMAT = 1  # of the entries; entries of another format are not read
+GIVEN = ("source", "data", "teacher")  # what a probe gets besides its settings
 BROKEN = (OSError, ValueError)  # what ``Result.load`` raises
 
 
