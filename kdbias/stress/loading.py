@@ -14,7 +14,10 @@ from torch import Tensor
 
 from kdbias.config.build import build
 from kdbias.data.base import Source, Split, Undecoded
+from kdbias.data.cues import CueSource
 from kdbias.stress.build import Progress, Stressed, stored
+from kdbias.stress.conflict import Conflict
+from kdbias.stress.cue_conflict import drawn
 from kdbias.stress.describe import digest_of
 from kdbias.stress.own_images import OwnImages
 from kdbias.stress.stress_set import StressSet
@@ -85,6 +88,8 @@ def load(
     made = build(stress, group="stress") if isinstance(stress, Mapping) else stress
     if isinstance(made, OwnImages):
         return made.images(source.info, strength)
+    if isinstance(made, Conflict) and isinstance(source, CueSource):
+        return drawn(made, source, split, strength, limit)
     if reason := made.refuses(source.info.size, source.info.channels):
         raise ValueError(reason)
     clean = SplitImages(source, split, limit)
