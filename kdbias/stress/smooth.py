@@ -109,5 +109,5 @@ def bilateral(image: Image, diameter: int, colour_sigma: float, space_sigma: flo
 def resized(image: Image, size: tuple[int, int], how: PIL.Image.Resampling) -> Image:
     """Resize an image to ``(height, width)`` by Pillow; the channels stay."""
     shown = PIL.Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-    made = np.asarray(shown.resize((size[1], size[0]), how))
+    made = np.array(shown.resize((size[1], size[0]), how))
     return made[..., None] if made.ndim == 2 else made

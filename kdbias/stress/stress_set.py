@@ -97,6 +97,12 @@ def to_uint8(values: NDArray[np.floating]) -> Image:
     return rounded
 
 
+def scaled(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Clip values to [0, 1] and bring them to 0..255."""
+    made: NDArray[np.floating] = np.clip(values, 0, 1) * 255
+    return made
+
+
 def generator(stress: StressSet, seed: int, index: int) -> np.random.Generator:
     """Give the generator of one image: a function of the kind of set, the seed and the image's place in its split.
 
