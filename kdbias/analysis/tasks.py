@@ -9,7 +9,20 @@ from omegaconf import DictConfig
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import plain
 
-TASKS = ("compare", "cost", "demo", "evaluate", "factorial", "forensics", "power", "predict", "probe", "show_data")
+TASKS = (
+    "build_stress",
+    "compare",
+    "cost",
+    "demo",
+    "evaluate",
+    "factorial",
+    "forensics",
+    "power",
+    "predict",
+    "probe",
+    "show_data",
+    "show_stress",
+)
 """Each is the function of its name in the module of its name: ``kdbias.analysis.<task>.<task>(tree)``."""
 
 

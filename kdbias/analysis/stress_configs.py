@@ -1,0 +1,99 @@
+"""The stress sets that ``stress=[...]`` selects, built and checked before any image is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from kdbias.checks.check import ConfigError
+from kdbias.config.build import build, target
+from kdbias.config.spec import Tree
+from kdbias.data.base import Source
+from kdbias.stress.build import Progress, Stressed
+from kdbias.stress.loading import load
+
+
+def selected(tree: Tree, source: Source) -> dict[str, Any]:
+    """Give the sets by name, in the order of the config.
+
+    Raises:
+        ConfigError: none is named, a setting is unknown or out of range, or a set refuses the data's images.
+    """
+    nodes: Mapping[str, Any] = tree.get("stress") or {}
+    if not nodes:
+        raise ConfigError("stress: no set is named: add stress=[NAME,...], say stress=[scramble,noise]")
+    found: dict[str, Any] = {}
+    for name, node in nodes.items():
+        if not isinstance(node, Mapping) or "_target_" not in node:
+            raise ConfigError(f"stress.{name}: has settings but is not selected: add it to stress=[...]")
+        takes = list(signature(target(node, "stress")).parameters)
+        for key in node.keys() - {"_target_", *takes}:
+            near = get_close_matches(key, takes, 1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            raise ConfigError(f"stress.{name}.{key}: there is no such setting: {meant}it has {', '.join(takes)}")
+        try:
+            found[name] = build(node, group="stress")
+        except (ValueError, ImportError) as error:
+            raise ConfigError(str(error)) from error
+        refuses = getattr(found[name], "refuses", None)
+        if refuses is not None and (reason := refuses(source.info.size, source.info.channels)):
+            raise ConfigError(reason)
+    return found
+
+
+def strengths(tree: Tree) -> list[float]:
+    """Give the strengths of ``strengths=[...]``.
+
+    Raises:
+        ConfigError: there are none, or one is not a number in [0, 1].
+    """
+    given = tree.get("strengths")
+    numbers: list[Any] = given if isinstance(given, list) else [given]
+    if not numbers or any(type(one) not in (int, float) or not 0 <= one <= 1 for one in numbers):
+        raise ConfigError(f"strengths: must be numbers in [0, 1], as in strengths=[.5,1], got {given!r}")
+    return [float(one) for one in numbers]
+
+
+def cache(tree: Tree) -> Path:
+    """Give the folder of all stress sets."""
+    return Path(tree["paths"]["runs"]) / "stress"
+
+
+def source_of(tree: Tree) -> Source:
+    """Give the data set that the config names, its files fetched where needed.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    if tree.get("data") is None:
+        raise ConfigError("data: stress sets are made of a data set: add data=NAME, say data=cifar10")
+    source: Source = build(tree["data"], group="data")
+    source.prepare()
+    return source
+
+
+def loaded(
+    tree: Tree, source: Source, name: str, stress: Any, strength: float, progress: Progress | None = None
+) -> Stressed:
+    """Give one set at one strength, of the split, number of images and seed of the config.
+
+    Raises:
+        ConfigError: the set refuses them.
+    """
+    try:
+        return load(
+            stress,
+            source,
+            root=cache(tree),
+            split=tree["split"],
+            strength=strength,
+            limit=tree["images"],
+            seed=tree["seed"],
+            name=name,
+            progress=progress,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

@@ -1,0 +1,64 @@
+"""``stress=[scramble_grey,...]``: one set after another, to suppress two cues at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdbias.config.build import build, builder
+from kdbias.stress.stress_set import Image, StressSet
+
+
+@builder("stress")
+@dataclass(frozen=True)
+class Chain(StressSet):
+    """The sets of ``parts`` one after another, each at the same strength; ``parts`` are sets, or nodes that name them.
+
+    Each part draws from a generator of its own, so a part's draws do not depend on those before it.
+
+    Source: Burgert et al. 2025, the pairs of ``reliance_protocol.py``.
+
+    Raises:
+        ValueError: there are fewer than two parts, or one is a set of images of its own.
+    """
+
+    parts: Sequence[StressSet | Mapping[str, Any]]
+
+    def __post_init__(self) -> None:
+        if len(self.parts) < 2:
+            raise ValueError(f"stress: a chain needs at least two parts, got {len(self.parts)}")
+        if not all(isinstance(part, StressSet) for part in self.sets):
+            raise ValueError("stress: the parts of a chain must change images; a set of images of its own is none")
+
+    @cached_property
+    def sets(self) -> tuple[StressSet, ...]:
+        """The parts, built."""
+        return tuple(part if isinstance(part, StressSet) else build(part, group="stress") for part in self.parts)
+
+    @property
+    def aligned(self) -> bool:
+        """Whether every part leaves what the image shows where it is."""
+        return all(part.aligned for part in self.sets)
+
+    def full(self, image: Image, label: int, rng: np.random.Generator) -> Image:
+        """Give the image after all parts at strength 1."""
+        return self.at(image, label, 1.0, rng)
+
+    def at(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> Image:
+        """Apply the parts in order."""
+        for part, own in zip(self.sets, rng.spawn(len(self.sets)), strict=True):
+            image = part(image, label, strength, own)
+        return image
+
+    def bind(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Self:
+        """Give the chain with each part bound."""
+        return type(self)([part.bind(images, labels) for part in self.sets])
+
+    def refuses(self, size: int, channels: int) -> str:
+        """Say why a part refuses the images; empty if none does."""
+        return next((why for part in self.sets if (why := part.refuses(size, channels))), "")
