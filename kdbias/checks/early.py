@@ -104,11 +104,11 @@ def folder_problem(key: str, folder: Path) -> Problem | None:
 
 def consequences(tree: Mapping[str, Any], problems: list[Problem]) -> list[Problem]:
     """Leave out the problems of weights that only follow from a refused ``loss.alpha``."""
-    if not any(problem.key == "loss.alpha" for problem in problems):
+    loss: Any = tree.get("loss")
+    alpha = _share(loss)
+    if alpha is None or not any(problem.key == "loss.alpha" for problem in problems):
         return problems
-    alpha = tree["loss"]["alpha"]
-    derived = (alpha, 1 - alpha) if type(alpha) in (int, float) else ()
-    terms = [f"loss.{name}" for name, term in tree["loss"].items() if _weight(term) in derived]
+    terms = [f"loss.{name}" for name, term in loss.items() if _weight(term) in (alpha, 1 - alpha)]
     return [one for one in problems if not one.key.startswith(tuple(terms)) or "weight" not in one.text]
 
 
@@ -141,14 +141,20 @@ def _precision(tree: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _alpha(tree: Mapping[str, Any]) -> Iterator[Problem]:
     """A share of distillation that leaves cross-entropy, or the term itself, a weight below 0."""
-    loss = tree.get("loss")
-    alpha: Any = loss.get("alpha") if isinstance(loss, Mapping) else None
-    if not isinstance(loss, Mapping) or type(alpha) not in (int, float) or not math.isfinite(alpha):
+    loss: Any = tree.get("loss")
+    alpha = _share(loss)
+    if alpha is None:
         return
     weights = [_weight(term) for term in loss.values()]
     if (alpha > 1 and 1 - alpha in weights) or (alpha < 0 and alpha in weights):
         rest = "cross-entropy has the weight 1 - loss.alpha, and " if alpha > 1 else ""
         yield Problem("loss.alpha", f"{rest}no weight may be below 0: give a number from 0 to 1, got {alpha}")
+
+
+def _share(loss: Any) -> float | None:
+    """The number at ``loss.alpha``; None if there is none."""
+    alpha: Any = loss.get("alpha") if isinstance(loss, Mapping) else None
+    return alpha if type(alpha) in (int, float) and math.isfinite(alpha) else None
 
 
 def _weight(term: Any) -> Any:

@@ -26,9 +26,11 @@ class MissingWeights(ConfigError, OSError):
     """Weights that can be neither downloaded nor found in the cache; the message names the alternatives."""
 
     def of_teacher(self) -> MissingWeights:
-        """Give the error with the keys of a run's teacher, for one that is taken as it is."""
+        """Give the error with the keys of a run's teacher, for one that this run does not train."""
         lost, _, _ = str(self).partition(": download that file")
-        remedy = "download that file elsewhere and give it as teacher.model.weights=PATH, or choose another teacher"
+        remedy = (
+            "download that file elsewhere and give it as teacher.weights=PATH, or do without (teacher.pretrained=false)"
+        )
         return MissingWeights(f"teacher.{lost}: {remedy}" if lost.startswith("model.") else str(self))
 
 
