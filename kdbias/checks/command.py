@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import is_zipfile
 
@@ -13,9 +13,17 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kdbias.checks.early import folder_problem, plain_problems
+from kdbias.checks.early import folder_problem, plain_problems, recipe_problems
 from kdbias.checks.resolved import resolved
-from kdbias.checks.words import composes_elsewhere, composition_problem, nearest, overrides, word_problems
+from kdbias.checks.words import (
+    composes_elsewhere,
+    composition_problem,
+    nearest,
+    options,
+    overrides,
+    sweeps,
+    word_problems,
+)
 from kdbias.config.conf import conf_dir, expand_paths, expanded
 from kdbias.config.errors import ConfigError, Problem
 from kdbias.config.overrides import key_of
@@ -34,9 +42,9 @@ SHOWS = (
     "--experimental-rerun",
 )
 PATHS = ("runs", "control_run", "image", "from_results")
+SPLITS = ("train", "val", "test")
 MEASURE = ("evaluate", "probe", "forensics", "compare", "predict")
 NO_NETWORK = "no network is named: give runs=[RUN_DIR,...], or teacher=NAME teacher.weights=PATH data=..."
-MANY = ("--multirun", "-m")
 
 
 def require_command(arguments: Sequence[str], config: str, tasks: Sequence[str] = ()) -> None:
@@ -54,19 +62,17 @@ def require_command(arguments: Sequence[str], config: str, tasks: Sequence[str] 
         ConfigError: it has mistakes; the message gives each one line.
     """
     _require_none(word_problems(arguments, config))
-    options = {word.partition("=")[0] for word in arguments}
-    if composes_elsewhere(arguments) or options.intersection((*SHOWS, *MANY)):
+    flags = {word.partition("=")[0] for word in arguments}
+    if composes_elsewhere(arguments) or flags.intersection(SHOWS) or sweeps(arguments):
         return
     words = overrides(arguments)
-    if any(key_of(word) == "hydra.mode" and "MULTIRUN" in word for word in words):
-        return
     cfg = composed(words, config)
     expand_paths(cfg)
     tree = resolved(cfg, [])
     if cfg.get("resume"):
         run_folder.require_resumable(Path(str(cfg.resume)))
         return
-    problems = plain_problems(tree) if config == "train" else list(task_problems(tree, tasks))
+    problems = _run_problems(tree) if config == "train" else list(task_problems(tree, tasks))
     if not any(key_of(word) in ("hydra.run.dir", "out") for word in words):
         unwritable = folder_problem("paths.runs", Path(str(tree["paths"]["runs"])))
         problems += [unwritable] if unwritable is not None else []
@@ -96,6 +102,8 @@ def task_problems(tree: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Pro
         near = nearest(str(task), tasks)
         meant = f"did you mean {near}? " if near else ""
         yield Problem("task", f"there is no task {task!r}: {meant}the tasks are {', '.join(tasks)}")
+    if tree.get("split") not in SPLITS:
+        yield Problem("split", f"there is no split {tree.get('split')!r}: choose {', '.join(SPLITS)}")
     named = [(key, Path(path)) for key in PATHS for path in _texts(tree.get(key))]
     yield from (problem for key, path in named if (problem := _path_problem(key, path)) is not None)
     teacher = tree.get("teacher")
@@ -107,8 +115,10 @@ def task_problems(tree: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Pro
 def already_done(arguments: Sequence[str]) -> bool:
     """Whether a command resumes a run that is done, which it then prints; nothing is written.
 
+    A saved config that cannot be hashed is left to the full check, which names what is wrong with it.
+
     Raises:
-        ConfigError: the run's saved config is damaged.
+        ConfigError: there is no run to go on from.
         RunStopped: the run has failed; resuming would not help.
     """
     words = overrides(arguments)
@@ -116,7 +126,19 @@ def already_done(arguments: Sequence[str]) -> bool:
         return False
     folder = Path(expanded(str(OverridesParser.create().parse_override(words[0]).value())))
     run_folder.require_resumable(folder)
-    return run_folder.ended(folder, spec_hash(run_folder.saved_config(folder))) is not None
+    try:
+        key = spec_hash(run_folder.saved_config(folder))
+    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError, OmegaConfBaseException):
+        return False
+    return run_folder.ended(folder, key) is not None
+
+
+def _run_problems(tree: Mapping[str, Any]) -> list[Problem]:
+    teacher: Any = tree.get("teacher")
+    recipe = str(teacher.get("recipe")) if isinstance(teacher, Mapping) else ""
+    folder = PurePosixPath(recipe).parent
+    known = [PurePosixPath(one).name for one in options("experiment") if PurePosixPath(one).parent == folder]
+    return [*plain_problems(tree), *recipe_problems(tree, known)]
 
 
 def _texts(value: Any) -> list[str]:

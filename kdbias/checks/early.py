@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kdbias.checks.words import known_keys
@@ -84,6 +84,24 @@ def plain_problems(tree: Mapping[str, Any]) -> list[Problem]:
         for rule in (_known, _ranges, _precision, _alpha, _weights_files, _image_folder)
         for problem in rule(tree)
     ]
+
+
+def recipe_problems(tree: Mapping[str, Any], known: Sequence[str]) -> Iterator[Problem]:
+    """Give the problem of a teacher without weights whose recipe, the experiment that trains it, does not exist.
+
+    ``known`` has the experiments that lie in the recipe's folder, without it.
+    """
+    teacher: Any = tree.get("teacher")
+    if not isinstance(teacher, Mapping) or teacher.get("name") is None or teacher.get("weights") is not None:
+        return
+    name = teacher.get("recipe")
+    if name is None:
+        return
+    group = PurePosixPath("experiment", str(name))
+    if group.name not in known:
+        near = get_close_matches(group.name, known, 1)
+        meant = f"did you mean {near[0]}? or " if near else ""
+        yield Problem("teacher.recipe", f"there is no conf/{group}.yaml: {meant}give teacher.weights=PATH")
 
 
 def folder_problem(key: str, folder: Path) -> Problem | None:

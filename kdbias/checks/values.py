@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
-from kdbias.checks.early import above, plain_problems, positive
+from kdbias.checks.early import above, plain_problems, positive, recipe_problems
 from kdbias.checks.plan import Plan, refusal
 from kdbias.config.build import selected
 from kdbias.config.conf import conf_dir
@@ -91,16 +90,11 @@ def _device(run: Plan) -> Iterator[Problem]:
 
 
 def _recipe(run: Plan) -> Iterator[Problem]:
-    """A teacher without weights whose recipe, the experiment that trains it, does not exist."""
+    """A teacher whose recipe does not exist, among those on Hydra's search path."""
     teacher = run.tree.get("teacher") or {}
-    name = teacher.get("recipe")
-    if run.has_teacher and teacher.get("weights") is None and name is not None:
-        group = PurePosixPath("experiment", str(name))
-        known = _options(group.parent)
-        if group.name not in known:
-            near = get_close_matches(group.name, known, 1)
-            meant = f"did you mean {near[0]}? or " if near else ""
-            yield Problem("teacher.recipe", f"there is no conf/{group}.yaml: {meant}give teacher.weights=PATH")
+    known = _options(PurePosixPath("experiment", str(teacher.get("recipe"))).parent)
+    if run.has_teacher:
+        yield from recipe_problems(run.tree, known)
 
 
 def _options(group: PurePosixPath) -> list[str]:

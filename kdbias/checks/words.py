@@ -50,6 +50,12 @@ def composes_elsewhere(arguments: Sequence[str]) -> bool:
     return searched or bool(options.intersection(ELSEWHERE))
 
 
+def sweeps(arguments: Sequence[str]) -> bool:
+    """Whether a command is a sweep: ``-m``, or Hydra's mode."""
+    mode = any(word.lstrip("+") == "hydra.mode=MULTIRUN" for word in arguments)
+    return mode or bool({"-m", "--multirun"}.intersection(arguments))
+
+
 def word_problems(arguments: Sequence[str], config: str) -> list[Problem]:
     """Give the mistakes in the words of a command whose table of contents is ``conf/<config>.yaml``.
 
@@ -71,6 +77,10 @@ def word_problems(arguments: Sequence[str], config: str) -> list[Problem]:
             found.append(unreadable(word))
     if not composes_elsewhere(arguments):
         for override in parsed:
+            if override.is_sweep_override() and not sweeps(arguments):
+                text = "has several values: give -m as well for a sweep, or brackets, KEY=[A,B], for a list"
+                found.append(Problem(str(override.input_line), text))
+                continue
             found += key_problem(override, config) or option_problems(override)
     return found
 
@@ -121,7 +131,8 @@ def key_problem(override: Override, config: str) -> list[Problem]:
     if first == "hydra" or added or first in known_keys(config):
         return []
     value = "VALUE" if override.is_delete() or override.value_type is None else _typed(override)
-    near = get_close_matches(first, known_keys(config), 1)
+    near = get_close_matches(first, known_keys(config), 3)
+    near.sort(key=lambda one: not (Path(conf_dir(), one).is_dir() and value in options(one)))  # the option tells it
     if near:
         return [Problem(first, f"there is no such setting: did you mean {near[0]}{key[len(first) :]}={value}?")]
     return [Problem(first, f"there is no such setting: `python {config}.py --help` lists them")]

@@ -43,6 +43,8 @@ TRAIN = {
     "data=image_folder data.root=nowhere": "data.root: there is no folder nowhere: name one that holds train/ and val/ "
     "or test/, each with one folder of images per class",
     "experiment=exp1_kl loss.kl.temp=2": "loss.kl.temp: there is no such setting: did you mean loss.kl.temperature?",
+    "experiment=exp1_kl teacher=timm_trained teacher.recipe=teacher_tim": "teacher.recipe: there is no "
+    "conf/experiment/teacher_tim.yaml: did you mean teacher_timm? or give teacher.weights=PATH",
     "resume=nowhere": "resume=nowhere: nowhere/config.yaml is not there, so there is no run to go on from",
     "paths.runs=/dev/null/x": "paths.runs: cannot write into /dev/null/x (Not a directory): choose another folder, by "
     "paths.runs or KDBIAS_RUNS",
@@ -50,6 +52,7 @@ TRAIN = {
 ANALYZE = {
     "task=evalute": f"task: there is no task 'evalute': did you mean evaluate? the tasks are {', '.join(TASKS)}",
     "runs=[nowhere]": "runs: nowhere is not there: correct the path",
+    "task=power split=tst": "split: there is no split 'tst': choose train, val, test",
     "task=probe": "no network is named: give runs=[RUN_DIR,...], or teacher=NAME teacher.weights=PATH data=...",
     "runs=[bad.ckpt]": "runs: bad.ckpt cannot be read as a checkpoint: it is cut short or damaged: copy or download it "
     "again",
@@ -111,6 +114,15 @@ def test_a_finished_run_is_done_already_and_stays_as_it_is(tmp_path, capsys):
     assert capsys.readouterr().out == "done already: run/result.json\n"
     assert sorted((tmp_path / "run").rglob("*")) == before
     assert not already_done(["resume=run", "seed=0"])  # the command may compose another config
+
+
+@pytest.mark.parametrize(
+    "saved", ["control: {_target_: kdbias.controls.graded.Graded, teachers: 3}", "a: [1", "a: ${b}"]
+)
+def test_a_damaged_config_is_left_to_the_full_check(tmp_path, saved):
+    finished(tmp_path / "run")
+    (tmp_path / "run" / "config.yaml").write_text(saved)
+    assert not already_done(["resume=run"])
 
 
 def test_a_run_that_failed_is_not_resumed(tmp_path):
