@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Features", "Result", "allow", "builder", "functional", "load_student", "load_teacher", "stats"]
 
+__version__ = "0.1.0"
+
 _MODULES = ("functional", "stats")
 _HOMES = {
     "Features": "kdbias.models.features",
@@ -32,3 +34,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'kdbias' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Name what ``__getattr__`` would import, so that a notebook completes it."""
+    return sorted({*globals(), *__all__})

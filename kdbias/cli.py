@@ -13,7 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from kdbias.config import conf
+from kdbias.analysis.tasks import TASKS
+from kdbias.checks.command import already_done, require_command
+from kdbias.config import conf, manual
 from kdbias.config.build import allow
 from kdbias.config.conf import conf_dir
 from kdbias.config.errors import ConfigError, RunStopped
@@ -108,10 +110,16 @@ def train() -> None:
     """Train one run; with ``-m``, train a sweep of runs, each in its own process."""
     tune_allocator()
     sys.argv[1:] = conf.with_home(sys.argv[1:])
+    if manual.asked(sys.argv[1:]):
+        print(manual.page("train", sys.argv[1:]))
+        return
+    register()
     with plain_errors():
         refuse_old_names(sys.argv[1:])
         require_own_folder(sys.argv[1:])
-    register()
+        require_command(sys.argv[1:], "train")
+        if already_done(sys.argv[1:]):
+            return
 
     @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
     def main(cfg: DictConfig) -> float | None:
@@ -128,7 +136,8 @@ def train() -> None:
         from kdbias.checks.check import require_valid
         from kdbias.train import train as run
 
-        with plain_errors(), failure.noted(Path(str(cfg.paths.run))):
+        folder = Path(str(cfg.paths.run))
+        with plain_errors(), run_folder.dropped_if_refused(folder), failure.noted(folder):
             require_valid(cfg)
             return run(cfg)
 
@@ -139,17 +148,23 @@ def analyze() -> None:
     """Evaluate and probe runs, checkpoints and networks; draw figures and reports."""
     tune_allocator()
     sys.argv[1:] = conf.with_home(sys.argv[1:])
+    if manual.asked(sys.argv[1:]):
+        print(manual.page("analyze", sys.argv[1:]))
+        return
+    register()
     with plain_errors():
         refuse_old_names(sys.argv[1:])
-    register()
+        require_command(sys.argv[1:], "analyze", TASKS)
 
     @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="analyze")
     def main(cfg: DictConfig) -> None:
         from kdbias.analysis.tasks import run as analyse
 
-        with plain_errors():
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        with plain_errors(), run_folder.dropped_if_refused(folder):
             allow_packages(HydraConfig.get().overrides.task)
             conf.expand_paths(cfg)
             analyse(cfg)
+        run_folder.drop_empty(folder)  # some tasks only print
 
     main()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Mapping
 from functools import partial
@@ -17,7 +16,7 @@ from kdbias.batch import DataInfo
 from kdbias.callbacks.progress import SaysProgress
 from kdbias.callbacks.termination import Termination
 from kdbias.config.build import build, selected
-from kdbias.config.errors import ConfigError, RunStopped
+from kdbias.config.errors import ConfigError
 from kdbias.config.spec import Tree, plain, spec_hash
 from kdbias.controls.accuracy import device_of
 from kdbias.controls.base import applied
@@ -54,12 +53,15 @@ def train(cfg: DictConfig) -> float:
         tree, _ = settled(tree)
     key = spec_hash(tree)
     run = Path(tree["paths"]["run"])
-    if tree["resume"] and (known := ended(run, key)) is not None:
+    if tree["resume"] and (known := run_folder.ended(run, key)) is not None:
         return known
     run.mkdir(parents=True, exist_ok=True)
     L.seed_everything(tree["seed"], workers=True, verbose=False)
     data = build_data(tree)
-    data.prepare_data()
+    try:
+        data.prepare_data()
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigError(f"data: {error}") from error
     control, used = applied(tree, data.info)
     kind = control.kind if control else None
     resume = begin(run, bool(tree["resume"]), module_spec(used, data.info, key, kind))
@@ -82,22 +84,6 @@ def train(cfg: DictConfig) -> float:
     except FloatingPointError as error:  # the process that has seen it says so; it may be any of several
         diverged(trained, str(error))
     return finish(trained)
-
-
-def ended(run: Path, key: str) -> float | None:
-    """Print that a run with the spec hash ``key`` is done and give its objective; None if it has no result.
-
-    Raises:
-        RunStopped: the run has failed; resuming would not help.
-    """
-    stopped = run_folder.stopped(run, key)
-    if stopped is not None:
-        raise RunStopped(f"resume={run}: training had failed ({stopped}): change what led to it, and start anew")
-    found = run_folder.result(run, key)
-    if found is None:
-        return None
-    print(f"done already: {run / run_folder.RESULT}")
-    return math.nan if found.get("objective") is None else float(found["objective"])
 
 
 def begin(run: Path, resume: bool, spec: Mapping[str, Any]) -> Path | None:

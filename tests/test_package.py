@@ -2,6 +2,17 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
+
+import kdbias
+
+
+def test_a_notebook_completes_the_public_names():
+    assert set(kdbias.__all__) <= set(dir(kdbias))
+
+
+def test_the_version_is_that_of_the_package():
+    assert kdbias.__version__ == version("kdbias")
 
 
 def test_public_names_come_when_asked_for_and_no_torch_before():

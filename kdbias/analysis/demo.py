@@ -1,4 +1,4 @@
-"""``make demo``: trains teacher, controls and students on the embedded images, and writes a page of the results."""
+"""``python analyze.py task=demo``: trains teacher, controls and students on the embedded images; writes a page."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import torch
 from kdbias.analysis.run_teacher import NO_TEACHER, Lack, RunTeacher, teacher_of
 from kdbias.batch import DataInfo
 from kdbias.checks.check import ConfigError
+from kdbias.checks.command import NO_NETWORK
 from kdbias.config.build import build
 from kdbias.config.spec import Tree, plain
 from kdbias.data.augment import Augment
@@ -85,7 +86,7 @@ def subjects(tree: Tree) -> list[Subject]:
     if twice:
         raise ConfigError(f"two networks would be saved as {twice[0]}: name each run once, and no two folders alike")
     if not found:
-        raise ConfigError("no network is named: give runs=[RUN_DIR,...], or teacher=NAME teacher.weights=PATH data=...")
+        raise ConfigError(NO_NETWORK)
     return _taught(found)
 
 
@@ -126,15 +127,15 @@ def run_subject(tree: Tree, key: str, path: Path, device: str, known: dict[str, 
     folder = checkpoint.parent.parent
     if not checkpoint.is_file():
         raise ConfigError(f"{key}: {checkpoint} is not there; name a run folder or a checkpoint file")
-    saved = plain(saved_config(folder)) if (folder / CONFIG).is_file() else None
-    node = tree.get("data") or (saved["data"] if saved is not None else None)
-    if node is None:
-        raise ConfigError(f"{key}: no config.yaml in {folder} tells the data of {checkpoint.name}; add data=NAME")
     opened = Checkpoint(checkpoint)
     try:
         spec, weights = opened.spec, opened.digest
     except ValueError as error:
         raise ConfigError(f"{key}: {error}") from error
+    saved = plain(saved_config(folder)) if (folder / CONFIG).is_file() else None
+    node = tree.get("data") or (saved["data"] if saved is not None else None)
+    if node is None:
+        raise ConfigError(f"{key}: no config.yaml in {folder} tells the data of {checkpoint.name}; add data=NAME")
     data, info = image_data(tree, node, known), DataInfo.from_dict(spec["data"])
     if data.info.size != info.size or data.info.channels not in (1, info.channels):
         raise ConfigError(

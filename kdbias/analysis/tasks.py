@@ -17,6 +17,7 @@ TASKS = (
     "evaluate",
     "factorial",
     "forensics",
+    "list",
     "power",
     "predict",
     "probe",

@@ -8,10 +8,11 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf import DictConfig
 
 from kdbias.checks.consistency import meaning
+from kdbias.checks.early import consequences
+from kdbias.checks.resolved import resolved
 from kdbias.checks.shape import shaped
 from kdbias.config.build import TargetError, target
 from kdbias.config.errors import ConfigError as ConfigError
@@ -58,9 +59,6 @@ GROUPS: tuple[tuple[str, str], ...] = (
 )
 
 
-_UNRESOLVED = object()  # in the place of a value that does not resolve
-
-
 def require_valid(cfg: DictConfig) -> None:
     """Pass a config that can run.
 
@@ -80,42 +78,11 @@ def check(cfg: DictConfig) -> list[str]:
     files and, for data=image_folder, the names of the images.
     """
     problems: list[Problem] = []
-    tree = shaped(_read_mapping(cfg, "", problems), problems)
+    tree = shaped(resolved(cfg, problems), problems)
     problems += _groups(tree)
     problems += _targets(tree, "")
     problems += meaning(tree, problems)
-    return [str(problem) for problem in dict.fromkeys(problems)]
-
-
-def _read_mapping(node: DictConfig, prefix: str, problems: list[Problem]) -> dict[str, Any]:
-    """Resolve a node key by key; a key that does not resolve becomes a problem and is left out."""
-    paths = {key: f"{prefix}{key!s}" for key in node}
-    found = {key: _resolved(node, key, path, problems) for key, path in paths.items() if path != "hydra"}
-    return {str(key): value for key, value in found.items() if value is not _UNRESOLVED}
-
-
-def _resolved(node: DictConfig | ListConfig, key: Any, path: str, problems: list[Problem]) -> Any:
-    """The plain value at a key or place of a node; ``_UNRESOLVED``, with a problem, if it does not resolve."""
-    try:
-        value = node[key]
-    except MissingMandatoryValue:
-        problems.append(Problem(path, f"is missing (???): set {path}=VALUE"))
-    except OmegaConfBaseException as error:
-        first = str(error).splitlines()[0]
-        raw = node._get_node(key)
-        problems.append(Problem(path, f"the interpolation {raw} does not resolve ({first}): set {path} itself"))
-    else:
-        return _read(value, path, problems)
-    return _UNRESOLVED
-
-
-def _read(value: Any, path: str, problems: list[Problem]) -> Any:
-    if isinstance(value, DictConfig):
-        return _read_mapping(value, f"{path}.", problems)
-    if isinstance(value, ListConfig):
-        found = [_resolved(value, i, f"{path}[{i}]", problems) for i in range(len(value))]
-        return [one for one in found if one is not _UNRESOLVED]
-    return value
+    return [str(problem) for problem in dict.fromkeys(consequences(tree, problems))]
 
 
 def _groups(tree: Mapping[str, Any]) -> Iterator[Problem]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -90,15 +89,6 @@ def _weights_files(run: Plan) -> Iterator[Problem]:
     ready = ready or run.misplaced_teacher
     if run.has_teacher and not ready and teacher.get("weights") is None and teacher.get("recipe") is None:
         yield Problem("teacher.weights", f"{teacher['name']} has no recipe to train it by: give teacher.weights=PATH")
-    places = {"model": run.tree.get("model"), "teacher": teacher, "teacher.model": teacher.get("model")}
-    places["module.head"] = (run.tree.get("module") or {}).get("head")
-    start = run.tree.get("init")
-    if start is not None and not Path(str(start)).is_file():
-        yield Problem("init", f"there is no file {start}: give a checkpoint, as RUN/checkpoints/best.ckpt, or weights")
-    for key, node in places.items():
-        weights = node.get("weights") if isinstance(node, Mapping) else None
-        if weights is not None and not Path(str(weights)).is_file():
-            yield Problem(f"{key}.weights", f"there is no file {weights}: correct the path")
 
 
 def _teacher(run: Plan) -> Iterator[Problem]:

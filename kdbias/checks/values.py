@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,14 +11,13 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
-from omegaconf import DictConfig, OmegaConf
 
+from kdbias.checks.early import above, plain_problems, positive, recipe_problems
 from kdbias.checks.plan import Plan, refusal
 from kdbias.config.build import selected
-from kdbias.config.conf import FOLDER_NAME, conf_dir, is_folder_name
+from kdbias.config.conf import conf_dir
 from kdbias.config.errors import ArgumentError, Problem, sound
 from kdbias.config.spec import flat
-from kdbias.data.streams import SEEDS, is_seed
 from kdbias.modules.choice import logged
 from kdbias.modules.trainer import require_device
 
@@ -32,92 +29,38 @@ REMEDIES = {
 GIB = 2**30
 STRATEGIES = ("auto", *StrategyRegistry.available_strategies())
 ACCELERATORS = ("auto", "gpu", *sorted(AcceleratorRegistry.available_accelerators()))
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "64-true")
 
 
-def _positive(value: Any) -> bool:
-    return type(value) is int and value >= 1
-
-
-def _above(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < math.inf
-
-
-def _limit(value: Any) -> bool:
-    return value is None or _positive(value) or (type(value) is float and 0 < value <= 1)
-
-
-def _devices(value: Any) -> bool:
-    """Whether a value gives devices: a number, -1 for all, auto, a list of indices, or a text like 0,1."""
-    if isinstance(value, list):
-        return len(value) > 0 and all(type(one) is int and one >= 0 for one in value)
-    if isinstance(value, str):
-        return value in ("auto", "-1") or all(one.strip().isdigit() for one in value.removesuffix(",").split(","))
-    return value == -1 or _positive(value)
-
-
-def _flag(value: Any) -> bool:
-    return type(value) is bool
-
-
-RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("name", is_folder_name, FOLDER_NAME),
-    ("epochs", _positive, "must be a whole number of at least 1"),
-    ("batch_size", _positive, "must be a whole number of at least 1"),
-    ("teacher.batch_size", lambda value: value is None or _positive(value), "must be at least 1, or null"),
-    ("eval_batch_size", _positive, "must be a whole number of at least 1"),
-    ("trainer.accumulate", _positive, "must be a whole number of at least 1"),
-    ("seed", is_seed, f"must be {SEEDS}"),
-    ("trainer.val_every", _above, "must be above 0: it counts epochs, or below 1 is a part of one"),
-    ("trainer.limit_train_batches", _limit, "must be at least one batch, a part in (0, 1], or null for all of them"),
-    ("trainer.limit_val_batches", _limit, "must be at least one batch, a part in (0, 1], or null for all of them"),
-    ("trainer.limit_test_batches", _limit, "must be at least one batch, a part in (0, 1], or null for all of them"),
-    ("trainer.devices", _devices, "must be a number of devices, -1 for all, auto, or which of them, as in [0,1]"),
-    ("trainer.num_nodes", _positive, "must be a whole number of at least 1"),
+# Settings whose values are Lightning's; the ranges of all others are in ``kdbias.checks.early``.
+NAMED: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("trainer.strategy", lambda value: value in STRATEGIES, f"must be one of {', '.join(STRATEGIES)}"),
     ("trainer.accelerator", lambda value: value in ACCELERATORS, f"must be one of {', '.join(ACCELERATORS)}"),
-    ("trainer.log_every", _positive, "must be a whole number of steps, at least 1"),
-    ("trainer.timeout", lambda value: _above(value) and value >= 5, "must be seconds, at least 5"),
-    ("trainer.sync_batchnorm", _flag, "must be true or false"),
-    ("trainer.tf32", _flag, "must be true or false"),
-    ("trainer.deterministic", lambda value: _flag(value) or value == "warn", "must be true, false or warn"),
-    ("trainer.channels_last", lambda value: _flag(value) or value == "auto", "must be true, false or auto"),
-    ("compile", _flag, "must be true or false"),
-    ("probe_images", _positive, "must be a whole number of at least 1"),
-    ("aim", lambda value: value is None or (_above(value) and value <= 1), "must be an accuracy in (0, 1], or null"),
-    ("optim.clip", lambda value: value is None or _above(value) or value == 0, "must be at least 0, or null for none"),
-    ("data.val", _positive, "must be at least 1 image: the best checkpoint is chosen by the validation split"),
 )
 
 
 def settings(run: Plan) -> Iterator[Problem]:
     """Give the problems of settings that no run can use, or that no run should use."""
-    for rule in (_known, _ranges, _validation, _objective, _device, _precision, _recipe, _preset, _mirrored, _fits):
+    for rule in (_plain, _ranges, _validation, _objective, _device, _recipe, _preset, _mirrored, _fits):
         yield from rule(run)
 
 
-def _known(run: Plan) -> Iterator[Problem]:
-    """Keys at the root that nothing reads."""
-    root = OmegaConf.load(Path(conf_dir(), "train.yaml"))
-    groups = {str(group) for entry in root.defaults if isinstance(entry, DictConfig) for group in entry}
-    known = sorted({*map(str, root), *groups, "chosen"} - {"defaults", "hydra"})
-    for key in run.tree:
-        if key not in known:
-            near = get_close_matches(key, known, 1)
-            meant = f"did you mean {near[0]}? " if near else ""
-            yield Problem(key, f"nothing reads it: {meant}the settings are {', '.join(known)}")
+def _plain(run: Plan) -> Iterator[Problem]:
+    """The rules that need no network and no library, and are checked before those are loaded as well."""
+    for problem in plain_problems(run.tree):
+        if problem.key.endswith(".weights") or sound(run.problems, problem.key):
+            yield problem
 
 
 def _ranges(run: Plan) -> Iterator[Problem]:
     values = flat(run.tree)
-    for key, holds, rule in RANGES:
+    for key, holds, rule in NAMED:
         if key in values and sound(run.problems, key) and not holds(values[key]):
             yield Problem(key, f"{rule}, got {values[key]!r}")
 
 
 def _validation(run: Plan) -> Iterator[Problem]:
     every, epochs = (run.tree.get("trainer") or {}).get("val_every", 1), run.tree.get("epochs")
-    if type(epochs) is int and _above(every) and every > epochs >= 1:
+    if type(epochs) is int and above(every) and every > epochs >= 1:
         yield Problem("trainer.val_every", f"{every} epochs are more than the run has: use at most {epochs} (epochs)")
 
 
@@ -146,26 +89,12 @@ def _device(run: Plan) -> Iterator[Problem]:
         yield refusal("trainer", error)
 
 
-def _precision(run: Plan) -> Iterator[Problem]:
-    precision = (run.tree.get("trainer") or {}).get("precision", "auto")
-    if precision in ("16-mixed", "16", 16):
-        reason = "scales the loss, and optim.clip would clip the scaled gradients: use bf16-mixed or 32-true"
-        yield Problem("trainer.precision", f"{precision} {reason}")
-    elif precision not in PRECISIONS:
-        yield Problem("trainer.precision", f"there is no {precision!r}: choose one of {', '.join(PRECISIONS)}")
-
-
 def _recipe(run: Plan) -> Iterator[Problem]:
-    """A teacher without weights whose recipe, the experiment that trains it, does not exist."""
+    """A teacher whose recipe does not exist, among those on Hydra's search path."""
     teacher = run.tree.get("teacher") or {}
-    name = teacher.get("recipe")
-    if run.has_teacher and teacher.get("weights") is None and name is not None:
-        group = PurePosixPath("experiment", str(name))
-        known = _options(group.parent)
-        if group.name not in known:
-            near = get_close_matches(group.name, known, 1)
-            meant = f"did you mean {near[0]}? or " if near else ""
-            yield Problem("teacher.recipe", f"there is no conf/{group}.yaml: {meant}give teacher.weights=PATH")
+    known = _options(PurePosixPath("experiment", str(teacher.get("recipe"))).parent)
+    if run.has_teacher:
+        yield from recipe_problems(run.tree, known)
 
 
 def _options(group: PurePosixPath) -> list[str]:
@@ -198,14 +127,14 @@ def _fits(run: Plan) -> Iterator[Problem]:
     """Images that do not fit into the memory of the training device. On a CPU, every process holds its own copy."""
     if (
         run.data is None
-        or not _positive(run.data.size)
+        or not positive(run.data.size)
         or (run.tree.get("loader") or {}).get("_target_") != "kdbias.data.resident.Resident"
     ):
         return
     trainer, val = run.tree.get("trainer") or {}, (run.tree.get("data") or {}).get("val") or 0
-    count = run.data.train + (int(val) if _positive(val) else 0)
+    count = run.data.train + (int(val) if positive(val) else 0)
     cpu = trainer.get("accelerator") == "cpu" or not torch.cuda.device_count()
-    processes = int(trainer["devices"]) if cpu and _positive(trainer.get("devices")) else 1
+    processes = int(trainer["devices"]) if cpu and positive(trainer.get("devices")) else 1
     taken = count * run.data.channels * run.data.size**2 * processes
     place = "main memory" if cpu else "the GPU's memory"
     if taken > _memory(cpu) / 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, Literal, get_args
 
 import torch
@@ -21,7 +22,7 @@ Layers = Sequence[int] | Literal["all"]
 Inference = Literal["mean", "cls", "dist", "dense"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Features:
     """The output of one forward pass.
 
@@ -38,6 +39,21 @@ class Features:
     prefix: tuple[Tensor, ...]  # (B, P, D) for each requested layer; P = 0 for a CNN
     grids: tuple[tuple[int, int], ...]  # (h, w) for each requested layer, measured
     qkv: tuple[Tensor, ...]  # (3, B, H, N, D/H) for each requested layer of a ViT, on request
+
+    def __repr__(self) -> str:
+        """Name the shapes, a line each; equal layers are counted, absent outputs are left out."""
+        lines = [f"  {name}: {found}" for name, value in vars(self).items() if (found := _shapes(value))]
+        return "\n".join(["Features(", *lines, ")"])
+
+
+def _shapes(value: Any) -> str:
+    """The shape of a tensor or pair, or those of a tuple of them, with the number of equal ones in a row."""
+    if isinstance(value, Tensor):
+        return str(tuple(value.shape))
+    if not isinstance(value, tuple):
+        return ""
+    shapes = [_shapes(one) if isinstance(one, Tensor) else str(one) for one in value]
+    return ", ".join(f"{count} x {shape}" for shape, same in groupby(shapes) if (count := len(list(same))))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,14 @@ PATIENCE = 5.0  # seconds for the hub to answer
 class MissingWeights(ConfigError, OSError):
     """Weights that can be neither downloaded nor found in the cache; the message names the alternatives."""
 
+    def of_teacher(self) -> MissingWeights:
+        """Give the error with the keys of a run's teacher, for one that this run does not train."""
+        lost, _, _ = str(self).partition(": download that file")
+        remedy = (
+            "download that file elsewhere and give it as teacher.weights=PATH, or do without (teacher.pretrained=false)"
+        )
+        return MissingWeights(f"teacher.{lost}: {remedy}" if lost.startswith("model.") else str(self))
+
 
 def create(name: str, pretrained: Pretrained, classes: int, arguments: Mapping[str, Any]) -> nn.Module:
     """Build the timm network ``name`` with a classifier of ``classes`` classes (0: none).
@@ -76,7 +84,7 @@ def _require_known(name: str) -> None:
 def _download(name: str, classes: int, arguments: Mapping[str, Any]) -> nn.Module:
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
-        raise ArgumentError("pretrained", f"timm has no weights for {name!r}: set model.pretrained=false", of="model")
+        raise ArgumentError("pretrained", f"timm has no weights for {name!r}: set it to false", of="model")
     try:
         if config.hf_hub_id:
             _require_hub(config.hf_hub_id)

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import build
+from kdbias.config.errors import ArgumentError
 from kdbias.models.checkpoint import Checkpoint, ForeignFile, architecture
 from kdbias.models.features import Extractor, Features, NetworkInfo, asked
+from kdbias.models.pretrained import MissingWeights
 from kdbias.models.weights import load_state, read_weights
 from kdbias.models.weights_file import WeightsError
 
@@ -69,11 +71,17 @@ def ready_teacher(spec: Mapping[str, Any], data: DataInfo, name: str) -> Teacher
     """Build the network of the node ``spec`` with timm's weights: a teacher without a recipe.
 
     Raises:
-        OSError: the weights cannot be downloaded; names the alternatives.
+        MissingWeights: the weights cannot be downloaded; names the alternatives.
+        ArgumentError: the network refuses an argument; names its key below ``teacher.model``.
     """
     if not spec.get("pretrained") and spec.get("weights") is None:
         warnings.warn(f"teacher {name} has random weights (teacher.pretrained=false): good for tests", stacklevel=2)
-    return Teacher(build(spec, data, group="model"), name)
+    try:
+        return Teacher(build(spec, data, group="model"), name)
+    except MissingWeights as error:
+        raise error.of_teacher() from error
+    except ArgumentError as error:
+        raise ArgumentError(error.argument, error.text, of="teacher.model") from error
 
 
 def teacher_from_weights(spec: Mapping[str, Any], data: DataInfo, path: str | Path, name: str) -> Teacher:

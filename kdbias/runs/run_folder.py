@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,13 +14,14 @@ from filelock import Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kdbias.config.errors import ConfigError
+from kdbias.config.errors import ConfigError, RunStopped
 from kdbias.config.overrides import key_of
 from kdbias.config.renamed import now_named
 from kdbias.config.saved import read_saved, require_known_choices
 from kdbias.config.spec import differences, spec_hash
 from kdbias.files import lock
 from kdbias.runs.pretrained import as_saved
+from kdbias.runs.process import JOB
 
 CONFIG = "config.yaml"
 RESULT = "result.json"
@@ -88,9 +90,7 @@ def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
             the folder; or the specs differ, and the error lists the keys.
     """
     folder = Path(str(cfg.resume))
-    for path in (folder / CONFIG, folder / LAST):
-        if not path.is_file():
-            raise ConfigError(f"resume={folder}: {path} is not there, so there is no run to go on from")
+    require_resumable(folder)
     try:
         saved = _own_places(saved_config(folder), folder, cfg)
     except ValueError as error:
@@ -104,12 +104,61 @@ def resumed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         OmegaConf.update(cfg, key, value)
     different = differences(saved, cfg)
     if different:
-        lines = "\n  ".join(different)
-        raise ConfigError(
-            f"resume={folder}: the run was of another config. Give resume={folder} alone to go on with the saved one, "
-            f"or leave resume out to start anew. Saved -> now:\n  {lines}"
-        )
+        raise ConfigError(_another_config(folder, different, overrides))
     return cfg
+
+
+def ended(run: Path, key: str) -> float | None:
+    """Print that a run with the spec hash ``key`` is done and give its objective; None if it has no result.
+
+    Raises:
+        RunStopped: the run has failed; resuming would not help.
+    """
+    failed = stopped(run, key)
+    if failed is not None:
+        raise RunStopped(f"resume={run}: training had failed ({failed}): change what led to it, and start anew")
+    found = result(run, key)
+    if found is None:
+        return None
+    print(f"done already: {run / RESULT}")
+    return math.nan if found.get("objective") is None else float(found["objective"])
+
+
+def require_resumable(folder: Path) -> None:
+    """Pass a folder with a saved config and a last checkpoint.
+
+    Raises:
+        ConfigError: one of them is not there.
+    """
+    for path in (folder / CONFIG, folder / LAST):
+        if not path.is_file():
+            raise ConfigError(f"resume={folder}: {path} is not there, so there is no run to go on from")
+
+
+def _another_config(folder: Path, different: Sequence[str], overrides: Sequence[str]) -> str:
+    """Say that the command composes another config than the run had, by the ``different`` keys that were typed.
+
+    A command that repeats a run's settings without its experiment differs in keys that nobody typed. The experiment is
+    then the remedy, and these keys say nothing.
+    """
+    again = f"Give resume={folder} alone to go on with the saved config, or leave resume out to start anew"
+    if any(key_of(override) in ("experiment", "preset") for override in overrides):
+        typed = list(different)
+    else:
+        typed = [line for line in different if any(_sets(override, line.split(":")[0]) for override in overrides)]
+    if not typed:
+        return (
+            f"resume={folder}: the command composes another config, which differs in {len(different)} settings that "
+            f"it does not name: name the experiment of the run as well. {again}"
+        )
+    lines = "\n  ".join(typed)
+    return f"resume={folder}: the run was of another config. {again}. Saved -> now:\n  {lines}"
+
+
+def _sets(override: str, key: str) -> bool:
+    """Whether an override is of a key of a config, or of a part above it."""
+    found = (key_of(override) or "").replace("/", ".")
+    return bool(found) and (key == found or key.startswith(f"{found}."))
 
 
 def _own_places(saved: DictConfig, folder: Path, cfg: DictConfig) -> DictConfig:
@@ -153,6 +202,38 @@ def require_own(folder: Path) -> None:
             raise ConfigError(f"{part} is a link to {os.path.realpath(part)}, out of the run folder: remove it")
     if (folder / LOCK).is_symlink():
         raise ConfigError(f"{folder / LOCK} is a link, and taking the lock would empty the file behind it: remove it")
+
+
+@contextmanager
+def dropped_if_refused(folder: Path) -> Iterator[None]:
+    """Remove the folder of a command that is refused, or whose teacher fails, if it is empty; the error goes on.
+
+    The folder of a job stays, because the process that waits for it reads there why it failed.
+    """
+    try:
+        yield
+    except (ConfigError, RunStopped):
+        if JOB not in os.environ:
+            drop_empty(folder)
+        raise
+
+
+def drop_empty(folder: Path) -> None:
+    """Remove a folder, and those above it that are then empty, if Hydra's files and empty logs are all that it has."""
+    if not folder.is_dir():
+        return
+    logs = [path for path in folder.glob("*.log") if path.is_file() and not path.stat().st_size]
+    config = folder / ".hydra"
+    if folder.is_symlink() or config.is_symlink() or set(folder.iterdir()) - {*logs, config}:
+        return
+    written = [config / f"{name}.yaml" for name in ("config", "hydra", "overrides")]
+    if config.is_dir() and set(config.iterdir()) - set(written):
+        return
+    for path in (*logs, *written):
+        path.unlink(missing_ok=True)
+    for place in (config, folder, *folder.parents[:2]):  # runs/NAME and runs as well, if nothing else is in them
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
 
 
 def _mapping(saved: DictConfig, key: str) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from hydra.core.hydra_config import HydraConfig
 
 from kdbias.config.build import build
 from kdbias.config.conf import expand_paths
+from kdbias.config.errors import RunStopped
 from kdbias.config.overrides import key_of, sets
 from kdbias.config.spec import Tree, flat, plain, spec_hash
-from kdbias.runs import run_folder
+from kdbias.runs import failure, run_folder
 from kdbias.runs.pretrained import settled
 from kdbias.runs.sweep import LOG, single_run
 
@@ -55,7 +56,7 @@ def ensure_teacher(tree: Tree, teachers: Path) -> Path:
 
     Raises:
         ValueError: the teacher has neither weights nor a recipe.
-        RuntimeError: the training failed; the error names its log.
+        RunStopped: the training failed; the error names its log and, if it is known, the reason.
     """
     teacher = tree["teacher"]
     if teacher.get("weights") is not None:
@@ -70,7 +71,7 @@ def trained(found: Recipe, what: str, teachers: Path) -> Path:
     """Give the best checkpoint of a recipe's run; if it is not done, train it first.
 
     Raises:
-        RuntimeError: the training failed; the error names its log.
+        RunStopped: the training failed; the error names its log and, if it is known, the reason.
     """
     if not found.done:
         with run_folder.alone(found.folder):
@@ -197,7 +198,8 @@ def _train(overrides: list[str], folder: Path, key: str) -> None:
     found = single_run(overrides, folder, key, log=None if shown else folder / LOG)
     if found is None or not (folder / run_folder.BEST).is_file():
         where = "its output is above" if shown else f"its log is {folder / LOG}"
-        raise RuntimeError(f"training the teacher in {folder} failed: {where}")
+        why = (failure.reason(folder) or "").replace(": model.", ": teacher.model.", 1)  # what it calls the student
+        raise RunStopped(f"training the teacher in {folder} failed{f' ({why})' if why else ''}: {where}")
 
 
 def _value(value: Any) -> str:

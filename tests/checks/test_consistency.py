@@ -208,7 +208,7 @@ MESSAGES: dict[str, Mistake] = {
         ("[5] are not layers of this network; it has 0 (layer1), 1 (layer2)",),
     ),
     "a negative weight": ({"loss.kl.weight": -1}, "loss.kl", ("a weight must be finite and >= 0, got -1",)),
-    "an alpha above 1": ({"loss.alpha": 1.5}, "loss.ce", ("a weight must be finite and >= 0, got -0.5",)),
+    "an alpha above 1": ({"loss.alpha": 1.5}, "loss.alpha", ("weight 1 - loss.alpha", "from 0 to 1, got 1.5")),
     "a schedule with a misspelt key": (
         {"loss.kl.weight": {"kind": "warmup", "value": 1, "untill": 0.1}},
         "loss.kl",

@@ -16,6 +16,26 @@ def image():
     return torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
+def test_features_print_their_shapes(tiny_info, image):
+    """Equal layers are counted, and outputs that are not there are left out."""
+    assert repr(tiny(tiny_info).reading(qkv=True).eval()(image)).splitlines() == [
+        "Features(",
+        "  logits: (3, 10)",
+        "  class_logits: (3, 10)",
+        "  distill_logits: (3, 10)",
+        "  pooled: (3, 24)",
+        "  tokens: 3 x (3, 16, 24)",
+        "  prefix: 3 x (3, 2, 24)",
+        "  grids: 3 x (4, 4)",
+        "  qkv: 3 x (3, 3, 3, 16, 8)",
+        ")",
+    ]
+    shapes = repr(small_cnn(tiny_info, widths=(4, 8)).eval()(image))
+    assert "tokens: 1 x (3, " in shapes
+    assert "distill_logits" not in shapes
+    assert "qkv" not in shapes
+
+
 def tiny(info, **changes):
     return vit(info, **{"width": 24, "depth": 3, "heads": 3, "patch": 8, "distilled": True, **changes})
 

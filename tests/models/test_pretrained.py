@@ -70,9 +70,12 @@ def test_missing_weights_are_one_error_at_once(tiny_info, offline, monkeypatch):
         "Name or service not known",
         "teacher.weights=PATH",
         "teacher.pretrained=false",
-        "model.weights=PATH",
     ):
         assert part in message
+    assert message.startswith("teacher.model.pretrained: the weights of ")  # the student's keys would not help
+    assert ", model." not in message
+    assert "(model." not in message
+    assert " model.weights" not in message
     assert "\n" not in message
     assert isinstance(caught.value, ConfigError)  # the program ends with the message alone
 
@@ -154,3 +157,8 @@ def test_a_network_without_weights():
     name = next(n for n in timm.list_models("resnet*") if not timm.get_pretrained_cfg(n).has_weights)
     with pytest.raises(ValueError, match=r"model\.pretrained: timm has no weights"):
         create(name, True, 10, {})
+
+
+def test_a_teacher_of_an_unknown_name_is_told_by_the_key_of_the_teacher(tiny_info):
+    with pytest.raises(ValueError, match=r"^teacher\.model\.name: timm .* has no 'resnet81'"):
+        ready_teacher({**DINO, "name": "resnet81"}, tiny_info, "mine")

@@ -75,7 +75,8 @@ def test_a_failed_teacher_is_one_error_with_its_log(tmp_path):
     status, output = run(tmp_path, "teacher=bad")
     assert status == 1
     log = next(tmp_path.glob("runs/teachers/bad-small-*/job.log"))
-    assert f"RuntimeError: training the teacher in {log.parent} failed: its log is {log}" in output
+    assert f"RunStopped: training the teacher in {log.parent} failed" in output
+    assert f": its log is {log}" in output
     assert "this run was asked to fail" in log.read_text()
 
 

@@ -1,0 +1,178 @@
+"""The check of a command before anything is loaded or written: its words, then the config that they compose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+from zipfile import is_zipfile
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kdbias.checks.early import folder_problem, plain_problems, recipe_problems
+from kdbias.checks.resolved import resolved
+from kdbias.checks.words import (
+    composes_elsewhere,
+    composition_problem,
+    nearest,
+    options,
+    overrides,
+    sweeps,
+    word_problems,
+)
+from kdbias.config.conf import conf_dir, expand_paths, expanded
+from kdbias.config.errors import ConfigError, Problem
+from kdbias.config.overrides import key_of
+from kdbias.config.spec import flat, spec_hash
+from kdbias.runs import run_folder
+
+SHOWS = (
+    "--hydra-help",
+    "--version",
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--shell-completion",
+    "-sc",
+    "--experimental-rerun",
+)
+PATHS = ("runs", "control_run", "image", "from_results")
+SPLITS = ("train", "val", "test")
+MEASURE = ("evaluate", "probe", "forensics", "compare", "predict")
+NO_NETWORK = "no network is named: give runs=[RUN_DIR,...], or teacher=NAME teacher.weights=PATH data=..."
+
+
+def require_command(arguments: Sequence[str], config: str, tasks: Sequence[str] = ()) -> None:
+    """Pass a command that can begin. It imports neither torch nor Lightning, and writes nothing.
+
+    Of a sweep it checks the words alone: each job is a command of its own. Configs from other folders than this
+    package's are left to Hydra.
+
+    Args:
+        arguments: The words after the program's name.
+        config: ``train`` or ``analyze``, the table of contents.
+        tasks: The tasks of ``analyze``.
+
+    Raises:
+        ConfigError: it has mistakes; the message gives each one line.
+    """
+    _require_none(word_problems(arguments, config))
+    flags = {word.partition("=")[0] for word in arguments}
+    if composes_elsewhere(arguments) or flags.intersection(SHOWS) or sweeps(arguments):
+        return
+    words = overrides(arguments)
+    cfg = composed(words, config)
+    expand_paths(cfg)
+    tree = resolved(cfg, [])
+    if cfg.get("resume"):
+        run_folder.require_resumable(Path(str(cfg.resume)))
+        return
+    problems = _run_problems(tree) if config == "train" else list(task_problems(tree, tasks))
+    if not any(key_of(word) in ("hydra.run.dir", "out") for word in words):
+        unwritable = folder_problem("paths.runs", Path(str(tree["paths"]["runs"])))
+        problems += [unwritable] if unwritable is not None else []
+    _require_none(problems)
+
+
+def composed(words: Sequence[str], config: str) -> DictConfig:
+    """Compose the config of a command without starting its program.
+
+    Raises:
+        ConfigError: Hydra cannot compose it; the message is one line.
+    """
+    try:
+        with initialize_config_dir(conf_dir(), version_base="1.3"):
+            return compose(config, list(words))
+    except (HydraException, OmegaConfBaseException) as error:
+        text = str(error)
+        found = composition_problem(text, _keys_without(text, words, config))
+        reason = " ".join(f"{text} {error.__cause__ or ''}".split("To append to your config")[0].split())
+        raise ConfigError(str(found) if found else f"the config cannot be composed: {reason}") from error
+
+
+def task_problems(tree: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Problem]:
+    """Give the problems of a config of ``analyze`` that show in its names and paths alone."""
+    task = tree.get("task")
+    if task not in tasks:
+        near = nearest(str(task), tasks)
+        meant = f"did you mean {near}? " if near else ""
+        yield Problem("task", f"there is no task {task!r}: {meant}the tasks are {', '.join(tasks)}")
+    if tree.get("split") not in SPLITS:
+        yield Problem("split", f"there is no split {tree.get('split')!r}: choose {', '.join(SPLITS)}")
+    named = [(key, Path(path)) for key in PATHS for path in _texts(tree.get(key))]
+    yield from (problem for key, path in named if (problem := _path_problem(key, path)) is not None)
+    teacher = tree.get("teacher")
+    taught = isinstance(teacher, Mapping) and teacher.get("name") is not None
+    if task in MEASURE and not taught and not any(key != "image" for key, _ in named):
+        yield Problem("", NO_NETWORK)
+
+
+def already_done(arguments: Sequence[str]) -> bool:
+    """Whether a command resumes a run that is done, which it then prints; nothing is written.
+
+    A saved config that cannot be hashed is left to the full check, which names what is wrong with it.
+
+    Raises:
+        ConfigError: there is no run to go on from.
+        RunStopped: the run has failed; resuming would not help.
+    """
+    words = overrides(arguments)
+    if len(words) != 1 or key_of(words[0]) != "resume" or composes_elsewhere(arguments):
+        return False
+    folder = Path(expanded(str(OverridesParser.create().parse_override(words[0]).value())))
+    run_folder.require_resumable(folder)
+    try:
+        key = spec_hash(run_folder.saved_config(folder))
+    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError, OmegaConfBaseException):
+        return False
+    return run_folder.ended(folder, key) is not None
+
+
+def _run_problems(tree: Mapping[str, Any]) -> list[Problem]:
+    teacher: Any = tree.get("teacher")
+    recipe = str(teacher.get("recipe")) if isinstance(teacher, Mapping) else ""
+    folder = PurePosixPath(recipe).parent
+    known = [PurePosixPath(one).name for one in options("experiment") if PurePosixPath(one).parent == folder]
+    return [*plain_problems(tree), *recipe_problems(tree, known)]
+
+
+def _texts(value: Any) -> list[str]:
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+
+
+def _path_problem(key: str, path: Path) -> Problem | None:
+    """The problem of a path that leads nowhere, or to a checkpoint that is none: torch writes it as a zip."""
+    if not path.exists():
+        return Problem(key, f"{path} is not there: correct the path")
+    file = path / run_folder.BEST if path.is_dir() else path
+    if file.suffix == ".ckpt" and file.is_file() and not is_zipfile(file):
+        text = f"{file} cannot be read as a checkpoint: it is cut short or damaged: copy or download it again"
+        return Problem(key, text)
+    return None
+
+
+def _keys_without(text: str, words: Sequence[str], config: str) -> dict[str, object]:
+    """The keys of the config without the override that a message of Hydra is about; none if it cannot be composed."""
+    if not text.startswith("Could not override '"):
+        return {}
+    key = text.split("'")[1]
+    kept = [word for word in words if OverridesParser.create().parse_override(word).key_or_group != key]
+    try:
+        with initialize_config_dir(conf_dir(), version_base="1.3"):
+            tree: Any = OmegaConf.to_container(compose(config, kept), resolve=False)
+    except (HydraException, OmegaConfBaseException):
+        return {}
+    return flat(tree)
+
+
+def _require_none(problems: Sequence[Problem]) -> None:
+    lines = [str(problem) for problem in dict.fromkeys(problems)]
+    if len(lines) == 1:
+        raise ConfigError(lines[0])
+    if lines:
+        raise ConfigError("\n  ".join([f"the command has {len(lines)} problems:", *lines]))

@@ -1,0 +1,88 @@
+"""A refused command leaves no folder, a resumed run of another config is told by what was typed."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from kdbias.config.errors import ConfigError, RunStopped
+from kdbias.runs.run_folder import dropped_if_refused, resumed
+
+
+def begun(folder):
+    """What Hydra writes before a program begins."""
+    (folder / ".hydra").mkdir(parents=True)
+    for name in ("config", "hydra", "overrides"):
+        (folder / ".hydra" / f"{name}.yaml").write_text("a: 1")
+    (folder / "train.log").touch()
+    return folder
+
+
+@pytest.mark.parametrize("error", [ConfigError("wrong"), RunStopped("the teacher failed")])
+def test_a_refused_command_leaves_no_folder(tmp_path, error):
+    folder = begun(tmp_path / "runs" / "mine" / "now")
+    with pytest.raises(type(error)), dropped_if_refused(folder):
+        raise error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("own", ["config.yaml", "checkpoints/last.ckpt", ".hydra/mine.yaml", "train.log"])
+def test_a_folder_with_anything_else_stays_whole(tmp_path, own):
+    folder = begun(tmp_path / "runs" / "mine" / "now")
+    (folder / own).parent.mkdir(exist_ok=True)
+    (folder / own).write_text("of a run")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError), dropped_if_refused(folder):
+        raise ConfigError("wrong")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_folders_of_other_runs_stay(tmp_path):
+    other, folder = begun(tmp_path / "runs" / "mine" / "before"), begun(tmp_path / "runs" / "mine" / "now")
+    with pytest.raises(ConfigError), dropped_if_refused(folder):
+        raise ConfigError("wrong")
+    assert (other / "train.log").exists()
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("cause", ["job", "defect", "link"])
+def test_what_somebody_reads_stays(tmp_path, monkeypatch, cause):
+    folder = begun(tmp_path / "now")
+    if cause == "job":  # the waiting process reads the log there
+        monkeypatch.setenv("KDBIAS_JOB", "1")
+    if cause == "link":
+        (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(ValueError), dropped_if_refused(tmp_path / "link" if cause == "link" else folder):
+        raise ValueError("a defect") if cause == "defect" else ConfigError("wrong")
+    assert (folder / ".hydra" / "config.yaml").exists()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "last.ckpt").touch()
+    (folder / "config.yaml").write_text("{epochs: 1, seed: 0, model: {width: 8, depth: 2}, trainer: {devices: 1}}")
+    return folder
+
+
+NOW = {"epochs": 8, "seed": 0, "model": {"width": 64, "depth": 4}, "trainer": {"devices": 1}}
+
+
+@pytest.mark.parametrize(
+    ("typed", "listed"),
+    [
+        (["epochs=8"], ["epochs: 1 -> 8"]),
+        (["epochs=8", "seed=0"], ["epochs: 1 -> 8"]),
+        (["model=large"], ["model.depth: 2 -> 4", "model.width: 8 -> 64"]),
+        (["model.depth=4", "trainer=cpu"], ["model.depth: 2 -> 4"]),
+        (["experiment=other"], ["epochs: 1 -> 8", "model.depth: 2 -> 4", "model.width: 8 -> 64"]),
+    ],
+)
+def test_another_config_is_told_by_what_was_typed(saved, typed, listed):
+    with pytest.raises(ConfigError) as error:
+        resumed(OmegaConf.create({**NOW, "resume": str(saved)}), [f"resume={saved}", *typed])
+    assert str(error.value).split("\n  ")[1:] == listed
+
+
+def test_settings_that_nobody_typed_are_counted(saved):
+    with pytest.raises(ConfigError, match="differs in 3 settings that it does not name: name the experiment"):
+        resumed(OmegaConf.create({**NOW, "resume": str(saved)}), [f"resume={saved}", "seed=0"])
