@@ -42,7 +42,7 @@ LONG = (
     "modules/test_heartbeat.py",
     "modules/test_ssl.py",
     "controls/test_controls_matched.py",
-    "modules/test_manual.py",
+    "modules/test_manual_steps.py",
     "checks/test_methods_capd.py",
     "modules/test_sskd_module.py",
     "modules/test_sskd_head.py",
