@@ -64,6 +64,11 @@ SCENES = [
         ["task=probe", "runs=[../run]", "trainer=cpu", "probe=[attention,shuffle,features]", "images=40",
          "eval_batch_size=20", "out=out"],
     ),
+    Scene(
+        "task=build_stress", "analyze.py",
+        ["task=build_stress", "data=cues", "data.train=120", "data.val=40", "data.test=600",
+         "stress=[scramble,superpixel]"],
+    ),
     Scene("task=evaluate", "analyze.py", ["task=evaluate", "runs=[../run]", "trainer=cpu", "images=40", "out=out"]),
 ]  # fmt: skip
 
@@ -152,6 +157,7 @@ def _placed(place: Path, given: Path) -> Path:
 def content(place: Path) -> dict[str, Any]:
     """Give all that a command left that does not depend on time: by path within the folder, hashes of specs kept."""
     readers: dict[str, Callable[[Path], Any]] = {".ckpt": _checkpoint, ".json": _json, ".csv": _csv, ".npz": _arrays}
+    readers[".npy"] = np.load
     found = {}
     for path in sorted(place.rglob("*")):
         name = str(path.relative_to(place))
