@@ -34,7 +34,19 @@ from kdbias.runs.pretrained import settled
 from kdbias.runs.teacher_recipe import ensure_teacher
 from kdbias.runs.unchanged import require_unchanged
 
-ROOTS = ("name", "seed", "epochs", "batch_size", "eval_batch_size", "objective", "aim", "compile", "resume", "trainer")
+ROOTS = (
+    "name",
+    "seed",
+    "epochs",
+    "batch_size",
+    "eval_batch_size",
+    "objective",
+    "aim",
+    "compile",
+    "resume",
+    "trainer",
+    "module",
+)
 """Settings that every run has; ``~KEY`` on the command line takes them away."""
 
 

@@ -8,6 +8,7 @@ import json
 import random
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
@@ -123,7 +124,7 @@ def trial(
         process.send_signal(number)
         try:
             process.wait(30)
-        except Exception:
+        except subprocess.TimeoutExpired:
             process.end()
             return "it does not end within 30 s of the signal", note
         if number == signal.SIGTERM and process.returncode == 0 and not (place / "log").read_text().strip():

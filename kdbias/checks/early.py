@@ -16,7 +16,6 @@ from typing import Any
 from kdbias.checks.words import known_keys
 from kdbias.config.conf import FOLDER_NAME, is_folder_name
 from kdbias.config.errors import Problem
-from kdbias.config.spec import flat
 from kdbias.data.streams import SEEDS, is_seed
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "64-true")
@@ -141,10 +140,13 @@ def _known(tree: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _ranges(tree: Mapping[str, Any]) -> Iterator[Problem]:
-    values = flat(tree)
     for key, holds, rule in RANGES:
-        if key in values and not holds(values[key]):
-            yield Problem(key, f"{rule}, got {values[key]!r}")
+        *outer, last = key.split(".")
+        node: Any = tree
+        for part in outer:
+            node = node.get(part) if isinstance(node, Mapping) else None
+        if isinstance(node, Mapping) and last in node and not holds(node[last]):  # a group has no number either
+            yield Problem(key, f"{rule}, got {node[last]!r}")
 
 
 def _precision(tree: Mapping[str, Any]) -> Iterator[Problem]:
