@@ -1,11 +1,14 @@
-"""Images cut into a grid of cells, and put together again."""
+"""Images cut into a grid of cells, and put together again; the base of the sets that change cells."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdbias.stress.stress_set import Image
+from kdbias.stress.stress_set import Image, StressSet
 
 
 def cut(image: Image, grid: int) -> NDArray[np.uint8]:
@@ -28,19 +31,47 @@ def chosen(grid: int, strength: float, rng: np.random.Generator) -> NDArray[np.i
     return rng.permutation(grid * grid)[: int(np.ceil(strength * grid * grid))]
 
 
-def check_grid(name: str, grid: int) -> None:
-    """Refuse a grid of fewer than 2 cells to a side.
+@dataclass(frozen=True)
+class CellSet(StressSet):
+    """A set that cuts an image into ``grid`` × ``grid`` cells and changes a share of them; ``strength`` is that share.
+
+    A subclass implements ``changed`` and gives its ``word``, its name in ``stress=[...]``.
 
     Raises:
-        ValueError: it has fewer.
+        ValueError: ``grid`` is below 2.
     """
-    if grid < 2:
-        raise ValueError(f"stress.{name}.grid: cells to a side, 2 or more, got {grid}")
 
+    word: ClassVar[str]
+    grid: int = 4
 
-def undivided(name: str, grid: int, size: int) -> str:
-    """Say that a grid does not divide the images; empty if it does."""
-    if size % grid == 0:
-        return ""
-    fits = ", ".join(str(one) for one in range(2, min(size, 17)) if size % one == 0)
-    return f"stress.{name}.grid: {grid} cells to a side do not divide images of {size} pixels: choose one of {fits}"
+    def __post_init__(self) -> None:
+        if self.grid < 2:
+            raise ValueError(f"stress.{self.word}.grid: cells to a side, 2 or more, got {self.grid}")
+
+    @property
+    def aligned(self) -> bool:
+        """Whether what the image shows stays where it is: not so."""
+        return False
+
+    def changed(self, cells: NDArray[np.uint8], places: NDArray[np.int64], rng: np.random.Generator) -> None:
+        """Change the cells ``(grid·grid, h, w, C)`` at ``places`` in place."""
+        raise NotImplementedError(f"{type(self).__name__} must implement changed")
+
+    def full(self, image: Image, label: int, rng: np.random.Generator) -> Image:
+        """Give the image with all cells changed."""
+        return self.at(image, label, 1.0, rng)
+
+    def at(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> Image:
+        """Change a share of the cells."""
+        places = chosen(self.grid, strength, rng)
+        cells = cut(image, self.grid)
+        self.changed(cells, places, rng)
+        return joined(cells, self.grid)
+
+    def refuses(self, size: int, channels: int) -> str:
+        """Say that the grid does not divide the images; empty if it does."""
+        if size % self.grid == 0:
+            return ""
+        fits = ", ".join(str(one) for one in range(2, min(size, 17)) if size % one == 0)
+        uneven = f"{self.grid} cells to a side do not divide images of {size} pixels"
+        return f"stress.{self.word}.grid: {uneven}: choose one of {fits}"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kdbias.config.build import builder
-from kdbias.stress.cells import check_grid, chosen, cut, joined, undivided
-from kdbias.stress.stress_set import Image, StressSet
+from kdbias.stress.cells import CellSet
 
 
 @builder("stress")
 @dataclass(frozen=True)
-class Scramble(StressSet):
+class Scramble(CellSet):
     """The cells of a ``grid`` × ``grid`` cut change places, one permutation an image.
 
     ``strength`` is the share of the cells that take part; at 1 all permutations are equally likely, the identity too.
@@ -24,27 +25,9 @@ class Scramble(StressSet):
         ValueError: ``grid`` is below 2.
     """
 
-    grid: int = 4
+    word: ClassVar[str] = "scramble"
 
-    def __post_init__(self) -> None:
-        check_grid("scramble", self.grid)
-
-    @property
-    def aligned(self) -> bool:
-        """Whether what the image shows stays where it is: not so."""
-        return False
-
-    def full(self, image: Image, label: int, rng: np.random.Generator) -> Image:
-        """Give the image with all cells permuted."""
-        return self.at(image, label, 1.0, rng)
-
-    def at(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> Image:
-        """Permute a share of the cells."""
-        places = np.sort(chosen(self.grid, strength, rng))
-        cells = cut(image, self.grid)
+    def changed(self, cells: NDArray[np.uint8], places: NDArray[np.int64], rng: np.random.Generator) -> None:
+        """Permute the cells."""
+        places = np.sort(places)
         cells[places] = cells[rng.permutation(places)]
-        return joined(cells, self.grid)
-
-    def refuses(self, size: int, channels: int) -> str:
-        """Say that the grid does not divide the images; empty if it does."""
-        return undivided("scramble", self.grid, size)
