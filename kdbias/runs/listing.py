@@ -23,7 +23,8 @@ class Listed:
     """One run. ``state`` is finished, how far it is, or why it stopped; ``damage`` says what cannot be read of it.
 
     ``accuracy`` is that of the test split in percent, or of the validation split with ``(val)`` before the test.
-    ``typed`` has the overrides of its command by key, ``swept`` those that differ from the runs beside it.
+    ``typed`` has the overrides of its command by key, ``swept`` those in which it differs from the
+    runs of its name beside it.
     """
 
     folder: str
@@ -100,11 +101,11 @@ def _percent(share: Any, mark: str = "") -> str:
 
 
 def _with_swept(found: Sequence[Listed]) -> list[Listed]:
-    """The runs with the overrides in which they differ from the runs of the same folder."""
-    beside: dict[str, list[Mapping[str, str]]] = {}
+    """The runs with the overrides in which they differ from the runs of the same name in the same folder."""
+    beside: dict[tuple[str, str], list[Mapping[str, str]]] = {}
     for one in found:
-        beside.setdefault(os.path.dirname(one.folder), []).append(one.typed or {})
-    return [replace(one, swept=_swept(one.typed or {}, beside[os.path.dirname(one.folder)])) for one in found]
+        beside.setdefault((os.path.dirname(one.folder), one.name), []).append(one.typed or {})
+    return [replace(one, swept=_swept(one.typed or {}, beside[os.path.dirname(one.folder), one.name])) for one in found]
 
 
 def _swept(typed: Mapping[str, str], beside: Sequence[Mapping[str, str]]) -> str:

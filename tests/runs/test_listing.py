@@ -41,6 +41,12 @@ def test_a_run_is_one_line_with_what_is_swept(runs):
     assert max(map(len, listing(runs))) <= 80
 
 
+def test_two_teachers_beside_each_other_are_no_sweep(tmp_path):
+    made(tmp_path / "teachers" / "one", "experiment=one", "paths.runs=/runs", name="one")
+    made(tmp_path / "teachers" / "two", "experiment=two", name="two")
+    assert [run.swept for run in runs_below(tmp_path)] == ["", ""]
+
+
 @pytest.mark.parametrize(
     ("files", "accuracy", "state"),
     [
