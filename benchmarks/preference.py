@@ -53,7 +53,7 @@ from kdbias.runs.parallel import Run, planned
 from kdbias.runs.result import environment
 from kdbias.runs.sweep import quoted
 from kdbias.stats import Estimate, above_chance, difference, seed_mean, transfer_index
-from kdbias.stats.retention import CHANCE_P
+from kdbias.stats.retained import CHANCE_P
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -5,7 +5,11 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
 import kdbias
+import kdbias.functional
+import kdbias.stats
 
 
 def test_a_notebook_completes_the_public_names():
@@ -31,3 +35,9 @@ def test_every_test_file_has_a_name_of_its_own() -> None:
     """Folders of tests are no packages, so that pytest would take two files of one name for one module."""
     names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py"]
     assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+@pytest.mark.parametrize("room", [kdbias.functional, kdbias.stats])
+def test_no_public_function_hides_a_module_of_its_name(room) -> None:
+    modules = {path.stem for path in Path(room.__path__[0]).iterdir()}
+    assert modules & set(room.__all__) == set()

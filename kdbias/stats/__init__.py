@@ -4,9 +4,9 @@ A refused estimate is NaN with a reason.
 """
 
 from kdbias.stats.bootstrap import Estimate, bootstrap_mean
-from kdbias.stats.difference import Difference, difference, family, image_noise
-from kdbias.stats.power import power, seeds_needed
-from kdbias.stats.retention import ratio, retention
+from kdbias.stats.comparison import Difference, difference, family, image_noise
+from kdbias.stats.planner import power, seeds_needed
+from kdbias.stats.retained import ratio, retention
 from kdbias.stats.scores import accuracy, mean_std, transfer_index, transfer_index_images
 from kdbias.stats.seeds import fieller, seed_mean
 from kdbias.stats.significance import above_chance, holm, permutation_test

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kdbias.stats.difference import Difference, difference
+from kdbias.stats.comparison import Difference, difference
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,11 @@ def test_retention_and_ratio_values() -> None:
     assert ratio(stress, clean, 10).value == pytest.approx(0.5)
 
 
-def test_retention_of_the_clean_images_is_one_without_noise() -> None:
+def test_retention_of_the_clean_images_is_one_but_for_images_that_were_not_seen() -> None:
     clean = answers(0.3, 500)
     estimate = retention(clean, clean, 10)
-    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((1, 1, 1))
+    assert estimate.value == 1
+    assert 0.97 < estimate.low < 1 < estimate.high < 1.03  # three of 500 images may differ unseen: 3/500 over .2
 
 
 def test_pairing_by_image_narrows_the_interval() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats as scipy_stats
 from scipy.special import ndtr
 
-from kdbias.stats.difference import SHOWN_P
+from kdbias.stats.comparison import SHOWN_P
 
 MOST_SEEDS = 10_000
 STRATA = 4_096  # of the distribution of the sample's standard deviation; four digits of the power
