@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import one_config
 import warm
 from omegaconf import OmegaConf
 from tally import Clock, Tally
@@ -27,7 +30,8 @@ BASES = (
 )
 TINY = ["data.train=60", "data.val=20", "data.test=20", "batch_size=4", "eval_batch_size=10", "probe_images=8"]
 HIGHEST = 4_000  # a count above it is no tiny training; such a config is checked, and not trained
-PROBLEMS = (MemoryError, RecursionError)
+DEVICES = (2, 4)  # processes, among them more than there are cores
+PATIENCE = 90  # seconds of a training of two steps
 
 
 def configs(folder: Path, clock: Clock, seed: int = 0, count: int = 600, trained: int = 24) -> list[Tally]:
@@ -52,7 +56,9 @@ def configs(folder: Path, clock: Clock, seed: int = 0, count: int = 600, trained
         if not problems and _small(tree):
             valid.append((change, tree))
     checked.seconds = time.monotonic() - began
-    for change, tree in draw.sample(valid, min(trained, len(valid))):
+    sample = draw.sample(valid, min(trained, len(valid)))
+    sample += [several(bases[0], devices) for devices in DEVICES] if trained else []
+    for change, tree in sample:
         if clock.left() < 20:
             break
         began = time.monotonic()
@@ -60,6 +66,13 @@ def configs(folder: Path, clock: Clock, seed: int = 0, count: int = 600, trained
         built.count(change, wrong, note)
         built.seconds += time.monotonic() - began
     return [checked, built]
+
+
+def several(tree: dict[str, Any], devices: int) -> tuple[str, dict[str, Any]]:
+    """Give a config of several processes on this machine, with what was changed."""
+    changed = copy.deepcopy(tree)
+    changed["trainer"]["devices"] = devices
+    return f"trainer.devices near {devices}", changed
 
 
 def composed(overrides: list[str]) -> dict[str, Any]:
@@ -107,26 +120,23 @@ def train(tree: dict[str, Any], folder: Path) -> tuple[str | None, str]:
     """Train a config in a process of its own; give what is wrong, and how it ended."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    given = folder / "given.json"
+    given.write_text(json.dumps(tree))
 
     def one() -> None:
-        from kdbias.config.errors import ConfigError, RunStopped
-        from kdbias.train import train as run
-
-        cfg = OmegaConf.create(tree)
-        OmegaConf.update(cfg, "paths", {"runs": "runs", "run": "run", "checkpoints": "run/checkpoints"})
-        OmegaConf.update(cfg, "chosen", {"data": "cues", "trainer": "smoke", "overrides": []}, force_add=True)
-        try:
-            run(cfg)
-        except (ConfigError, RunStopped) as error:
-            raise SystemExit(f"refused: {error}") from error
+        sys.argv = [str(Path(one_config.__file__)), str(given)]  # the command of the other processes of the run
+        one_config.main(given)
         raise SystemExit(0)
 
-    status, said = warm.finish(warm.start("train.py", [], folder, folder / "log", one), folder / "log", 90)
+    began = time.monotonic()
+    status, said = warm.finish(warm.start("train.py", [], folder, folder / "log", one), folder / "log", PATIENCE)
     if status == 0:
         return None, "trained"
     if "refused: " in said and "Traceback" not in said:
         return None, "refused later, in a line"
-    return said.strip()[-300:] if status != -9 else "takes more than 90 s", "traceback"
+    if time.monotonic() - began > PATIENCE:
+        return f"takes more than {PATIENCE} s", "too slow"
+    return f"status {status}: {said.strip()[-300:]}", "traceback"
 
 
 def _small(tree: dict[str, Any]) -> bool:

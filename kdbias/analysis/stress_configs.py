@@ -12,7 +12,8 @@ from kdbias.checks.check import ConfigError
 from kdbias.config.build import build, target
 from kdbias.config.spec import Tree
 from kdbias.data.base import Source
-from kdbias.stress.build import Progress, Stressed
+from kdbias.stress.build import Progress
+from kdbias.stress.kept import Stressed
 from kdbias.stress.loading import load
 
 

@@ -27,6 +27,7 @@ REMEDIES = {
     "val/linear": "add the callback knn with callback.knn.linear_every=5",
 }
 GIB = 2**30
+PROCESSES = 16  # of one CPU, however few cores it has: as many as a test of several devices may want
 STRATEGIES = ("auto", *StrategyRegistry.available_strategies())
 ACCELERATORS = ("auto", "gpu", *sorted(AcceleratorRegistry.available_accelerators()))
 
@@ -40,7 +41,7 @@ NAMED: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 
 def settings(run: Plan) -> Iterator[Problem]:
     """Give the problems of settings that no run can use, or that no run should use."""
-    for rule in (_plain, _ranges, _validation, _objective, _device, _recipe, _preset, _mirrored, _fits):
+    for rule in (_plain, _ranges, _validation, _objective, _device, _processes, _recipe, _preset, _mirrored, _fits):
         yield from rule(run)
 
 
@@ -87,6 +88,16 @@ def _device(run: Plan) -> Iterator[Problem]:
         require_device(accelerator)
     except ArgumentError as error:
         yield refusal("trainer", error)
+
+
+def _processes(run: Plan) -> Iterator[Problem]:
+    """More processes on a CPU than it can run: each is a Python of its own, and all must meet."""
+    trainer = run.tree.get("trainer") or {}
+    devices = str(trainer.get("devices")).strip()
+    cpu = trainer.get("accelerator") == "cpu" or not torch.cuda.device_count()
+    most = max(PROCESSES, os.cpu_count() or 1)
+    if cpu and devices.isdecimal() and (len(devices) > 9 or int(devices) > most):
+        yield Problem("trainer.devices", f"{devices[:9]} processes on one CPU: use at most {most}, each a process")
 
 
 def _recipe(run: Plan) -> Iterator[Problem]:

@@ -18,6 +18,8 @@ from datetime import timedelta
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
 
+from kdbias.modules.meeting import Meeting
+
 INTERVAL = 1.0  # seconds between two signs of life
 GRACE = 5.0  # seconds that a process has to end by its own error before it is ended
 OVER = "over"  # the last sign of a process that has nothing more to do with the others
@@ -50,14 +52,16 @@ class Heartbeat(Callback):
     sees its end.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, meeting: Meeting | None = None) -> None:
         self.timeout = timeout
+        self._meeting = meeting
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begin, if there are several processes; all of them call it, after they have found each other."""
         if stage != "fit" or trainer.world_size == 1:
+            self._met()
             return
         rank, limit = trainer.global_rank, timedelta(seconds=self.timeout)
         host = str(trainer.strategy.cluster_environment.main_address)  # type: ignore[attr-defined]
@@ -71,6 +75,11 @@ class Heartbeat(Callback):
         self._threads = [exchange, watch]
         for thread in self._threads:
             thread.start()
+        self._met()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """End the meeting of a run that fails before all have met."""
+        self._met()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Say that this process goes its own way from here."""
@@ -78,6 +87,10 @@ class Heartbeat(Callback):
         for thread in self._threads:
             thread.join(timeout=2 * INTERVAL)
         self._threads = []
+
+    def _met(self) -> None:
+        if self._meeting is not None:
+            self._meeting.over()
 
     def _exchange(self, store: TCPStore, rank: int, signs: dict[int, str]) -> None:
         """Give signs and take those of the others; a stopped rank 0 never answers, so this decides nothing."""

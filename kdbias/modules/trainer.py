@@ -17,6 +17,7 @@ from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 from kdbias.modules.checkpoint_io import WholeCheckpoints
 from kdbias.modules.heartbeat import Heartbeat
+from kdbias.modules.meeting import Meeting
 
 
 def fast_bf16(accelerator: str) -> bool:
@@ -72,7 +73,8 @@ def trainer(
     """Build the trainer of one run, which writes under the folder ``run``.
 
     ``val_every`` counts epochs; below 1 it is a part of an epoch. ``channels_last`` is read by the module, not here.
-    ``timeout`` are the seconds without a sign of life after which one of several processes counts as lost, and all end.
+    ``timeout`` are the seconds without a sign of life after which one of several processes counts as lost, and all end;
+    before they have met, they wait for each other 60 s longer.
 
     Raises:
         ValueError: ``accelerator=gpu`` without a GPU.
@@ -82,10 +84,11 @@ def trainer(
     intervals: dict[str, Any] = (
         {"val_check_interval": float(val_every)} if val_every < 1 else {"check_val_every_n_epoch": int(val_every)}
     )
-    return L.Trainer(
+    meeting = Meeting(timeout)
+    found = L.Trainer(
         default_root_dir=run,
         max_epochs=epochs,
-        callbacks=[*callbacks, Heartbeat(timeout)],
+        callbacks=[*callbacks, Heartbeat(timeout, meeting)],
         logger=list(loggers),
         accelerator=accelerator,
         devices=devices if isinstance(devices, int | str) else list(devices),
@@ -104,6 +107,8 @@ def trainer(
         enable_model_summary=False,
         **intervals,
     )
+    meeting.attach(found.strategy)
+    return found
 
 
 class SyncedBatchNorm(LayerSync):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from kdbias.data.arrays import read_arrays
 from kdbias.files import replacing, write_text
-from kdbias.probes.arrays import read_arrays
 
 if TYPE_CHECKING:  # a figure is drawn from a Result without loading any network
     from torch import Tensor

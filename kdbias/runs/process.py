@@ -37,6 +37,7 @@ _DISTRIBUTED = (
     "MASTER_PORT",
     "PL_GLOBAL_SEED",
     "PL_SEED_WORKERS",
+    "KDBIAS_FIRST_PROCESS",
 )
 # Each signal, and the seconds that the leader has to end. On SIGINT, Lightning ends a fit cleanly.
 _ESCALATION = ((signal.SIGINT, 8.0), (signal.SIGTERM, 4.0), (signal.SIGKILL, 2.0))

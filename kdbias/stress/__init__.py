@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdbias.stress.build import Stressed
+    from kdbias.stress.kept import Stressed
     from kdbias.stress.loading import load
 
 __all__ = ["Stressed", "load"]
@@ -18,7 +18,7 @@ def __getattr__(name: str) -> Any:
 
         return load
     if name == "Stressed":
-        from kdbias.stress.build import Stressed
+        from kdbias.stress.kept import Stressed
 
         return Stressed
     raise AttributeError(f"module 'kdbias.stress' has no attribute {name!r}")

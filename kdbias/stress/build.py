@@ -6,37 +6,21 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from kdbias import files
-from kdbias.stress.chunks import CHUNK, Chunk, Clean, every
+from kdbias.stress.chunks import CHUNK, Clean, every
 from kdbias.stress.describe import describe, made_by
+from kdbias.stress.kept import IMAGES, LABELS, MANIFEST, Shape, Stressed, read_chunk, read_set, require_own
 from kdbias.stress.stress_set import StressSet, check_strength
 
 FORMAT = 1
 Progress = Callable[[int, int], None]
 """Called with the images done and those of all."""
-
-
-@dataclass(frozen=True)
-class Stressed:
-    """A stress set as it was read: image i is image i of the clean split, and has its label.
-
-    ``image`` is ``(n, C, H, W)`` uint8, ``target`` ``(n,)`` int64; ``notes`` maps a name to ``(n,)`` int64;
-    ``manifest`` tells how the set was made.
-    """
-
-    image: Tensor
-    target: Tensor
-    notes: dict[str, Tensor]
-    manifest: dict[str, Any]
 
 
 def stored(
@@ -69,7 +53,8 @@ def stored(
         pool: gives the images and labels that ``bind`` gets; None: the set needs none.
 
     Raises:
-        ValueError: ``strength`` is out of range, or what lies in the folder is not what was written there.
+        ValueError: ``strength`` is out of range, or what lies in the folder is not what was written there; the message
+            names the file and the remedy. A damaged chunk of a build that was ended is made again.
     """
     check_strength(strength)
     node = describe(stress)
@@ -85,60 +70,52 @@ def stored(
     }
     key = hashlib.sha256(json.dumps(manifest | {"name": ""}, sort_keys=True).encode()).hexdigest()[:16]
     folder = root / f"{name}-{key}"
+    require_own(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    shape = (len(clean), *clean.part(0, 1)[0].shape[1:])
     with files.lock(folder / "lock"):
-        if not (folder / "manifest.json").is_file():
+        if not (folder / MANIFEST).exists():
             files.sweep_up(folder)
             bound = stress if pool is None else stress.bind(*pool())
-            _build(bound, clean, folder, manifest, workers, progress)
-        return _read(folder, stress.notes)
+            _build(bound, clean, shape, folder, manifest, workers, progress)
+        return read_set(folder, manifest, shape, stress.notes)
 
 
 def _build(
     stress: StressSet,
     clean: Clean,
+    shape: Shape,
     folder: Path,
     manifest: dict[str, Any],
     workers: int | None,
     progress: Progress | None,
 ) -> None:
     """Make the chunks that are missing, then the whole; the manifest comes last and says that the set is there."""
-    parts = folder / "parts"
-    starts = list(range(0, len(clean), CHUNK))
-    missing = [start for start in starts if not (parts / f"{start}.npz").is_file()]
-    done = len(starts) - len(missing)
+    count, *image = shape
+    shapes = {start: (min(CHUNK, count - start), *image) for start in range(0, count, CHUNK)}
+    parts = {start: folder / "parts" / f"{start}.npz" for start in shapes}
+    notes = len(stress.notes)
+    missing = [start for start in shapes if read_chunk(parts[start], shapes[start], notes) is None]
+    done = len(shapes) - len(missing)
     for start, chunk in every(stress, clean, missing, manifest["strength"], manifest["seed"], workers):
-        with files.replacing(parts / f"{start}.npz") as file:
+        with files.replacing(parts[start]) as file:
             np.savez(file, images=chunk.images, notes=chunk.notes)
         done += 1
         if progress is not None:
-            progress(min(done * CHUNK, len(clean)), len(clean))
-    with files.replacing(folder / "images.npy") as file:
-        for start in starts:
-            made = _chunk(parts / f"{start}.npz").images.transpose(0, 3, 1, 2)
-            if start == 0:
-                header = {"descr": "|u1", "fortran_order": False, "shape": (len(clean), *made.shape[1:])}
-                np.lib.format.write_array_header_1_0(file, header)
-            file.write(np.ascontiguousarray(made).data)
-    notes = [_chunk(parts / f"{start}.npz").notes for start in starts]
-    with files.replacing(folder / "labels.npz") as file:
-        np.savez(file, target=clean.labels, notes=np.concatenate(notes))
-    digests = {one: files.digest(folder / one) for one in ("images.npy", "labels.npz")}
-    files.write_json(folder / "manifest.json", manifest | {"sha256": digests})
-    shutil.rmtree(parts)
-
-
-def _chunk(path: Path) -> Chunk:
-    with np.load(path, allow_pickle=False) as found:
-        return Chunk(found["images"], found["notes"])
-
-
-def _read(folder: Path, names: tuple[str, ...]) -> Stressed:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    for one, digest in manifest["sha256"].items():
-        if files.digest(folder / one) != digest:
-            raise ValueError(f"{folder / one} is not what was written there: remove the folder to build the set again")
-    with np.load(folder / "labels.npz", allow_pickle=False) as found:
-        target, notes = torch.from_numpy(found["target"]), torch.from_numpy(found["notes"])
-    image = torch.from_numpy(np.load(folder / "images.npy", allow_pickle=False))
-    return Stressed(image, target, dict(zip(names, notes.unbind(1), strict=True)), manifest)
+            progress(min(done * CHUNK, count), count)
+    said = []
+    with files.replacing(folder / IMAGES) as file:
+        height, width, channels = image
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, channels, height, width)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in shapes:
+            found = read_chunk(parts[start], shapes[start], notes)
+            if found is None:
+                raise ValueError(f"{parts[start]} was changed while the set was built: build it again")
+            file.write(np.ascontiguousarray(found.images.transpose(0, 3, 1, 2)).data)
+            said.append(found.notes)
+    with files.replacing(folder / LABELS) as file:
+        np.savez(file, target=clean.labels, notes=np.concatenate(said))
+    digests = {one: files.digest(folder / one) for one in (IMAGES, LABELS)}
+    files.write_json(folder / MANIFEST, manifest | {"sha256": digests})
+    shutil.rmtree(folder / "parts")

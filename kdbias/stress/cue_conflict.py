@@ -6,9 +6,9 @@ import torch
 
 from kdbias.data.base import Split
 from kdbias.data.cues import CueSource
-from kdbias.stress.build import Stressed
 from kdbias.stress.conflict import Conflict
 from kdbias.stress.describe import describe
+from kdbias.stress.kept import Stressed
 from kdbias.stress.stress_set import blend, check_strength
 
 

@@ -13,7 +13,7 @@ from kdbias.batch import DataInfo
 from kdbias.config.build import builder
 from kdbias.data.folder_scan import class_folders, images_in, summary
 from kdbias.data.image_file import fit, open_image
-from kdbias.stress.build import Stressed
+from kdbias.stress.kept import Stressed
 
 
 @builder("stress")

@@ -15,10 +15,11 @@ from torch import Tensor
 from kdbias.config.build import build
 from kdbias.data.base import Source, Split, Undecoded
 from kdbias.data.cues import CueSource
-from kdbias.stress.build import Progress, Stressed, stored
+from kdbias.stress.build import Progress, stored
 from kdbias.stress.conflict import Conflict
 from kdbias.stress.cue_conflict import drawn
 from kdbias.stress.describe import digest_of
+from kdbias.stress.kept import Stressed
 from kdbias.stress.own_images import OwnImages
 from kdbias.stress.stress_set import StressSet
 

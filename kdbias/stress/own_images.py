@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from kdbias.batch import DataInfo
-    from kdbias.stress.build import Stressed
+    from kdbias.stress.kept import Stressed
 
 
 @runtime_checkable

@@ -32,6 +32,8 @@ MESSAGES: dict[str, Mistake] = {
     "no validation batch": ({"trainer.limit_val_batches": 0.0}, "trainer.limit_val_batches", ("got 0.0",)),
     "a negative clip": ({"optim.clip": -1}, "optim.clip", ("at least 0, or null for none, got -1",)),
     "no validation images": ({"data.val": 0}, "data.val", ("at least 1 image", "got 0")),
+    "a process for each image": ({"trainer.devices": 4000}, "trainer.devices", ("4000 processes on one CPU: use at",)),
+    "processes in words": ({"trainer.devices": "99999999999"}, "trainer.devices", ("999999999 processes on one CPU",)),
     "no GPU": ({"trainer.accelerator": "gpu"}, "trainer.accelerator", ("no GPU is there: use trainer=cpu",)),
     "half precision": ({"trainer.precision": "16-mixed"}, "trainer.precision", ("scaled gradients", "use bf16-mixed")),
     "an unknown precision": ({"trainer.precision": 32}, "trainer.precision", ("there is no 32", "32-true")),

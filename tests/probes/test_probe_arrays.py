@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
-from kdbias.probes.arrays import read_arrays
+from kdbias.data.arrays import read_arrays
 
 
 def write(path: Path, shape: tuple[int, ...], data: bytes, dtype: str = "<f8") -> Path:
@@ -58,7 +58,7 @@ def test_a_header_that_lies_takes_no_memory(tmp_path, shape, data, reason):
 def test_a_zip_that_unpacks_to_more_than_is_read_is_refused(tmp_path, monkeypatch):
     path = write(tmp_path / "x.npz", (1_000_000,), b"\0" * 8_000_000)
     assert path.stat().st_size < 20_000
-    monkeypatch.setattr("kdbias.probes.arrays.LARGEST", 7_000_000)
+    monkeypatch.setattr("kdbias.data.arrays.LARGEST", 7_000_000)
     with pytest.raises(ValueError, match="claims 8,000,128 bytes of arrays, and at most 7,000,000 are read"):
         read_arrays(path)
 
