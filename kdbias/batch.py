@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -44,6 +44,20 @@ class DataInfo:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> DataInfo:
-        """Undo ``to_dict``."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
-        return cls(**fields)
+        """Undo ``to_dict``.
+
+        Raises:
+            ValueError: it is no such description; a checkpoint may come from a stranger.
+        """
+        found: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+        if found.keys() != {field.name for field in fields(cls)}:
+            raise ValueError(f"data: must hold {', '.join(field.name for field in fields(cls))}, got {[*found]}")
+        for key in ("channels", "size", "classes", "train"):
+            if type(found[key]) is not int or found[key] < 0:
+                raise ValueError(f"data.{key}: must be a whole number of at least 0, got {found[key]!r:.60}")
+        for key, kind in (("names", str), ("mean", int | float), ("std", int | float)):
+            if not isinstance(found[key], tuple) or not all(isinstance(one, kind) for one in found[key]):
+                raise ValueError(f"data.{key}: must be a list, got {found[key]!r:.60}")
+        if found["names"] and len(found["names"]) != found["classes"]:
+            raise ValueError(f"data.names: there are {len(found['names'])} for {found['classes']} classes")
+        return cls(**found)

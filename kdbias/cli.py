@@ -21,6 +21,7 @@ from kdbias.config.conf import conf_dir
 from kdbias.config.errors import ConfigError, RunStopped
 from kdbias.config.overrides import key_of
 from kdbias.config.renamed import refuse_old_names
+from kdbias.files import printable
 from kdbias.runs import failure, run_folder, sweep
 
 ALLOCATOR = {
@@ -70,7 +71,8 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (ConfigError, RunStopped) as error:
-        raise SystemExit(f"\n{error}") from error
+        shown = "\n".join(map(printable, str(error).split("\n")))  # it may name what a stranger's file holds
+        raise SystemExit(f"\n{shown}") from error
 
 
 def allow_packages(overrides: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ import os
 import re
 import socket
 import time
+import unicodedata
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from typing import Any, BinaryIO
 from filelock import FileLock
 
 ABANDONED = 86_400.0  # seconds after which a half-written file of another machine is taken as left behind
+_TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # the direction of writing
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # errors of file systems that cannot sync a folder
 
 
@@ -103,6 +105,17 @@ def digest(path: Path) -> str:
     """Give the SHA-256 of a file's bytes as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def printable(text: object) -> str:
+    r"""Give a text of a stranger, such as a file's name, with ? for what steers a terminal or has no letter.
+
+    These are control characters, marks that turn the direction of writing, and bytes that are no Unicode.
+
+    >>> printable("a\x1b[2Jb")
+    'a?[2Jb'
+    """
+    return "".join("?" if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNS else c for c in str(text))
 
 
 def sync_folder(folder: Path) -> None:

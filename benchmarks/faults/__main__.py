@@ -32,7 +32,7 @@ PARTS: dict[str, tuple[float, Callable[[Path, Clock], list[Tally]]]] = {
     "configs": (0.22, configs),
     "disks": (0.14, disks),
     "memory": (0.08, memory),
-    "ranks": (0.16, ranks),
+    "ranks": (0.28, ranks),
     "kills": (0.24, kills),
 }
 """Each with its share of the seconds; what one leaves, the next ones have."""

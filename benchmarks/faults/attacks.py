@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 import warm
+from attack_folders import folders
 from attack_texts import Attack, configs, names_of_things, results, text
 from tally import Clock, Tally
 
@@ -80,6 +81,7 @@ def _tried(place: Path, make: Callable[[Path], None], read: Callable[[Path], Any
         "ran code": any(place.rglob("canary")),
         "changed something outside": _state(place, inside) != before,
         "read the environment": SECRET in said,
+        "steers the terminal": "\x1b" in said,
         f"took {more / GIB:.1f} GiB": more > GIB,
         f"took {seconds:.1f} s": seconds > SECONDS,
     }
@@ -95,7 +97,7 @@ def _state(place: Path, inside: Path) -> dict[str, bytes]:
 
 
 def _all() -> list[Attack]:
-    return [*configs(), *_checkpoints(), *_arrays(), *_images(), *names_of_things(), *results()]
+    return [*configs(), *_checkpoints(), *_arrays(), *_images(), *folders(), *names_of_things(), *results()]
 
 
 def _checkpoints() -> list[Attack]:

@@ -19,6 +19,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from good_data import data_readers
 from good_files import Reader, readers
 from kills import same
 from tally import Clock, Tally
@@ -37,7 +38,7 @@ def malformed(folder: Path, clock: Clock, seed: int = 0, rounds: int = 1) -> lis
     """Read every mutation of every kind of file."""
     draw = random.Random(seed)
     found = []
-    for reader in readers():
+    for reader in [*readers(), *data_readers()]:
         tally = Tally(f"malformed: {reader.name}")
         began = time.monotonic()
         place = folder / "malformed"

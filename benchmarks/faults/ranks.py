@@ -19,27 +19,34 @@ COMMAND = ["experiment=demo_control", "trainer=cpu", "data.train=200", "data.val
 COMMAND += ["batch_size=20", "callback=[checkpoint,progress]", "model.depth=1", "model.width=24", "model.heads=2"]
 TIMEOUT = 10.0  # seconds, of trainer.timeout
 LIMIT = 30.0  # seconds in which the others must end
+START = 60.0  # seconds longer that they wait before they have met, as kdbias.modules.meeting
 
 
 def ranks(folder: Path, clock: Clock, seed: int = 0) -> list[Tally]:
-    """Strike each rank once by SIGKILL and once by SIGSTOP, until the clock has run out."""
+    """Strike each rank once by SIGKILL and once by SIGSTOP, also before they have met, until the clock has run out."""
     draw = random.Random(seed)
-    tally = Tally("a process of several is killed or stopped")
-    plan = [(2, rank, number) for number in (signal.SIGKILL, signal.SIGSTOP) for rank in (0, 1)]
-    plan += [(4, draw.randrange(4), number) for number in (signal.SIGKILL, signal.SIGSTOP)]
-    for world, rank, number in plan:
-        if clock.left() < 100:
-            break
+    late = Tally("a process of several is killed or stopped")
+    early = Tally("a process of two is killed or stopped before they have met")
+    before = [(early, 2, rank, number) for number in (signal.SIGSTOP, signal.SIGKILL) for rank in (1, 0)]
+    plan = [(late, 2, rank, number) for number in (signal.SIGKILL, signal.SIGSTOP) for rank in (0, 1)]
+    plan += [(late, 4, draw.randrange(4), number) for number in (signal.SIGKILL, signal.SIGSTOP)]
+    for tally, world, rank, number in [*before[:1], *plan, *before[1:]]:
+        met = tally is late
+        if clock.left() < (100 if met else 100 + START):
+            continue
         began = time.monotonic()
-        wrong = struck(folder / "ranks", world, rank, number, draw.uniform(0, 2))
+        wrong = struck(folder / "ranks", world, rank, number, draw.uniform(0, 2), met)
         name = f"{number.name}, rank {'0' if rank == 0 else 'above 0'}, of {world}"
         tally.count(name, wrong, name)
         tally.seconds += time.monotonic() - began
-    return [tally]
+    return [late, early]
 
 
-def struck(folder: Path, world: int, rank: int, number: int, pause: float) -> str | None:
-    """Send a signal to a rank after its first checkpoint and ``pause`` seconds; say what is wrong, None if nothing."""
+def struck(folder: Path, world: int, rank: int, number: int, pause: float, met: bool = True) -> str | None:
+    """Send a signal to a rank after its first checkpoint and ``pause`` seconds; say what is wrong, None if nothing.
+
+    Without ``met`` it is sent ``pause`` seconds after the others were started, while they import.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     run = folder / "run"
@@ -51,8 +58,10 @@ def struck(folder: Path, world: int, rank: int, number: int, pause: float) -> st
             cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
-        if not _until(lambda: (run / "checkpoints" / "last.ckpt").is_file() or first.poll() is not None, 240):
+        if met and not _until(lambda: (run / "checkpoints" / "last.ckpt").is_file() or first.poll() is not None, 240):
             return "it writes no checkpoint"
+        if not met and not _until(lambda: len(_members(first.pid)) == world or first.poll() is not None, 240):
+            return "it starts no process"
         time.sleep(pause)
         children = _members(first.pid) - {first.pid}
         if len(children) != world - 1:
@@ -61,9 +70,10 @@ def struck(folder: Path, world: int, rank: int, number: int, pause: float) -> st
         others = (children | {first.pid}) - {target}
         os.kill(target, number)
         began = time.monotonic()
-        ended = _until(lambda: not (_running(first) & others), LIMIT)
+        limit = LIMIT if met else START + LIMIT
+        ended = _until(lambda: not (_running(first) & others), limit)
         if not ended:
-            return f"others still run {LIMIT:g} s later"
+            return f"others still run {limit:g} s later"
         if rank and first.wait(5) == 0:
             return "rank 0 ends with status 0"
         if rank == 0 and (not _until(lambda: first.poll() is not None, 5) or first.returncode == 0):

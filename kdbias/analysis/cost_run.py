@@ -64,6 +64,7 @@ def read_cost(folder: Path, label: str | None = None) -> CostRun:
         ConfigError: its ``result.json`` is damaged or says that training failed, or its config is damaged.
     """
     tree, found = plain(run_folder.saved_config(folder)), _result(folder)
+    _require_parts(folder, tree)
     metrics = found.get("metrics") or {}
     memory = found.get("peak_memory") or {"gib": metrics.get("train/peak_memory"), "of": "gpu"}
     seconds = _positive(folder, "epoch_seconds", found.get("epoch_seconds", metrics.get("train/seconds")))
@@ -87,6 +88,29 @@ def by_kl(tree: Tree) -> bool:
     """Whether soft KL is a run's only distillation term."""
     terms = {node["_target_"] for _, node in selected(tree.get("loss") or {})}
     return tree["module"]["_target_"] == f"{Distill.__module__}.{Distill.__name__}" and terms - {CE} == {KL}
+
+
+def _require_parts(folder: Path, tree: Tree) -> None:
+    """Pass a config with what a cost is read of.
+
+    Raises:
+        ConfigError: a part is missing, or is no mapping, or a builder in it has no name.
+    """
+    nodes: dict[str, Any] = {key: tree.get(key) for key in ("model", "module", "data", "trainer", "teacher")}
+    nodes |= {f"loss.{name}": node for name, node in (tree.get("loss") or {}).items()} if _is_node(tree, "loss") else {}
+    built = [key for key, node in nodes.items() if isinstance(node, dict) and "_target_" in node]
+    named = all(isinstance(nodes[key]["_target_"], str) for key in built)
+    mappings = all(isinstance(nodes[key], dict) for key in ("model", "module", "data", "trainer", "teacher"))
+    whole = mappings and {"model", "module", "data"} <= {*built} and {"name", "batch_size", "compile"} <= tree.keys()
+    control = tree.get("control")
+    taught = whole and isinstance(nodes["teacher"].get("model"), dict | None)
+    if not (taught and named and _is_node(tree, "loss") and isinstance(control, dict | None)):
+        path = folder / run_folder.CONFIG
+        raise ConfigError(f"runs: {path} is no whole config of a run: leave the run out, or train it again")
+
+
+def _is_node(tree: Tree, key: str) -> bool:
+    return isinstance(tree.get(key), dict | None)
 
 
 def _taught(tree: Tree) -> bool:
@@ -114,7 +138,8 @@ def _result(folder: Path) -> dict[str, Any]:
     parts = ("metrics", "peak_memory", "environment")
     if not isinstance(found, dict) or not all(isinstance(found.get(key), dict | None) for key in parts):
         raise _damaged(folder, "it does not hold what a run writes")
-    if found.get("peak_memory") is not None and found["peak_memory"].keys() != {"gib", "of"}:
+    memory = found.get("peak_memory")
+    if memory is not None and (memory.keys() != {"gib", "of"} or memory["of"] not in ("gpu", "process")):
         raise _damaged(folder, "peak_memory has no gib and of")
     if found.get("stopped"):
         raise ConfigError(f"runs: training failed in {folder} ({found['stopped']}): leave it out")

@@ -130,13 +130,14 @@ def run_subject(tree: Tree, key: str, path: Path, device: str, known: dict[str, 
     opened = Checkpoint(checkpoint)
     try:
         spec, weights = opened.spec, opened.digest
+        info = DataInfo.from_dict(spec["data"])
     except ValueError as error:
         raise ConfigError(f"{key}: {error}") from error
     saved = plain(saved_config(folder)) if (folder / CONFIG).is_file() else None
     node = tree.get("data") or (saved["data"] if saved is not None else None)
     if node is None:
         raise ConfigError(f"{key}: no config.yaml in {folder} tells the data of {checkpoint.name}; add data=NAME")
-    data, info = image_data(tree, node, known), DataInfo.from_dict(spec["data"])
+    data = image_data(tree, node, known)
     if data.info.size != info.size or data.info.channels not in (1, info.channels):
         raise ConfigError(
             f"data: {key} {path} reads images of {info.channels}x{info.size}x{info.size}, and the data has "

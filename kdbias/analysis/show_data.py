@@ -27,17 +27,19 @@ def show_data(tree: Tree) -> None:
     """Draw training images with the student's and the teacher's views of them; the path is printed last.
 
     Raises:
-        ConfigError: no data set is named.
+        ConfigError: no data set is named, or it is missing or damaged.
     """
     if tree.get("data") is None:
         raise ConfigError("data: show_data needs a data set: add data=NAME, say data=cifar10")
     augment: Augment = build(tree["augment"], group="augment")
     count = min(tree["images"] or COLUMNS, 4 * COLUMNS)
-    data = ImageData(
-        build(tree["data"], group="data"), augment, batch_size=count, eval_batch_size=count, seed=tree["seed"]
-    )
-    data.prepare_data()
-    batch = next(iter(data.batches("train", limit=count)))
+    try:
+        source = build(tree["data"], group="data")
+        data = ImageData(source, augment, batch_size=count, eval_batch_size=count, seed=tree["seed"])
+        data.prepare_data()
+        batch = next(iter(data.batches("train", limit=count)))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"data: {error}") from error
     figure = views_figure(batch.image, batch.target, augment, data.info, int(tree["seed"]))
     folder = Path(tree["out"])
     save(figure, folder / "show_data.svg")

@@ -33,7 +33,10 @@ def show_stress(tree: Tree) -> None:
     taken = [name for name, stress in sets.items() if isinstance(stress, OwnImages)]
     if taken:
         raise ConfigError(f"stress.{taken[0]}: has images of its own, no version of the data's: leave it out here")
-    clean = SplitImages(source, tree["split"], count).part(0, count)[0]
+    try:
+        clean = SplitImages(source, tree["split"], count).part(0, count)[0]
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     pool = dict(tree) | {"images": max(count, 100)}  # from which sets take the amplitudes of other images
     rows = {
         name: [_for_drawing(loaded(pool, source, name, stress, level).image[:count]) for level in levels]

@@ -67,12 +67,16 @@ def source_of(tree: Tree) -> Source:
     """Give the data set that the config names, its files fetched where needed.
 
     Raises:
-        ConfigError: it names none.
+        ConfigError: it names none, or its files are missing or damaged.
     """
     if tree.get("data") is None:
         raise ConfigError("data: stress sets are made of a data set: add data=NAME, say data=cifar10")
-    source: Source = build(tree["data"], group="data")
-    source.prepare()
+    try:
+        source: Source = build(tree["data"], group="data")
+        source.prepare()
+        _ = source.info  # of a folder, its classes
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"data: {error}") from error
     return source
 
 
@@ -96,5 +100,5 @@ def loaded(
             name=name,
             progress=progress,
         )
-    except ValueError as error:
+    except (OSError, ValueError) as error:  # a full disk too is one line
         raise ConfigError(str(error)) from error

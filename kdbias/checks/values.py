@@ -97,7 +97,7 @@ def _processes(run: Plan) -> Iterator[Problem]:
     cpu = trainer.get("accelerator") == "cpu" or not torch.cuda.device_count()
     most = max(PROCESSES, os.cpu_count() or 1)
     if cpu and devices.isdecimal() and (len(devices) > 9 or int(devices) > most):
-        yield Problem("trainer.devices", f"{devices[:9]} processes on one CPU: use at most {most}, each a process")
+        yield Problem("trainer.devices", f"{devices[:9]} processes on one CPU: use at most {most}")
 
 
 def _recipe(run: Plan) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kdbias.data.image_file import SUFFIXES
+from kdbias.files import printable
 
 SYSTEM = ("@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", "system volume information")
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")
@@ -28,6 +29,9 @@ def class_folders(split: Path) -> tuple[dict[str, list[Path]], Counter[str]]:
     """Give the folders of each class in a folder of classes, in alphabetical order, and what was skipped there.
 
     A class's name is composed (NFC): the folders that one name has in two spellings of Unicode are one class.
+
+    Raises:
+        ValueError: the name of a class has characters that cannot be shown; figures, tables and checkpoints have it.
     """
     found: dict[str, list[Path]] = {}
     skipped: Counter[str] = Counter()
@@ -38,6 +42,9 @@ def class_folders(split: Path) -> tuple[dict[str, list[Path]], Counter[str]]:
             skipped["outside of the classes"] += 1
         elif entry.is_symlink() and _leads_up(entry.path):
             skipped[LOOP] += 1
+        elif printable(entry.name) != entry.name:
+            name = printable(entry.path)
+            raise ValueError(f"the class folder {name} has characters in its name that cannot be shown: rename it")
         else:
             found.setdefault(unicodedata.normalize("NFC", entry.name), []).append(Path(entry.path))
     return dict(sorted(found.items())), skipped
@@ -62,7 +69,9 @@ def images_in(folder: Path) -> Listing:
 
 def summary(images: int, skipped: Counter[str]) -> str:
     """Say in words how many images there are and what was skipped: ``60 images, 12 skipped: 8 .txt, 4 hidden``."""
-    kinds = [f"{count} {kind}" for kind, count in sorted(skipped.items(), key=lambda kind: (-kind[1], kind[0]))]
+    kinds = [
+        f"{count} {printable(kind)}" for kind, count in sorted(skipped.items(), key=lambda kind: (-kind[1], kind[0]))
+    ]
     if len(kinds) > KINDS:
         kinds = [*kinds[:KINDS], f"{len(kinds) - KINDS} other kinds"]
     return f"{images} image{'s' * (images != 1)}, {skipped.total()} skipped: {', '.join(kinds)}"
@@ -77,21 +86,29 @@ class _Walk:
         self.seen: set[tuple[int, int]] = set()
 
     def enter(self, folder: str) -> None:
-        """List a folder, and put its links off."""
+        """List a folder and those in it, and put the links off; without recursion, as they may lie a thousand deep."""
+        left = [folder]
+        while left:
+            left += self._list(left.pop())
+
+    def _list(self, folder: str) -> list[str]:
+        """List a folder, and give the folders in it."""
+        inner: list[str] = []
         status = os.stat(folder)
         if not self._new(status.st_dev, status.st_ino):
             self.found.skipped[TWICE] += 1
-            return
+            return inner
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             if kind := _foreign(entry.name):
                 self.found.skipped[kind] += 1
             elif entry.is_symlink():
                 self.links.append(entry.path)
             elif entry.is_dir():
-                self.enter(entry.path)
+                inner.append(entry.path)
             elif self._is_image(entry.path, entry.is_file()):
                 self._new(status.st_dev, entry.inode())
                 self.found.files.append(entry.path)
+        return inner[::-1]
 
     def follow(self, link: str) -> None:
         """List what a link leads to."""

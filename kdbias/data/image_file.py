@@ -16,6 +16,7 @@ from torchvision.transforms.v2 import functional as F
 
 from kdbias.batch import DataInfo
 from kdbias.data.mnist import invert_light_background
+from kdbias.files import printable
 
 HOW = "turned as the camera held it, laid over white, shorter side resized (bicubic, antialiased), middle cut out"
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -47,7 +48,8 @@ def open_image(path: Path) -> Image.Image:
             or the range of its values is not known; one line with the file and the remedy.
     """
     if not path.is_file():  # a pipe would be waited for
-        raise ValueError(f"{path} is no file" if path.exists() else f"{path} is not there: correct the path")
+        there = path.exists() or path.is_symlink()
+        raise ValueError(f"{printable(path)} {'is no file' if there else 'is not there: correct the path'}")
     try:
         with Image.open(path, formats=FORMATS) as opened:
             _check(opened)
@@ -55,7 +57,7 @@ def open_image(path: Path) -> Image.Image:
             return _over_white(_turned(_to_8_bits(opened), _orientation(opened)))
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         reason, remedy = _why(error)
-        raise ValueError(f"{path} cannot be read as an image ({reason}): {remedy}") from error
+        raise ValueError(f"{printable(path)} cannot be read as an image ({reason}): {remedy}") from error
 
 
 def fit(image: Image.Image, info: DataInfo) -> Tensor:

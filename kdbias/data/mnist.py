@@ -5,8 +5,10 @@ MNIST: LeCun et al., 1998. Fashion-MNIST: Xiao et al., 2017, arXiv:1708.07747.
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +34,38 @@ COUNT = 60_000
 SIZES = (28, 32)
 THRESHOLD = 127
 FAULT = partial(idx_fault, classes=10)
+
+
+class RawFiles:
+    """Have torchvision read the raw files alone, which are checked.
+
+    It would read an old ``processed/training.pt`` in their place, whatever that holds.
+    """
+
+    published: ClassVar[str]
+    root: str
+
+    @property
+    def raw_folder(self) -> str:
+        """The folder of the files."""
+        return os.path.join(self.root, self.published, "raw")
+
+    @property
+    def processed_folder(self) -> str:
+        """A folder that does not exist: nothing is processed."""
+        return os.path.join(self.raw_folder, "none")
+
+
+class RawMNIST(RawFiles, MNIST):  # type: ignore[misc]
+    """MNIST by its raw files."""
+
+    published = "MNIST"
+
+
+class RawFashionMNIST(RawFiles, FashionMNIST):  # type: ignore[misc]
+    """Fashion-MNIST by its raw files."""
+
+    published = "FashionMNIST"
 
 
 @builder("data")
@@ -62,7 +96,7 @@ def mnist(
         mean=(0.1307,),
         std=(0.3081,),
     )
-    return TorchvisionSource(MNIST, Path(root), "MNIST/raw", info, COUNT, val, split_seed, limit, download, FAULT)
+    return TorchvisionSource(RawMNIST, Path(root), "MNIST/raw", info, COUNT, val, split_seed, limit, download, FAULT)
 
 
 @builder("data")
@@ -85,7 +119,7 @@ def fashion_mnist(
         COUNT, val=val, limit=limit, channels=1, size=size, names=FASHION_NAMES, mean=(0.2860,), std=(0.3530,)
     )
     return TorchvisionSource(
-        FashionMNIST, Path(root), "FashionMNIST/raw", info, COUNT, val, split_seed, limit, download, FAULT
+        RawFashionMNIST, Path(root), "FashionMNIST/raw", info, COUNT, val, split_seed, limit, download, FAULT
     )
 
 

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -19,12 +20,14 @@ IDX_COUNTS = {"train": 60_000, "t10k": 10_000}
 BLOCK = 1 << 20
 
 
-def idx_fault(folder: Path, classes: int) -> tuple[Path, str] | None:
+def idx_fault(
+    folder: Path, classes: int, counts: Mapping[str, int] = MappingProxyType(IDX_COUNTS)
+) -> tuple[Path, str] | None:
     """Give the first file of a set in MNIST's layout that is broken, and why; None where there is none.
 
-    Each is looked at by its first bytes and its size, the labels one by one.
+    Each is looked at by its first bytes and its size, the labels one by one. ``counts`` are the images of each part.
     """
-    for part, count in IDX_COUNTS.items():
+    for part, count in counts.items():
         head = struct.pack(">IIII", IDX_IMAGES, count, IDX_SIDE, IDX_SIDE)
         images, labels = folder / f"{part}-images-idx3-ubyte", folder / f"{part}-labels-idx1-ubyte"
         for path, start, size in (

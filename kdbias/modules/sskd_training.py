@@ -9,6 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from kdbias.modules.sskd_head import HeadSettings, contrast, contrastive_head
 from kdbias.runs import run_folder
 
 FILE, PART = "head.pth", "part.pth"
+UNFIT = (ValueError, LookupError, TypeError, AttributeError, RuntimeError)  # what a state of something else meets
 PLAIN = Augment(crop=0, flip=False, erasing=0.0, mixup=0.0, cutmix=0.0, mix_probability=0.0)
 
 
@@ -162,13 +164,19 @@ def _restored(parts: dict[str, Any], path: Path) -> int:
     """Restore an interrupted training and give its next epoch; 0 if there is none."""
     if not path.is_file():
         return 0
+    before = {name: deepcopy(one.state_dict()) for name, one in parts.items()}
     try:
         saved = read_checked(path)
-    except UnreadableFile as error:
-        print(f"{path}: {error}; the head is trained from the beginning", flush=True)
+        if type(saved["epoch"]) is not int or saved["epoch"] < 1:
+            raise UnreadableFile(f"it holds no epoch: {saved['epoch']!r:.60}")
+        for name, one in parts.items():
+            one.load_state_dict(saved[name])
+    except UNFIT as error:
+        for name, one in parts.items():
+            one.load_state_dict(before[name])
+        reason = " ".join(str(error).split())[:200]
+        print(f"{path}: {reason or type(error).__name__}; the head is trained from the beginning", flush=True)
         return 0
-    for name, one in parts.items():
-        one.load_state_dict(saved[name])
     return int(saved["epoch"])
 
 

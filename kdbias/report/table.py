@@ -13,6 +13,7 @@ import rich.box
 import rich.table
 from rich.markup import escape
 
+from kdbias.files import printable
 from kdbias.stats import Difference, Estimate, family
 
 Cell = str | int | float | Estimate | Difference
@@ -126,9 +127,9 @@ class Table:
             title=escape(self.title), caption=escape(caption) or None, box=rich.box.SIMPLE, caption_justify="left"
         )
         for index, column in enumerate(self.columns):
-            table.add_column(escape(column.head), justify="left" if index == 0 else "right")
+            table.add_column(escape(printable(column.head)), justify="left" if index == 0 else "right")
         for cells in written:
-            table.add_row(*map(escape, cells))
+            table.add_row(*(escape(printable(cell)) for cell in cells))
         return table
 
     def markdown(self) -> str:

@@ -11,9 +11,11 @@ from typing import Any
 
 from kdbias.config.overrides import key_of
 from kdbias.config.saved import read_saved
+from kdbias.files import printable
 from kdbias.runs import progress
 from kdbias.runs.run_folder import CONFIG, RESULT
 
+DEEPEST = 30  # folders in one another; runs lie two or three deep
 HEADS = ("name", "seed", "accuracy", "state", "swept", "folder")
 OWN = ("experiment", "seed", "trainer", "name", "resume", "allow")  # keys that are shown elsewhere, or decide nothing
 
@@ -53,6 +55,8 @@ def runs_below(runs: Path) -> list[Listed]:
     """Give the runs below a folder, in the order of their folders; links to folders are not followed."""
     found = []
     for place, inner, files in os.walk(runs):
+        if len(Path(place).parts) - len(runs.parts) > DEEPEST:
+            inner.clear()
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         if CONFIG in files:
             inner.clear()  # a run has no run inside
@@ -66,13 +70,14 @@ def read_run(folder: Path, shown: str) -> Listed:
         tree = read_saved(folder / CONFIG)
         result = _result(folder / RESULT)
     except (OSError, ValueError, RecursionError) as error:
-        return Listed(_clean(shown), damage=_clean(f"damaged: {' '.join(str(error).split())}"))
+        return Listed(printable(shown), damage=printable(f"damaged: {' '.join(str(error).split())}"))
     chosen = tree.get("chosen")
     words = chosen.get("overrides") if isinstance(chosen, dict) else None
-    typed = {key_of(str(word)) or str(word): str(word).partition("=")[2] for word in words or ()}
+    words = words if isinstance(words, list) else []
+    typed = {key_of(str(word)) or str(word): str(word).partition("=")[2] for word in words}
     accuracy, state = _outcome(folder, result)
-    name, seed = _clean(str(tree.get("name"))), _clean(str(tree.get("seed")))
-    return Listed(_clean(shown), name, seed, accuracy, state, typed=typed)
+    name, seed = printable(str(tree.get("name"))), printable(str(tree.get("seed")))
+    return Listed(printable(shown), name, seed, accuracy, state, typed=typed)
 
 
 def _result(path: Path) -> dict[str, Any] | None:
@@ -93,11 +98,11 @@ def _outcome(folder: Path, result: Mapping[str, Any] | None) -> tuple[str, str]:
         return _percent(now.accuracy, " (val)"), f"epoch {now.done}/{now.epochs}"
     test = result.get("test")
     accuracy = _percent(test.get("accuracy") if isinstance(test, dict) else None)
-    return accuracy, f"stopped: {_clean(str(result['stopped']))}" if result.get("stopped") else "finished"
+    return accuracy, f"stopped: {printable(str(result['stopped']))}" if result.get("stopped") else "finished"
 
 
 def _percent(share: Any, mark: str = "") -> str:
-    return f"{100 * share:.1f} %{mark}" if type(share) in (int, float) else "-"
+    return f"{100 * share:.1f} %{mark}" if type(share) in (int, float) and 0 <= share <= 1 else "-"
 
 
 def _with_swept(found: Sequence[Listed]) -> list[Listed]:
@@ -110,9 +115,4 @@ def _with_swept(found: Sequence[Listed]) -> list[Listed]:
 
 def _swept(typed: Mapping[str, str], beside: Sequence[Mapping[str, str]]) -> str:
     differ = [key for key in typed if key not in OWN and len({other.get(key) for other in beside}) > 1]
-    return _clean(" ".join(f"{key}={typed[key]}" for key in differ))
-
-
-def _clean(text: str) -> str:
-    """A text of a file without characters that would steer a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return printable(" ".join(f"{key}={typed[key]}" for key in differ))

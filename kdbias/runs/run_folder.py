@@ -194,10 +194,14 @@ def require_own(folder: Path) -> None:
     Call it before anything writes into the folder of an earlier run: somebody else may have sent it.
 
     Raises:
-        ConfigError: a part of it is a link to a place outside, or its lock is a link.
+        ConfigError: a part of it is a link to a place outside, its lock is a link, or its folders lie too deep.
     """
     home = folder.resolve()
-    for part in folder.rglob("*"):
+    try:
+        parts = list(folder.rglob("*"))
+    except RecursionError as error:
+        raise ConfigError(f"{folder} is no run folder: its folders lie too deep in one another") from error
+    for part in parts:
         if part.is_symlink() and not Path(os.path.realpath(part)).is_relative_to(home):
             raise ConfigError(f"{part} is a link to {os.path.realpath(part)}, out of the run folder: remove it")
     if (folder / LOCK).is_symlink():

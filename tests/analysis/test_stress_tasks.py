@@ -54,3 +54,18 @@ def test_mistakes_are_named_before_anything_is_built(tmp_path, chosen, says):
 def test_a_task_without_data_says_so(tmp_path):
     with pytest.raises(ConfigError, match="data=NAME"):
         tasks.run(composed(["task=build_stress", "stress=[noise]", f"paths.runs={tmp_path}"], "analyze"))
+
+
+def test_data_that_is_missing_or_damaged_is_one_line(tmp_path):
+    none = ["data=cifar10", f"data.root={tmp_path}/none", "data.download=false", f"paths.runs={tmp_path}/runs"]
+    for task in ("build_stress", "show_stress", "show_data"):
+        with pytest.raises(ConfigError, match="data: no data set at"):
+            tasks.run(composed([f"task={task}", *none, "stress=[noise]"], "analyze"))
+    for split in ("train", "test"):
+        for name in "ab":
+            (tmp_path / "own" / split / name).mkdir(parents=True)
+            (tmp_path / "own" / split / name / "0.png").write_bytes(b"no image")
+    broken = ["data=image_folder", f"data.root={tmp_path}/own", "data.val=1", "data.size=32", f"out={tmp_path}/out"]
+    for task in ("build_stress", "show_stress", "show_data"):
+        with pytest.raises(ConfigError, match=r"0\.png cannot be read as an image"):
+            tasks.run(composed([f"task={task}", *broken, "stress=[noise]", f"paths.runs={tmp_path}/runs"], "analyze"))

@@ -208,3 +208,23 @@ def test_a_gpu_is_not_held_against_a_cpu(make, analyse):
     crd = make("crd", 0, 1.0, terms={"ce": CE, "crd": CRD}, result={"peak_memory": {"gib": 1.0, "of": "gpu"}})
     with pytest.raises(ConfigError, match="some trained on a GPU and some on a CPU"):
         analyse(kl, crd)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": None}, {"model": {"width": 3}}, {"module": "x"}, {"data": []}, {"data": {"_target_": 5}},
+     {"trainer": None}, {"teacher": None}, {"teacher": {"name": "a", "model": "x"}}, {"loss": [1]}, {"control": "x"},
+     {"loss": {"ce": {"_target_": None}}}],
+)  # fmt: skip
+def test_a_config_without_what_a_cost_is_read_of_is_named(make, analyse, change):
+    folder = make("lm", 0, 10.0, terms={"ce": CE, "kl": KL})
+    tree = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml")) | change
+    OmegaConf.save(OmegaConf.create(tree), folder / "config.yaml")
+    with pytest.raises(ConfigError, match=r"config\.yaml"):
+        analyse(folder)
+
+
+def test_a_memory_of_an_unknown_place_is_named(make, analyse):
+    folder = make("lm", 0, 10.0, terms={"ce": CE, "kl": KL}, result={"peak_memory": {"gib": 1.0, "of": []}})
+    with pytest.raises(ConfigError, match="peak_memory has no gib and of"):
+        analyse(folder)

@@ -32,8 +32,6 @@ MESSAGES: dict[str, Mistake] = {
     "no validation batch": ({"trainer.limit_val_batches": 0.0}, "trainer.limit_val_batches", ("got 0.0",)),
     "a negative clip": ({"optim.clip": -1}, "optim.clip", ("at least 0, or null for none, got -1",)),
     "no validation images": ({"data.val": 0}, "data.val", ("at least 1 image", "got 0")),
-    "a process for each image": ({"trainer.devices": 4000}, "trainer.devices", ("4000 processes on one CPU: use at",)),
-    "processes in words": ({"trainer.devices": "99999999999"}, "trainer.devices", ("999999999 processes on one CPU",)),
     "no GPU": ({"trainer.accelerator": "gpu"}, "trainer.accelerator", ("no GPU is there: use trainer=cpu",)),
     "half precision": ({"trainer.precision": "16-mixed"}, "trainer.precision", ("scaled gradients", "use bf16-mixed")),
     "an unknown precision": ({"trainer.precision": 32}, "trainer.precision", ("there is no 32", "32-true")),
@@ -90,3 +88,10 @@ def test_a_recipe_of_ones_own_is_found_along_the_search_path(tmp_path) -> None:
     with initialize_config_dir(str(tmp_path), version_base="1.3"):
         assert check(cfg) == []
     assert len(check(cfg)) == 1
+
+
+@pytest.mark.parametrize(("devices", "said"), [(4000, "4000"), ("99999999999", "999999999"), (2, None), (16, None)])
+def test_more_processes_than_a_cpu_can_run_are_refused(devices, said, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    found = [one for one in check(config({"trainer.devices": devices})) if one.startswith("trainer.devices:")]
+    assert found == ([] if said is None else [f"trainer.devices: {said} processes on one CPU: use at most 16"])

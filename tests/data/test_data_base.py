@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from kdbias.batch import DataInfo
 from kdbias.data.augment import Augment, to_float
 from kdbias.data.base import ImageData, split_train
 from kdbias.data.resident import Resident
@@ -174,3 +175,23 @@ def test_the_split_is_fixed_and_whole():
 def test_an_impossible_split_is_refused(val, limit, message):
     with pytest.raises(ValueError, match=message):
         split_train(1_000, val, 0, limit)
+
+
+INFO = DataInfo(3, 32, 2, ("a", "b"), 9, (0.5,) * 3, (0.25,) * 3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": "32"}, {"size": True}, {"classes": -1}, {"train": 1.5}, {"names": "ab"}, {"names": ["a"]},
+        {"names": [1, 2]}, {"mean": None}, {"mean": ["x"]}, {"std": 0.5}, {"more": 1},
+    ],
+)  # fmt: skip
+def test_a_description_of_a_stranger_is_refused_by_a_value_error(change):
+    assert DataInfo.from_dict(INFO.to_dict()) == INFO
+    with pytest.raises(ValueError, match=r"^data"):
+        DataInfo.from_dict(INFO.to_dict() | change)
+    with pytest.raises(ValueError, match="must hold"):
+        DataInfo.from_dict(
+            {key: value for key, value in INFO.to_dict().items() if key != next(iter(change))} | {"x": 0}
+        )

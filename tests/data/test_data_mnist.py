@@ -154,3 +154,14 @@ def test_real_mnist(shared_data):
     assert (images / 255).mean().item() == pytest.approx(source.info.mean[0], abs=1e-3)
     assert (images / 255).std().item() == pytest.approx(source.info.std[0], abs=1e-3)
     assert torch.equal(invert_light_background(images), images)
+
+
+def test_files_of_an_old_torchvision_are_not_read_in_the_place_of_those_that_are_checked(small, tmp_path):
+    root, images = small
+    old = root / "MNIST" / "processed"
+    old.mkdir()
+    for name in ("training.pt", "test.pt"):
+        torch.save((torch.zeros(70_000, 28, 28, dtype=torch.uint8), torch.full((70_000,), 77)), old / name)
+    read, labels = mnist(root=str(root), download=False).split("test")
+    assert torch.equal(read[:, 0], images)
+    assert int(labels.max()) == 9

@@ -1,5 +1,6 @@
 import os
 import socket
+import subprocess
 from collections import Counter
 from itertools import product
 
@@ -117,3 +118,34 @@ def test_the_summary_names_the_most_frequent_kinds_first_and_no_more_than_six():
     assert summary(60, Counter({"hidden": 4, ".heic": 8})) == "60 images, 12 skipped: 8 .heic, 4 hidden"
     many = Counter({f".{letter}": 1 for letter in "abcdefgh"})
     assert summary(1, many) == "1 image, 8 skipped: 1 .a, 1 .b, 1 .c, 1 .d, 1 .e, 1 .f, 2 other kinds"
+
+
+def test_folders_a_thousand_deep_are_listed(tmp_path):
+    home = os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        for _ in range(1_100):
+            os.mkdir("d")
+            os.chdir("d")
+        (tmp_path / "a.png").write_bytes(b"")
+        os.chdir(home)
+        assert names(tmp_path) == ["a.png"]
+    finally:
+        os.chdir(home)
+        subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)
+
+
+STEERS = "a\x1b[2Jb"
+
+
+def test_what_steers_a_terminal_is_not_shown_and_names_no_class(tmp_path):
+    touch(tmp_path / "good" / f"x.{STEERS}")
+    assert [*class_folders(tmp_path)[0]] == ["good"]
+    assert summary(0, images_in(tmp_path / "good").skipped) == "0 images, 1 skipped: 1 .a?[2jb"
+    for name in (STEERS, "a\nb", os.fsdecode(b"a\xff"), "a\u202eb"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(ValueError, match=r"class folder .*\?.*cannot be shown: rename it"):
+            class_folders(tmp_path)
+        (tmp_path / name).rmdir()
+    (tmp_path / "क्\u200dष\xa0ü").mkdir()
+    assert len(class_folders(tmp_path)[0]) == 2

@@ -125,6 +125,22 @@ def test_a_damaged_state_of_an_interrupted_training_is_left_aside(tmp_path, caps
     assert same(head_of(path), head_of(wanted(tmp_path / "whole", make_teacher())))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [[1], {}, {"epoch": "2"}, {"epoch": 2, "head": {}}, {"epoch": 2, "head": nn.Linear(2, 2).state_dict()}, None],
+    ids=["a list", "nothing", "an epoch in words", "an empty head", "another head", "another optimiser"],
+)
+def test_a_whole_state_of_something_else_is_left_aside_and_nothing_of_it_is_taken(tmp_path, content, capsys):
+    head, optimizer = nn.Linear(3, 3), torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=1.0)
+    if content is None:  # its head would fit
+        content = {"epoch": 2, "head": nn.Linear(3, 3).state_dict(), "optimizer": {"state": {}, "param_groups": []}}
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    torch.save(content, tmp_path / "part.pth")
+    assert sskd_training._restored({"head": head, "optimizer": optimizer}, tmp_path / "part.pth") == 0
+    assert "the head is trained from the beginning" in capsys.readouterr().out
+    assert same(head.state_dict(), before)
+
+
 def test_a_loss_that_is_not_finite_leaves_no_head(tmp_path):
     with pytest.raises(FloatingPointError, match=r"in epoch \d: lower module\.head\.lr"):
         wanted(tmp_path, make_teacher(), HeadSettings(epochs=3, batch_size=16, lr=1e10))

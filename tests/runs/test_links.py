@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from kdbias.config.errors import ConfigError
 from kdbias.runs import parallel, run_folder
+from kdbias.runs.listing import runs_below
 from kdbias.runs.parallel import Run
 from kdbias.runs.run_folder import CONFIG, LAST, alone, require_own, resumed
 from kdbias.runs.sweep import SweepSummary
@@ -87,3 +88,20 @@ def test_a_value_in_the_place_of_a_group_is_left_to_the_check(sent, text):
     (sent / CONFIG).write_text(f"seed: 3\n{text}\n")
     found = resumed(OmegaConf.create({"resume": str(sent)}), [f"resume={sent}"])
     assert found.seed == 3
+
+
+def test_a_folder_that_is_nested_beyond_all_runs_is_refused(sent):
+    home = os.getcwd()
+    os.chdir(sent)
+    try:
+        for _ in range(1_100):
+            os.mkdir("d")
+            os.chdir("d")
+        os.chdir(home)
+        with pytest.raises(ConfigError, match="lie too deep"):
+            require_own(sent)
+        (sent / CONFIG).unlink()  # then it is looked through
+        assert [run.folder for run in runs_below(sent.parent)] == ["outside"]
+    finally:
+        os.chdir(home)
+        subprocess.run(["rm", "-rf", sent / "d"], check=True)

@@ -89,3 +89,12 @@ def test_no_runs_are_said(tmp_path):
     assert listing(tmp_path / "none") == [
         f"there are no runs in {tmp_path / 'none'}: paths.runs or KDBIAS_RUNS names another folder"
     ]
+
+
+@pytest.mark.parametrize("words", [5, "epochs=3", {"epochs": 3}, [5, None]])
+def test_overrides_of_another_type_and_an_accuracy_beyond_all_numbers_end_no_list(tmp_path, words):
+    made(tmp_path / "one", result={"test": {"accuracy": 10**400}})
+    tree = {"name": "mine", "seed": 0, "chosen": {"overrides": words}}
+    (tmp_path / "one" / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(tree)))
+    (run,) = runs_below(tmp_path)
+    assert (run.name, run.accuracy, run.state) == ("mine", "-", "finished")
