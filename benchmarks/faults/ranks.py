@@ -19,6 +19,7 @@ COMMAND = ["experiment=demo_control", "trainer=cpu", "data.train=200", "data.val
 COMMAND += ["batch_size=20", "callback=[checkpoint,progress]", "model.depth=1", "model.width=24", "model.heads=2"]
 TIMEOUT = 10.0  # seconds, of trainer.timeout
 LIMIT = 30.0  # seconds in which the others must end
+LOADING = 40.0  # seconds that a process may import on a busy machine before it looks for the others
 START = 60.0  # seconds longer that they wait before they have met, as kdbias.modules.meeting
 
 
@@ -70,7 +71,7 @@ def struck(folder: Path, world: int, rank: int, number: int, pause: float, met: 
         others = (children | {first.pid}) - {target}
         os.kill(target, number)
         began = time.monotonic()
-        limit = LIMIT if met else START + LIMIT
+        limit = LIMIT if met else START + LIMIT + LOADING
         ended = _until(lambda: not (_running(first) & others), limit)
         if not ended:
             return f"others still run {limit:g} s later"

@@ -54,16 +54,18 @@ class Meeting:
             raise
 
     def _watch(self, strategy: ParallelStrategy, over: threading.Event) -> None:
-        first = int(os.environ.get(FIRST, "-1"))
-        ours = first == os.getppid()
+        first = int(os.environ.get(FIRST, os.getpid()))
+        started_by = None if first == os.getpid() else first  # it may be gone by now
         for _ in range(round((self.timeout + self.start) / ROUND)):
             if over.wait(ROUND):
                 return
-            if ours and os.getppid() != first:
+            if started_by is not None and os.getppid() != started_by:
                 self._end("the process that started it is gone", [])
         started = [process.pid for process in getattr(strategy.launcher, "procs", [])]
         waited = f"the others have not come within {self.timeout + self.start:g} s (trainer.timeout={self.timeout:g}"
-        self._end(f"{waited} and {self.start:g} s for their start)", [*started, *([first] if ours else [])])
+        self._end(
+            f"{waited} and {self.start:g} s for their start)", [*started, *([] if started_by is None else [started_by])]
+        )
 
     def _end(self, reason: str, others: list[int]) -> None:
         print(f"process {os.getpid()} ends: {reason}; give the command again", file=sys.stderr, flush=True)

@@ -31,7 +31,8 @@ def comes(rank, port, first, over, timeout):
     """A rank of two that looks for the other one; status 0 if they have met and a little time has passed."""
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
-    os.environ[FIRST] = str(first)
+    if first is not None:
+        os.environ[FIRST] = str(first)
     strategy = DDPStrategy(
         CPUAccelerator(),
         [torch.device("cpu")] * 2,
@@ -70,21 +71,27 @@ def ends(pid, within):
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_who_waits_for_a_process_that_does_not_come_ends(rank, port, capfd):
-    assert ends(forked(rank, port, -1, False, 1.0), 15) == 1
+    assert ends(forked(rank, port, None, False, 1.0), 15) == 1
     assert "the others have not come within 1 s (trainer.timeout=1" in capfd.readouterr().err
 
 
 def test_processes_that_meet_go_on_and_one_that_is_lost_before_the_signs_of_life_is_missed(port):
-    both = [forked(rank, port, -1, rank == 0, 1.0) for rank in (0, 1)]  # rank 1 hears of no sign of life
+    both = [forked(rank, port, None, rank == 0, 1.0) for rank in (0, 1)]  # rank 1 hears of no sign of life
     assert [ends(pid, 15) for pid in both] == [0, 1]
 
 
-def test_a_process_whose_first_one_is_gone_does_not_wait(port, capfd):
+@pytest.mark.parametrize("early", [False, True])
+def test_a_process_whose_first_one_is_gone_does_not_wait(early, port, capfd):
     first = os.fork()
     if first == 0:
-        second = forked(1, port, os.getpid(), False, 60.0)
+        own = os.getpid()
+        second = os.fork()
+        if second == 0:
+            while early and os.getppid() == own:  # it is gone before the second looks for it
+                time.sleep(0.01)
+            comes(1, port, own, False, 60.0)
         print(second, flush=True)
-        time.sleep(0.5)
+        time.sleep(0 if early else 0.5)
         os._exit(0)
     os.waitpid(first, 0)
     second = int(capfd.readouterr().out)
