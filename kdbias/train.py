@@ -104,12 +104,18 @@ def begin(run: Path, resume: bool, spec: Mapping[str, Any]) -> Path | None:
     A job that Slurm requeued goes on in its folder, from the checkpoint that Lightning saved when the time was up.
 
     Raises:
-        ConfigError: the checkpoint is of another config than ``spec``, which describes the run now.
+        ConfigError: the checkpoint is of another config than ``spec``, which describes the run now, or holds the
+            weights alone.
     """
     last = run / run_folder.LAST if resume else run_folder.requeued(run)
     found = Checkpoint(last) if last is not None and last.is_file() else None
     if found is not None:
         require_unchanged(found.spec, spec, str(run))
+        if "optimizer_states" not in found.content:
+            text = "holds weights to evaluate, as best.ckpt does, and no state to resume from"
+            raise ConfigError(
+                f"resume={run}: {found.path} {text}: begin a run of its own from them by init={found.path}"
+            )
     keep_until(run / "metrics.csv", found.global_step if found else -1)
     return found.path if found else None
 

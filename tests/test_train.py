@@ -161,6 +161,17 @@ def test_an_edited_description_in_the_checkpoint_is_noticed(stopped, tmp_path):
         resume(folder)
 
 
+def test_weights_alone_are_nothing_to_resume_from(stopped, tmp_path):
+    folder = going_on(stopped, tmp_path)
+    shutil.copy(folder / run_folder.BEST, folder / run_folder.LAST)
+    before = (folder / "metrics.csv").read_bytes()
+    with pytest.raises(
+        ConfigError, match=r"last\.ckpt holds weights to evaluate.*: begin a run .* by init=\S+last.ckpt$"
+    ):
+        resume(folder)
+    assert (folder / "metrics.csv").read_bytes() == before
+
+
 @pytest.mark.parametrize(("key", "value"), [("eval_batch_size", 20), ("trainer.log_every", 1), ("name", "other")])
 def test_what_decides_nothing_may_change(stopped, tmp_path, key, value):
     folder = going_on(stopped, tmp_path)

@@ -200,7 +200,8 @@ def _where(one: Any, other: Any) -> str:
 
 def _checkpoint(path: Path) -> Any:
     found = torch.load(path, map_location="cpu", weights_only=True)
-    return {key: found[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step")}
+    keys = ("state_dict", "optimizer_states", "lr_schedulers", "current_model_state", "epoch", "global_step")
+    return {key: found[key] for key in keys if key in found}  # best.ckpt holds weights alone
 
 
 def _json(path: Path) -> Any:

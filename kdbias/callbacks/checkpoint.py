@@ -7,11 +7,25 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
+from kdbias.callbacks.weights_once import WeightsOnce
 from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 
 
-class LastState(ModelCheckpoint):
+class Best(WeightsOnce, ModelCheckpoint):
+    """Keep ``best.ckpt``, of the validation with the best ``monitor``, with its weights once."""
+
+    @property
+    def state_key(self) -> str:
+        """Where ``last.ckpt`` keeps what was best: as before there was this class, so that older runs go on."""
+        return super().state_key.replace(Best.__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        with self.once():
+            super()._save_checkpoint(trainer, filepath)
+
+
+class LastState(Best):
     """Keep the state at the end of training as ``best.ckpt``; no metric and no labels choose it.
 
     It is written after every epoch and once more when training ends. By then averaged weights have their BatchNorm
@@ -27,12 +41,15 @@ class LastState(ModelCheckpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the state that is left."""
         if self.best_model_path:
-            trainer.save_checkpoint(self.best_model_path)
+            with self.once():
+                trainer.save_checkpoint(self.best_model_path)
 
 
 @builder("callback")
 def best(*, folder: str, monitor: str | None = "val/accuracy", mode: Literal["min", "max"] = "max") -> ModelCheckpoint:
     """Keep ``best.ckpt``, of the validation with the best ``monitor``; None keeps the state at the end of training.
+
+    It holds the weights that are evaluated, once, and their description; no run resumes from it.
 
     Raises:
         ValueError: ``monitor`` is no name, or there is no such ``mode``.
@@ -41,7 +58,7 @@ def best(*, folder: str, monitor: str | None = "val/accuracy", mode: Literal["mi
     _require_metric(monitor, mode)
     if monitor is None:
         return LastState(folder)
-    return ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False)
+    return Best(folder, "best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False)
 
 
 @builder("callback")

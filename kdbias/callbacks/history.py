@@ -5,21 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
+from kdbias.callbacks.weights_once import WeightsOnce
 from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
-from kdbias.files import replacing
-from kdbias.models.weights_file import read_file
-
-KEPT = ("state_dict", "hyper_parameters", "epoch", "global_step", "pytorch-lightning_version")
 
 
 @builder("callback")
-class History(Checkpoint):
+class History(WeightsOnce):
     """Save the weights every ``every`` epochs and after the last, as ``epoch_<number>_<validation accuracy>.ckpt``.
 
     The weights are those that were validated: the average, once averaging has begun. A file is a checkpoint that
@@ -46,14 +41,8 @@ class History(Checkpoint):
         if epoch % self.every and epoch != trainer.max_epochs:
             return
         value = float(trainer.callback_metrics["val/accuracy"])
-        path = self.folder / f"epoch_{epoch:04d}_{value:.4f}.ckpt"
-        whole = path.with_suffix(".whole")
-        trainer.save_checkpoint(whole)  # by all processes
-        if trainer.is_global_zero:
-            content = read_file(whole)
-            with replacing(path, only_writer=True) as file:
-                torch.save({key: content[key] for key in KEPT if key in content}, file)
-            whole.unlink()
+        with self.once():
+            trainer.save_checkpoint(self.folder / f"epoch_{epoch:04d}_{value:.4f}.ckpt")  # by all processes
 
 
 def accuracies(folder: Path) -> dict[str, float]:

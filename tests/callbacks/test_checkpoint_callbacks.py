@@ -1,11 +1,12 @@
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from training import quiet_trainer
 
-from kdbias.callbacks.averaging import SWA
+from kdbias.callbacks.averaging import EMA, SWA
 from kdbias.callbacks.checkpoint import best, early_stopping, last
 
 ACCURACY = [0.1, 0.5, 0.3, 0.4, 0.2]
@@ -100,3 +101,63 @@ def test_early_stopping_waits_for_its_patience(tmp_path):
     trainer = fit(tmp_path, early_stopping(patience=2), last(folder=str(tmp_path)))
     assert trainer.current_epoch == 4
     assert epoch(tmp_path / "last.ckpt") == 3
+
+
+class Taught(Toy):
+    """A student beside a loss term that learns, trained with an optimiser that has a state."""
+
+    def __init__(self):
+        super().__init__()
+        self.save_hyperparameters({"spec": {"model": "toy"}})
+        self.student, self.total = nn.Linear(64, 64), nn.Linear(64, 1)
+
+    def training_step(self, batch, batch_idx):
+        return self.total(self.student(batch[0].repeat(1, 32))).square().sum()
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=0.01)
+
+
+def values(content):
+    """The number of floats in the tensors of what a file holds, each storage counted once."""
+    left, storages = [content], {}
+    while left:
+        one = left.pop()
+        if isinstance(one, torch.Tensor):
+            storages[one.untyped_storage().data_ptr()] = one.untyped_storage().nbytes() // 4
+        elif isinstance(one, dict | list | tuple):
+            left.extend(one.values() if isinstance(one, dict) else one)
+    return sum(storages.values())
+
+
+WEIGHTS, TERM = 64 * 64 + 64, 64 + 1
+
+
+@pytest.mark.parametrize("monitor", ["val/accuracy", None])
+def test_best_holds_the_average_once_and_last_what_resume_needs(tmp_path, monitor):
+    keep = best(folder=str(tmp_path), monitor=monitor)
+    trainer = fit(tmp_path, EMA(begin=0.0), keep, last(folder=str(tmp_path)), module=Taught)
+    found = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    assert values(found) == WEIGHTS
+    assert {"epoch", "global_step", "hyper_parameters"} < found.keys()
+    assert found["hyper_parameters"]["spec"] == {"model": "toy"}
+    assert not {"optimizer_states", "callbacks", "loops", "current_model_state"} & found.keys()
+    if monitor is None:
+        assert torch.equal(found["state_dict"]["student.weight"], trainer.lightning_module.student.weight)
+    whole = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert not torch.equal(whole["state_dict"]["student.weight"], whole["current_model_state"]["student.weight"])
+    steps = 4  # of AdamW, one for each parameter
+    assert values(whole) - steps <= 2 * WEIGHTS + TERM + 2 * (WEIGHTS + TERM) + 8
+    assert "optimizer_states" in whole
+
+
+def test_a_run_of_before_remembers_its_best(tmp_path):
+    """Its last.ckpt says what was best under the name of Lightning's own callback."""
+    keep = ModelCheckpoint(
+        tmp_path, "best", monitor="val/accuracy", mode="max", save_top_k=1, enable_version_counter=False
+    )
+    fit(tmp_path, keep, last(folder=str(tmp_path)), epochs=3)
+    again = best(folder=str(tmp_path))
+    fit(tmp_path, again, last(folder=str(tmp_path)), resume=tmp_path / "last.ckpt")
+    assert float(again.best_model_score) == pytest.approx(0.5)
+    assert epoch(tmp_path / "best.ckpt") == 1
