@@ -6,24 +6,53 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdbias import functional, stats
+    from kdbias import functional, stats, zoo
+    from kdbias.api.distil import distil
+    from kdbias.api.probing import probe
+    from kdbias.api.results import Results
+    from kdbias.api.run import Run
     from kdbias.config.build import allow, builder
+    from kdbias.config.errors import ConfigError, RunStopped
     from kdbias.models.checkpoint import load_student, load_teacher
-    from kdbias.models.features import Features
+    from kdbias.models.features import Extractor, Features
     from kdbias.probes.base import Result
 
-__all__ = ["Features", "Result", "allow", "builder", "functional", "load_student", "load_teacher", "stats"]
+__all__ = [
+    "ConfigError",
+    "Extractor",
+    "Features",
+    "Result",
+    "Results",
+    "Run",
+    "RunStopped",
+    "allow",
+    "builder",
+    "distil",
+    "functional",
+    "load_student",
+    "load_teacher",
+    "probe",
+    "stats",
+    "zoo",
+]
 
 __version__ = "0.1.0"
 
-_MODULES = ("functional", "stats")
+_MODULES = ("functional", "stats", "zoo")
 _HOMES = {
+    "ConfigError": "kdbias.config.errors",
+    "Extractor": "kdbias.models.features",
     "Features": "kdbias.models.features",
     "Result": "kdbias.probes.base",
+    "Results": "kdbias.api.results",
+    "Run": "kdbias.api.run",
+    "RunStopped": "kdbias.config.errors",
     "allow": "kdbias.config.build",
     "builder": "kdbias.config.build",
+    "distil": "kdbias.api.distil",
     "load_student": "kdbias.models.checkpoint",
     "load_teacher": "kdbias.models.checkpoint",
+    "probe": "kdbias.api.probing",
 }
 
 

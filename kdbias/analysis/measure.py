@@ -35,17 +35,27 @@ def measure(tree: Tree, nodes: Nodes, found: Sequence[Subject], folder: Path) ->
     done: list[Measured] = []
     with Shown(len(found) * len(nodes)) as shown:
         for subject in found:
-            work = Work(tree, subject, cache, folder)
-            work.look_up(nodes)
-            shown.step(subject.name, list(work.measured.results), "cached")
-            for names in work.parts():
-                work.run(names, shown)
-                shown.step(subject.name, names)
-            shown.skip(len(work.left_out))
+            work = measured(tree, nodes, subject, cache, folder, shown)
             for line in work.left_out:
                 shown.say(line)
             done.append(work.measured)
     return [one for one in done if one.results]
+
+
+def measured(tree: Tree, nodes: Nodes, subject: Subject, cache: Cache | None, folder: Path, shown: Shown) -> Work:
+    """Run every probe on one network; the Results, and the lines of what was left out, are in what it gives.
+
+    Raises:
+        ConfigError: a probe refuses its settings, or fails on the network.
+    """
+    work = Work(tree, subject, cache, folder)
+    work.look_up(nodes)
+    shown.step(subject.name, list(work.measured.results), "cached")
+    for names in work.parts():
+        work.run(names, shown)
+        shown.step(subject.name, names)
+    shown.skip(len(work.left_out))
+    return work
 
 
 @dataclass

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import torch
 
-from kdbias.analysis.run_teacher import NO_TEACHER, Lack, RunTeacher, teacher_of
+from kdbias import zoo
+from kdbias.analysis.run_teacher import NO_TEACHER, Lack, RunTeacher, teacher_of, zoo_teacher
 from kdbias.batch import DataInfo
 from kdbias.checks.check import ConfigError
 from kdbias.checks.command import NO_NETWORK
@@ -115,14 +116,16 @@ def labels(tree: Tree, found: Sequence[Subject]) -> list[str]:
 
 
 def run_subject(tree: Tree, key: str, path: Path, device: str, known: dict[str, ImageData]) -> Subject:
-    """Describe the best checkpoint of a run folder, or a checkpoint file, with ``data`` or the data of its training.
+    """Describe the best checkpoint of a run folder, a checkpoint file, or a network of the zoo.
+
+    Its images are those of ``data``, or else of its training.
 
     ``key`` is the config key that names ``path``, for errors.
 
     Raises:
         ConfigError: there is no checkpoint, it cannot be read, or its data is unknown or of another size.
     """
-    path = path.absolute()
+    path = zoo.file_of(path).absolute()
     checkpoint = path if path.is_file() else path / "checkpoints" / "best.ckpt"
     folder = checkpoint.parent.parent
     if not checkpoint.is_file():
@@ -133,7 +136,8 @@ def run_subject(tree: Tree, key: str, path: Path, device: str, known: dict[str, 
         info = DataInfo.from_dict(spec["data"])
     except ValueError as error:
         raise ConfigError(f"{key}: {error}") from error
-    saved = plain(saved_config(folder)) if (folder / CONFIG).is_file() else None
+    shipped = zoo.entry(path)
+    saved = shipped or (plain(saved_config(folder)) if (folder / CONFIG).is_file() else None)
     node = tree.get("data") or (saved["data"] if saved is not None else None)
     if node is None:
         raise ConfigError(f"{key}: no config.yaml in {folder} tells the data of {checkpoint.name}; add data=NAME")
@@ -145,12 +149,11 @@ def run_subject(tree: Tree, key: str, path: Path, device: str, known: dict[str, 
         )
     name = f"{folder.parent.name}/{folder.name}"  # single runs are named by the time alone
     if path.is_file():
-        name += f"/{checkpoint.stem}"
-    own = (
-        teacher_of(saved, info, Path(tree["paths"]["teachers"]), spec.get("teacher"))
-        if saved is not None
-        else Lack("no config.yaml tells its teacher")
-    )
+        name = checkpoint.stem if shipped else f"{name}/{checkpoint.stem}"
+    own: RunTeacher | Lack = Lack("no config.yaml tells its teacher")
+    if saved is not None:
+        teachers = Path(tree["paths"]["teachers"])
+        own = zoo_teacher(shipped, info) if shipped else teacher_of(saved, info, teachers, spec.get("teacher"))
     return Subject(
         name,
         partial(_student, opened, device),

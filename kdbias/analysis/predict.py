@@ -13,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
+from kdbias import zoo
 from kdbias.analysis.networks import device_name, safe
 from kdbias.batch import DataInfo
 from kdbias.config.build import build
@@ -98,7 +99,7 @@ def classifiers(tree: Tree) -> list[Classifier]:
         ConfigError: no network is named, one is not there, or one has no classifier.
     """
     device = device_name(tree)
-    found = [_run(Path(str(path)).absolute()) for path in tree["runs"]]
+    found = [_run(zoo.file_of(str(path)).absolute()) for path in tree["runs"]]
     if tree["teacher"].get("name") is not None:
         found.append(_named(tree))
     if not found:
@@ -171,7 +172,8 @@ def _top(top: Any) -> int:
 
 
 def _run(path: Path) -> Classifier:
-    """Load the best checkpoint of a run folder, or a checkpoint file."""
+    """Load the best checkpoint of a run folder, a checkpoint file, or a network of the zoo."""
+    shipped = zoo.entry(path)
     checkpoint = path if path.is_file() else path / "checkpoints" / "best.ckpt"
     folder = checkpoint.parent.parent
     if not checkpoint.is_file():
@@ -179,7 +181,8 @@ def _run(path: Path) -> Classifier:
     own = Checkpoint(checkpoint)
     info = DataInfo.from_dict(own.spec["data"])
     name = f"{folder.parent.name}/{folder.name}" + (f"/{checkpoint.stem}" if path.is_file() else "")
-    saved = plain(saved_config(folder)) if (folder / CONFIG).is_file() else {}
+    name = path.stem if shipped else name
+    saved = plain(saved_config(folder)) if (folder / CONFIG).is_file() and not shipped else {}
     flip = (saved.get("augment") or {}).get("flip")
     return Classifier(name, own.student(), info, info.channels == 3 if flip is None else bool(flip))
 

@@ -15,11 +15,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from kdbias import zoo
 from kdbias.batch import DataInfo
 from kdbias.config.build import target
 from kdbias.config.conf import conf_dir
 from kdbias.config.spec import Tree
 from kdbias.files import digest
+from kdbias.models.checkpoint import Checkpoint
 from kdbias.models.teacher import Teacher, ready_teacher, teacher_from_weights
 from kdbias.runs import run_folder
 from kdbias.runs.teacher_recipe import recipe
@@ -95,6 +97,14 @@ def teacher_of(tree: Tree, info: DataInfo, teachers: Path, used: Tree | None = N
     places = [Path(str(tree["paths"]["teachers"])), teachers] if tree.get("paths") else [teachers]
     found = [place for place in dict.fromkeys(place.absolute() for place in places) if place.is_dir()]
     return _trained({**tree, "teacher": node}, spec, info, found or [places[0].absolute()])
+
+
+def zoo_teacher(shipped: Mapping[str, Any], info: DataInfo) -> RunTeacher | Lack:
+    """Give the teacher of a network of the zoo, which lies beside it."""
+    if shipped["teacher"] is None:
+        return NO_TEACHER
+    path = zoo.file_of(shipped["teacher"])
+    return RunTeacher(shipped["teacher"], Checkpoint(path).spec["model"], info, path)
 
 
 def _trained(tree: Tree, spec: Mapping[str, Any], info: DataInfo, places: list[Path]) -> RunTeacher | Lack:

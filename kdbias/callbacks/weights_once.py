@@ -17,8 +17,8 @@ class WeightsOnce(Checkpoint):
     """A callback that saves checkpoints to evaluate, next to those of other callbacks to resume from.
 
     Such a file has the weights that were validated (the average, once averaging has begun), the description of their
-    network, and when they were: a fourth of what resuming takes with AdamW and an average. It has no raw weights, states
-    of optimisers and callbacks, nor what loss terms learn.
+    network, and when they were: a fourth of what resuming takes with AdamW and an average. It has no raw weights, no
+    states of optimisers and callbacks, and nothing that loss terms learn.
     """
 
     _saving = False

@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from kdbias import zoo
 from kdbias.checks.early import folder_problem, plain_problems, recipe_problems
 from kdbias.checks.resolved import resolved
 from kdbias.checks.words import (
@@ -104,7 +105,7 @@ def task_problems(tree: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Pro
         yield Problem("task", f"there is no task {task!r}: {meant}the tasks are {', '.join(tasks)}")
     if tree.get("split") not in SPLITS:
         yield Problem("split", f"there is no split {tree.get('split')!r}: choose {', '.join(SPLITS)}")
-    named = [(key, Path(path)) for key in PATHS for path in _texts(tree.get(key))]
+    named = [(key, zoo.file_of(path)) for key in PATHS for path in _texts(tree.get(key))]
     yield from (problem for key, path in named if (problem := _path_problem(key, path)) is not None)
     teacher = tree.get("teacher")
     taught = isinstance(teacher, Mapping) and teacher.get("name") is not None

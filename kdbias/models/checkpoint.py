@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from kdbias import zoo
 from kdbias.files import digest
 from kdbias.models.description import build_described
 from kdbias.models.features import Extractor
 from kdbias.models.state_dict import OWN, state_dict
 from kdbias.models.weights import load_state
 from kdbias.models.weights_file import UnreadableFile, WeightsError, read_checked
+from kdbias.zoo import ZooError
 
 # What builders raise for arguments that they cannot use, and torch for shapes that it cannot make.
 REFUSALS = (
@@ -60,8 +63,9 @@ class Checkpoint:
             raise FileNotFoundError(f"there is no checkpoint {self.path.resolve()}")
         identity = _identity(self.path)
         try:
-            content = read_checked(self.path)
-        except UnreadableFile as error:
+            shipped = zoo.entry(self.path)
+            content = read_checked(self.path) if shipped is None else _as_saved(shipped, read_checked(self.path))
+        except (UnreadableFile, ZooError) as error:
             raise WeightsError(f"{self.path} cannot be read as a checkpoint: {error}") from error
         spec = _node(_node(content, "hyper_parameters"), "spec")
         if not all(isinstance(spec.get(part), Mapping) for part in ("model", "data")):
@@ -126,26 +130,27 @@ class Checkpoint:
         return load_state(extractor, weights, key=str(self.path), any_values=any_values).eval()
 
 
-def load_student(path: str | Path) -> Extractor:
+def load_student(path: str | PathLike[str]) -> Extractor:
     """Give the student of a run folder's best checkpoint, or of a checkpoint file, in eval mode on the CPU.
 
-    It is ready for images in [0, 1]. With weight averaging it is the averaged network.
+    ``path`` may be a ``kdbias.Run`` or the name of a network of ``kdbias.zoo``, such as ``demo-student``. It is ready
+    for images in [0, 1]. With weight averaging it is the averaged network.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not a checkpoint of this package, or its weights do not fit its description.
     """
-    return Checkpoint(_file(path)).student()
+    return Checkpoint(checkpoint_file(path)).student()
 
 
-def load_teacher(path: str | Path) -> Extractor:
+def load_teacher(path: str | PathLike[str]) -> Extractor:
     """Give the network that a teacher's training saved at ``path``: as ``load_student``, and frozen."""
     return load_student(path).requires_grad_(False)
 
 
-def read_spec(path: str | Path) -> dict[str, Any]:
+def read_spec(path: str | PathLike[str]) -> dict[str, Any]:
     """Give the checkpoint's description; see ``Checkpoint.spec``."""
-    return Checkpoint(_file(path)).spec
+    return Checkpoint(checkpoint_file(path)).spec
 
 
 def architecture(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,9 +159,16 @@ def architecture(model: Mapping[str, Any]) -> dict[str, Any]:
     return {**model, **{k: v for k, v in without.items() if k in model}}
 
 
-def _file(path: str | Path) -> Path:
-    """The checkpoint that a path names: a file, or the best one of a run folder."""
-    return Path(path, "checkpoints", "best.ckpt") if Path(path).is_dir() else Path(path)
+def checkpoint_file(path: str | PathLike[str]) -> Path:
+    """The checkpoint that a path names: a file, the best one of a run folder, or a network of the zoo."""
+    return Path(path, "checkpoints", "best.ckpt") if Path(path).is_dir() else zoo.file_of(Path(path))
+
+
+def _as_saved(shipped: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """A network of the zoo as a checkpoint holds it."""
+    content = {key: shipped[key] for key in ("epoch", "global_step")}
+    state = {f"{OWN}{name}": value for name, value in weights.items()}
+    return {**content, "hyper_parameters": {"spec": shipped["spec"]}, "state_dict": state}
 
 
 def _node(tree: Any, key: str) -> Mapping[str, Any]:

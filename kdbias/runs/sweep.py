@@ -35,7 +35,7 @@ from kdbias.runs.pretrained import settled
 
 LOG = "job.log"
 _RECORD = "KDBIAS_SWEEP"
-_PROGRAM = "KDBIAS_PROGRAM"
+PROGRAM = "KDBIAS_PROGRAM"
 # Hydra's own settings that decide how the config of a single run is composed; the other settings belong to the sweep.
 _HYDRA_KEPT = ("hydra.searchpath", "hydra.job.env_set", "hydra.verbose")
 
@@ -143,7 +143,7 @@ class SweepSummary(Callback):
             if part.is_symlink():
                 raise SystemExit(f"\n{part} is a link, and Hydra would write through it: remove it")
         os.environ[_RECORD] = str(folder / f".jobs-{uuid.uuid4().hex[:8]}.jsonl")
-        os.environ[_PROGRAM] = json.dumps(_program())
+        os.environ[PROGRAM] = json.dumps(_program())
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the list of jobs."""
@@ -180,7 +180,7 @@ def _settled(cfg: Any) -> tuple[str, list[str]]:
 def _command(overrides: Sequence[str], folder: Path) -> list[str]:
     """Give the command line of a single run; options come first, because launchers append overrides to it."""
     hydra = HydraConfig.get()
-    program = json.loads(os.environ[_PROGRAM]) if _PROGRAM in os.environ else _program()
+    program = json.loads(os.environ[PROGRAM]) if PROGRAM in os.environ else _program()
     sources = {source.provider: source for source in hydra.runtime.config_sources}
     options = ["--config-name", hydra.job.config_name]
     if sources["main"].schema == "file":
