@@ -154,6 +154,7 @@ def test_every_file_that_a_how_to_shows_has_its_place():
         },
         "choose-a-control": set(),
         "compare-methods": set(),
+        "from-python": set(),
     }
     root = Path(kdbias.__file__).parents[1]
     assert not [place for places in files.values() for place in places if (root / place).exists()]
@@ -242,7 +243,8 @@ def test_the_network_of_the_example_is_read(stranger, tiny_info: DataInfo):
 def test_the_scripts_run(stranger, monkeypatch):
     make = timm.create_model
     own = stranger("add-a-teacher")
-    scripts = [body for page in PAGES for language, body, place in blocks(page) if language == "python" and not place]
+    pages = [page for page in PAGES if page != "from-python"]  # it is one script, and has a test of its own
+    scripts = [body for page in pages for language, body, place in blocks(page) if language == "python" and not place]
     methods = [body for body in scripts if body.startswith("def ")]  # of a class that the page names
     for body in methods:
         compile(f"from __future__ import annotations\n{body}", "howto", "exec")
@@ -255,3 +257,16 @@ def test_the_scripts_run(stranger, monkeypatch):
         "train", ["experiment=exp1_kl", "loss=[ce,token]", "teacher=dinov2", "teacher.weights=dinov2.safetensors"]
     )
     assert [problem for problem in check(cfg) if problem.startswith("teacher")] == []
+
+
+def test_the_page_for_python_runs_from_top_to_bottom(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KDBIAS_RUNS", raising=False)
+    names: dict[str, object] = {}
+    for _, body, _ in blocks("from-python"):
+        exec(compile(body, "from-python", "exec"), names)
+    said = capsys.readouterr().out
+    assert "attention  distance" in said
+    assert "epoch: there is no such setting: did you mean epochs=3?" in said
+    assert names["run"].folder.parent == tmp_path / "runs" / "train"
+    assert {"accuracy", "attention"} <= names["figures"].keys()

@@ -92,7 +92,7 @@ def _subject(tree: Tree, network: Any, tensors: Any) -> Subject:
         return _on_tensors(tree, network, tensors)
     if not isinstance(network, nn.Module):
         kinds = f"a run, a path, {', '.join(zoo.names())}, or a network"
-        raise ConfigError(f"network: is a {type(network).__name__}: give {kinds}")
+        raise ConfigError(f"network: is of the type {type(network).__name__}: give {kinds}")
     return _own(tree, network, tensors)
 
 

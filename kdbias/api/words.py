@@ -37,8 +37,8 @@ def command(named: Mapping[str, Any], settings: Mapping[str, Any] | None) -> lis
 def chosen(key: str, value: Any) -> Iterator[str]:
     """Give the words of one argument: a value, or options of a group with settings.
 
-    In a mapping, keys that are options of the group choose them, and their values are their settings. The other keys
-    are settings of the group itself.
+    In a mapping, keys that are options of the group choose them, and their values, mappings again, are their settings.
+    The other keys are settings of the group itself.
 
     >>> list(chosen("loss", {"alpha": 0.7, "ce": {}, "kl": {"temperature": 2}}))
     ['loss=[ce,kl]', 'loss.alpha=0.7', 'loss.kl.temperature=2']
@@ -60,13 +60,16 @@ def chosen(key: str, value: Any) -> Iterator[str]:
     elif key in SEVERAL and isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
         yield f"{key}={written(key, list(value))}"
     else:
-        text = f"is a {type(value).__name__}: give the name of an option, or a mapping of options and settings"
-        raise ConfigError(f"{key}: {text}" + (f"; {OWN[key]}" if key in OWN else ""))
+        text = (
+            f"is of the type {type(value).__name__}: give the name of an option, or a mapping of options and settings"
+        )
+        argument = {"model": "student"}.get(key, key)
+        raise ConfigError(f"{argument}: {text}" + (f"; {OWN[key]}" if key in OWN else ""))
 
 
 def _mapping(group: str, value: Mapping[str, Any]) -> Iterator[str]:
     known = options(group)
-    names = [name for name in value if name in known]
+    names = [name for name in value if name in known and (group in SEVERAL or isinstance(value[name], Mapping))]
     if group in SEVERAL and names:
         yield f"{group}={written(group, names)}"
     elif len(names) > 1:
@@ -79,7 +82,7 @@ def _mapping(group: str, value: Mapping[str, Any]) -> Iterator[str]:
             continue
         if not isinstance(setting, Mapping):
             raise ConfigError(
-                f"{group}: the settings of {name} are a {type(setting).__name__}: give a mapping, or {{}}"
+                f"{group}: the settings of {name} are of the type {type(setting).__name__}: give a mapping, or {{}}"
             )
         place = f"{group}.{name}" if group in SEVERAL else group
         yield from (f"{place}.{key}={written(f'{place}.{key}', one)}" for key, one in setting.items())
@@ -102,14 +105,16 @@ def written(key: str, value: Any) -> str:
         value = fspath(value)
     if isinstance(value, str):
         typed = value.lower() in ("null", "true", "false", "nan", "inf")
-        plain = re.fullmatch(r"[A-Za-z_][\w./]*", value) is not None and not typed
+        plain = re.fullmatch(r"[A-Za-z_][\w./]*", value, re.ASCII) is not None and not typed
         slashed = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + (r"\'" if found[2] else ""), value)
         return value if plain else f"'{slashed}'"
     if value is None or isinstance(value, bool | int):
         return json.dumps(value)
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else str(value)
-    raise ConfigError(f"{key}: is a {type(value).__name__}: give a number, a text, true or false, a list or a mapping")
+    raise ConfigError(
+        f"{key}: is of the type {type(value).__name__}: give a number, a text, true or false, a list or a mapping"
+    )
 
 
 def taught_by(teacher: Any) -> list[str]:
