@@ -25,6 +25,8 @@ def installed(tmp_path_factory) -> Path:
 def test_wheel_holds_the_configs_and_the_commands(installed):
     assert (installed / "kdbias" / "conf" / "experiment" / "exp1_resnet_kl.yaml").is_file()
     assert (installed / "kdbias" / "py.typed").is_file()
+    zoo = installed / "kdbias" / "zoo"
+    assert {path.suffix for path in zoo.glob("demo-student*")} == {".json", ".safetensors"}
     (entry,) = installed.glob("kdbias-*.dist-info/entry_points.txt")
     text = entry.read_text()
     assert "kdbias-train = kdbias.cli:train" in text

@@ -42,17 +42,18 @@ def runs(tmp_path_factory):
     (home / "conf").mkdir()
     (home / "conf" / "own.yaml").write_text("a: ${run_dir:}\n")
     OmegaConf.register_new_resolver("run_dir", lambda: "mine", replace=True)
-    before, resolvers = torch.get_rng_state(), dict(BaseContainer._resolvers)
+    before = torch.get_rng_state()
     with initialize_config_dir(str(home / "conf"), version_base="1.3"), warnings.catch_warnings():
         hydra, filters = GlobalHydra.instance().hydra, list(warnings.filters)
+        resolvers = dict(BaseContainer._resolvers)
         run = kdbias.distil(
             DATA, VIT, CNN, ["ce", "kl"], settings={"loss.kl.temperature": 2}, paths={"runs": home}, **REST
         )
         assert GlobalHydra.instance().hydra is hydra
         assert warnings.filters == filters
+        assert resolvers == BaseContainer._resolvers
         assert compose("own").a == "mine"
     assert not HydraConfig.initialized()
-    assert resolvers == BaseContainer._resolvers
     assert torch.equal(torch.get_rng_state(), before)
     assert not {PROGRAM, "PL_GLOBAL_SEED"} & os.environ.keys()
     return home, run

@@ -88,7 +88,10 @@ WRONG = {
     "too few labels": (lambda s, x, y: kdbias.probe(s, (x, y[:3])), r"labels must be \(60,\)"),
     "none": (lambda s, x, y: kdbias.probe(s), "a network in memory has none of its own"),
     "nothing to learn from": (lambda s, x, y: kdbias.probe(s, (x, y), "knn"), "tensors are measured alone"),
-    "other classes": (lambda s, x, y: kdbias.probe(s, {"cifar100": {}}), "."),
+    "other classes": (
+        lambda s, x, y: kdbias.probe(timm.create_model("test_vit", num_classes=4), {"cues": {"train": 100, "val": 20}}),
+        "^images: the network knows 4 classes, and the data has 10",
+    ),
     "a typo": (lambda s, x, y: kdbias.probe(s, (x, y), "attn"), "probe: there is no attn"),
     "a setting": (lambda s, x, y: kdbias.probe(s, (x, y), {"cka": {"image": 2}}), "probe.cka.image"),
     "a module": (lambda s, x, y: kdbias.probe(torch.nn.Linear(2, 2), (x, y)), "network: Linear is no network of timm"),
