@@ -34,8 +34,16 @@ METHODS: dict[str, list[str]] = {
     "label_smoothing": [*ALONE, "control=label_smoothing"],
     "shuffled": [*ALONE, "control=shuffled"],
     "random_labels": ["loss=[ce,kl]", "loss.kl.temperature=1.0", "control=random"],
+    "teacher_view_scramble": [*ALONE, "augment.teacher_stress=scramble"],
+    "student_view_smooth": [*ALONE, "augment.student_stress=smooth"],
 }
-"""What each row trains with; the last five are under a control: kl alone, and beside the labels."""
+"""What each row trains with; ``self`` to ``random_labels`` are under a control.
+
+The last two are ``kl_alone`` with a cue suppressed in one view. ``teacher_view_scramble``: the teacher, which goes by
+shape, answers on images whose cells have changed places; an index as high as that of ``kl_alone`` would mean that the
+preference needs no image that shows the shape. ``student_view_smooth``: the student sees little texture, and has to
+explain by the rest what the teacher answers on the whole image.
+"""
 
 ONLY = {"cskd": "vit", "no_teacher_dist": "vit", "capd": "cnn"}
 """Rows of one kind of student: CSKD trains a DIST token, CAPD a convolutional map."""

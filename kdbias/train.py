@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities import rank_zero_warn
 from omegaconf import DictConfig, OmegaConf
 
 from kdbias.batch import DataInfo
@@ -21,6 +22,7 @@ from kdbias.config.spec import Tree, plain, spec_hash
 from kdbias.controls.accuracy import device_of
 from kdbias.controls.base import applied
 from kdbias.data.base import ImageData
+from kdbias.data.stress_views import slow_views
 from kdbias.files import sweep_up, write_text
 from kdbias.finish import Trained, diverged, finish
 from kdbias.models.checkpoint import Checkpoint
@@ -74,6 +76,8 @@ def train(cfg: DictConfig) -> float:
         data.prepare_data()
     except (FileNotFoundError, ValueError) as error:
         raise ConfigError(f"data: {error}") from error
+    for line in slow_views(data.augment.stress, data.info):
+        rank_zero_warn(line)
     control, used = applied(tree, data.info)
     kind = control.kind if control else None
     resume = begin(run, bool(tree["resume"]), module_spec(used, data.info, key, kind))

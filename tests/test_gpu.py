@@ -86,3 +86,20 @@ def test_a_teacher_follows_its_images(source):
     here = teacher(image.cuda()).logits
     assert here.is_cuda
     torch.testing.assert_close(here.cpu(), there, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "name", ["smooth", "gaussian", "grey", "noise", "scramble", "rotate", "scramble_grey", "shape"]
+)
+def test_a_stressed_view_is_the_same_on_both(source, name):
+    given = {"name": "smooth", "filter": "gaussian"} if name == "gaussian" else name
+    augment = Augment(teacher_stress=given, teacher_strength=0.6)
+    images, labels = source.split("train")
+    found = [
+        [batch.teacher_image.cpu() for batch in ResidentLoader(
+            images.to(device), labels.to(device), info=source.info, batch_size=32, augment=augment, drop_last=True
+        )]
+        for device in ("cpu", "cuda")
+    ]  # fmt: skip
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)

@@ -56,7 +56,7 @@ def views_figure(image: Tensor, target: Tensor, augment: Augment, info: DataInfo
     fill = torch.tensor([round(255 * mean) for mean in info.mean], dtype=torch.uint8)
     rows = {"original": _for_drawing(image)}
     for step in range(BATCHES):
-        draws = augment.draw(len(original), info.size, seed, 0, step)
+        draws = augment.draw(len(original), info.size, seed, 0, step, np.arange(len(original)))
         mixed = draws.mix is not None  # mixing drops the first image, so the last one goes before it
         order = np.arange(-int(mixed), len(original)) % len(original)
         student, teacher = augment.views(original[torch.from_numpy(order)], draws.take(order), fill)
@@ -65,8 +65,19 @@ def views_figure(image: Tensor, target: Tensor, augment: Augment, info: DataInfo
         if teacher is not student:
             rows[f"{name}\nteacher"] = _for_drawing(teacher)
     names = [info.names[int(label)] for label in target]
-    shared = "the teacher sees the student's image" if augment.view == "same" else f"view={augment.view}"
-    return image_grid(rows, columns=names, title=f"Training images, policy={augment.policy}, {shared}")
+    return image_grid(rows, columns=names, title=f"Training images, policy={augment.policy}, {_views(augment)}")
+
+
+def _views(augment: Augment) -> str:
+    """Say what the teacher sees, and which stress sets change the views."""
+    found = ["the teacher sees the student's image" if augment.view == "same" else f"view={augment.view}"]
+    for who in augment.stress:
+        given, strength = getattr(augment, f"{who}_stress"), getattr(augment, f"{who}_strength")
+        name = given if isinstance(given, str) else given.get("name", given.get("_target_"))
+        found.append(f"{who}_stress={name} at {strength:g}")
+    if augment.stress and augment.view == "same":
+        found[0] = "one augmented image for both"
+    return ", ".join(found)
 
 
 def _for_drawing(image: Tensor) -> NDArray[np.float32]:

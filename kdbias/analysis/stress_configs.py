@@ -11,6 +11,7 @@ from typing import Any
 from kdbias.checks.check import ConfigError
 from kdbias.config.build import build, target
 from kdbias.config.spec import Tree
+from kdbias.config.stress_names import shipped
 from kdbias.data.base import Source
 from kdbias.stress.build import Progress
 from kdbias.stress.kept import Stressed
@@ -30,6 +31,8 @@ def selected(tree: Tree, source: Source) -> dict[str, Any]:
     for name, node in nodes.items():
         if not isinstance(node, Mapping) or "_target_" not in node:
             raise ConfigError(f"stress.{name}: has settings but is not selected: add it to stress=[...]")
+        if tree.get("preset", "none") != "none":
+            node = _published(name, node)
         takes = list(signature(target(node, "stress")).parameters)
         for key in node.keys() - {"_target_", *takes}:
             near = get_close_matches(key, takes, 1)
@@ -43,6 +46,21 @@ def selected(tree: Tree, source: Source) -> dict[str, Any]:
         if refuses is not None and (reason := refuses(source.info.size, source.info.channels)):
             raise ConfigError(reason)
     return found
+
+
+def _published(name: str, node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The earlier report's variant of a set.
+
+    Raises:
+        ConfigError: it has none, or settings were given, which are not those of the variant.
+    """
+    known = shipped("as_published")
+    if name not in known:
+        there = f"there is none of {name}, only of {', '.join(known)}"
+        raise ConfigError(f"preset: as_published: {there}: leave {name} out of stress=[...], or the preset")
+    if dict(node) not in (shipped()[name], known[name]):
+        raise ConfigError(f"stress.{name}: the variant of preset=as_published has its own settings: drop these")
+    return known[name]
 
 
 def strengths(tree: Tree) -> list[float]:

@@ -43,6 +43,8 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("teacher.model", "model"),
     ("data", "data"),
     ("augment", "augment"),
+    ("augment.*_stress", "stress"),
+    ("augment.*_stress.parts*", "stress"),
     ("loader", "loader"),
     ("loss.*", "loss"),
     ("optim.optimizer", "optimizer"),

@@ -12,6 +12,7 @@ from kdbias.checks.lacks import teacher_lack
 from kdbias.checks.methods import module_arguments, module_rules
 from kdbias.checks.plan import REFUSALS, Plan, plan, refusal
 from kdbias.checks.probes import probe_callback
+from kdbias.checks.stress_views import stress_views
 from kdbias.checks.values import settings
 from kdbias.config.build import build, selected, target
 from kdbias.config.errors import ArgumentError, Problem, sound
@@ -26,7 +27,7 @@ def meaning(tree: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
     run, problems = _controlled(plan(tree, known), known)
     for rule in (settings, _full_batch, _devices, _teacher_batch, _weights_files, _teacher, _terms):
         problems += rule(run)
-    for rule in (module_rules, _compared_images, _mixing, _views, _dist_token, _dense_answer, _schedules):
+    for rule in (module_rules, _compared_images, _mixing, _views, stress_views, _dist_token, _dense_answer, _schedules):
         problems += rule(run)
     problems += module_arguments(run, [*known, *problems])
     problems += _optimizer(tree, [*known, *problems])

@@ -117,12 +117,12 @@ def _options(group: PurePosixPath) -> list[str]:
 
 
 def _preset(run: Plan) -> Iterator[Problem]:
-    """A request for published settings of an experiment without any; existing ones set ``preset`` to its name."""
+    """A request for settings of an experiment that has none; existing ones set ``preset`` to its name."""
     preset = run.tree.get("preset", "none")
-    if preset == "as_published":
-        home = Path(conf_dir(), "preset", "as_published")
+    if preset in ("as_published", "small"):
+        home = Path(conf_dir(), "preset", preset)
         known = sorted(path.relative_to(home).with_suffix("").as_posix() for path in home.rglob("*.yaml"))
-        yield Problem("preset", f"this experiment has no as_published settings: they are there for {', '.join(known)}")
+        yield Problem("preset", f"this experiment has no {preset} settings: they are there for {', '.join(known)}")
 
 
 def _mirrored(run: Plan) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from kdbias.config.conf import conf_dir
 from kdbias.config.control import teacher_use
 from kdbias.config.renamed import once_named
+from kdbias.config.stress_names import put_stress
 from kdbias.files import digest
 
 Tree = Mapping[str, Any]
@@ -81,7 +82,8 @@ def deciding(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Give ``deciding(cfg)`` with the content of files instead of their names.
 
-    These files are the weights of the networks and of loss terms, and the recipe of a teacher without weights. A file
+    These files are the weights of the networks and of loss terms, the recipe of a teacher without weights, and the
+    stress sets of the views. A file
     that does not exist, or a recipe from outside this package, keeps its name. A teacher that the control does not use
     is left out, except for the settings that the control keeps. The teachers that the control names are added as
     ``control.teachers``.
@@ -92,7 +94,7 @@ def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         found.pop("init", None)
     elif Path(str(found["init"])).is_file():
         found["init"] = "sha256:" + digest(Path(str(found["init"])))
-    teacher, control = _node(found, "teacher"), _node(found, "control")
+    teacher, control, augment = (_node(found, key) for key in ("teacher", "control", "augment"))
     for node in (
         teacher,
         _node(teacher, "model"),
@@ -106,6 +108,8 @@ def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
             node["weights"] = "sha256:" + digest(Path(weights))
     _put_recipe(teacher)
     _drop_unset(teacher)
+    put_stress(augment)
+    augment |= _whole(augment)
     use = teacher_use(found)
     if not use.uses_teacher:
         found["teacher"] = {key: teacher[key] for key in use.keeps_of_teacher if key in teacher}

@@ -1,7 +1,8 @@
 """Training augmentation as batched tensor code on uint8 images, each image with its own draw.
 
 The stages, in order: geometry (rotation and translation, padded crop, flip), the operations of a policy (AutoAugment,
-RandAugment or TrivialAugment), erasing (Cutout, random erasing), conversion to float in [0, 1], mixing (MixUp, CutMix).
+RandAugment or TrivialAugment), erasing (Cutout, random erasing), the stress set of a view, conversion to float in
+[0, 1], mixing (MixUp, CutMix). A stress set comes so late because it has to suppress its cue in what the network sees.
 
 A policy moves pixels (shear, translation, rotation) and changes their values (colour, contrast and so on) in any order.
 If the teacher's view shares only the student's geometry, it gets the operations that move pixels, in their order, and
@@ -14,6 +15,7 @@ processes sees the same images. Each stage has its own stream, so switching a st
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdbias.config.build import builder
+from kdbias.config.stress_names import WHO
 from kdbias.data.affine import draw_affine, rotate_shift
 from kdbias.data.autoaugment import perform
 from kdbias.data.erase import draw_cutout, draw_erasing, erase
@@ -29,7 +32,8 @@ from kdbias.data.geometry import crop_flip
 from kdbias.data.mix import Mix, draw_mix, mix_images
 from kdbias.data.operations import THIRTY_ONE
 from kdbias.data.policies import POLICIES, Policy, PolicyName, policy_of
-from kdbias.data.streams import Stream, stream
+from kdbias.data.streams import Stream, image_keys, stream
+from kdbias.data.stress_views import Given, ViewChange, view_change
 
 View = Literal["same", "photometric", "clean"]
 
@@ -40,7 +44,7 @@ class Draws:
 
     ``motion`` ``(B, 3)`` as in ``rotate_shift``, ``corner`` ``(B, 2)`` and ``flip`` ``(B,)`` as in ``crop_flip``;
     ``actions`` ``(B, slots)`` numbers of the policy's actions as in ``perform``; ``cutout`` and ``erasing`` ``(B, 4)``
-    boxes as in ``erase``; ``mix`` is one for all.
+    boxes as in ``erase``; ``mix`` is one for all. ``keys`` ``(B,)`` are what stress sets draw from, None without.
     """
 
     motion: NDArray[np.float64]
@@ -50,6 +54,7 @@ class Draws:
     cutout: NDArray[np.int64]
     erasing: NDArray[np.int64]
     mix: Mix | None
+    keys: NDArray[np.uint64] | None = None
 
     def take(self, rows: NDArray[np.int64]) -> Draws:
         """Give the parameters of some images of the batch."""
@@ -61,6 +66,7 @@ class Draws:
             cutout=self.cutout[rows],
             erasing=self.erasing[rows],
             mix=self.mix,
+            keys=None if self.keys is None else self.keys[rows],
         )
 
 
@@ -87,9 +93,14 @@ class Augment:
         view: ``same``: the teacher sees the student's image; ``photometric``: the same geometry, including that of the
             policy, and the same mixing, without the policy's other operations, Cutout and erasing; ``clean``: the
             image without augmentation or mixing (tokens no longer align).
+        teacher_stress: a stress set that changes the teacher's view: its name, ``{name: NAME}`` with settings, or a
+            node; None for none. It changes each image before it is mixed, by draws of (seed, epoch, index).
+        teacher_strength: of that set, in [0, 1]; at 0 the view is that without it, bit for bit.
+        student_stress: the same for the student's view. Equal sets of both make equal draws.
+        student_strength: of that set.
 
     Raises:
-        ValueError: a value is out of range; the message names the config key.
+        ValueError: a value is out of range, or a stress set cannot be a view; the message names the config key.
     """
 
     crop: int = 4
@@ -105,6 +116,10 @@ class Augment:
     cutmix: float = 1.0
     mix_probability: float = 0.5
     view: View = "same"
+    teacher_stress: Given = None
+    teacher_strength: float = 1.0
+    student_stress: Given = None
+    student_strength: float = 1.0
 
     def __post_init__(self) -> None:
         for key in ("crop", "cutout", "operations", "magnitude"):
@@ -125,14 +140,32 @@ class Augment:
             raise ValueError(f"augment.operations must be positive, got {self.operations}; augment.policy=none is off")
         if not 0 <= self.magnitude < THIRTY_ONE.levels:
             raise ValueError(f"augment.magnitude must lie in 0..{THIRTY_ONE.levels - 1}, got {self.magnitude}")
+        _ = self.stress  # it refuses what cannot be a view
 
     @property
     def mixes(self) -> bool:
         """Whether batches may be mixed, so that targets are soft."""
         return self.mix_probability > 0 and (self.mixup > 0 or self.cutmix > 0)
 
-    def draw(self, count: int, size: int, seed: int, epoch: int, step: int) -> Draws:
-        """Draw the parameters of a global batch of ``count`` images of ``size`` pixels."""
+    @cached_property
+    def stress(self) -> dict[str, ViewChange]:
+        """The changes of the views, by ``teacher`` and ``student``; without those at strength 0."""
+        given = ((who, getattr(self, f"{who}_stress"), getattr(self, f"{who}_strength")) for who in WHO)
+        changes = {who: view_change(who, stress, strength) for who, stress, strength in given}
+        return {who: change for who, change in changes.items() if change is not None}
+
+    def draw(
+        self, count: int, size: int, seed: int, epoch: int, step: int, index: NDArray[np.int64] | None = None
+    ) -> Draws:
+        """Draw the parameters of a global batch of ``count`` images of ``size`` pixels.
+
+        ``index`` ``(count,)`` are the images' positions in their split.
+
+        Raises:
+            ValueError: a stress set draws by ``index``, and it is not given.
+        """
+        if self.stress and index is None:
+            raise ValueError("index: a stress set draws by the positions of the images: give them")
         place = stream(Stream.CROP, seed, epoch, step)
         return Draws(
             motion=draw_affine(stream(Stream.AFFINE, seed, epoch, step), count, size, self.rotate, self.translate),
@@ -142,6 +175,7 @@ class Augment:
             cutout=draw_cutout(stream(Stream.CUTOUT, seed, epoch, step), count, size, self.cutout),
             erasing=draw_erasing(stream(Stream.ERASING, seed, epoch, step), count, size, self.erasing),
             mix=draw_mix(stream(Stream.MIXING, seed, epoch, step), size, self.mixup, self.cutmix, self.mix_probability),
+            keys=None if index is None else image_keys(Stream.STRESS, seed, epoch, index),
         )
 
     def views(self, image: Tensor, draws: Draws, fill: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,14 +187,31 @@ class Augment:
         placed = self._place(image, draws)
         changed = perform(placed, draws.actions, self._policy)
         painted = erase(erase(changed, draws.cutout, fill), draws.erasing, fill)
-        student = _mixed(to_float(painted), draws.mix)
         if self.view == "clean":
-            return student, to_float(image if draws.mix is None else image[1:])
-        if self.view == "same":
-            return student, student
-        geometric = self._policy.geometric(draws.actions)
-        plain = changed if np.array_equal(geometric, draws.actions) else perform(placed, geometric, self._policy)
-        return student, student if painted is plain else _mixed(to_float(plain), draws.mix)
+            base = image if draws.mix is None else image[1:]
+        elif self.view == "same":
+            base = painted
+        else:
+            geometric = self._policy.geometric(draws.actions)
+            base = changed if np.array_equal(geometric, draws.actions) else perform(placed, geometric, self._policy)
+        student, teacher = self.stressed(painted, base, draws.keys)
+        shown = _mixed(to_float(student), draws.mix)
+        if teacher is student:
+            return shown, shown
+        return shown, _mixed(to_float(teacher), None if self.view == "clean" else draws.mix)
+
+    def stressed(self, student: Tensor, teacher: Tensor, keys: NDArray[np.uint64] | None) -> tuple[Tensor, Tensor]:
+        """Change the two views by their stress sets: uint8 ``(B, C, H, W)``, before mixing; ``keys`` ``(B,)``.
+
+        The teacher's view may lack the first image. If the two come out equal, they are one tensor.
+        """
+        if not self.stress or keys is None:
+            return student, teacher
+        mine, theirs = self.stress.get("student"), self.stress.get("teacher")
+        changed = student if mine is None else mine(student, keys)
+        if teacher is student and mine == theirs:
+            return changed, changed
+        return changed, teacher if theirs is None else theirs(teacher, keys[-len(teacher) :])
 
     @property
     def _policy(self) -> Policy:

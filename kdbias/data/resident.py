@@ -92,9 +92,10 @@ class ResidentLoader(ImageLoader):
             index = put(share.chosen[share.rows(lender=False)], device)
             image = to_float(self.images.index_select(0, index))
             return Batch(image, self.labels[index], index, image)
-        draws = self.augment.draw(len(share.chosen), self.info.size, self.order.seed, share.epoch, share.step)
+        seed, chosen = self.order.seed, share.chosen
+        draws = self.augment.draw(len(chosen), self.info.size, seed, share.epoch, share.step, chosen)
         rows = share.rows(lender=draws.mix is not None)
-        index = put(share.chosen[rows], device)
+        index = put(chosen[rows], device)
         image, teacher_image = self.augment.views(self.images.index_select(0, index), draws.take(rows), self._fill)
         target, index = self._targets(index, draws.mix)
         return Batch(image, target, index, teacher_image)

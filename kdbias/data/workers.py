@@ -172,7 +172,7 @@ class _MakeShare(Dataset[Views]):
         if self.augment is None:
             chosen = share.chosen[share.rows(lender=False)].tolist()
             return Views(torch.stack([self.images[i] for i in chosen]), None, None)
-        draws = self.augment.draw(len(share.chosen), self.info.size, self.seed, share.epoch, share.step)
+        draws = self.augment.draw(len(share.chosen), self.info.size, self.seed, share.epoch, share.step, share.chosen)
         rows = share.rows(lender=draws.mix is not None)
         student, teacher = zip(
             *(
@@ -181,10 +181,12 @@ class _MakeShare(Dataset[Views]):
             ),
             strict=True,
         )
-        if self.augment.view != "clean" and all(mine is theirs for mine, theirs in zip(student, teacher, strict=True)):
-            return Views(torch.stack(student), None, draws.mix)
+        equal = self.augment.view != "clean" and all(a is b for a, b in zip(student, teacher, strict=True))
         unmixed = draws.mix is not None and self.augment.view == "clean"
-        return Views(torch.stack(student), torch.stack(teacher[unmixed:]), draws.mix)
+        mine = torch.stack(student)
+        theirs = mine if equal else torch.stack(teacher[unmixed:])
+        mine, theirs = self.augment.stressed(mine, theirs, draws.take(rows).keys)
+        return Views(mine, None if theirs is mine else theirs, draws.mix)
 
 
 def _end(made: _BaseDataLoaderIter) -> None:

@@ -17,6 +17,7 @@ from kdbias.config.conf import expand_paths
 from kdbias.config.errors import RunStopped
 from kdbias.config.overrides import key_of, sets
 from kdbias.config.spec import Tree, flat, plain, spec_hash
+from kdbias.config.stress_names import KEYS
 from kdbias.runs import failure, run_folder
 from kdbias.runs.pretrained import settled
 from kdbias.runs.sweep import LOG, single_run
@@ -46,8 +47,9 @@ def ensure_teacher(tree: Tree, teachers: Path) -> Path:
 
     - its data, which ``teacher.data`` may change (say to a variant in which only shape is reliable);
     - its trainer choice and overrides;
-    - the augmentation that its command line chose. A recipe without labels makes its own views, and takes from this
-      only whether images may be mirrored (digits must not be mirrored for the teacher either);
+    - the augmentation that its command line chose, except for the stress sets of this run's views. A recipe without
+      labels makes its own views, and takes from this only whether images may be mirrored (digits must not be mirrored
+      for the teacher either);
     - ``teacher.epochs`` and ``teacher.batch_size``. A batch is never larger than the training images that there are.
 
     The folder of the recipe's run is ``<teachers>/<name>-<data>-<spec hash>``. If the run is not done, a process of its
@@ -153,7 +155,7 @@ def _training_images(node: Mapping[str, Any]) -> int | None:
 
 def _kept(word: str) -> bool:
     """Whether a run's override also applies to its teacher's training; the trainer is chosen elsewhere."""
-    if sets(word, "trainer.num_nodes", "loader.repeats") or key_of(word) == "trainer":
+    if sets(word, "trainer.num_nodes", "loader.repeats", *KEYS) or key_of(word) == "trainer":
         return False
     return sets(word, "trainer", "paths", "augment", "loader")
 

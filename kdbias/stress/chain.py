@@ -45,6 +45,20 @@ class Chain(StressSet):
         """Whether every part leaves what the image shows where it is."""
         return all(part.aligned for part in self.sets)
 
+    @property
+    def no_view(self) -> str:
+        """Say why a part cannot be a view; empty if each can."""
+        return next((part.no_view for part in self.sets if part.no_view), "")
+
+    def require_strength(self, strength: float) -> None:
+        """Pass a strength that every part has.
+
+        Raises:
+            ValueError: a part has it not.
+        """
+        for part in self.sets:
+            part.require_strength(strength)
+
     def full(self, image: Image, label: int, rng: np.random.Generator) -> Image:
         """Give the image after all parts at strength 1."""
         return self.at(image, label, 1.0, rng)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kdbias.config.build import builder
 from kdbias.stress import corruption_blur, corruption_digital, corruption_frost, corruption_noise, corruption_weather
 from kdbias.stress.grey import luminance
-from kdbias.stress.stress_set import Image, StressSet
+from kdbias.stress.stress_set import Image, StressSet, check_strength
 
 SEVERITIES = 5
 Effect = Callable[[Image, int, np.random.Generator], NDArray[np.floating]]
@@ -72,6 +72,21 @@ class Corruption(StressSet):
         if self.kind == "frost":
             corruption_frost.folder()
 
+    @property
+    def no_view(self) -> str:
+        """Say that zoom blur takes too long; empty for the others."""
+        return "it takes more than 20 ms an image: choose another blur" if self.kind == "zoom_blur" else ""
+
+    def require_strength(self, strength: float) -> None:
+        """Pass a strength of a whole severity, or 0.
+
+        Raises:
+            ValueError: it lies between.
+        """
+        check_strength(strength)
+        if strength:
+            severity_of(strength)
+
     def full(self, image: Image, label: int, rng: np.random.Generator) -> Image:
         """Give the image at severity 5."""
         return self.at(image, label, 1.0, rng)
@@ -82,9 +97,7 @@ class Corruption(StressSet):
         Raises:
             ValueError: that is no whole number.
         """
-        severity = round(SEVERITIES * strength)
-        if severity < 1 or abs(severity - SEVERITIES * strength) > 1e-6:
-            raise ValueError(f"strengths: a corruption has .2, .4, .6, .8 and 1 (severities 1 to 5), got {strength}")
+        severity = severity_of(strength)
         grey = image.shape[2] == 1 and self.kind in COLOURED
         given = np.repeat(image, 3, axis=2) if grey else image
         made = np.clip(EVERY[self.kind](given, severity, rng), 0, 255).astype(np.uint8)
@@ -95,3 +108,15 @@ class Corruption(StressSet):
         if self.kind == "saturate" and channels == 1:
             return "stress.saturate: the images have one channel, no colour: leave saturate out"
         return ""
+
+
+def severity_of(strength: float) -> int:
+    """Give the severity, 1 to 5, of a strength.
+
+    Raises:
+        ValueError: it is that of none.
+    """
+    severity = round(SEVERITIES * strength)
+    if severity < 1 or abs(severity - SEVERITIES * strength) > 1e-6:
+        raise ValueError(f"strengths: a corruption has .2, .4, .6, .8 and 1 (severities 1 to 5), got {strength}")
+    return severity

@@ -21,6 +21,13 @@ class WithDonors(StressSet):
 
     _means: dict[int, NDArray[np.float64]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    @property
+    def no_view(self) -> str:
+        """Say that the set takes something from other images."""
+        return (
+            "it takes the spectrum of other images, and a view changes each image by itself: smooth suppresses texture"
+        )
+
     def bind(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Self:
         """Give the set with its donors: ``(n, H, W, C)`` and ``(n,)``.
 

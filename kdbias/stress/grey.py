@@ -13,6 +13,9 @@ from kdbias.stress.stress_set import Image, StressSet, to_uint8
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue (ITU-R BT.601), those of OpenCV and Pillow."""
 
+ORDERS = ((0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+"""The orders of three channels that change something."""
+
 
 @builder("stress")
 @dataclass(frozen=True)
@@ -36,8 +39,7 @@ class Grey(StressSet):
     def full(self, image: Image, label: int, rng: np.random.Generator) -> Image:
         """Give the image without its colours."""
         if self.way == "permute":
-            orders = ((0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
-            return np.ascontiguousarray(image[..., orders[int(rng.integers(5))]])
+            return np.ascontiguousarray(image[..., ORDERS[int(rng.integers(len(ORDERS)))]])
         return np.repeat(luminance(image), 3, axis=2)
 
     def refuses(self, size: int, channels: int) -> str:

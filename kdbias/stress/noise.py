@@ -47,13 +47,19 @@ class Noise(StressSet):
 
     def at(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> Image:
         """Add the noise to the window and clip; pixels outside stay as they are."""
-        own = np.random.default_rng([self.pattern_seed, *image.shape]) if self.pattern == "fixed" else rng
-        rows, columns = (self._span(side, own) for side in image.shape[:2])
+        rows, columns, noise = self.fixed(image.shape) if self.pattern == "fixed" else self._drawn(image.shape, rng)
         changed = image.copy()
-        part = changed[rows, columns]
-        noise: NDArray[np.float64] = own.normal(size=part.shape)
-        changed[rows, columns] = to_uint8(part + 255 * strength * self.sigma * noise)
+        changed[rows, columns] = to_uint8(image[rows, columns] + 255 * strength * self.sigma * noise)
         return changed
+
+    def fixed(self, shape: tuple[int, ...]) -> tuple[slice, slice, NDArray[np.float64]]:
+        """Give the window's rows and columns, and the noise in it, that all images ``shape`` ``(H, W, C)`` share."""
+        return self._drawn(shape, np.random.default_rng([self.pattern_seed, *shape]))
+
+    def _drawn(self, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[slice, slice, NDArray[np.float64]]:
+        rows, columns = (self._span(side, rng) for side in shape[:2])
+        size = (rows.stop - rows.start, columns.stop - columns.start, shape[2])
+        return rows, columns, rng.normal(size=size)
 
     def _span(self, side: int, rng: np.random.Generator) -> slice:
         length = side if self.window is None else self.window

@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-from skimage.feature import canny
 
 from kdbias.config.build import builder
+from kdbias.stress.canny import canny
 from kdbias.stress.grabcut import silhouette
 from kdbias.stress.grey import luminance
 from kdbias.stress.smooth import resized
@@ -24,7 +24,7 @@ LEAST, MOST = 0.05, 0.95  # share of the image that an object covers; outside, n
 @builder("stress")
 @dataclass(frozen=True)
 class Shape(StressSet):
-    """``engine=edges``: Canny contours (scikit-image) at four times the size, black on white, reduced by averaging.
+    """``engine=edges``: Canny contours at four times the size, black on white, reduced by averaging.
 
     ``engine=grabcut`` (OpenCV) separates the object from a border of a sixteenth of the side; ``show`` is then the
     ``silhouette`` (black on white), the ``object`` on white, or the ``background`` with the object in its mean colour.
@@ -36,16 +36,19 @@ class Shape(StressSet):
     Source: Canny 1986; Rother, Kolmogorov and Blake 2004.
 
     Raises:
-        ValueError: a choice is unknown, or OpenCV is not there.
+        ValueError: a choice is unknown, OpenCV is not there, or ``engine`` is fcn.
     """
 
     notes: ClassVar[tuple[str, ...]] = ("found",)
-    libraries: ClassVar[tuple[str, ...]] = ("scikit-image", "scipy", "pillow", "opencv-python-headless")
-    engine: Literal["edges", "grabcut"] = "edges"
+    libraries: ClassVar[tuple[str, ...]] = ("scipy", "pillow", "opencv-python-headless")
+    engine: Literal["edges", "grabcut", "fcn"] = "edges"
     sigma: float = 2.0
     show: Literal["silhouette", "object", "background"] = "silhouette"
 
     def __post_init__(self) -> None:
+        if self.engine == "fcn":
+            reason = "fcn needs the weights of FCN-ResNet-101, which are not here"
+            raise ValueError(f"stress.shape.engine: {reason}: choose edges, which needs none")
         if self.engine not in ("edges", "grabcut"):
             raise ValueError(f"stress.shape.engine must be edges or grabcut, got {self.engine!r}")
         if self.show not in ("silhouette", "object", "background"):
@@ -57,6 +60,11 @@ class Shape(StressSet):
                 "stress.shape.engine: grabcut needs OpenCV: pip install 'kdbias[opencv]', or choose edges, which needs "
                 "none"
             )
+
+    @property
+    def no_view(self) -> str:
+        """Say that GrabCut takes too long; empty for contours."""
+        return "" if self.engine == "edges" else "grabcut takes about 85 ms an image: choose engine: edges"
 
     def full(self, image: Image, label: int, rng: np.random.Generator) -> Image:
         """Give the contours or the silhouette."""
@@ -78,13 +86,13 @@ class Shape(StressSet):
         if self.engine == "edges":
             lines = contours(image, self.sigma)
             return lines, bool((lines < 255).any())
-        covered = silhouette(_enlarged(image), int(rng.integers(2**31)))
+        covered = silhouette(enlarged(image), int(rng.integers(2**31)))
         found = LEAST <= covered.mean() <= MOST
         return self._shown(image, covered if found else np.zeros_like(covered)), found
 
     def _shown(self, image: Image, covered: NDArray[np.bool_]) -> Image:
         """Show the object where ``covered`` ``(4H, 4W)`` is true, reduced to the image's size."""
-        large = _enlarged(image)
+        large = enlarged(image)
         if self.show == "background":
             mean = large[~covered].mean(0)
             return _reduced(np.where(covered[..., None], to_uint8(mean), large), image)
@@ -94,12 +102,13 @@ class Shape(StressSet):
 
 def contours(image: Image, sigma: float) -> Image:
     """Draw the Canny contours of an image's luminance, found at four times its size, black on white."""
-    lines = canny(luminance(_enlarged(image))[..., 0], sigma=sigma)
+    lines = canny(luminance(enlarged(image))[..., 0], sigma)
     drawn = np.where(lines, np.uint8(0), np.uint8(255))[..., None]
     return np.ascontiguousarray(np.repeat(_reduced(drawn, image), image.shape[2], 2))
 
 
-def _enlarged(image: Image) -> Image:
+def enlarged(image: Image) -> Image:
+    """Give an image at four times its size, bicubic."""
     height, width = image.shape[:2]
     return resized(image, (ENLARGED * height, ENLARGED * width), PIL.Image.Resampling.BICUBIC)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -53,6 +54,11 @@ class Smooth(StressSet):
         if self.taps is not None and (self.taps < 3 or self.taps % 2 == 0):
             raise ValueError(f"stress.smooth.taps: an odd number from 3 on, or null, got {self.taps}")
 
+    @property
+    def no_view(self) -> str:
+        """Say that filtering at 224 px takes too long; empty for the image as it is."""
+        return "" if self.protocol == "own" else "protocol: burgert filters at 224 px, too slowly: choose protocol: own"
+
     def full(self, image: Image, label: int, rng: np.random.Generator) -> Image:
         """Give the filtered image."""
         if self.protocol == "own":
@@ -69,10 +75,7 @@ class Smooth(StressSet):
 
 def gaussian(image: Image, sigma: float, taps: int | None = None) -> Image:
     """Blur an image by a Gaussian of ``taps`` weights; the border is mirrored without its last pixel, as in OpenCV."""
-    half = max(1, round(3 * sigma)) if taps is None else taps // 2
-    places = np.arange(-half, half + 1)
-    weights = np.exp(-(places**2) / (2 * sigma**2))
-    weights /= weights.sum()
+    weights = taps_of(sigma, taps)
     values = image.astype(np.float64)
     for axis in (0, 1):
         values = correlate1d(values, weights, axis=axis, mode="mirror")
@@ -89,21 +92,41 @@ def bilateral(image: Image, diameter: int, colour_sigma: float, space_sigma: flo
     height, width = image.shape[:2]
     values = image.astype(np.float32)
     wide = np.pad(values, ((radius, radius), (radius, radius), (0, 0)), mode="reflect")
-    differences = np.arange(256 * image.shape[2], dtype=np.float32)
-    alike = np.exp(-(differences**2) / (2 * colour_sigma**2)).astype(np.float32)
+    alike = likeness(colour_sigma, image.shape[2])
     total = np.zeros_like(values)
     weights: NDArray[np.float32] = np.zeros((height, width, 1), np.float32)
+    for down, right, near in disc(radius, space_sigma):
+        other = wide[radius + down : radius + down + height, radius + right : radius + right + width]
+        apart = np.abs(other - values).sum(2).astype(np.int64)
+        weight = (alike[apart] * near)[..., None]
+        total += weight * other
+        weights += weight
+    return to_uint8(total / weights)
+
+
+def taps_of(sigma: float, taps: int | None = None) -> NDArray[np.float64]:
+    """Give the weights of a Gaussian, with sum 1; without ``taps`` as many as ±3 sigma hold."""
+    half = max(1, round(3 * sigma)) if taps is None else taps // 2
+    places = np.arange(-half, half + 1)
+    weights: NDArray[np.float64] = np.exp(-(places**2) / (2 * sigma**2))
+    weights /= weights.sum()
+    return weights
+
+
+def likeness(sigma: float, channels: int) -> NDArray[np.float32]:
+    """Give a pixel's weight by its difference of colour, the sum over the channels: ``(256·C,)``."""
+    differences = np.arange(256 * channels, dtype=np.float32)
+    found: NDArray[np.float32] = np.exp(-(differences**2) / (2 * sigma**2)).astype(np.float32)
+    return found
+
+
+def disc(radius: int, sigma: float) -> Iterator[tuple[int, int, np.float32]]:
+    """Give the places (down, right) within ``radius``, each with its weight by distance."""
     for down in range(-radius, radius + 1):
         for right in range(-radius, radius + 1):
             squared = down * down + right * right
-            if squared > radius * radius:
-                continue
-            other = wide[radius + down : radius + down + height, radius + right : radius + right + width]
-            apart = np.abs(other - values).sum(2).astype(np.int64)
-            weight = (alike[apart] * np.float32(np.exp(-squared / (2 * space_sigma**2))))[..., None]
-            total += weight * other
-            weights += weight
-    return to_uint8(total / weights)
+            if squared <= radius * radius:
+                yield down, right, np.float32(np.exp(-squared / (2 * sigma**2)))
 
 
 def resized(image: Image, size: tuple[int, int], how: PIL.Image.Resampling) -> Image:

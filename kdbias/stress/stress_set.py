@@ -24,8 +24,9 @@ class StressSet(ABC):
     """One way to change an image whose label stays the same.
 
     A subclass is a frozen dataclass of plain parameters and overrides ``full``. It overrides ``at`` if its strength is
-    not a blend, ``bind`` if it needs other images, and ``refuses`` if some data are not for it. ``notes`` names what
-    ``noted`` says of each image; ``libraries`` the packages whose release decides the pixels.
+    not a blend, ``bind`` if it needs other images, ``refuses`` if some data are not for it, and ``no_view`` if it
+    cannot be a view in training. ``notes`` names what ``noted`` says of each image; ``libraries`` the packages whose
+    release decides the pixels.
     """
 
     notes: ClassVar[tuple[str, ...]] = ()
@@ -35,6 +36,11 @@ class StressSet(ABC):
     def aligned(self) -> bool:
         """Whether what the image shows stays where it is."""
         return True
+
+    @property
+    def no_view(self) -> str:
+        """Say why the set cannot change what a network sees in training, image by image; empty if it can."""
+        return ""
 
     @abstractmethod
     def full(self, image: Image, label: int, rng: np.random.Generator) -> Image:
@@ -60,6 +66,14 @@ class StressSet(ABC):
     def at(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> Image:
         """Give the image at a strength above 0: by default a blend of the clean image with the full change."""
         return blend(image, self.full(image, label, rng), strength)
+
+    def require_strength(self, strength: float) -> None:
+        """Pass a strength that the set has.
+
+        Raises:
+            ValueError: it is not in [0, 1], or between those that there are.
+        """
+        check_strength(strength)
 
     def bind(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Self:
         """Give the set with the other images that it draws from: ``(n, H, W, C)`` and ``(n,)``; most need none."""

@@ -18,7 +18,8 @@ from kdbias.stress.stress_set import Image, StressSet, to_uint8
 class Superpixel(StressSet):
     """SLIC superpixels (Achanta et al. 2012, by scikit-image), each filled with its mean colour.
 
-    ``segments`` is how many are asked for, ``compactness`` weighs nearness against colour. ``strength`` blends.
+    ``segments`` is how many are asked for, ``compactness`` weighs nearness against colour, ``iterations`` are
+    those of its k-means. ``strength`` blends.
 
     Raises:
         ValueError: a parameter is not positive.
@@ -27,20 +28,20 @@ class Superpixel(StressSet):
     libraries: ClassVar[tuple[str, ...]] = ("scikit-image", "scipy")
     segments: int = 100
     compactness: float = 10.0
+    iterations: int = 10
 
     def __post_init__(self) -> None:
-        if self.segments < 1 or self.compactness <= 0:
+        if min(self.segments, self.iterations) < 1 or self.compactness <= 0:
             raise ValueError(
-                "stress.superpixel: segments must be at least 1 and compactness positive, "
-                f"got {self.segments} and {self.compactness}"
+                "stress.superpixel: segments and iterations must be at least 1 and compactness positive, "
+                f"got {self.segments}, {self.iterations} and {self.compactness}"
             )
 
     def full(self, image: Image, label: int, rng: np.random.Generator) -> Image:
         """Give the image of mean colours."""
-        if image.shape[2] == 1:  # grey, by a colour's lightness: SLIC's compactness is one of CIELAB
-            found = slic(np.repeat(image, 3, 2), self.segments, self.compactness, start_label=0)
-        else:
-            found = slic(image, self.segments, self.compactness, start_label=0)
+        grey = image.shape[2] == 1  # by a colour's lightness: SLIC's compactness is one of CIELAB
+        given = np.repeat(image, 3, 2) if grey else image
+        found = slic(given, self.segments, self.compactness, max_num_iter=self.iterations, start_label=0)
         return mean_colours(image, found)
 
 

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 from config_base import composed
+from matplotlib.text import Text
 from omegaconf import OmegaConf
 
 from kdbias.analysis import tasks
 from kdbias.analysis.labels import free
 from kdbias.analysis.probe_configs import shipped, wanted
+from kdbias.analysis.show_data import views_figure
+from kdbias.data.augment import Augment
+from kdbias.data.cues import cues
 
 FOLDER = Path(tasks.__file__).parent
 
@@ -42,6 +46,21 @@ def test_the_probes_of_a_task_are_the_chosen_ones_or_those_of_their_files():
     assert wanted({}, ["attention"]) == {"attention": shipped()["attention"]} != {"attention": own}
     assert set(free()) < set(shipped())
     assert kinds(shipped()) <= {dict, list, str, int, float, bool, type(None)}
+
+
+def test_a_stress_set_shows_in_the_view_that_it_changes():
+    source = cues(train=20, val=10, test=10)
+    image, target = source.split("test")
+
+    def words(augment):
+        figure = views_figure(image[:3] / 255, target[:3], augment, source.info, 0)
+        return [text.get_text() for text in figure.findobj(Text)]
+
+    light = {"erasing": 0.0, "mix_probability": 0.0}
+    assert not [word for word in words(Augment(**light)) if "teacher" in word and "sees" not in word]
+    found = words(Augment(**light, teacher_stress="scramble", teacher_strength=0.5))
+    assert len([word for word in found if word.endswith("\nteacher")]) == 3
+    assert "one augmented image for both, teacher_stress=scramble at 0.5" in " ".join(" ".join(found).split())
 
 
 def test_training_images_are_drawn_beside_both_views(tmp_path, capsys):

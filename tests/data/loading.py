@@ -24,6 +24,10 @@ AUGMENTS = {
     "AutoAugment, photometric view": Augment(policy="imagenet", view="photometric", **PAINTED),
     "RandAugment, photometric view": Augment(policy="randaugment", operations=3, view="photometric", erasing=0),
     "TrivialAugment, clean view": Augment(policy="trivialaugment", view="clean", mix_probability=0.5),
+    "stressed, mixed": Augment(mix_probability=1.0, teacher_stress="scramble", student_stress="smooth", **PAINTED),
+    "stressed teacher, clean view": Augment(mix_probability=1.0, view="clean", teacher_stress="shape", **PAINTED),
+    "stressed student, photometric view": Augment(view="photometric", student_stress="smooth_grey", **PAINTED),
+    "stressed alike": Augment(teacher_stress="rotate", student_stress="rotate", **PAINTED),
     "unmixed, photometric view": Augment(mix_probability=0, view="photometric", **PAINTED),
 }
 

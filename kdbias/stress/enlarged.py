@@ -1,0 +1,66 @@
+"""A set that works on an enlarged image, as sets do that others made for images of 224 px."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from kdbias.config.build import build, builder
+from kdbias.stress.smooth import resized
+from kdbias.stress.stress_set import Image, StressSet
+
+
+@builder("stress")
+@dataclass(frozen=True)
+class Enlarged(StressSet):
+    """``part``, a set or its node, on the image at ``size`` px (bilinear); the result is reduced by averaging.
+
+    ``strength`` is that of the part. The part's lengths are in pixels of the enlarged image.
+
+    Raises:
+        ValueError: ``size`` is not positive, or the part has images of its own.
+    """
+
+    part: StressSet | Mapping[str, Any]
+    size: int = 224
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"stress: size must be at least 1 px, got {self.size}")
+        if not isinstance(self.inner, StressSet):
+            raise ValueError("stress: the part of an enlarged image must change images, not have images of its own")
+
+    @cached_property
+    def inner(self) -> StressSet:
+        """The part, built."""
+        made: StressSet = self.part if isinstance(self.part, StressSet) else build(self.part, group="stress")
+        return made
+
+    @property
+    def aligned(self) -> bool:
+        """Whether the part leaves what the image shows where it is."""
+        return self.inner.aligned
+
+    @property
+    def no_view(self) -> str:
+        """Say that images of this size take too long."""
+        return f"it works at {self.size} px, too slowly: choose a set that takes the image as it is"
+
+    def full(self, image: Image, label: int, rng: np.random.Generator) -> Image:
+        """Give the image with the full change."""
+        return self.at(image, label, 1.0, rng)
+
+    def at(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> Image:
+        """Enlarge, change and reduce."""
+        large = resized(image, (self.size, self.size), PIL.Image.Resampling.BILINEAR)
+        changed = self.inner(large, label, strength, rng)
+        return resized(changed, (image.shape[0], image.shape[1]), PIL.Image.Resampling.BOX)
+
+    def refuses(self, size: int, channels: int) -> str:
+        """Say why the part refuses the enlarged images; empty if it does not."""
+        return self.inner.refuses(self.size, channels)
