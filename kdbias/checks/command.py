@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdbias.checks.early import folder_problem, plain_problems, recipe_problems
+from kdbias.checks.early_downloads import data_problems, pretrained_problems
+from kdbias.checks.early_weights import weights_problems
 from kdbias.checks.resolved import resolved
 from kdbias.checks.words import (
     composes_elsewhere,
@@ -138,7 +140,10 @@ def _run_problems(tree: Mapping[str, Any]) -> list[Problem]:
     recipe = str(teacher.get("recipe")) if isinstance(teacher, Mapping) else ""
     folder = PurePosixPath(recipe).parent
     known = [PurePosixPath(one).name for one in options("experiment") if PurePosixPath(one).parent == folder]
-    return [*plain_problems(tree), *recipe_problems(tree, known)]
+    found = [*plain_problems(tree), *recipe_problems(tree, known), *weights_problems(tree)]
+    if not found:  # a host is asked only where nothing else is wrong
+        found += [*data_problems(tree), *pretrained_problems(tree)]
+    return found
 
 
 def _texts(value: Any) -> list[str]:

@@ -55,6 +55,7 @@ class TorchvisionSource:
                 self._require_whole()  # not before: another process may just be writing them
                 self.dataset(str(self.root), train=False, download=True)
         except (URLError, OSError, RuntimeError) as error:
+            self._sweep()
             self._require_whole()
             raise FileNotFoundError(self._missing(f"the download failed: {error}")) from error
 
@@ -87,6 +88,14 @@ class TorchvisionSource:
         except RuntimeError:
             return False
         return True
+
+    def _sweep(self) -> None:
+        """Remove what a failed download left, if it is nothing but the lock and folders: they would look like data."""
+        (self.root / f".{self.folder.partition('/')[0]}.lock").unlink(missing_ok=True)
+        places = [self.root / self.folder, *(self.root / self.folder).parents]
+        for place in places[: places.index(self.root) + 1]:
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
 
     def _require_whole(self) -> None:
         if (found := self.fault(self.root / self.folder)) is not None:
