@@ -43,7 +43,7 @@ SETS = {
         "FashionMNIST/raw", _IDX, ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",)
     ),
 }
-HUB = "https://huggingface.co"
+HUB = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
 
 
 def data_problems(tree: Mapping[str, Any], key: str = "data") -> Iterator[Problem]:
@@ -77,7 +77,8 @@ def pretrained_problems(tree: Mapping[str, Any]) -> Iterator[Problem]:
     teacher = tree.get("teacher")
     teacher = teacher if isinstance(teacher, Mapping) else {}
     places = [("model", tree.get("model"), "model.weights", "model.pretrained")]
-    if teacher.get("name") is not None and teacher.get("weights") is None and not _trained(tree, teacher):
+    used = teacher.get("name") is not None and tree.get("control") is None  # a control may not use it
+    if used and teacher.get("weights") is None and not _trained(tree, teacher):
         own = teacher.get("recipe") is None
         places.append(
             (

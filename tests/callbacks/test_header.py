@@ -116,6 +116,7 @@ def test_a_run_says_what_it_is_before_its_first_step(tiny_info, tmp_path, capsys
     module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), lr=0.1)
     module.training_step = lambda batch, batch_idx: module.student(batch.image).logits.sum()
     module.validation_step = lambda batch, batch_idx: None
+    module.on_train_epoch_end = lambda: None
     tree = {
         "name": "mine",
         "seed": 0,
