@@ -113,6 +113,8 @@ def _problems(words: Sequence[str], config: str, tasks: Sequence[str]) -> list[P
     if not any(key_of(word) in ("hydra.run.dir", "out") for word in words):
         unwritable = folder_problem("paths.runs", Path(str(tree["paths"]["runs"])))
         problems += [unwritable] if unwritable is not None else []
+    if config == "train" and not problems:  # a host is asked only where nothing else is wrong
+        problems += [*data_problems(tree), *pretrained_problems(tree)]
     return problems
 
 
@@ -178,8 +180,6 @@ def _run_problems(tree: Mapping[str, Any]) -> list[Problem]:
     folder = PurePosixPath(recipe).parent
     known = [PurePosixPath(one).name for one in options("experiment") if PurePosixPath(one).parent == folder]
     found = [*plain_problems(tree), *recipe_problems(tree, known), *weights_problems(tree)]
-    if not found:  # a host is asked only where nothing else is wrong
-        found += [*data_problems(tree), *pretrained_problems(tree)]
     return found
 
 
