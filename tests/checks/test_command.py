@@ -78,7 +78,9 @@ def test_all_mistakes_are_listed_at_once():
     )
 
 
-@pytest.mark.parametrize("typed", ["-m data=cues epochs=1", "--cfg job epochs=0", "--config-dir mine own=1", "data=cues seed=1"])
+@pytest.mark.parametrize(
+    "typed", ["-m data=cues epochs=1", "--cfg job epochs=0", "--config-dir mine own=1", "data=cues seed=1"]
+)
 def test_a_command_that_is_not_this_checks_passes(typed):
     require_command(typed.split(), "train")
 

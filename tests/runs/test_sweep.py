@@ -46,7 +46,7 @@ def test_a_failed_job_does_not_stop_the_sweep_and_is_listed_at_its_end(tmp_path)
     assert head.split()[:3] == ["state", "objective", "time"]
     assert [line.split(":")[0] for line in closing] == ["failed", "done"]
     log = Path(closing[0].split()[-1])
-    assert log.parent.name.startswith("fail-true-")  # named by what is swept: x is 2 in both
+    assert log.parent.name.startswith("fail-True-")  # named by what is swept: x is 2 in both
     assert "this run was asked to fail" in log.read_text()
     assert "this run was asked to fail" in output
 
