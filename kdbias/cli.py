@@ -22,6 +22,7 @@ from kdbias.config.errors import ConfigError, RunStopped
 from kdbias.config.overrides import key_of
 from kdbias.config.renamed import refuse_old_names
 from kdbias.files import printable
+from kdbias.interrupted import interruptible
 from kdbias.runs import failure, run_folder, sweep
 
 ALLOCATOR = {
@@ -30,6 +31,9 @@ ALLOCATOR = {
     "MALLOC_TOP_PAD_": "268435456",
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
+
+
+AGAIN = "the same command goes on from here"
 
 
 def tune_allocator() -> None:
@@ -60,6 +64,15 @@ def _run_dir(resume: str | None, runs: str, name: str, now: str) -> str:
         return found
     except ValueError as error:
         raise SystemExit(f"\n{error}") from None
+
+
+def _go_on(folder: Path) -> str:
+    """How to go on with an interrupted run: from its last checkpoint, or anew where it has none yet."""
+    return (
+        f"go on with resume={folder}"
+        if (folder / run_folder.LAST).is_file()
+        else "it has no checkpoint yet: give the same command again"
+    )
 
 
 @contextmanager
@@ -111,6 +124,11 @@ def require_own_folder(arguments: Sequence[str]) -> None:
 def train() -> None:
     """Train one run; with ``-m``, train a sweep of runs, each in its own process."""
     tune_allocator()
+    with interruptible(lambda: AGAIN):
+        _train()
+
+
+def _train() -> None:
     sys.argv[1:] = conf.with_home(sys.argv[1:])
     if manual.asked(sys.argv[1:]):
         print(manual.page("train", sys.argv[1:]))
@@ -139,7 +157,12 @@ def train() -> None:
         from kdbias.train import train as run
 
         folder = Path(str(cfg.paths.run))
-        with plain_errors(), run_folder.dropped_if_refused(folder), failure.noted(folder):
+        with (
+            interruptible(lambda: _go_on(folder)),
+            plain_errors(),
+            run_folder.dropped_if_refused(folder),
+            failure.noted(folder),
+        ):
             require_valid(cfg)
             return run(cfg)
 
@@ -149,6 +172,11 @@ def train() -> None:
 def analyze() -> None:
     """Evaluate and probe runs, checkpoints and networks; draw figures and reports."""
     tune_allocator()
+    with interruptible(lambda: AGAIN):
+        _analyze()
+
+
+def _analyze() -> None:
     sys.argv[1:] = conf.with_home(sys.argv[1:])
     if manual.asked(sys.argv[1:]):
         print(manual.page("analyze", sys.argv[1:]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -14,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from omegaconf import DictConfig, OmegaConf
 
 from kdbias.batch import DataInfo
+from kdbias.callbacks.header import Header
 from kdbias.callbacks.progress import SaysProgress
 from kdbias.callbacks.termination import Termination
 from kdbias.config.build import build, selected
@@ -31,6 +30,7 @@ from kdbias.models.weights import load_state, read_weights
 from kdbias.modules.base import StudentModule
 from kdbias.modules.choice import module_class
 from kdbias.modules.loggers import keep_until
+from kdbias.modules.quiet import quiet
 from kdbias.runs import run_folder
 from kdbias.runs.pretrained import settled
 from kdbias.runs.teacher_recipe import ensure_teacher
@@ -150,7 +150,7 @@ def build_teacher(tree: Tree, data: ImageData) -> Teacher | None:
 
 def build_trainer(tree: Tree, run: Path) -> L.Trainer:
     """Build the trainer that a config names, with its callbacks and loggers, for a run in the folder ``run``."""
-    callbacks = [*build_many("callback", tree.get("callback")), SaysProgress(run), Termination()]
+    callbacks = [Header(tree), *build_many("callback", tree.get("callback")), SaysProgress(run), Termination()]
     loggers = build_many("logger", tree.get("logger"), run=str(run))
     trainer: L.Trainer = build(
         tree["trainer"], group="trainer", run=str(run), epochs=tree["epochs"], callbacks=callbacks, loggers=loggers
@@ -186,11 +186,3 @@ def module_spec(tree: Tree, data: DataInfo, key: str, control: str | None) -> di
         "hash": key,
         "control": control,
     }
-
-
-def quiet() -> None:
-    """Hide Lightning's notices (devices, tips, an existing log folder); keep its warnings about the run."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    warnings.filterwarnings("ignore", message=r"Found .* in eval mode")  # a frozen trunk is in eval mode on purpose

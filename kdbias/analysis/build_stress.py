@@ -10,6 +10,7 @@ from rich.progress import Progress, TaskID
 from kdbias.analysis.stress_configs import cache, loaded, selected, source_of, strengths
 from kdbias.config.spec import Tree
 from kdbias.runs.bars import Lines, bars, in_terminal
+from kdbias.runs.clock import Pace, Pulse, rounded
 
 
 def build_stress(tree: Tree) -> None:
@@ -25,12 +26,25 @@ def build_stress(tree: Tree) -> None:
         for name, stress in sets.items():
             for strength in levels:
                 began, bar = time.monotonic(), shown.add_task(f"{name} {strength:g}", total=None)
-                made = loaded(tree, source, name, stress, strength, _moved(shown, bar))
+                moved = _moved(shown, bar) if terminal else _said(f"{name}, strength {strength:g}", lines)
+                made = loaded(tree, source, name, stress, strength, moved)
                 shown.update(bar, completed=len(made.target), total=len(made.target))
                 if not terminal:
                     seconds = time.monotonic() - began
                     lines.timed(f"{name}, strength {strength:g}: {len(made.target)} images in {seconds:.1f} s")
     print(cache(tree))
+
+
+def _said(what: str, lines: Lines) -> Callable[[int, int], None]:
+    """Say every half minute how many images are done, and how long the others take."""
+    pulse, pace = Pulse(lines.timed), Pace(0)
+
+    def say(done: int, of: int) -> None:
+        pace.total = of
+        left = pace.left(done)
+        pulse.beat(lambda: f"{what}: {done:,}/{of:,} images" + (f", {rounded(left)} left" if left else ""))
+
+    return say
 
 
 def _moved(shown: Progress, bar: TaskID) -> Callable[[int, int], None]:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from kdbias.analysis.collect import gathered, save_figures
 from kdbias.analysis.networks import CONTROL, images_key
 from kdbias.analysis.probe_configs import wanted
@@ -18,7 +16,7 @@ from kdbias.config.spec import Tree
 from kdbias.files import write_text
 from kdbias.report import compare as report
 from kdbias.report.method import Method
-from kdbias.report.table import upright
+from kdbias.report.table import show, upright
 
 PROBES = ("accuracy", "attention", "cka", "hessian")
 OTHERS = ("exp1", "exp2")  # experiments that all methods are compared with, beside the control
@@ -44,7 +42,7 @@ def compare(tree: Tree) -> None:
     table = report.matrix(methods, control=marked(labels)["control"], against=against(networks))
     write_text(folder / "compare.md", table.markdown())
     write_text(folder / "compare.csv", table.csv())
-    Console().print(upright(table).rich())
+    show(upright(table))
     print(folder / "compare.md")
 
 

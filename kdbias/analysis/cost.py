@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from kdbias.analysis.cost_run import CostRun, read_cost
 from kdbias.analysis.factorial import run_folders
 from kdbias.analysis.networks import paths
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import Tree
 from kdbias.files import write_text
-from kdbias.report.table import Cell, Column, Table
+from kdbias.report.table import Cell, Column, Table, show
 from kdbias.stats import Estimate
 
 Groups = dict[str, list[CostRun]]
@@ -48,7 +46,7 @@ def cost(tree: Tree) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "cost.md", table.markdown())
     write_text(folder / "cost.csv", table.csv())
-    Console().print(table.rich())
+    show(table)
     print(folder / "cost.md")
 
 

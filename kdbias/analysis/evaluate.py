@@ -5,18 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from kdbias.analysis import results
 from kdbias.analysis.labels import check_classes
 from kdbias.analysis.measure import measure
 from kdbias.analysis.networks import same_images, subjects
-from kdbias.analysis.results import Measured
+from kdbias.analysis.results import Measured, unique
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import Tree
 from kdbias.files import write_text
 from kdbias.modules.trainer import choose_precision
-from kdbias.report.table import Cell, Column, Table, percent
+from kdbias.report.table import Cell, Column, Table, percent, show
 from kdbias.stats import Difference, accuracy, difference
 
 
@@ -30,12 +29,13 @@ def evaluate(tree: Tree) -> None:
     if not networks:
         raise ConfigError("runs: none of the networks has a classifier to evaluate; look at it by probe=[knn,linear]")
     results.save(networks, folder)
+    labels = unique(networks)
     rows: list[list[Cell]] = []
     for network in networks:
         result = network.results["accuracy"]
         right, scalars = result.arrays["right"], result.scalars
         against = "-" if network is networks[0] else compared(network, networks[0])
-        rows.append([network.name, accuracy(right), scalars["loss"], scalars["ece"], len(right), against])
+        rows.append([labels[network.name], accuracy(right), scalars["loss"], scalars["ece"], len(right), against])
     columns = [
         Column("network"),
         percent("accuracy", 2),
@@ -46,7 +46,7 @@ def evaluate(tree: Tree) -> None:
     ]
     table = Table(f"Accuracy on {tree['split']}", columns, rows, "Intervals: 95 %, over images; seeds are not in them.")
     write_text(folder / "evaluate.md", table.markdown())
-    Console().print(table.rich())
+    show(table)
     print(folder / "evaluate.md")
 
 

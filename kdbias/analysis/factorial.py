@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from kdbias.analysis.networks import paths
 from kdbias.callbacks.probe import history
 from kdbias.checks.check import ConfigError
 from kdbias.config.spec import Tree, flat, plain, spec
 from kdbias.files import write_text
 from kdbias.probes.base import Result
-from kdbias.report.table import Cell, Column, Table, percent
+from kdbias.report.table import Cell, Column, Table, percent, show
 from kdbias.runs import run_folder
 from kdbias.stats import seed_mean
 from kdbias.stats.factorial import effects
@@ -54,36 +52,80 @@ def factorial(tree: Tree) -> None:
     factors, keys = [str(key) for key in tree["factors"]], [str(key) for key in tree["scores"]]
     if len(factors) != 2:
         raise ConfigError(f"factors: give two keys of the runs' configs, got {len(factors)}")
-    found = [design_run(folder, factors, keys) for folder in run_folders(tree)]
-    cells = crossed(found, factors)
+    cells = crossed(belonging(tree, factors, keys), factors)
     tables = [cell_table(cells, factors, keys), effect_table(cells, factors, keys)]
     folder = Path(tree["out"])
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "factorial.md", "\n".join(table.markdown() for table in tables))
     write_text(folder / "factorial.csv", tables[1].csv())
     for table in tables:
-        Console().print(table.rich())
+        show(table)
     print(folder / "factorial.md")
 
 
 def run_folders(tree: Tree) -> list[Path]:
-    """Give the run folders that ``runs`` names; a folder of runs, such as a sweep's, stands for all runs in it.
+    """Give the run folders that ``runs`` names; a folder of runs stands for those that are finished.
+
+    A line names each that is not.
 
     Raises:
-        ConfigError: there is no run, or a run is not finished.
+        ConfigError: there is no run, none is finished, or one that is named itself is not.
     """
     found: list[Path] = []
     for path in paths(tree["runs"]):
         inside = sorted(config.parent for config in path.glob(f"*/{run_folder.CONFIG}"))
         if not (path / run_folder.CONFIG).is_file() and not inside:
             raise ConfigError(f"runs: {path} is neither a run folder nor a folder of them")
-        found += [path] if (path / run_folder.CONFIG).is_file() else inside
+        if (path / run_folder.CONFIG).is_file():
+            if not (path / run_folder.RESULT).is_file():
+                raise ConfigError(f"runs: {path} is not finished; give its command again")
+            found.append(path)
+            continue
+        done = [folder for folder in inside if (folder / run_folder.RESULT).is_file()]
+        if not done:
+            raise ConfigError(f"runs: none of the {len(inside)} runs in {path} is finished; give its command again")
+        for folder in inside:
+            if folder not in done:
+                print(f"left out: {folder} is not finished")
+        found += done
     if not found:
         raise ConfigError("runs: name the runs, or the folder of a sweep: runs=[runs/sweep]")
-    for folder in found:
-        if not (folder / run_folder.RESULT).is_file():
-            raise ConfigError(f"runs: {folder} is not finished; give its command again")
     return found
+
+
+def belonging(tree: Tree, factors: Sequence[str], keys: Sequence[str]) -> list[DesignRun]:
+    """Read the runs of the design. Of a folder of runs, those that do not belong are left out, with a line each.
+
+    These lack a factor or a score, or decide by other settings than most of the runs.
+
+    Raises:
+        ConfigError: a run that is named itself does not belong, or no run does.
+    """
+    named = {path.absolute() for path in paths(tree["runs"])}
+    found: list[DesignRun] = []
+    refusals: list[ConfigError] = []
+    for folder in run_folders(tree):
+        try:
+            found.append(design_run(folder, factors, keys))
+        except ConfigError as error:
+            if folder.absolute() in named:
+                raise
+            refusals.append(error)
+    if not found:
+        raise refusals[0]
+    for refusal in refusals:
+        print(f"left out: {refusal}")
+    most = max(found, key=lambda run: sum(other.rest == run.rest for other in found))
+    alike = [run for run in found if run.rest == most.rest or run.folder.absolute() in named]
+    for run in found:
+        if run not in alike:
+            print(f"left out: {run.folder} differs in {unlike(run, most)} from most of the runs")
+    return alike
+
+
+def unlike(run: DesignRun, other: DesignRun) -> str:
+    """Name the first setting in which two runs differ besides the factors."""
+    return next(key for key in sorted({*run.rest, *other.rest}) if run.rest.get(key) != other.rest.get(key))
 
 
 def design_run(folder: Path, factors: Sequence[str], keys: Sequence[str]) -> DesignRun:
@@ -149,9 +191,8 @@ def crossed(found: Sequence[DesignRun], factors: Sequence[str]) -> dict[Levels, 
             )
     for run in found:
         if run.rest != found[0].rest:
-            keys = sorted({*run.rest, *found[0].rest})
-            other = next(key for key in keys if run.rest.get(key) != found[0].rest.get(key))
-            raise ConfigError(f"runs: {run.folder} and {found[0].folder} differ in {other} too: compare like with like")
+            key = unlike(run, found[0])
+            raise ConfigError(f"runs: {run.folder} and {found[0].folder} differ in {key} too: compare like with like")
     return cells
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from kdbias.analysis.collect import gathered, save_figures
 from kdbias.analysis.probe_configs import wanted
 from kdbias.analysis.results import by_label, marked
@@ -13,7 +11,7 @@ from kdbias.checks.check import ConfigError
 from kdbias.config.spec import Tree
 from kdbias.files import write_text
 from kdbias.report import forensics as report
-from kdbias.report.table import upright
+from kdbias.report.table import show, upright
 
 PROBES = ("attention", "cka", "hessian")
 
@@ -35,5 +33,5 @@ def forensics(tree: Tree) -> None:
     table = report.table(attention, cka, hessian)
     write_text(folder / "forensics.md", table.markdown())
     write_text(folder / "forensics.csv", table.csv())
-    Console().print(upright(table).rich())
+    show(upright(table))
     print(folder / "forensics.md")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
-
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import Tree
-from kdbias.report.table import Cell, Column, Table, percent
+from kdbias.report.table import Cell, Column, Table, percent, show
 from kdbias.stats import power as power_of
 from kdbias.stats import seeds_needed
 
@@ -36,7 +34,7 @@ def power(tree: Tree) -> None:
         "Take sd from runs that are done: the standard deviation over seeds of student - control."
     )
     for table in tables:
-        Console().print(table.rich())
+        show(table)
 
 
 def power_tables(effect: float, sd: float, rows: int = 1) -> tuple[Table, Table]:

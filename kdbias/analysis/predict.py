@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from rich.console import Console
 from torch import Tensor
 
 from kdbias import zoo
@@ -29,7 +28,7 @@ from kdbias.probes.gradcam_map import activation_map
 from kdbias.probes.tta import View, averaged, views
 from kdbias.report.predict import overlay
 from kdbias.report.style import save
-from kdbias.report.table import Column, Table, percent
+from kdbias.report.table import Column, Table, percent, show
 from kdbias.runs.run_folder import CONFIG, saved_config
 
 
@@ -63,7 +62,7 @@ def predict(tree: Tree) -> None:
         seen = views(flip=one.flip) if tree.get("tta", False) else (View(),)
         probabilities, maps = answers(one.network, batch, seen, tree["eval_batch_size"])
         _result(one, files, probabilities, top, len(seen)).save(folder)
-        Console().print(table(one, files, probabilities, top, len(seen)).rich())
+        show(table(one, files, probabilities, top, len(seen)))
         for label, image, row, map_ in zip(_labels(files), found, probabilities, maps, strict=True):
             text = f"{one.info.names[int(row.argmax())]}, {100 * float(row.max()):.1f} %"
             print(save(overlay(middle(image).numpy(), map_.numpy(), text), folder / f"predict-{label}.png"))

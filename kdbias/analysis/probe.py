@@ -8,28 +8,39 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from rich.console import Console
 
 from kdbias.analysis.collect import gathered, save_figures
 from kdbias.analysis.probe_configs import selected
-from kdbias.analysis.results import Measured, by_label, marked
+from kdbias.analysis.results import Measured, by_label, marked, unique
 from kdbias.config.conf import conf_dir
+from kdbias.config.errors import ConfigError
 from kdbias.config.spec import Tree
 from kdbias.probes.base import Result
-from kdbias.report.table import Column, Table
+from kdbias.report.table import Column, Table, show
 
 
 def probe(tree: Tree) -> None:
-    """Run each selected probe on each network for which it is defined; save Results, draw figures, print scalars."""
-    networks = gathered(tree, selected(tree))
-    for name in dict.fromkeys(name for network in networks for name in network.results):
-        Console().print(scalar_table(name, networks).rich())
+    """Run each selected probe on each network for which it is defined; save Results, draw figures, print scalars.
+
+    Raises:
+        ConfigError: a probe measured none of the networks; what the others measured is written before.
+    """
+    nodes = selected(tree)
+    networks = gathered(tree, nodes)
+    measured = list(dict.fromkeys(name for network in networks for name in network.results))
+    for name in measured:
+        show(scalar_table(name, networks))
         save_figures(draw(name, by_label(networks, name)), Path(tree["out"]))
+    empty = [] if tree.get("from_results") is not None else [name for name in nodes if name not in measured]
+    if empty:
+        rest = f", or choose what is defined for them: probe=[{','.join(measured)}]" if measured else ""
+        raise ConfigError(f"probe: {', '.join(empty)} measured none of the networks, for the reasons above{rest}")
 
 
 def scalar_table(name: str, networks: Sequence[Measured]) -> Table:
     """Give the scalars of one probe: a row for each scalar, a column for each network."""
-    results = {network.name: network.results[name] for network in networks if name in network.results}
+    labels = unique(networks)
+    results = {labels[network.name]: network.results[name] for network in networks if name in network.results}
     keys = list(dict.fromkeys(key for result in results.values() for key in result.scalars))
     rows = [[key, *(result.scalars.get(key, "-") for result in results.values())] for key in keys]
     return Table(name, [Column("measure"), *(Column(label) for label in results)], rows)

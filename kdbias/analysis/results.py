@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,6 +127,12 @@ def _problem(entry: Any) -> str:
         return f"is called {entry['name']!r}, which is no folder of its own"
     wrong = [name for name in entry["probes"] if not is_folder_name(name)]
     return f"has a probe {wrong[0]!r}, which is no name of a file" if wrong else ""
+
+
+def unique(networks: Sequence[Measured]) -> dict[str, str]:
+    """Give each network's label by its name, and the name itself where several have the same label."""
+    count = Counter(network.label for network in networks)
+    return {one.name: one.label if count[one.label] == 1 else f"{one.label}: {one.name}" for one in networks}
 
 
 def by_label(networks: Sequence[Measured], probe: str) -> dict[str, list[Result]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from inspect import signature
@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from matplotlib.figure import Figure
 
+from kdbias.batch import Batch
 from kdbias.callbacks.averaging import Averaging
 from kdbias.callbacks.due import due
 from kdbias.config.build import build, builder, target
@@ -24,6 +25,8 @@ from kdbias.config.conf import FOLDER_NAME, is_folder_name
 from kdbias.config.errors import ArgumentError
 from kdbias.probes.base import Probe, Result, refused
 from kdbias.probes.reasons import by_epoch, said, why
+from kdbias.probes.telling import listening, tell
+from kdbias.runs.clock import Pulse
 
 Drawing = Callable[[Sequence[Result]], Figure]
 PATIENCE = timedelta(days=1)
@@ -157,8 +160,10 @@ class ProbeCallback(Callback):
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices), torch.inference_mode(False):
             batches = trainer.datamodule.batches("val", device, limit=self.images)  # type: ignore[attr-defined]
+            pulse = Pulse()
             try:
-                result = self.probe(pl_module.student, batches)  # type: ignore[arg-type]
+                with listening(lambda what, done, total: pulse.beat(lambda: _so_far(self.name, what, done, total))):
+                    result = self.probe(pl_module.student, _told(batches))  # type: ignore[arg-type]
             except Exception as error:
                 reason = why(error)
                 result = refused(self.name, reason)
@@ -195,6 +200,17 @@ class ProbeCallback(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_figure(f"probe/{self.name}", self.figure(results), trainer.global_step)
+
+
+def _told(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Tell how many batches a probe has read, before each: the pass may be long."""
+    for place, batch in enumerate(batches):
+        tell("batches", place)
+        yield batch
+
+
+def _so_far(name: str, what: str, done: int, total: int | None) -> str:
+    return f"probe {name}: {done} {what}" if total is None else f"probe {name}: {done} of {total} {what}"
 
 
 def history(folder: str | Path, name: str, until: int | None = None) -> list[Result]:

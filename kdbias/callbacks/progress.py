@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar, RichProgressBar
-from rich.progress import ProgressColumn
+from rich.progress import ProgressColumn, Task
+from rich.text import Text
 from torch import Tensor
 
 from kdbias.callbacks.throughput import Throughput
 from kdbias.config.build import builder
 from kdbias.runs.bars import columns, in_terminal
+from kdbias.runs.clock import Pace, rounded
 from kdbias.runs.progress import Progress
 
 REFRESH = 0.5
@@ -28,14 +30,41 @@ def progress(*, style: Literal["auto", "bar", "lines"] = "auto") -> ProgressBar:
     return Bar() if style == "bar" else EpochLines()
 
 
-class Bar(RichProgressBar):
-    """A rich bar with the total loss and its parts, accuracy and images/s.
+class RunLeft(ProgressColumn):
+    """The time that the whole run still takes, not the epoch, at the pace since it began or was resumed.
 
-    The values are read at most twice a second: each reading waits for the GPU.
+    Epochs count with their validation and their probes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pace: Pace | None = None
+        self.seconds: float | None = None
+
+    def begin(self, trainer: Trainer) -> None:
+        """Start the clock."""
+        self.pace = Pace(float(trainer.max_epochs or 0), float(trainer.current_epoch))
+
+    def move(self, trainer: Trainer, part: float) -> None:
+        """Take note that ``part`` of the present epoch is done."""
+        if self.pace is not None and self.pace.total > 0:
+            self.seconds = self.pace.left(trainer.current_epoch + part)
+
+    def render(self, task: Task) -> Text:
+        """Give the text."""
+        return Text("" if self.seconds is None else f"{rounded(self.seconds)} left")
+
+
+class Bar(RichProgressBar):
+    """A rich bar for each epoch, with the time left of the run, the total loss and its parts, accuracy and images/s.
+
+    Epochs are counted from 1, as in the lines. The values are read at most twice a second: each reading waits for the
+    GPU.
     """
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=4)
+        self._left = RunLeft()
         self._read: dict[str, int | str | float | dict[str, float]] = {}
         self._read_at = 0.0
 
@@ -51,7 +80,26 @@ class Bar(RichProgressBar):
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
         """Give the columns of every bar, without Lightning's it/s: images/s stands among the values."""
-        return columns()
+        return columns(self._left)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock of the whole run."""
+        self._left.begin(trainer)
+        super().on_train_start(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar."""
+        if self.total_train_batches not in (0, float("inf")):
+            self._left.move(trainer, (batch_idx + 1) / self.total_train_batches)
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        """Name an epoch as the lines do; Lightning counts from 0, to the last."""
+        epochs = self.trainer.max_epochs
+        name = f"epoch {current_epoch + 1}" + (f"/{epochs}" if epochs is not None and epochs > 0 else "")
+        return f"{name:{len(self.validation_description)}}"
 
 
 class SaysProgress(Callback):
@@ -94,6 +142,7 @@ class EpochLines(ProgressBar):
         self._epoch: int | None = None
         self._validated = False
         self._began = 0.0
+        self._pace: Pace | None = None
 
     def disable(self) -> None:
         """Show nothing."""
@@ -107,6 +156,7 @@ class EpochLines(ProgressBar):
         """Show the line of the epoch before."""
         self._show(trainer)
         self._began = time.monotonic()
+        self._pace = self._pace or Pace(float(trainer.max_epochs or 0), float(trainer.current_epoch))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember that this epoch has a validation."""
@@ -123,15 +173,23 @@ class EpochLines(ProgressBar):
     def _show(self, trainer: Trainer) -> None:
         if self._epoch is not None and self._enabled:
             seconds = time.monotonic() - self._began
-            print(
-                line(self._epoch + 1, trainer.max_epochs, trainer.callback_metrics, self._validated, seconds),
-                flush=True,
-            )
+            left = self._pace.left(self._epoch + 1) if self._pace is not None else None
+            shown = line(self._epoch + 1, trainer.max_epochs, trainer.callback_metrics, self._validated, seconds, left)
+            print(shown, flush=True)
         self._epoch, self._validated = None, False
 
 
-def line(epoch: int, epochs: int | None, metrics: Mapping[str, Tensor], validated: bool, seconds: float) -> str:
-    """Give the text of one epoch (counted from 1): loss, its parts, accuracies, images/s, seconds.
+def line(
+    epoch: int,
+    epochs: int | None,
+    metrics: Mapping[str, Tensor],
+    validated: bool,
+    seconds: float,
+    left: float | None = None,
+) -> str:
+    """Give the text of one epoch (counted from 1): loss, its parts, accuracies, images/s, seconds, what is left.
+
+    ``left`` are the seconds that the rest of the run takes; without any, or none that are known, nothing is said.
 
     ``train/<name>`` are means over the epoch; ``val/accuracy``, ``val/knn`` and ``val/linear`` are shown where
     ``validated``.
@@ -155,7 +213,7 @@ def line(epoch: int, epochs: int | None, metrics: Mapping[str, Tensor], validate
             texts.append(f"{label} {float(metrics[name]):.4f}")
     if "train/images_per_second" in means:
         texts.append(f"{means['train/images_per_second']:.0f} images/s")
-    return "  ".join([*texts, f"{seconds:.0f} s"])
+    return "  ".join([*texts, f"{seconds:.0f} s", *([f"{rounded(left)} left"] if left else [])])
 
 
 def _short(metrics: Mapping[str, Any]) -> dict[str, float]:

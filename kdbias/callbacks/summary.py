@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
+from kdbias.runs.clock import duration as duration
+
 
 def closing_table(result: Mapping[str, Any]) -> Table:
     """Give the table of what ``result.json`` holds; what a result does not have is left out.
@@ -49,14 +51,3 @@ def _rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "folder" in result:
         rows.append(("folder", str(result["folder"])))
     return rows
-
-
-def duration(seconds: float) -> str:
-    """Give a time as people read it: ``8.4 s``, ``12 min 5 s``, ``2 h 3 min``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"

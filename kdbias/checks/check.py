@@ -68,9 +68,10 @@ def require_valid(cfg: DictConfig) -> None:
         ConfigError: the config has problems; the message lists all of them.
     """
     problems = check(cfg)
+    if len(problems) == 1:
+        raise ConfigError(problems[0])
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigError("\n  ".join([f"the config has {count}:", *problems]))
+        raise ConfigError("\n  ".join([f"the config has {len(problems)} problems:", *problems]))
 
 
 def check(cfg: DictConfig) -> list[str]:

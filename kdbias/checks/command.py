@@ -15,6 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kdbias import zoo
 from kdbias.checks.early import folder_problem, plain_problems, recipe_problems
+from kdbias.checks.early_downloads import data_problems, pretrained_problems
+from kdbias.checks.early_tasks import needs
+from kdbias.checks.early_weights import weights_problems
 from kdbias.checks.resolved import resolved
 from kdbias.checks.words import (
     composes_elsewhere,
@@ -43,6 +46,7 @@ SHOWS = (
     "--experimental-rerun",
 )
 PATHS = ("runs", "control_run", "image", "from_results")
+MOST_JOBS = 16  # of a sweep that are composed before it begins
 SPLITS = ("train", "val", "test")
 MEASURE = ("evaluate", "probe", "forensics", "compare", "predict")
 NO_NETWORK = "no network is named: give runs=[RUN_DIR,...], or teacher=NAME teacher.weights=PATH data=..."
@@ -51,8 +55,8 @@ NO_NETWORK = "no network is named: give runs=[RUN_DIR,...], or teacher=NAME teac
 def require_command(arguments: Sequence[str], config: str, tasks: Sequence[str] = ()) -> None:
     """Pass a command that can begin. It imports neither torch nor Lightning, and writes nothing.
 
-    Of a sweep it checks the words alone: each job is a command of its own. Configs from other folders than this
-    package's are left to Hydra.
+    Of a sweep it checks a job for each value that is swept, not all combinations; what only some of these show is left
+    to the job itself. Configs from other folders than this package's are left to Hydra.
 
     Args:
         arguments: The words after the program's name.
@@ -64,20 +68,55 @@ def require_command(arguments: Sequence[str], config: str, tasks: Sequence[str] 
     """
     _require_none(word_problems(arguments, config))
     flags = {word.partition("=")[0] for word in arguments}
-    if composes_elsewhere(arguments) or flags.intersection(SHOWS) or sweeps(arguments):
+    if composes_elsewhere(arguments) or flags.intersection(SHOWS):
         return
-    words = overrides(arguments)
+    if not sweeps(arguments):
+        _require_none(_problems(overrides(arguments), config, tasks))
+        return
+    if config == "analyze":
+        raise ConfigError("-m: only train.py has sweeps: name several runs in one call, as in runs=[RUN_DIR,RUN_DIR]")
+    if any(key_of(word) == "resume" for word in overrides(arguments)):
+        raise ConfigError("resume: goes on with one run: leave -m out; a sweep goes on by the same command as before")
+    for words in jobs(overrides(arguments)):
+        _require_none(_problems(words, config, tasks))
+
+
+def jobs(words: Sequence[str]) -> Iterator[list[str]]:
+    """Give the overrides of jobs of a sweep that together have each value once, at most ``MOST_JOBS``.
+
+    A value that a sweeper draws on its way is left out.
+
+    >>> list(jobs(["a=1,2", "b=3,4", "c=5"]))
+    [['a=1', 'b=3', 'c=5'], ['a=2', 'b=3', 'c=5'], ['a=1', 'b=4', 'c=5']]
+    """
+    values: list[list[str]] = []
+    for word in words:
+        override = OverridesParser.create().parse_override(word)
+        if not override.is_sweep_override():
+            values.append([word])
+        elif override.is_choice_sweep() or override.is_range_sweep():
+            key = word.partition("=")[0]
+            values.append([f"{key}={each}" for each in override.sweep_string_iterator()])
+    first = [each[0] for each in values]
+    others = [[*first[:place], one, *first[place + 1 :]] for place, each in enumerate(values) for one in each[1:]]
+    yield from [first, *others][:MOST_JOBS]
+
+
+def _problems(words: Sequence[str], config: str, tasks: Sequence[str]) -> list[Problem]:
+    """The problems of the command of one run."""
     cfg = composed(words, config)
     expand_paths(cfg)
     tree = resolved(cfg, [])
     if cfg.get("resume"):
         run_folder.require_resumable(Path(str(cfg.resume)))
-        return
+        return []
     problems = _run_problems(tree) if config == "train" else list(task_problems(tree, tasks))
     if not any(key_of(word) in ("hydra.run.dir", "out") for word in words):
         unwritable = folder_problem("paths.runs", Path(str(tree["paths"]["runs"])))
         problems += [unwritable] if unwritable is not None else []
-    _require_none(problems)
+    if config == "train" and not problems:  # a host is asked only where nothing else is wrong
+        problems += [*data_problems(tree), *pretrained_problems(tree)]
+    return problems
 
 
 def composed(words: Sequence[str], config: str) -> DictConfig:
@@ -111,6 +150,8 @@ def task_problems(tree: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Pro
     taught = isinstance(teacher, Mapping) and teacher.get("name") is not None
     if task in MEASURE and not taught and not any(key != "image" for key, _ in named):
         yield Problem("", NO_NETWORK)
+    else:
+        yield from needs(tree)
 
 
 def already_done(arguments: Sequence[str]) -> bool:
@@ -139,7 +180,8 @@ def _run_problems(tree: Mapping[str, Any]) -> list[Problem]:
     recipe = str(teacher.get("recipe")) if isinstance(teacher, Mapping) else ""
     folder = PurePosixPath(recipe).parent
     known = [PurePosixPath(one).name for one in options("experiment") if PurePosixPath(one).parent == folder]
-    return [*plain_problems(tree), *recipe_problems(tree, known)]
+    found = [*plain_problems(tree), *recipe_problems(tree, known), *weights_problems(tree)]
+    return found
 
 
 def _texts(value: Any) -> list[str]:

@@ -71,6 +71,7 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("compile", _flag, "must be true or false"),
     ("probe_images", positive, "must be a whole number of at least 1"),
     ("aim", lambda value: value is None or (above(value) and value <= 1), "must be an accuracy in (0, 1], or null"),
+    ("optim.optimizer.lr", lambda value: above(value) or value == 0, "must be a number of at least 0"),
     ("optim.clip", lambda value: value is None or above(value) or value == 0, "must be at least 0, or null for none"),
     ("data.val", positive, "must be at least 1 image: the best checkpoint is chosen by the validation split"),
 )

@@ -49,12 +49,14 @@ class TorchvisionSource:
         if not self.download:
             self._require_whole()
             raise FileNotFoundError(self._missing("data.download is false"))
+        made = not self.root.exists()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with lock(self.root / f".{self.folder.partition('/')[0]}.lock"):
                 self._require_whole()  # not before: another process may just be writing them
                 self.dataset(str(self.root), train=False, download=True)
         except (URLError, OSError, RuntimeError) as error:
+            self._sweep(made)
             self._require_whole()
             raise FileNotFoundError(self._missing(f"the download failed: {error}")) from error
 
@@ -87,6 +89,14 @@ class TorchvisionSource:
         except RuntimeError:
             return False
         return True
+
+    def _sweep(self, made: bool) -> None:
+        """Remove the lock and the empty folders of a failed download, with ``root`` if it was ``made`` for it."""
+        (self.root / f".{self.folder.partition('/')[0]}.lock").unlink(missing_ok=True)
+        places = [self.root / self.folder, *(self.root / self.folder).parents]
+        for place in places[: places.index(self.root) + made]:
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
 
     def _require_whole(self) -> None:
         if (found := self.fault(self.root / self.folder)) is not None:

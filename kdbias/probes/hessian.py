@@ -24,6 +24,7 @@ from kdbias.models.attention_path import unfused
 from kdbias.models.evaluation import evaluation
 from kdbias.models.features import Extractor
 from kdbias.probes.base import Probe, Result
+from kdbias.probes.telling import tell
 
 CPU_ROOM = 1e9  # bytes for one graph
 GRAPH = 5  # peak memory of a product over what a forward pass holds: 50 MB to 10 MB for one image of DeiT-Tiny
@@ -121,7 +122,7 @@ class HessianProbe(Probe):
                 ) from error
 
     def _measure(self, losses: list[Callable[[], Tensor]], parameters: list[nn.Parameter], n: int) -> Result:
-        exact = HessianProduct(losses, parameters, keep=self.keep)
+        exact = HessianProduct(losses, parameters, keep=self.keep, counted=_told)
         loss, gradient = loss_and_gradient_norm(losses, parameters)
         scalars: dict[str, float] = {}
         arrays: dict[str, npt.NDArray[Any]] = {}
@@ -130,7 +131,7 @@ class HessianProbe(Probe):
             arrays |= self._density(exact)
         product = exact
         if self.method != "exact":
-            product = HessianProduct(losses, parameters, method=self.method)
+            product = HessianProduct(losses, parameters, method=self.method, counted=_told)
             scalars["product_error"] = self._product_error(product, exact)
         samples, plain = trace_samples(product, self.vectors, self._generator(), pairs)
         arrays |= {"trace_samples": samples.numpy(), "trace_samples_plain": plain.numpy()}
@@ -187,6 +188,11 @@ class HessianProbe(Probe):
     def _generator(self, stream: int = 0) -> torch.Generator:
         """Give a new generator, so that the vectors of the trace do not depend on other draws."""
         return torch.Generator().manual_seed(self.seed + 1_000_003 * stream)
+
+
+def _told(count: int) -> None:
+    """Tell how many products there were; how many there will be depends on when the eigenvalues converge."""
+    tell("products with the Hessian", count)
 
 
 def first_images(batches: Iterable[Batch], count: int) -> tuple[Tensor, Tensor]:

@@ -7,16 +7,18 @@ import html
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import rich.box
 import rich.table
+from rich.console import Console
 from rich.markup import escape
 
 from kdbias.files import printable
 from kdbias.stats import Difference, Estimate, family
 
 Cell = str | int | float | Estimate | Difference
+LONG, MARGIN = 12, 2  # characters: of a head that may become a number, and between columns
 ESTIMATED = ("", " low", " high", " reason")
 JUDGED = (" p", " p after Holm", " verdict")
 
@@ -207,6 +209,62 @@ def upright(table: Table) -> Table:
     rows = [[column.head, *(cells[place] for cells in written)] for place, column in enumerate(table.columns)]
     columns = [Column(head) for head in rows[0]]
     return Table(table.title, columns, rows[1:], "\n".join([*notes, table.caption]))
+
+
+def fitted(table: Table, width: int) -> list[Table]:
+    """Give tables that together say what ``table`` says, none wider than ``width`` characters where that is possible.
+
+    First long heads become numbers with a legend in the caption; then columns are split over several tables, each with
+    the first column.
+    """
+    if _width(table) <= width or len(table.columns) < 2:
+        return [table]
+    heads = [column.head for column in table.columns]
+    cells = table.text()[0]
+    widest = [max((len(row[place]) for row in cells), default=0) for place in range(len(heads))]
+    long = [place for place in range(1, len(heads)) if len(heads[place]) > max(widest[place], LONG)]
+    legend = [f"[{number}] {heads[place]}" for number, place in enumerate(long, 1)]
+    columns = [
+        replace(column, name=f"[{long.index(place) + 1}]", unit="") if place in long else column
+        for place, column in enumerate(table.columns)
+    ]
+    parts = _split([max(len(c.head), w) for c, w in zip(columns, widest, strict=True)], width)
+    caption = "\n".join([*legend, *([table.caption] if table.caption else [])])
+    return [
+        Table(
+            table.title,
+            [columns[0], *(columns[place] for place in part)],
+            [[row[0], *(row[place] for place in part)] for row in table.rows],
+            caption if number == len(parts) else "",
+        )
+        for number, part in enumerate(parts, 1)
+    ]
+
+
+def show(table: Table, console: Console | None = None) -> None:
+    """Print a table in pieces that fit the terminal, or 80 columns where there is none."""
+    console = console or Console()
+    for part in fitted(table, console.width):
+        console.print(part.rich())
+
+
+def _width(table: Table) -> int:
+    written = table.text()[0]
+    lines = [[column.head for column in table.columns], *written]
+    return sum(max(len(line[place]) for line in lines) + MARGIN for place in range(len(table.columns))) + MARGIN
+
+
+def _split(widths: Sequence[int], width: int) -> list[list[int]]:
+    """The places of the columns after the first, in groups that fit beside the first."""
+    parts: list[list[int]] = [[]]
+    taken = start = widths[0] + 2 * MARGIN
+    for place in range(1, len(widths)):
+        if parts[-1] and taken + widths[place] + MARGIN > width:
+            parts.append([])
+            taken = start
+        parts[-1].append(place)
+        taken += widths[place] + MARGIN
+    return parts
 
 
 def _in_markdown(text: str) -> str:

@@ -26,10 +26,13 @@ def in_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def columns() -> list[ProgressColumn]:
-    """Give the columns of every bar: label, bar, steps done of all, elapsed time, remaining time, note."""
+def columns(*times: ProgressColumn) -> list[ProgressColumn]:
+    """Give the columns of every bar: label, bar, steps done of all, elapsed and remaining time, note.
+
+    Other ``times`` take the place of the two.
+    """
     what = TextColumn("{task.description:<18}", markup=False)
-    return [what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), Remaining(), Note()]
+    return [what, BarColumn(), MofNCompleteColumn(), *(times or (TimeElapsedColumn(), Remaining())), Note()]
 
 
 def bars(console: Console | None = None, *, transient: bool = False, disable: bool = False) -> Progress:

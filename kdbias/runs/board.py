@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import TaskID
 
 from kdbias.runs.bars import Lines, bars, in_terminal
+from kdbias.runs.clock import Pace, rounded
 
 
 class Bars:
@@ -43,17 +44,25 @@ class Bars:
 
 
 class BoardLines:
-    """A line whenever a task has made progress."""
+    """A line whenever a task has made progress, with the time that all tasks still take, of ``steps`` steps."""
 
-    def __init__(self) -> None:
-        self._lines = Lines()
+    def __init__(self, steps: int = 0) -> None:
+        self._lines, self._steps = Lines(), steps
+        self._pace: Pace | None = None
         self._done: dict[str, int] = {}
 
     def show(self, label: str, done: int, total: int, note: str = "") -> None:
-        """Print seconds since the start, label, steps and note, unless nothing was done since the last line."""
+        """Print seconds since the start, label, steps, note and what is left, unless nothing was done since then.
+
+        What was done before this process began comes with the first reports, and does not count for the pace.
+        """
         if done > self._done.get(label, 0):
             self._done[label] = done
-            self._lines.timed(f"{label}: {done}/{total}  {note}")
+            every = sum(self._done.values())
+            self._pace = self._pace or Pace(self._steps, every)
+            left = self._pace.left(every)
+            texts = [note, *([f"all: {rounded(left)} left"] if left else [])]
+            self._lines.timed(f"{label}: {done}/{total}  {', '.join(text for text in texts if text)}")
 
     def __enter__(self) -> BoardLines:
         """Begin to count the seconds."""
@@ -71,4 +80,4 @@ Board = Bars | BoardLines
 
 def board(overall: str, steps: int) -> Board:
     """Build bars in a terminal, lines elsewhere; the arguments are those of ``Bars``."""
-    return Bars(overall, steps) if in_terminal() else BoardLines()
+    return Bars(overall, steps) if in_terminal() else BoardLines(steps)

@@ -14,12 +14,13 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 JOB = "KDBIAS_JOB"
+POLL = 0.5  # seconds
 _LIFELINE = "KDBIAS_LIFELINE"
 # A fit over several processes, or a launcher, leaves these variables behind. With them, a child would act as one of
 # those processes, or as a task of this process's Slurm job step.
@@ -44,9 +45,13 @@ _ESCALATION = ((signal.SIGINT, 8.0), (signal.SIGTERM, 4.0), (signal.SIGKILL, 2.0
 _FOLLOWERS = 0.5  # seconds that the rest of the group has after the leader is gone
 
 
-def run(command: Sequence[str], *, log: Path | None) -> int:
-    """Run a command to its end as a ``child``; give its exit status."""
+def run(command: Sequence[str], *, log: Path | None, meanwhile: Callable[[], None] | None = None) -> int:
+    """Run a command to its end as a ``child``; give its exit status. ``meanwhile`` is called every ``POLL`` seconds."""
     with child(command, log=log) as process:
+        while meanwhile is not None:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(POLL)
+            meanwhile()
         return process.wait()
 
 

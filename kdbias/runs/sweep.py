@@ -14,12 +14,13 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -28,14 +29,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kdbias.config.control import teacher_use
 from kdbias.config.errors import ConfigError
-from kdbias.config.overrides import separate, sets
+from kdbias.config.overrides import key_of, separate, sets
 from kdbias.config.spec import deciding, spec_hash
 from kdbias.runs import process, run_folder
+from kdbias.runs.clock import rounded
 from kdbias.runs.pretrained import settled
+from kdbias.runs.sweep_progress import JOBS, job_count, of_job
 
 LOG = "job.log"
 _RECORD = "KDBIAS_SWEEP"
 PROGRAM = "KDBIAS_PROGRAM"
+_SWEPT = "KDBIAS_SWEPT"
 # Hydra's own settings that decide how the config of a single run is composed; the other settings belong to the sweep.
 _HYDRA_KEPT = ("hydra.searchpath", "hydra.job.env_set", "hydra.verbose")
 
@@ -57,17 +61,29 @@ def register() -> None:
 
 
 def job_name(overrides: str, *, _root_: Container) -> str:
-    """Give the folder name of a job: at most 80 safe characters of its overrides, and 8 of a hash.
+    """Give the folder name of a job: at most 80 safe characters of what is swept, and 8 of a hash.
 
-    The hash covers the overrides and the spec. A repeated sweep finds its folders, and a folder never holds the run
+    The hash covers all overrides and the spec. A repeated sweep finds its folders, and a folder never holds the run
     of another config with the same name. The hash leaves out overrides of a teacher that the control does not use, so
-    a sweep over teachers runs such a job once.
+    a sweep over teachers runs such a job once. A folder of before, which was named by all overrides, is taken again.
     """
     if isinstance(_root_, DictConfig) and not teacher_use(_root_).uses_teacher:
         overrides = ",".join(each for each in separate(overrides) if not sets(each, "teacher"))
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", overrides.replace("=", "-"))[:80].strip("._-")
-    digest = hashlib.sha256(f"{overrides}\n{_settled(_root_)[0]}".encode()).hexdigest()
-    return f"{name or 'job'}-{digest[:8]}"
+    digest = hashlib.sha256(f"{overrides}\n{_settled(_root_)[0]}".encode()).hexdigest()[:8]
+    before, now = f"{_safe(overrides)}-{digest}", f"{_safe(_swept(overrides))}-{digest}"
+    parent = OmegaConf.select(_root_, "hydra.sweep.dir") if before != now else None
+    return before if parent is not None and Path(str(parent), before).is_dir() else now
+
+
+def _safe(overrides: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", overrides.replace("=", "-"))[:80].strip("._-") or "job"
+
+
+def _swept(overrides: str) -> str:
+    """Those of a job's overrides whose values its sweep varies; all where the sweep does not say, or varies none."""
+    keys = json.loads(os.environ.get(_SWEPT, "[]"))
+    kept = [each for each in separate(overrides) if key_of(each) in keys]
+    return ",".join(kept) or overrides
 
 
 def is_sweep_job() -> bool:
@@ -92,7 +108,9 @@ def run_job(cfg: DictConfig) -> float | None:
             if found is None:
                 print(f"running, log in {folder / LOG}", flush=True)
                 overrides = [*hydra.overrides.task, *decided]
-                found, state = single_run(overrides, folder, key, log=folder / LOG), "done"
+                with of_job(folder, int(hydra.job.num), os.environ.get(_RECORD)) as watch:
+                    found = single_run(overrides, folder, key, log=folder / LOG, meanwhile=watch.look)
+                state = "done"
     except ConfigError as error:  # the folder has links; the other jobs go on
         print(error, flush=True)
     objective = found.get("objective") if found is not None else math.nan
@@ -102,14 +120,17 @@ def run_job(cfg: DictConfig) -> float | None:
     return objective
 
 
-def single_run(overrides: Sequence[str], folder: Path, key: str, *, log: Path | None) -> dict[str, Any] | None:
+def single_run(
+    overrides: Sequence[str], folder: Path, key: str, *, log: Path | None, meanwhile: Callable[[], None] | None = None
+) -> dict[str, Any] | None:
     """Run this program again as one run in ``folder`` and give its result; None if it failed.
 
-    It resumes from the last checkpoint with the same spec hash ``key``. ``log`` is that of ``kdbias.runs.process.run``.
+    It resumes from the last checkpoint with the same spec hash ``key``. ``log`` and ``meanwhile`` are those of
+    ``kdbias.runs.process.run``.
     """
     extra = [f"resume={quoted(str(folder))}"] if run_folder.resumable(folder, key) else []
     begin = log.stat().st_size if log is not None and log.is_file() else 0
-    status = process.run(_command([*overrides, *extra], folder), log=log)
+    status = process.run(_command([*overrides, *extra], folder), log=log, meanwhile=meanwhile)
     found = run_folder.result(folder, key) if status == 0 else None
     if found is None:
         reason = f"exit status {status}" if status else f"no {run_folder.RESULT} of spec {key} in {folder}"
@@ -143,6 +164,11 @@ class SweepSummary(Callback):
             if part.is_symlink():
                 raise SystemExit(f"\n{part} is a link, and Hydra would write through it: remove it")
         os.environ[_RECORD] = str(folder / f".jobs-{uuid.uuid4().hex[:8]}.jsonl")
+        words = [*config.hydra.overrides.task, *_params(config)]
+        os.environ[_SWEPT] = json.dumps(varied(words))
+        count = job_count(words)
+        if count is not None:
+            os.environ[JOBS] = str(count)
         os.environ[PROGRAM] = json.dumps(_program())
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -151,7 +177,10 @@ class SweepSummary(Callback):
         jobs = [Job(**json.loads(line)) for line in record.read_text().splitlines()] if record.is_file() else []
         record.unlink(missing_ok=True)
         failed = sum(job.state == "failed" for job in jobs)
-        print("\n".join([f"\nsweep: {len(jobs)} jobs, {failed} failed", *map(_line, jobs)]), flush=True)
+        for name in (_SWEPT, JOBS):
+            os.environ.pop(name, None)
+        head = f"{'state':<14}{'objective':>9}  {'time':>10}  folder; of a failed job its log"
+        print("\n".join([f"\nsweep: {len(jobs)} jobs, {failed} failed", head, *map(_line, jobs)]), flush=True)
         if failed:
             raise SystemExit(1)
 
@@ -159,7 +188,30 @@ class SweepSummary(Callback):
 def _line(job: Job) -> str:
     value = "-" if job.objective is None or math.isnan(job.objective) else f"{job.objective:.4f}"
     where = str(Path(job.folder, LOG)) if job.state == "failed" else job.folder
-    return f"{job.state + ':':<14}{value:>8}  {job.seconds:7.1f} s  {where}"
+    return f"{job.state + ':':<14}{value:>9}  {rounded(job.seconds):>10}  {where}"
+
+
+def varied(words: Sequence[str]) -> list[str]:
+    """Give the keys to which a sweep's overrides give several values.
+
+    >>> varied(["experiment=baseline", "seed=0,1", "+loss.kl.weight=choice(1,2)"])
+    ['seed', 'loss.kl.weight']
+    """
+    found = []
+    for word in words:
+        try:
+            override = OverridesParser.create().parse_override(word)
+        except HydraException:
+            continue
+        if override.is_sweep_override():
+            found.append(str(override.key_or_group))
+    return found
+
+
+def _params(config: DictConfig) -> list[str]:
+    """The overrides that a sweep's own config gives, as the yamls in ``conf/sweep`` do."""
+    params = OmegaConf.select(config, "hydra.sweeper.params") or {}
+    return [f"{key}={value}" for key, value in params.items()]
 
 
 def _record(job: Job) -> None:

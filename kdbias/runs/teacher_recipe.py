@@ -21,6 +21,7 @@ from kdbias.config.stress_names import KEYS
 from kdbias.runs import failure, run_folder
 from kdbias.runs.pretrained import settled
 from kdbias.runs.sweep import LOG, single_run
+from kdbias.runs.sweep_progress import Watch
 
 READING = ("layers", "dense", "qkv")  # what a run reads from a network; the network's training does not depend on it
 
@@ -197,7 +198,11 @@ def override(group: str, wanted: Mapping[str, Any], present: Mapping[str, Any]) 
 
 def _train(overrides: list[str], folder: Path, key: str) -> None:
     shown = sys.stdout.isatty()  # a person at a terminal wants the progress bar, which a log cannot show
-    found = single_run(overrides, folder, key, log=None if shown else folder / LOG)
+    if shown:
+        found = single_run(overrides, folder, key, log=None)
+    else:
+        with Watch("teacher", folder) as watch:
+            found = single_run(overrides, folder, key, log=folder / LOG, meanwhile=watch.look)
     if found is None or not (folder / run_folder.BEST).is_file():
         where = "its output is above" if shown else f"its log is {folder / LOG}"
         why = (failure.reason(folder) or "").replace(": model.", ": teacher.model.", 1)  # what it calls the student

@@ -75,7 +75,8 @@ def test_effects_stand_with_their_intervals_over_seeds(sweep):
             "resnet56 × 0.9 has seeds 0, 1, 2, and all cells together 0, 1, 2, 5",
         ),
         (lambda sweep: make(sweep, "deit", 0.9, 0, 0.5), r"teacher\.name takes 3 values .*deit, resnet56, vit"),
-        (lambda sweep: (sweep / "vit-0.9-0" / "result.json").unlink(), "vit-0.9-0 is not finished"),
+        (lambda sweep: (sweep / "vit-0.9-0" / "result.json").unlink(), "vit × 0.9 has seeds 1, 2"),
+        (lambda sweep: [one.unlink() for one in sweep.glob("*/result.json")], "none of the 12 runs in .* is finished"),
     ],
 )
 def test_what_is_no_design_is_named(sweep, change, message):
@@ -88,7 +89,27 @@ def test_runs_that_differ_in_more_than_the_factors_are_not_compared(sweep):
     config = sweep / "vit-0.9-1" / "config.yaml"
     OmegaConf.save(OmegaConf.merge(OmegaConf.load(config), {"epochs": 9}), config)
     with pytest.raises(ConfigError, match="differ in epochs too"):
-        analyse(sweep)
+        analyse(sweep, runs=sorted(map(str, sweep.iterdir())))
+
+
+def test_what_does_not_belong_in_a_folder_of_runs_is_left_out_with_a_line_each(sweep, capsys):
+    written = analyse(sweep)
+    capsys.readouterr()
+    make(sweep, "vit", 0.9, 7, 0.5)
+    (sweep / "vit-0.9-7" / "result.json").unlink()
+    make(sweep, "vit", 0.9, 8, 0.5, epochs=9)
+    (make(sweep, "vit", 0.9, 9, 0.5) / "probes" / "test.json").unlink()
+    make(sweep, "none", 0.9, 1, 0.5, teacher={"name": None})
+    assert analyse(sweep) == written
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
+    assert sorted(line.split("vit-0.9-")[-1].split("none-0.9-")[-1].split()[0] for line in said) == ["1", "7", "8", "9"]
+    assert any("vit-0.9-8 differs in epochs from most of the runs" in line for line in said)
+
+
+def test_a_run_that_is_named_and_not_finished_is_refused(sweep):
+    (sweep / "vit-0.9-0" / "result.json").unlink()
+    with pytest.raises(ConfigError, match=r"vit-0\.9-0 is not finished"):
+        analyse(sweep, runs=sorted(map(str, sweep.iterdir())))
 
 
 def test_a_score_or_a_factor_that_is_not_there_is_named(sweep):

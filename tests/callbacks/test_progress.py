@@ -72,6 +72,27 @@ def test_line_shows_what_there_is():
     values = {"train/loss": torch.tensor(1.5), "train/ce": torch.tensor(1.0), "val/accuracy": torch.tensor(0.5)}
     text = "epoch 1/2  loss 1.500 (ce 1.000)  val accuracy 0.5000  7 s"
     assert line(1, 2, values, validated=True, seconds=7.0) == text
+    assert line(1, 2, values, validated=True, seconds=7.0, left=725.0) == f"{text}  12 min left"
+
+
+def test_every_line_but_the_last_says_what_is_left_of_the_whole_run(tmp_path, capsys):
+    fit(tmp_path, EpochLines(), epochs=3)
+    lines = [row for row in capsys.readouterr().out.splitlines() if row.startswith("epoch")]
+    assert [row.endswith(" left") for row in lines] == [True, True, False]
+
+
+def test_the_bar_counts_the_time_of_the_run_and_not_of_the_epoch(tmp_path):
+    bar, seen = Bar(), []
+
+    class Look(L.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            pace = bar._left.pace
+            seen.append((pace.total, trainer.current_epoch + (len(seen) % 4 + 1) / 4, bar._left.seconds / pace.seconds))
+
+    fit(tmp_path, bar, Look(), epochs=2)
+    for total, done, ratio in seen:
+        assert ratio == pytest.approx((total - done) / done, rel=0.2)
+    assert [done for _, done, _ in seen][-1] == 2
 
 
 def test_bar_shows_loss_parts_accuracy_and_rate(tmp_path, monkeypatch):
@@ -81,7 +102,7 @@ def test_bar_shows_loss_parts_accuracy_and_rate(tmp_path, monkeypatch):
     monkeypatch.setattr("kdbias.callbacks.progress.REFRESH", 0.0)
     fit(tmp_path, Bar(), Throughput(), epochs=2)
     text = screen.getvalue()
-    for shown in ("Epoch 1/1", "loss: ", "kl: 0.250", "accuracy: 0.750", "images/s: "):
+    for shown in ("epoch 1/2", "epoch 2/2", "loss: ", "kl: 0.250", "accuracy: 0.750", "images/s: "):
         assert shown in text
     assert "it/s" not in text
 

@@ -78,7 +78,9 @@ def test_all_mistakes_are_listed_at_once():
     )
 
 
-@pytest.mark.parametrize("typed", ["-m epochs=0", "--cfg job epochs=0", "--config-dir mine own=1", "seed=1"])
+@pytest.mark.parametrize(
+    "typed", ["-m data=cues epochs=1", "--cfg job epochs=0", "--config-dir mine own=1", "data=cues seed=1"]
+)
 def test_a_command_that_is_not_this_checks_passes(typed):
     require_command(typed.split(), "train")
 
@@ -134,7 +136,7 @@ def test_a_run_that_failed_is_not_resumed(tmp_path):
 def test_torch_is_not_loaded():
     program = (
         "import sys; from kdbias import cli; from kdbias.checks.command import require_command; cli.register();"
-        "require_command(['experiment=exp1_resnet_kl'], 'train');"
+        "require_command(['experiment=exp1_resnet_kl', 'data=cues'], 'train');"
         "print(*{'torch', 'lightning', 'timm'} & set(sys.modules))"
     )
     found = run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from kdbias.report.style import canvas, styled
-from kdbias.report.table import Column, Table, format_difference, format_estimate, percent
+from kdbias.report.table import Column, Table, fitted, format_difference, format_estimate, percent, show
 from kdbias.stats import Difference, Estimate
 
 REFUSED = Estimate.refuse("clean accuracy is not above chance")
@@ -126,3 +126,28 @@ def test_a_dollar_in_a_name_is_a_dollar():
         axes.set_title("costs $5 and $x_$")
         figure.savefig(io.BytesIO())
         assert not axes.title.get_parse_math()
+
+
+def wide() -> Table:
+    names = ["exp1_resnet_kl/2026-11-29_10-10-10-123456", "vit", "baseline_dist/2026-11-29_10-10-10-654321"]
+    rows = [["accuracy", 0.5, 0.25, 0.75], ["loss", 1.0, 2.0, 3.0]]
+    return Table("accuracy", [Column("measure"), *map(Column, names)], rows, "On test.")
+
+
+@pytest.mark.parametrize("width", [80, 40, 24])
+def test_a_wide_table_fits_the_terminal_and_loses_nothing(width):
+    out = io.StringIO()
+    show(wide(), Console(file=out, width=width))
+    written = out.getvalue()
+    assert max(map(len, written.splitlines())) <= width
+    for text in ("0.500", "0.250", "0.750", "1.000", "2.000", "3.000", "vit"):
+        assert text in written
+    whole = "".join(written.split())
+    for name in ("[1]exp1_resnet_kl/2026-11-29_10-10-10-123456", "[2]baseline_dist/2026-11-29_10-10-10-654321"):
+        assert name in whole
+    assert "…" not in written
+
+
+def test_a_table_that_fits_stays_as_it_is():
+    table = Table("t", [Column("a"), Column("a rather long head of a column")], [["x", 1.0]])
+    assert fitted(table, 80) == [table]

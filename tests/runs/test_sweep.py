@@ -26,14 +26,27 @@ def one(folder: Path, name: str):
     return next((path for path in folder.glob(f"runs/sweep/*/{name}") if path.read_text()), None)
 
 
+def test_a_folder_is_named_by_what_is_swept_and_one_of_before_is_taken_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDBIAS_SWEPT", '["seed"]')
+    root = {"seed": 1, "hydra": {"sweep": {"dir": str(tmp_path)}}}
+    name = job_name("experiment=a,seed=1,x=2", _root_=OmegaConf.create(root))
+    assert re.fullmatch(r"seed-1-[0-9a-f]{8}", name)
+    before = f"experiment-a_seed-1_x-2-{name[-8:]}"
+    (tmp_path / before).mkdir()
+    assert job_name("experiment=a,seed=1,x=2", _root_=OmegaConf.create(root)) == before
+    assert job_name("experiment=a,seed=2,x=2", _root_=OmegaConf.create(root | {"seed": 2})).startswith("seed-2-")
+
+
 def test_a_failed_job_does_not_stop_the_sweep_and_is_listed_at_its_end(tmp_path):
     sweep = ("-m", "fail=true,false", "x=2")
     status, output = run(tmp_path, *sweep)
     assert status == 1
     assert list(results(tmp_path).values()) == [3.0]
-    closing = output.split("sweep: 2 jobs, 1 failed\n")[1].splitlines()
+    head, *closing = output.split("sweep: 2 jobs, 1 failed\n")[1].splitlines()
+    assert head.split()[:3] == ["state", "objective", "time"]
     assert [line.split(":")[0] for line in closing] == ["failed", "done"]
     log = Path(closing[0].split()[-1])
+    assert log.parent.name.startswith("fail-True-")  # named by what is swept: x is 2 in both
     assert "this run was asked to fail" in log.read_text()
     assert "this run was asked to fail" in output
 

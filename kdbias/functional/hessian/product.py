@@ -39,6 +39,8 @@ class HessianProduct:
     ten times nearer. s changes no weight by more than sqrt(eps) (central: eps^(1/3) / 2) of the weights' root mean
     square, where in fp32 rounding and curvature's own change err alike: about 2e-3 and 2e-4 of the product's norm.
 
+    ``counted`` is called with the number of products so far, before each call's are made: they may take minutes.
+
     Attention through ``scaled_dot_product_attention`` takes its explicit kernel, as the fused ones have no second
     derivative; autocast is off; compiled modules run eagerly.
 
@@ -48,7 +50,13 @@ class HessianProduct:
     """
 
     def __init__(
-        self, loss: Losses, parameters: Iterable[Tensor], *, method: Method = "exact", keep: bool = True
+        self,
+        loss: Losses,
+        parameters: Iterable[Tensor],
+        *,
+        method: Method = "exact",
+        keep: bool = True,
+        counted: Callable[[int], None] | None = None,
     ) -> None:
         self.parameters = list(parameters)
         if not self.parameters or not all(p.requires_grad for p in self.parameters):
@@ -59,7 +67,7 @@ class HessianProduct:
         self.method, self.keep = method, keep
         self.size = sum(p.numel() for p in self.parameters)
         self.dtype, self.device = self.parameters[0].dtype, self.parameters[0].device
-        self.count = 0  # products so far
+        self.count, self._counted = 0, counted  # products so far
         self._graphs: dict[int, list[Tensor | None]] = {}
         self._base: tuple[Tensor, Tensor] | None = None  # weights, and the gradient there
 
@@ -69,6 +77,8 @@ class HessianProduct:
             raise ValueError(f"expected vectors of {self.size} entries, got {tuple(vectors.shape)}")
         rows = vectors.reshape(-1, self.size).to(self.device, self.dtype)
         self.count += len(rows)
+        if self._counted is not None:
+            self._counted(self.count)
         products = self._exact(rows) if self.method == "exact" else self._differences(rows)
         return finite(products, "a product with the Hessian").reshape(vectors.shape)
 

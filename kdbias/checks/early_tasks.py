@@ -1,0 +1,42 @@
+"""What a task of ``analyze.py`` needs, as far as its config and its paths show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from kdbias.checks.early import positive
+from kdbias.config.errors import Problem
+from kdbias.runs import run_folder
+
+STRESS = ("build_stress", "show_stress")
+SHOWS_RUNS = ("evaluate", "probe", "forensics", "compare", "predict")
+
+
+def needs(tree: Mapping[str, Any]) -> Iterator[Problem]:
+    """Give the problems of numbers that are out of range, and of settings that the task cannot do without."""
+    task = tree.get("task")
+    for key, empty in (("images", True), ("eval_batch_size", False), ("top", False), ("rows", False)):
+        value = tree.get(key)
+        if key in tree and not positive(value) and not (empty and value is None):
+            yield Problem(key, f"must be a whole number of at least 1{', or null for all' * empty}, got {value!r}")
+    if task in (*STRESS, "show_data") and tree.get("data") is None:
+        yield Problem("data", f"task={task} needs images: add data=NAME, say data=cifar10 or data=cues")
+    if task in STRESS and not tree.get("stress"):
+        yield Problem("stress", "no set is named: add stress=[NAME,...], say stress=[scramble,noise]")
+    if task == "probe" and tree.get("from_results") is None and not tree.get("probe"):
+        yield Problem("probe", "nothing to measure: name at least one, as in probe=[attention,cka]")
+    runs = tree.get("runs")
+    paths = [one for one in (runs if isinstance(runs, list) else [runs]) if isinstance(one, str)]
+    names = tree.get("names")
+    if task in SHOWS_RUNS:
+        if isinstance(names, list) and len(names) != len(paths):
+            text = f"{len(names)} names for {len(paths)} runs: give one for each of runs=[...]"
+            yield Problem("names", f"{text}, the same for the seeds of one method")
+        for path in map(Path, paths):
+            if path.is_dir() and not (path / run_folder.BEST).is_file():
+                text = f"{path / run_folder.BEST} is not there: name a run folder or a checkpoint file"
+                yield Problem("runs", text)
+    if task == "predict" and tree.get("image") is None:
+        yield Problem("image", "no image to look at: give image=FILE, image=[FILE,...] or image=FOLDER")
