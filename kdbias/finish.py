@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
 from kdbias.callbacks.checkpoint import LastState
@@ -25,6 +24,7 @@ from kdbias.files import write_json
 from kdbias.models.checkpoint import Checkpoint
 from kdbias.models.features import Extractor
 from kdbias.modules.base import REMEDY, StudentModule
+from kdbias.modules.loggers import DescribedTensorBoard
 from kdbias.probes.accuracy import AccuracyProbe
 from kdbias.probes.base import Probe, Result, refused
 from kdbias.probes.reasons import why
@@ -82,7 +82,7 @@ def finish(run: Trained) -> float:
         scores = tested(run, student)
         chosen = best.epoch if best and keeper and keeper.monitor else None
         payload = result(run, scores, chosen, seconds, memory)
-        log_hparams(run.trainer, payload)
+        log_scores(run.trainer, payload)
         write_json(run.folder / RESULT, payload)
         show(run.tree, payload)
     if run.module.stopped is not None:
@@ -225,20 +225,10 @@ def best_checkpoint(callbacks: list[Callback]) -> ModelCheckpoint | None:
     return found[0] if found else None
 
 
-def log_hparams(trainer: L.Trainer, payload: Mapping[str, Any]) -> None:
-    """Show the run in TensorBoard's hparams tab: its settings with validation objective and test accuracy."""
-    spec = payload["spec"]
-    chosen = {
-        "name": payload["name"],
-        "seed": payload["seed"],
-        "teacher": payload["teacher"] or "none",
-        "lr": spec["optim"]["optimizer"]["lr"],
-        "weight_decay": spec["optim"]["optimizer"]["weight_decay"],
-        "terms": "+".join(name for name, node in spec["loss"].items() if isinstance(node, dict) and "_target_" in node),
-        "alpha": str(spec["loss"].get("alpha", "")),
-    }
+def log_scores(trainer: L.Trainer, payload: Mapping[str, Any]) -> None:
+    """Show validation objective and test scores in TensorBoard, where its hparams table compares runs by them."""
+    scores = {} if math.isnan(payload["objective"]) else {"objective": payload["objective"]}
+    scores |= {f"test/{key}": payload["test"][key] for key in JUDGED if key in payload["test"]}
     for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            scores = {} if math.isnan(payload["objective"]) else {"hp/objective": payload["objective"]}
-            scores |= {f"hp/test_{key}": payload["test"][key] for key in JUDGED if key in payload["test"]}
-            logger.log_hyperparams(chosen, scores)
+        if isinstance(logger, DescribedTensorBoard):
+            logger.end(scores, trainer.global_step, success=payload["stopped"] is None)

@@ -29,7 +29,7 @@ from kdbias.models.teacher import Teacher, ready_teacher, teacher_from_weights
 from kdbias.models.weights import load_state, read_weights
 from kdbias.modules.base import StudentModule
 from kdbias.modules.choice import module_class
-from kdbias.modules.loggers import keep_until
+from kdbias.modules.loggers import DescribedTensorBoard, keep_until
 from kdbias.modules.quiet import quiet
 from kdbias.runs import run_folder
 from kdbias.runs.pretrained import settled
@@ -94,6 +94,9 @@ def train(cfg: DictConfig) -> float:
     if trainer.is_global_zero:
         sweep_up(run)
         write_text(run / run_folder.CONFIG, OmegaConf.to_yaml(tree))
+    for logger in trainer.loggers:
+        if isinstance(logger, DescribedTensorBoard):
+            logger.begin(tree)
     trained = Trained(tree, key, trainer, module, data, control)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)

@@ -24,16 +24,11 @@ from kdbias.probes.attention import AttentionProbe
 from kdbias.probes.base import Result
 from kdbias.probes.cues import CueProbe
 from kdbias.report.curves import read_metrics
-from kdbias.report.demo import (
-    DemoNetwork,
-    DemoResults,
-    demo_figures,
-    demo_page,
-    gain_table,
-    index_table,
-    lead,
-    networks_table,
-)
+from kdbias.report.demo import demo_page
+from kdbias.report.demo_figures import demo_figure, demo_panels
+from kdbias.report.demo_results import DemoNetwork, DemoResults
+from kdbias.report.demo_tables import gain_table, index_table, networks_table
+from kdbias.report.demo_words import lead
 from kdbias.report.page import Code
 from kdbias.report.style import save
 from kdbias.runs import parallel, run_folder
@@ -44,6 +39,7 @@ from kdbias.runs.teacher_recipe import recipe
 
 # The networks are small: one CPU thread each is the fastest way, and fp32 gives the same result on every CPU.
 TRAINER = ("trainer=cpu", "trainer.precision=32-true", "trainer.log_every=10")
+EXAMPLES = 6  # cue-conflict images on the page
 
 
 @dataclass(frozen=True)
@@ -135,7 +131,17 @@ def measure(plan: DemoRuns, study: Tree, shown: Board, folder: Path) -> DemoResu
     def of(chosen: Sequence[Run]) -> list[DemoNetwork]:
         return [networks[run.label] for run in chosen]
 
-    return DemoResults(networks["teacher"], of(plan.control), of(plan.student), untrained, describe(plan, study))
+    names = [name.split(", ") for name in data.info.names]
+    return DemoResults(
+        networks["teacher"],
+        of(plan.control),
+        of(plan.student),
+        untrained,
+        describe(plan, study),
+        shown=source.variant("conflict", EXAMPLES).image.permute(0, 2, 3, 1).numpy(),
+        shapes=[shape for shape, _ in names],
+        textures=[texture for _, texture in names],
+    )
 
 
 def describe(plan: DemoRuns, study: Tree) -> list[str | Code]:
@@ -163,7 +169,9 @@ def describe(plan: DemoRuns, study: Tree) -> list[str | Code]:
 
 def write(measured: DemoResults, folder: Path) -> Path:
     """Write the page with its figures and tables, and give the path of the page."""
-    for name, figure in demo_figures(measured).items():
+    panels = demo_panels(measured)
+    figures = {"cues": demo_figure(measured), **{name: panel.figure for name, panel in panels.items()}}
+    for name, figure in figures.items():
         save(figure, folder / "figures" / f"{name}.svg")
         save(figure, folder / "figures" / f"{name}.png")
     tables = {"networks": networks_table, "index": index_table, "gain": gain_table}
@@ -176,5 +184,5 @@ def write(measured: DemoResults, folder: Path) -> Path:
     summary |= {"accuracy_difference": measured.gain("test").value}
     write_json(folder / "demo.json", summary)
     path = folder / "demo.html"
-    write_text(path, demo_page(measured))
+    write_text(path, demo_page(measured, panels))
     return path

@@ -16,6 +16,7 @@ from kdbias.config.build import build
 from kdbias.config.spec import Tree
 from kdbias.data.augment import Augment
 from kdbias.data.base import ImageData
+from kdbias.data.mix import Mix
 from kdbias.report.images import image_grid
 from kdbias.report.style import save
 
@@ -60,12 +61,14 @@ def views_figure(image: Tensor, target: Tensor, augment: Augment, info: DataInfo
         mixed = draws.mix is not None  # mixing drops the first image, so the last one goes before it
         order = np.arange(-int(mixed), len(original)) % len(original)
         student, teacher = augment.views(original[torch.from_numpy(order)], draws.take(order), fill)
-        name = f"step {step}, mixed" if mixed else f"step {step}"
+        name = f"step {step}" if draws.mix is None else f"step {step}\n{mixture(draws.mix)}"
         rows[f"{name}\nstudent"] = _for_drawing(student)
         if teacher is not student:
             rows[f"{name}\nteacher"] = _for_drawing(teacher)
     names = [info.names[int(label)] for label in target]
-    return image_grid(rows, columns=names, title=f"Training images, policy={augment.policy}, {_views(augment)}")
+    about = f"Training images, policy={augment.policy}, {_views(augment)}"
+    note = "; mixed with the image left of it, the first with the last" if augment.mixes else ""
+    return image_grid(rows, columns=names, title=about + note)
 
 
 def _views(augment: Augment) -> str:
@@ -78,6 +81,13 @@ def _views(augment: Augment) -> str:
     if augment.stress and augment.view == "same":
         found[0] = "one augmented image for both"
     return ", ".join(found)
+
+
+def mixture(mix: Mix) -> str:
+    """Say how a step's images are mixed, and with which: each with the one left of it, the first with the last."""
+    own = round(100 * mix.share)
+    kind = "MixUp" if mix.box is None else "CutMix"
+    return f"{kind}: {own} % own,\n{100 - own} % left neighbour"
 
 
 def _for_drawing(image: Tensor) -> NDArray[np.float32]:

@@ -23,6 +23,7 @@ TASKS = (
     "probe",
     "show_data",
     "show_stress",
+    "tensorboard",
 )
 """Each is the function of its name in the module of its name: ``kdbias.analysis.<task>.<task>(tree)``."""
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import csv as csv_format
 import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from kdbias.config.build import builder
+from kdbias.config.spec import Tree
 from kdbias.files import write_bytes, write_text
+from kdbias.modules import events
 
 
 @builder("logger")
 def tensorboard(run: str) -> TensorBoardLogger:
     """Event files in ``<run>/tensorboard``."""
-    return TensorBoardLogger(run, name="", version="tensorboard", default_hp_metric=False)
+    return DescribedTensorBoard(run, name="", version="tensorboard", default_hp_metric=False)
 
 
 @builder("logger")
@@ -73,6 +77,32 @@ def _is_step(text: str | None) -> bool:
 
 def _probed(row: dict[str, str]) -> bool:
     return all(name in ("step", "epoch") or name.startswith("probe/") for name, value in row.items() if value)
+
+
+class DescribedTensorBoard(TensorBoardLogger):
+    """Lightning's TensorBoard logger, with the run's settings, a layout, and what each tag means."""
+
+    @rank_zero_only
+    def begin(self, tree: Tree) -> None:
+        """Write the row of the hparams table and the layout of a run, from its resolved config."""
+        for summary in events.session(tree, Path(self.log_dir).parent.name):
+            self._write(summary)
+        self.experiment.add_custom_scalars(events.layout(tree.get("callback") or {}))
+
+    @rank_zero_only
+    def end(self, scores: Mapping[str, float], step: int, *, success: bool) -> None:
+        """Write the scores by which runs are compared, after ``step`` steps, and how the run ended."""
+        self.log_metrics(scores, step)
+        self._write(events.ended(success))
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float | Tensor], step: int | None = None) -> None:
+        """Write numbers, each with the description of its tag."""
+        for tag, value in metrics.items():
+            self._write(events.scalar(tag, float(value)), step)
+
+    def _write(self, summary: Any, step: int | None = None) -> None:
+        self.experiment._get_file_writer().add_summary(summary, step)
 
 
 class ContinuedCSV(CSVLogger):

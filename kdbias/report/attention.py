@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report import panels
+from kdbias.report.line_ends import label_ends
 from kdbias.report.lines import by_layer, ticks, uniform
 from kdbias.report.named_level import named_level
 from kdbias.report.networks import NetworkLines, Runs, beside, images, networks
@@ -44,14 +45,19 @@ def figures(
 
 
 def distance_by_layer(
-    networks: Mapping[str, Runs], *, control: Runs | None = None, initial: Runs | None = None
+    networks: Mapping[str, Runs],
+    *,
+    control: Runs | None = None,
+    initial: Runs | None = None,
+    width: float = 6.4,
+    height: float = 3.1,
 ) -> Figure:
     """Draw the mean attention distance (patches) of each layer: a line for each network and one for uniform attention.
 
     ``control`` is the same student without teacher, ``initial`` the untrained one. With several seeds, the line is
-    their mean and the band goes from the lowest to the highest.
+    their mean and the band goes from the lowest to the highest. ``width`` and ``height`` are inches.
     """
-    return _alone(beside(networks, control, initial), panels.layers)
+    return _alone(beside(networks, control, initial), panels.layers, width=width, height=height)
 
 
 def every_head(found: Sequence[NetworkLines]) -> Figure:
@@ -73,9 +79,9 @@ def every_head(found: Sequence[NetworkLines]) -> Figure:
                 axes.axhline(first.meta["collapse"], **{**REFERENCE, "linestyle": (0, (2, 2))})
             axes.set(title=network.counted, xlabel="layer", ylabel="distance (patches)")
             axes.set_xticks(ticks(count)[:: 2 if count > 7 else 1])
-        top = max(axes.get_ylim()[1] for axes in grid)
+        lowest, top = (choose(axes.get_ylim()[end] for axes in grid) for end, choose in enumerate((min, max)))
         for axes in grid:
-            axes.set_ylim(0, 1.05 * top)
+            axes.set_ylim(lowest, top)
         lines = "lines: uniform attention, and below the dashed one a head counts as collapsed"
         heading(figure, f"{images(found)}; {lines}")
     return figure
@@ -94,7 +100,7 @@ def cls_by_layer(found: Sequence[NetworkLines]) -> Figure:
         by_layer(right, found, "cls_self")
         named_level(right, COLLAPSE, f"collapsed above {COLLAPSE}")
         right.set(ylabel="weight that CLS gives to itself", ylim=(0, 1.02))
-        legend_beside(right)
+        label_ends(right)
     return figure
 
 
@@ -110,10 +116,16 @@ def training(results: Sequence[Result]) -> Figure:
     return figure
 
 
-def _alone(found: Sequence[NetworkLines], panel: Callable[[Axes, Sequence[NetworkLines]], None]) -> Figure:
+def _alone(
+    found: Sequence[NetworkLines],
+    panel: Callable[[Axes, Sequence[NetworkLines]], None],
+    *,
+    width: float = 6.4,
+    height: float = 3.1,
+) -> Figure:
     with styled():
-        figure, axes = canvas()
+        figure, axes = canvas(width=width, height=height)
         panel(axes, found)
         axes.set_title(images(found))
-        legend_beside(axes)
+        label_ends(axes)
     return figure

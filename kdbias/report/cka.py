@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,10 @@ from matplotlib.figure import Figure
 from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.images import colour_bar, matrix
+from kdbias.report.line_ends import label_ends
 from kdbias.report.lines import draw, ticks
 from kdbias.report.networks import Runs, epoch_name, named, networks
-from kdbias.report.style import REFERENCE, canvas, legend_beside, panel_grid, seeds, styled
+from kdbias.report.style import REFERENCE, canvas, panel_grid, seeds, styled
 
 ACROSS = 4  # panels in a row
 
@@ -48,7 +50,7 @@ def heat_map(result: Result, *, name: str = "student", other: str | None = None)
 
 
 def panels(results: Mapping[str, Result], *, other: str | None = None) -> Figure:
-    """Draw the CKA of several networks side by side, on one colour scale from 0 to 1.
+    """Draw the CKA of several networks side by side, on one colour scale over the values that occur.
 
     ``other`` names the second network if the Results are of two. The debiased estimate can be below 0 for unrelated
     features. Such a value has the colour of 0 but shows its own number.
@@ -62,10 +64,11 @@ def panels(results: Mapping[str, Result], *, other: str | None = None) -> Figure
         height = 3.3 if other is None else 2.7
         figure, grid = panel_grid(len(results), ACROSS, width=3.0, height=height, above=0.0)
         figure.set_layout_engine("compressed")
+        bottom, top = occurring([result.arrays["cka"] for result in results.values()])
         for axes, (name, result) in zip(grid, results.items(), strict=True):
             cka = result.arrays["cka"].T
             digits = 2 if max(cka.shape) <= 8 else None
-            image = matrix(axes, cka, digits=digits, square=other is None)
+            image = matrix(axes, cka, bottom=bottom, top=top, digits=digits, square=other is None)
             axes.invert_yaxis()
             axes.set(xlabel="layer", ylabel="layer" if other is None else f"layer of {other}")
             axes.set(xticks=ticks(cka.shape[1]), yticks=ticks(cka.shape[0]))
@@ -100,7 +103,7 @@ def by_layer(results: Mapping[str, Runs], *, control: str | None = None, initial
             axes.set_xticks(ticks(len(some.arrays["cka"])))
         axes.set(xlabel="layer" if alike else "depth of the layer (0 to 1)", ylabel=_with_what(some))
         axes.set(title=_sample(some), ylim=(min(-0.02, axes.get_ylim()[0]), 1.02))
-        legend_beside(axes)
+        label_ends(axes)
     return figure
 
 
@@ -109,6 +112,14 @@ def training(results: Sequence[Result]) -> Figure:
     """Draw one network's CKA at first and at last, from the Results of a ``ProbeCallback`` in order."""
     shown = [results[-1]] if len(results) == 1 else [results[0], results[-1]]
     return panels({epoch_name(result): result for result in shown}, other=results[-1].meta.get("other"))
+
+
+def occurring(matrices: Iterable[npt.NDArray[Any]]) -> tuple[float, float]:
+    """Give the ends of the colour scale of some matrices of CKA: multiples of .05 around all values, within 0 and 1."""
+    values = np.concatenate([matrix.ravel() for matrix in matrices])
+    low, high = np.floor(20 * values.min() + 1e-9) / 20, np.ceil(20 * values.max() - 1e-9) / 20
+    bottom = float(np.clip(low, 0.0, 0.95))
+    return bottom, float(np.clip(high, bottom + 0.05, 1.0))
 
 
 def _scale(result: Result) -> str:

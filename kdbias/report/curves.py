@@ -12,14 +12,22 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdbias.report.lines import band, whole_numbers
+from kdbias.report.line_ends import label_ends
+from kdbias.report.lines import band, percent_axis, whole_numbers
 from kdbias.report.networks import BESIDE, counted
-from kdbias.report.style import CONTROL, canvas, legend_beside, look, seeds, styled
+from kdbias.report.style import CONTROL, canvas, look, seeds, styled
 
 Metrics = dict[str, npt.NDArray[np.float64]]
 """Columns of a ``metrics.csv``, all of one length; NaN if a row has no value."""
 Runs = Metrics | Sequence[Metrics]
 """One run, or several seeds of it."""
+Line = tuple[str, Sequence[Metrics], Mapping[str, Any]]
+"""A network's label, its runs and its style."""
+METRICS: Mapping[str, tuple[str, float]] = {
+    "val/accuracy": ("validation accuracy (%)", 100.0),
+    "train/loss": ("training loss", 1.0),
+}
+"""What is drawn, with its label and scale."""
 
 
 def read_metrics(path: str | Path) -> Metrics:
@@ -31,28 +39,54 @@ def read_metrics(path: str | Path) -> Metrics:
 
 
 def training_curves(networks: Mapping[str, Runs], *, control: Runs | None = None) -> Figure:
-    """Draw validation accuracy (%) and training loss by epoch: a line for each network and one for the control.
+    """Draw validation accuracy (%) and training loss side by side, as ``training_curve`` draws them."""
+    lines = _lines(networks, control)
+    with styled():
+        figure, cells = canvas(1, 2, width=8.0)
+        for axes, metric in zip(cells, METRICS, strict=True):
+            _panel(axes, metric, lines)
+        label_ends(cells[1])
+    return figure
+
+
+def training_curve(
+    networks: Mapping[str, Runs],
+    metric: str,
+    *,
+    control: Runs | None = None,
+    width: float = 4.0,
+    height: float = 3.0,
+) -> Figure:
+    """Draw ``val/accuracy`` (%) or ``train/loss`` by epoch: a line for each network and one for the control.
 
     The loss of a distilled network has other terms than the control's, so compare its course, not its height. With
     several seeds, the line is their mean and the band goes from the lowest to the highest, over the epochs that all
-    seeds have reached.
+    seeds have reached. ``width`` and ``height`` are inches.
     """
-    lines: list[tuple[str, list[Metrics], Mapping[str, Any]]] = [
+    with styled():
+        figure, axes = canvas(width=width, height=height)
+        _panel(axes, metric, _lines(networks, control))
+        label_ends(axes)
+    return figure
+
+
+def _lines(networks: Mapping[str, Runs], control: Runs | None) -> list[Line]:
+    lines: list[Line] = [
         (label, seeds(runs, dict), look(place)) for place, (label, runs) in enumerate(networks.items())
     ]
     if control is not None:
         lines.append((BESIDE[0], seeds(control, dict), CONTROL))
-    with styled():
-        figure, (left, right) = canvas(1, 2, width=9.0)
-        for label, runs, style in lines:
-            _curve(left, "val/accuracy", 100.0, label, runs, style)
-            _curve(right, "train/loss", 1.0, label, runs, style)
-        left.set_ylabel("validation accuracy (%)")
-        right.set_ylabel("training loss")
-        for axes in (left, right):
-            whole_numbers(axes, "epoch")
-        legend_beside(right)
-    return figure
+    return lines
+
+
+def _panel(axes: Axes, metric: str, lines: Sequence[Line]) -> None:
+    label, factor = METRICS[metric]
+    for name, runs, style in lines:
+        _curve(axes, metric, factor, name, runs, style)
+    axes.set_ylabel(label)
+    whole_numbers(axes, "epoch")
+    if factor == 100.0:
+        percent_axis(axes)
 
 
 def by_epoch(metrics: Metrics, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

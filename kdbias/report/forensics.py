@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kdbias.report import panels
+from kdbias.report.cka import occurring
 from kdbias.report.images import colour_bar, matrix
 from kdbias.report.lines import ticks
 from kdbias.report.means import mean, trace
@@ -99,14 +100,16 @@ def sharpness(hessian: Networks) -> Figure:
 
 
 def similarity(cka: Groups) -> Figure:
-    """Draw the CKA of all layers of each network with each other, the mean over seeds, on one scale from 0 to 1."""
+    """Draw the CKA of all layers of each network with each other, the mean over seeds, on one scale."""
     with styled():
         figure, grid = panel_grid(len(cka), WIDEST, width=2.3, height=2.5)
         figure.set_layout_engine("compressed")
         columns = min(WIDEST, len(cka))
+        means = {label: np.mean([run.arrays["cka"] for run in runs], axis=0) for label, runs in cka.items()}
+        bottom, top = occurring(means.values())
         for place, (axes, (label, runs)) in enumerate(zip(grid, cka.items(), strict=True)):
-            values = np.mean([run.arrays["cka"] for run in runs], axis=0)
-            image = matrix(axes, values.T)
+            values = means[label]
+            image = matrix(axes, values.T, bottom=bottom, top=top)
             axes.invert_yaxis()
             axes.set_title(counted(label, len(runs)), fontsize=8.5)
             places = ticks(len(values))[:: 2 if 6 < len(values) <= 13 else 1]

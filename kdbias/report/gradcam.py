@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdbias.config.build import builder
@@ -18,6 +20,7 @@ from kdbias.report.style import heading, styled
 
 CELL, SMALL = 0.72, 6.0  # inches of an image, and points of the class above it
 EPOCHS = 5  # rows of a figure of training
+EMPTY = "no evidence\nfor this class"
 STRENGTH = 0.55  # of the map over the image
 Array = npt.NDArray[np.float64]
 
@@ -83,11 +86,19 @@ def _sheet(group: Sequence[NetworkLines]) -> Figure:
                 row, images, run.arrays["map"], run.arrays["answer"], run.arrays["target"], strict=True
             ):
                 show(axes, overlay(image, heat))
+                if not heat.any():
+                    _empty(axes)
                 over(axes, ("✓ " if answer == target else "✗ ") + _name(run, answer), size=SMALL, width=CELL)
         of = "the network's answer" if first.meta["of"] == "answer" else "the image's class"
         count = f"{len(images)} of n = {first.meta['n']:,} images"
         heading(figure, f"Grad-CAM of {of}, {count}; dark: nothing, bright: the most")
     return figure
+
+
+def _empty(axes: Axes) -> None:
+    """Say in a map of nothing but 0 that nothing speaks for the class."""
+    where: Any = {"transform": axes.transAxes, "ha": "center", "va": "center", "fontsize": SMALL}
+    axes.text(0.5, 0.5, EMPTY, color="white", **where)
 
 
 def _name(result: Result, number: int) -> str:

@@ -84,20 +84,23 @@ def matrix(
     values: Array,
     *,
     colours: str = "magma",
+    bottom: float = 0.0,
     top: float = 1.0,
     size: float = 7.0,
     digits: int | None = None,
     least: float = -np.inf,
     square: bool = True,
 ) -> AxesImage:
-    """Draw ``values`` ``(rows, columns)`` on a colour scale from 0 to ``top``, with their numbers if ``digits`` is set.
+    """Draw ``values`` ``(rows, columns)`` on a colour scale from ``bottom`` to ``top``.
+
+    If ``digits`` is set, cells have their numbers.
 
     Numbers below ``least`` are left out. Cells are ``square``, or fill the axes. ``size`` is that of the numbers
     (points).
     """
     bare(axes, ticks=True)
     aspect: Any = "equal" if square else "auto"
-    image = axes.imshow(values, vmin=0, vmax=top, cmap=colours, interpolation="nearest", aspect=aspect)
+    image = axes.imshow(values, vmin=bottom, vmax=top, cmap=colours, interpolation="nearest", aspect=aspect)
     for (row, column), value in np.ndenumerate(values if digits is not None else np.empty((0, 0))):
         if value >= least:
             dark = sum(image.cmap(image.norm(value))[:3]) < 1.4

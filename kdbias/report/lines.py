@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from kdbias.report.named_level import named_level
@@ -51,21 +53,29 @@ def chance(axes: Axes, classes: set[int]) -> None:
     axes.set_ylim(bottom=0)
 
 
+def percent_axis(axes: Axes) -> None:
+    """Let the y axis go from 0 to 100 %, with all that is drawn at its ends whole."""
+    axes.set_ylim(0, 100)
+    for artist in axes.get_children():
+        if isinstance(artist, Line2D | LineCollection):
+            artist.set_clip_on(False)
+
+
 def classes(found: Sequence[NetworkLines]) -> set[int]:
     """Give the numbers of classes of the networks' Results."""
     return {run.meta["classes"] for network in found for run in network.runs}
 
 
 def uniform(axes: Axes, found: Sequence[NetworkLines], key: str, text: str, digits: int = 2) -> None:
-    """Draw a named line for uniform attention (array ``key``); the axis begins at 0.
+    """Draw a named line for uniform attention (array ``key``); the axis covers it and what is drawn, not 0.
 
     Networks with different grids have a line for each value.
     """
     for value in sorted({round(float(run.arrays[key]), 6) for network in found for run in network.runs}):
         named_level(axes, value, f"{text}, {value:.{digits}f}")
-        axes.update_datalim([(0.0, value * 1.1)], updatex=False)
+        axes.update_datalim([(0.0, value)], updatex=False)
+    axes.margins(y=0.12)
     axes.autoscale_view()
-    axes.set_ylim(bottom=0)
 
 
 def whole_numbers(axes: Axes, label: str) -> None:

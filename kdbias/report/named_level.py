@@ -26,7 +26,7 @@ LOOK: Mapping[str, Any] = {"ha": "center", "va": "bottom", "color": QUIET, "font
 
 
 def named_level(axes: Axes, value: float, text: str) -> None:
-    """Draw a line at the height ``value``, with its name at the nearest place free of lines, bands and other names."""
+    """Draw a line at the height ``value``, with its name at the nearest place free of lines, bands, bars and names."""
     line = axes.axhline(value, **REFERENCE)
     axes.add_artist(_Name(line, value, text))
 
@@ -76,11 +76,14 @@ class _Name(Annotation):
                     yield (left + own.width / 2 - inside.x0) / inside.width, away, box
 
     def _drawn(self, renderer: RendererBase) -> tuple[list[tuple[Path, bool]], list[Bbox]]:
-        """Give the paths of lines and of (filled) bands, and the boxes of the names drawn before this one."""
+        """Give the paths of lines and of (filled) bands and bars, and the boxes of the names drawn before this one."""
         assert self.axes is not None
         lines = [line for line in self.axes.lines if line is not self._line]
         paths = [(line.get_transform().transform_path(line.get_path()), False) for line in lines]
         for band in self.axes.collections:
             paths += [(band.get_transform().transform_path(path), True) for path in band.get_paths()]
+        paths += [
+            (bar.get_transform().transform_path(bar.get_path()), True) for bar in self.axes.patches if bar.get_visible()
+        ]
         names = takewhile(lambda text: text is not self, self.axes.texts)
         return paths, [name.get_window_extent(renderer) for name in names]

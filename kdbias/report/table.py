@@ -150,14 +150,18 @@ class Table:
         )
 
     def html(self) -> str:
-        """Give the table as an HTML ``<figure>`` without style; all text is escaped."""
+        """Give the table as an HTML ``<figure>`` without style; all text is escaped.
+
+        The table alone is in a ``scroll`` box: title and notes stay where they are if it is wider than the screen.
+        """
         written, notes = self.text()
         head = "".join(f"<th>{html.escape(column.head)}</th>" for column in self.columns)
         body = "\n".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>" for cells in written)
         below = "".join(f"<p>{html.escape(note)}</p>" for note in [*notes, self.caption] if note)
         return (
-            f"<figure>\n<table>\n<caption>{html.escape(self.title)}</caption>\n<thead><tr>{head}</tr></thead>\n"
-            f"<tbody>\n{body}\n</tbody>\n</table>\n<figcaption>{below}</figcaption>\n</figure>\n"
+            f'<figure>\n<p class="title">{html.escape(self.title)}</p>\n<div class="scroll">\n'
+            f'<table aria-label="{html.escape(self.title)}">\n<thead><tr>{head}</tr></thead>\n'
+            f"<tbody>\n{body}\n</tbody>\n</table>\n</div>\n<figcaption>{below}</figcaption>\n</figure>\n"
         )
 
     def csv(self) -> str:

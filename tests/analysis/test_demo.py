@@ -1,5 +1,7 @@
 """The demo's page from made-up Results, and the plan of its runs."""
 
+import re
+
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
@@ -10,24 +12,22 @@ from kdbias.checks.check import check
 from kdbias.cli import conf_dir, register
 from kdbias.config.spec import plain
 from kdbias.probes.base import Result
-from kdbias.report.demo import (
-    DemoNetwork,
-    DemoResults,
-    attention_sentence,
-    gain_table,
-    index_table,
-    lead,
-    networks_table,
-)
+from kdbias.report.demo_examples import demo_examples, goes_by
+from kdbias.report.demo_results import DemoNetwork, DemoResults
+from kdbias.report.demo_tables import gain_table, index_table, networks_table
+from kdbias.report.demo_words import attention_sentence, headline, lead
 from kdbias.report.page import Code
 
 N = 500
+FIGURES = ("cues", "shape-share", "accuracy", "attention", "training-accuracy", "training-loss")
 
 
 def network(accuracy: float, share: float, attention: float | None, seed: int = 0) -> DemoNetwork:
     rng = np.random.default_rng([seed, int(1000 * share)])
     right, decided = rng.random(N) < accuracy, rng.random(N) < 0.9
     by_shape = decided & (rng.random(N) < share)
+    shape, texture = np.arange(N) % 10, (np.arange(N) + 3) % 10
+    answer = np.where(by_shape, shape, np.where(decided, texture, (shape + 1) % 10))
     alone = {cue: rng.random(N) < 0.5 for cue in ("shape", "texture")}
     cues = Result(
         "cues",
@@ -36,7 +36,14 @@ def network(accuracy: float, share: float, attention: float | None, seed: int = 
             "decided": float(decided.mean()),
             **{f"accuracy_{cue}": float(values.mean()) for cue, values in alone.items()},
         },
-        {"decided": decided, "by_shape": by_shape, **{f"right_{cue}": values for cue, values in alone.items()}},
+        {
+            "decided": decided,
+            "by_shape": by_shape,
+            "shape": shape,
+            "texture": texture,
+            "answer": answer,
+            **{f"right_{cue}": values for cue, values in alone.items()},
+        },
         {"n": N},
     )
     test = Result("test", {"accuracy": float(right.mean())}, {"right": right}, {"n": N, "classes": 10})
@@ -62,6 +69,9 @@ def measured(student_share: float = 0.6, seeds: int = 2, teacher_share: float = 
         student=[network(0.6, student_share, 3.3 + 0.01 * seed, seed) for seed in range(seeds)],
         untrained=attended(4.1),
         how=["Made up.", Code("python analyze.py task=demo")],
+        shown=np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8),
+        shapes=[f"shape {number}" for number in range(10)],
+        textures=[f"texture {number}" for number in range(10)],
     )
 
 
@@ -71,13 +81,18 @@ def test_page_stands_alone_with_everything_beside_it(tmp_path):
     assert path == tmp_path / "demo.html"
     html = path.read_text()
     assert lead(clear).startswith("The student took over ")
-    assert html.index("The student took over ") < html.index("<h2>")
-    assert html.count("data:image/png;base64,") == 3
+    first = html[: html.index("<h2>")]
+    assert first.index("cue-conflict image") < first.index("<img") < first.index('class="number"')
+    assert headline(clear).value in first.replace("\N{NO-BREAK SPACE}", " ")
+    assert (html.count("data:image/png;base64,"), html.count("data:image/svg+xml;base64,")) == (6, 5)
     assert "http" not in html
+    alts = re.findall(r'alt="([^"]*)"', html)
+    assert len(alts) == 11
+    assert all(re.search(r"\d", alt) for alt in alts)
     for part in ("Networks", "Transfer index", "Student - control, percentage points", "untrained network is at 4.10"):
         assert part in html
     assert {p.name for p in (tmp_path / "figures").iterdir()} == {
-        f"{name}.{kind}" for name in ("cues", "attention", "training") for kind in ("png", "svg")
+        f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")
     }
     assert "| network |" in (tmp_path / "demo.md").read_text()
 
@@ -91,6 +106,33 @@ def test_lead_of_one_seed_and_of_a_teacher_with_nothing_to_give():
     refused = measured(teacher_share=0.2, student_share=0.2)
     assert "Whether a preference was inherited cannot be said" in lead(refused)
     assert "there is nothing to transfer" in index_table(refused).markdown()
+
+
+@pytest.mark.parametrize(
+    ("made", "value", "says"),
+    [
+        ({}, "50 %", "came over to the student"),
+        ({"student_share": 0.05}, "\N{MINUS SIGN}", "moved away"),
+        ({"student_share": 0.2}, "open", "No difference shown"),
+        ({"teacher_share": 0.2, "student_share": 0.2}, "no number", "cannot be said"),
+    ],
+)
+def test_the_main_number_claims_no_more_than_is_shown(made, value, says):
+    number = headline(measured(**made))
+    assert value in number.value
+    assert says in number.sentence
+    assert ("it would lie between" in number.sentence) == (value not in ("open", "no number"))
+
+
+def test_examples_say_which_cue_each_network_goes_by():
+    found = measured()
+    example = demo_examples(found)[2]
+    assert example.caption == "shape 2 filled with texture 5"
+    for name, network in (("teacher", found.teacher), ("control", found.control[0]), ("student", found.student[0])):
+        cues = network.cues.arrays
+        expected = "shape" if cues["by_shape"][2] else "texture" if cues["decided"][2] else "neither"
+        assert example.answers[name] == goes_by(network.cues, 2) == expected
+        assert f"the {name} names" in example.says
 
 
 def test_tables_pair_students_and_controls_by_seed():

@@ -11,9 +11,10 @@ from omegaconf import OmegaConf
 from kdbias.analysis import tasks
 from kdbias.analysis.labels import free
 from kdbias.analysis.probe_configs import shipped, wanted
-from kdbias.analysis.show_data import views_figure
+from kdbias.analysis.show_data import mixture, views_figure
 from kdbias.data.augment import Augment
 from kdbias.data.cues import cues
+from kdbias.data.mix import Mix
 
 FOLDER = Path(tasks.__file__).parent
 
@@ -69,3 +70,8 @@ def test_training_images_are_drawn_beside_both_views(tmp_path, capsys):
     assert capsys.readouterr().out.strip().endswith("show_data.png")
     assert (tmp_path / "show_data.png").stat().st_size > 5_000
     assert (tmp_path / "show_data.svg").is_file()
+
+
+def test_a_mixed_step_says_what_was_mixed():
+    assert mixture(Mix(0.724, None)) == "MixUp: 72 % own,\n28 % left neighbour"
+    assert mixture(Mix(0.75, (0, 0, 4, 4))) == "CutMix: 75 % own,\n25 % left neighbour"

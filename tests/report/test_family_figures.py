@@ -231,3 +231,10 @@ def test_the_name_of_a_level_crosses_no_line_and_no_band():
         bands = [band.get_transform().transform_path(path) for band in axes.collections for path in band.get_paths()]
         assert not any(line.intersects_bbox(box, filled=False) for line in lines)
         assert not any(band.intersects_bbox(box, filled=True) for band in bands)
+
+
+def test_an_empty_map_says_so():
+    result = gradcam_result()
+    result.arrays["map"][1] = 0
+    found = texts(gradcam.figures({"student": result})["gradcam"])
+    assert found.count(gradcam.EMPTY) == 1

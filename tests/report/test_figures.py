@@ -1,13 +1,16 @@
 import io
 from dataclasses import replace
+from itertools import pairwise
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
 from kdbias.probes.base import Result
 from kdbias.report import attention, cka, cka_teacher, curves, style
+from kdbias.report.line_ends import apart, label_ends
 
 
 def attention_result(level=3.0, seed=0, epoch=0, layers=6):
@@ -117,8 +120,9 @@ def test_a_figure_a_question_of_attention_with_control_and_untrained_in_each():
     found = attention.figures(networks, control="base", initial="start")
     assert list(found) == ["attention", *(f"attention-{k}" for k in ("entropy", "sorted", "heads", "cls"))]
     for name in ("attention", "attention-entropy", "attention-sorted"):
-        labels = [text.get_text() for text in found[name].axes[0].get_legend().get_texts()]
-        assert labels == ["student (3 seeds)", "base (control)", "start (untrained)"]
+        labels = {"student\n(3 seeds)", "base\n(control)", "start\n(untrained)"}  # at the ends of their lines
+        assert labels <= set(texts(found[name]))
+        assert found[name].axes[0].get_legend() is None
         assert found[name].axes[0].get_title(loc="left") == "n = 1,024 images"
     titles = [axes.get_title(loc="left") for axes in found["attention-heads"].axes]
     assert titles == ["student (3 seeds)", "base (control)", "start (untrained)"]
@@ -202,3 +206,42 @@ def test_save_takes_png_and_svg(tmp_path):
     assert style.save(figure, tmp_path / "figures" / "a.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match=r"saved as \.png or \.svg"):
         style.save(figure, tmp_path / "a.jpg")
+
+
+def test_colours_of_cka_cover_the_values_that_occur_within_0_and_1():
+    def of(low, high):
+        return cka.occurring([np.array([[low, high], [high, low]])])
+
+    assert of(0.62, 1.0) == pytest.approx((0.6, 1.0))
+    assert of(-0.3, 0.41) == pytest.approx((0.0, 0.45))
+    assert of(0.7, 0.7) == pytest.approx((0.7, 0.75))
+    assert of(1.0, 1.0) == pytest.approx((0.95, 1.0))
+    axes = cka.panels({"a": replace(cka_result(), arrays={"cka": np.full((6, 6), 0.62)})}).axes[0]
+    assert axes.images[0].get_clim() == pytest.approx((0.6, 0.65))
+
+
+def test_validation_accuracy_ends_at_0_and_100():
+    left, right = DRAWINGS["curves"]().axes
+    assert left.get_ylim() == (0, 100)
+    assert right.get_ylim() != (0, 100)
+
+
+@pytest.mark.parametrize("ends", [(1.0, 1.0, 1.0), (0.0, 0.01, 1.0), (3.0, 2.0, 1.0)])
+def test_names_at_the_ends_of_lines_do_not_overlap_and_keep_their_order(ends):
+    with style.styled():
+        figure, axes = style.canvas()
+        for number, end in enumerate(ends):
+            axes.plot([0, 1], [0, end], label=f"network {number} (3 seeds)")
+        label_ends(axes)
+    agg = FigureCanvasAgg(figure)
+    agg.draw()
+    boxes = [text.get_window_extent(agg.get_renderer()) for text in axes.texts]
+    assert not any(a.overlaps(b) for place, a in enumerate(boxes) for b in boxes[:place])
+    middles = [box.y0 + box.y1 for box in boxes]
+    assert all(a >= b for (_, a), (_, b) in pairwise(sorted(zip(ends, middles, strict=True), reverse=True)))
+    assert all(box.x0 > axes.get_window_extent().x1 for box in boxes)
+
+
+def test_boxes_move_apart_by_as_little_as_possible():
+    np.testing.assert_allclose(apart(np.array([0.0, 10.0]), np.array([4.0, 4.0])), [0, 10])
+    np.testing.assert_allclose(apart(np.array([5.0, 5.0]), np.array([4.0, 4.0])), [7, 3])

@@ -25,7 +25,7 @@ def test_a_mean_over_seeds_has_their_deviation():
     assert mean(runs, "distance") == "-"
 
 
-def test_uniform_attention_is_drawn_by_name_for_each_grid_and_the_axis_begins_at_zero():
+def test_uniform_attention_is_drawn_by_name_for_each_grid_and_the_axis_is_about_it():
     def attention(uniform):
         return Result("attention", {}, {"distance": np.full((3, 2), 5.0), "uniform_distance": np.array(uniform)}, {})
 
@@ -33,5 +33,6 @@ def test_uniform_attention_is_drawn_by_name_for_each_grid_and_the_axis_begins_at
     _, axes = canvas()
     layers(axes, networks(groups))
     assert [text.get_text() for text in axes.texts] == ["uniform attention, 4.14", "uniform attention, 7.28"]
-    assert axes.get_ylim()[0] == 0
-    assert axes.get_ylim()[1] > 7.281 * 1.1
+    low, high = axes.get_ylim()
+    assert 3 < low < 4.136  # not from 0
+    assert 7.281 < high < 8.5
