@@ -62,7 +62,7 @@ def require_command(arguments: Sequence[str], config: str, tasks: Sequence[str] 
     Raises:
         ConfigError: it has mistakes; the message gives each one line.
     """
-    _require_none(word_problems(arguments, config))
+    require_words(arguments, config)
     flags = {word.partition("=")[0] for word in arguments}
     if composes_elsewhere(arguments) or flags.intersection(SHOWS) or sweeps(arguments):
         return
@@ -78,6 +78,15 @@ def require_command(arguments: Sequence[str], config: str, tasks: Sequence[str] 
         unwritable = folder_problem("paths.runs", Path(str(tree["paths"]["runs"])))
         problems += [unwritable] if unwritable is not None else []
     _require_none(problems)
+
+
+def require_words(arguments: Sequence[str], config: str) -> None:
+    """Pass a command whose words can be read and name what there is.
+
+    Raises:
+        ConfigError: they have mistakes; the message gives each one line.
+    """
+    _require_none(word_problems(arguments, config))
 
 
 def composed(words: Sequence[str], config: str) -> DictConfig:
