@@ -17,7 +17,7 @@ from kdbias.stats.planner import seeds_needed
 
 KEYS = ("name", "question", "seeds", "common", "overrides", "runs", "hypotheses", "images", "probes", "lanes")
 OWN = ("conflict_images", "attention_images")  # of task=demo
-RUN = ("experiment", "overrides")
+RUN = ("experiment", "overrides", "control")
 HYPOTHESIS = ("says", "measure", "of", "than", "times", "direction", "smallest", "sd", "seeds", "matched", "within")
 DIRECTIONS = ("higher", "lower", "equal")
 MEASURE = re.compile(r"(?P<probe>\w+)/(?P<key>\w+)(\[(?P<first>\d+)-(?P<last>\d+)\])?(@(?P<part>0?\.\d+|1))?")
@@ -129,17 +129,20 @@ def _problems(node: Tree) -> Iterator[Problem]:
     if not isinstance(runs, Mapping) or not runs:
         yield Problem("study.runs", "must name the runs: GROUP: {experiment: NAME, overrides: [...]}")
         return
-    yield from (problem for group, one in runs.items() for problem in _run_problems(f"study.runs.{group}", one))
+    for group, one in runs.items():
+        yield from _run_problems(f"study.runs.{group}", one, list(runs))
     for name, one in (node.get("hypotheses") or {}).items():
         yield from _hypothesis_problems(f"study.hypotheses.{name}", one, list(runs), len(node["hypotheses"]))
 
 
-def _run_problems(key: str, one: Any) -> Iterator[Problem]:
+def _run_problems(key: str, one: Any, groups: list[str]) -> Iterator[Problem]:
     if not isinstance(one, Mapping) or one.get("experiment") not in options("experiment"):
         named = one.get("experiment") if isinstance(one, Mapping) else one
         yield Problem(f"{key}.experiment", f"there is no experiment {named!r}: `python train.py --help` lists them")
     elif unknown := one.keys() - set(RUN):
         yield Problem(key, f"nothing reads {', '.join(sorted(unknown))}: a run has {', '.join(RUN)}")
+    elif one.get("control") not in (None, *groups):
+        yield Problem(f"{key}.control", f"must be one of the runs, got {one['control']!r}: {', '.join(groups)}")
 
 
 def _hypothesis_problems(key: str, one: Any, groups: list[str], many: int) -> Iterator[Problem]:
