@@ -13,8 +13,9 @@ import numpy.typing as npt
 from kdbias.analysis.study_node import Hypothesis, Measure
 from kdbias.probes.base import Result
 from kdbias.report.curves import by_epoch, read_metrics
+from kdbias.report.group import noise_of_images
 from kdbias.report.judged import Judged
-from kdbias.stats import Difference, Estimate, difference, family, image_noise, smallest_shown
+from kdbias.stats import Difference, Estimate, difference, family, smallest_shown
 from kdbias.stats.seeds import standard_error
 
 Floats = npt.NDArray[np.float64]
@@ -138,9 +139,7 @@ def _noise(of: Scores, one: Hypothesis, seeds: Sequence[int]) -> float:
     if len(one.of) != 1 or len(one.than) != 1:
         return 0.0
     ours, theirs = ([of.by_group[group][seed].right for seed in seeds] for group in (one.of[0], one.than[0]))
-    if any(right is None for right in (*ours, *theirs)) or len({np.shape(right) for right in (*ours, *theirs)}) != 1:
-        return 0.0
-    return image_noise(np.array(ours, dtype=np.float64), np.array(theirs, dtype=np.float64))
+    return noise_of_images(ours, theirs)
 
 
 def _during(measure: Measure, folder: Path, part: float) -> float:

@@ -1,4 +1,4 @@
-"""``python analyze.py task=report study=NAME``: the page of a study, or of any runs: verdicts, cost, accuracy, probes."""
+"""``python analyze.py task=report study=NAME``: the page of a study, or of any runs."""
 
 from __future__ import annotations
 

@@ -129,10 +129,14 @@ def how_made(command: str, groups: Sequence[ReportedGroup], more: Sequence[str])
     versions = {f"torch {one.get('torch')}, kdbias {one.get('kdbias')}" for one in machines}
     folders = [f"# {group.label}, seed {seed}: {path}" for group in groups for seed, path in group.folders.items()]
     return [
-        f"{len(facts)} runs, seeds {', '.join(map(str, seeds))}; their trainings took {seconds / 60:.0f} minutes together. "
-        f"Hardware: {'; '.join(sorted(hardware))}. Revision {'; '.join(sorted(revisions))}. {'; '.join(sorted(versions))}.",
+        f"{len(facts)} runs, seeds {', '.join(map(str, seeds))}; {seconds / 60:.0f} minutes of training together. "
+        f"Hardware: {_listed(hardware)}. Revision {_listed(revisions)}. {_listed(versions)}.",
         Code("\n".join([command, *more, *folders])),
     ]
+
+
+def _listed(found: set[str]) -> str:
+    return "; ".join(sorted(found))
 
 
 def _recipes(study: Study) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
@@ -17,6 +18,8 @@ from kdbias.report.style import canvas, styled
 from kdbias.report.table import Cell, Column, Table, percent
 from kdbias.stats import Difference, Estimate, difference, image_noise, seed_mean
 
+Right = npt.NDArray[Any]
+"""Which images are answered right, ``(n,)``."""
 TEST = "test"
 MOST = 6  # columns of a table of scalars
 
@@ -73,13 +76,18 @@ def gain(one: Group, other: Group) -> Difference | str:
     if not seeds:
         return "-"
     ours, theirs = ([group.accuracy[seed] for seed in seeds] for group in (one, other))
-    rights = [[group.results.get(TEST, {}).get(seed) for seed in seeds] for group in (one, other)]
-    arrays = [[found.arrays.get("right") for found in side if found is not None] for side in rights]
-    shapes = {np.shape(right) for side in arrays for right in side}
-    noise = 0.0
-    if len(shapes) == 1 and () not in shapes and all(len(side) == len(seeds) for side in arrays):
-        noise = image_noise(*(np.array(side, dtype=np.float64) for side in arrays))
-    return difference(ours, theirs, noise=noise)
+    tests = [group.results.get(TEST, {}) for group in (one, other)]
+    rights = [[of[seed].arrays.get("right") if seed in of else None for seed in seeds] for of in tests]
+    return difference(ours, theirs, noise=noise_of_images(*rights))
+
+
+def noise_of_images(ours: Sequence[Right | None], theirs: Sequence[Right | None]) -> float:
+    """Give the noise that the images alone give the difference of each pair; 0 unless all right answers are known."""
+    known = [right for right in (*ours, *theirs) if right is not None]
+    if len(known) < len(ours) + len(theirs) or len({right.shape for right in known}) != 1:
+        return 0.0
+    first, second = (np.array(side, dtype=np.float64) for side in (known[: len(ours)], known[len(ours) :]))
+    return image_noise(first, second)
 
 
 def runs_table(groups: Sequence[Group]) -> Table:

@@ -127,7 +127,7 @@ def verdict_table(found: Sequence[Judged]) -> Table:
     note = (
         f"Paired by seed; 95 % Student intervals over seeds, p of the paired t-test (equality: two one-sided tests), "
         f"corrected over the {len(found)} hypotheses, which were stated before the runs. Could have been shown: the "
-        "smallest true difference that these seeds find with a power of .8, from the standard deviation that they show. "
+        "smallest true difference that these seeds find with a power of .8, given the spread that they show. "
         "Seeds: done, of the number that finds the smallest difference that matters."
     )
     return Table("Hypotheses", [*map(Column, heads), Column("seeds")], rows, note)
@@ -174,4 +174,5 @@ def _in_units(one: Judged) -> Estimate:
     found = one.difference.estimate
     if found.refused:
         return found
-    return Estimate(*(x / one.smallest for x in (found.value, found.low, found.high)), found.reason)
+    unit = one.smallest
+    return Estimate(found.value / unit, found.low / unit, found.high / unit, found.reason)

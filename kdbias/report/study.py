@@ -15,6 +15,8 @@ from kdbias.report.page import Code, Image, Section, page
 from kdbias.report.table import Cell, Column, Table, format_difference, percent
 from kdbias.stats import Difference, transfer_index
 
+Part = str | Table | Image | Code
+
 
 @dataclass(frozen=True)
 class StudyResults:
@@ -148,26 +150,23 @@ def within_noise(found: StudyResults) -> list[str]:
 
 def _verdicts(found: StudyResults) -> Section:
     figure = verdict_figure(found.judged)
-    drawn = [
-        Image(
-            figure,
-            "Difference of each hypothesis in units of the smallest that matters, with 95 % intervals over seeds: "
-            + " ".join(one.sentence for one in found.judged),
-        )
-    ]
-    sentences = "\n\n".join(one.sentence for one in found.judged)
-    return Section("Verdicts", [sentences, *(drawn if figure is not None else []), verdict_table(found.judged)])
+    caption = "Difference of each hypothesis in units of the smallest that matters; 95 % intervals over seeds."
+    parts: list[Part] = ["\n\n".join(one.sentence for one in found.judged)]
+    parts += [Image(figure, caption)] if figure is not None else []
+    return Section("Verdicts", [*parts, verdict_table(found.judged)])
 
 
 def _accuracy(found: StudyResults) -> Section:
     figure = accuracy_figure(found.groups)
     caption = "Test accuracy by group. Dot: mean over seeds with its 95 % interval; ticks: single seeds."
-    return Section("Accuracy", [*([Image(figure, caption)] if figure else []), accuracy_table(found.groups)])
+    parts: list[Part] = [Image(figure, caption)] if figure is not None else []
+    return Section("Accuracy", [*parts, accuracy_table(found.groups)])
 
 
 def _probe(name: str, found: StudyResults) -> Section:
     table = scalar_table(name, found.groups, found.beside.get(name, {}))
     figure = next(iter(found.figures.get(name, {}).values()), None)
     caption = f"The probe {name}: a line or row for each group, over its seeds."
-    parts = [*([Image(figure, caption)] if figure else []), *([table] if table is not None else [])]
+    parts: list[Part] = [Image(figure, caption)] if figure is not None else []
+    parts += [table] if table is not None else []
     return Section(name.replace("_", " ").capitalize(), parts)
