@@ -62,6 +62,11 @@ SCENES = [
          'study.overrides=["epochs=2","data.train=120","data.val=40","data.test=40","batch_size=20"]'],
     ),
     Scene(
+        "study", "train.py",
+        ["-m", "study=demo", "study.seeds=[0]", "study.lanes=2", "model.depth=1", "model.width=24", "model.heads=2",
+         'study.overrides=["epochs=2","data.train=120","data.val=40","data.test=40","batch_size=20"]'],
+    ),
+    Scene(
         "task=probe", "analyze.py",
         ["task=probe", "runs=[../run]", "trainer=cpu", "probe=[attention,shuffle,features]", "images=40",
          "eval_batch_size=20", "out=out"],

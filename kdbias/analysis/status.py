@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 from kdbias.analysis import study as studies
-from kdbias.analysis.run_teacher import composing
 from kdbias.analysis.study import Study
 from kdbias.analysis.study_node import require_study
 from kdbias.config.spec import Tree
@@ -60,6 +59,8 @@ def study_of(tree: Tree) -> Study:
     found = studies.load(root / "studies" / str(node["name"]))
     if found is not None:
         return found
+    from kdbias.analysis.run_teacher import composing  # it loads torch, which the record does not need
+
     print(f"study {node['name']} was never started under {root}: python train.py -m study={node['name']}")
     with composing():
         return studies.plan(node, [], root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -127,9 +128,15 @@ def teacher_run(tree: Tree, teachers: Path) -> Run | None:
 
 
 def save(study: Study) -> None:
-    """Write the record of a started study, which ``load`` reads."""
+    """Write the record of a started study, which ``load`` reads; the folder of runs may move."""
+    root = study.folder.parents[1]
     runs = [
-        {"group": one.group, "seed": one.seed, "run": _plain(one.run), "teacher": one.teacher and _plain(one.teacher)}
+        {
+            "group": one.group,
+            "seed": one.seed,
+            "run": _plain(one.run, root),
+            "teacher": one.teacher and _plain(one.teacher, root),
+        }
         for one in study.runs
     ]
     payload = {"study": dict(study.node), "words": list(study.words), "runs": runs}
@@ -149,7 +156,12 @@ def load(folder: Path) -> Study | None:
         found = json.loads(path.read_text(encoding="utf-8"))
         require_study(found["study"])
         runs = tuple(
-            StudyRun(str(one["group"]), int(one["seed"]), _run(one["run"]), one["teacher"] and _run(one["teacher"]))
+            StudyRun(
+                str(one["group"]),
+                int(one["seed"]),
+                _run(one["run"], folder.parents[1]),
+                _run(one["teacher"], folder.parents[1]) if one["teacher"] else None,
+            )
             for one in found["runs"]
         )
         return Study(found["study"], tuple(map(str, found["words"])), runs, folder)
@@ -157,19 +169,19 @@ def load(folder: Path) -> Study | None:
         raise ConfigError(f"{path} is cut short or damaged ({error}): give the command of the study again") from error
 
 
-def _plain(run: Run) -> dict[str, Any]:
+def _plain(run: Run, root: Path) -> dict[str, Any]:
     return {
         "label": run.label,
-        "overrides": list(run.overrides),
-        "folder": str(run.folder),
+        "overrides": [word for word in run.overrides if key_of(word) != "paths.runs"],
+        "folder": os.path.relpath(run.folder, root),
         "key": run.key,
         "epochs": run.epochs,
     }
 
 
-def _run(found: Mapping[str, Any]) -> Run:
-    words = tuple(map(str, found["overrides"]))
-    return Run(str(found["label"]), words, Path(str(found["folder"])), str(found["key"]), int(found["epochs"]))
+def _run(found: Mapping[str, Any], root: Path) -> Run:
+    words, folder = tuple(map(str, found["overrides"])), root / str(found["folder"])
+    return Run(str(found["label"]), words, folder, str(found["key"]), int(found["epochs"]))
 
 
 def _bare(word: str) -> bool:
