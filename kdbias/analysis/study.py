@@ -9,7 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
 from kdbias.analysis.study_node import require_study
+from kdbias.checks.command import composition_error
+from kdbias.checks.early import plain_problems
 from kdbias.config.control import teacher_use
 from kdbias.config.errors import ConfigError
 from kdbias.config.overrides import key_of, sets
@@ -95,13 +100,29 @@ def plan(node: Tree, words: Sequence[str], root: Path) -> Study:
     for seed in node["seeds"]:
         for group, one in node["runs"].items():
             typed = run_words(node, one, int(seed), words, root)
-            run, tree = planned(f"{group}, seed {seed}", typed, root / "studies" / "runs")
+            run, tree = _planned(f"{group}, seed {seed}", typed, root / "studies" / "runs")
             name = str(tree["name"]).replace(" ", "-")
             run = replace(run, folder=run.folder.parent / f"{name}-seed{seed}-{run.key[:8]}")
-            if group not in teachers:  # a teacher does not depend on the seed
+            if group not in teachers:  # neither teacher nor mistakes depend on the seed
+                _require_sound(group, tree)
                 teachers[group] = teacher_run(tree, root / "teachers")
             found.append(StudyRun(group, int(seed), run, teachers[group]))
     return Study(node, tuple(words), tuple(found), root / "studies" / str(node["name"]))
+
+
+def _planned(label: str, typed: Sequence[str], folder: Path) -> tuple[Run, Tree]:
+    try:
+        return planned(label, typed, folder)
+    except (HydraException, OmegaConfBaseException) as error:
+        found = composition_error(error, typed, "train")
+        raise ConfigError(f"{found} (in the run {label})") from error
+
+
+def _require_sound(group: str, tree: Tree) -> None:
+    """Pass a run whose values make sense as far as that shows without its networks; the run checks the rest."""
+    problems = plain_problems(tree)
+    if problems:
+        raise ConfigError("\n  ".join([f"the run {group} has mistakes:", *map(str, problems)]))
 
 
 def run_words(node: Tree, one: Tree, seed: int, words: Sequence[str], root: Path) -> list[str]:

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from kdbias.analysis import study as studies
 from kdbias.analysis.study import Study, study_words
+from kdbias.checks.command import composition_error
 from kdbias.checks.words import overrides, sweeps
 from kdbias.config.conf import conf_dir, expanded
 from kdbias.config.errors import ConfigError
@@ -54,7 +57,11 @@ def train_study(arguments: Sequence[str]) -> None:
 
 def composed(of_study: Sequence[str], words: Sequence[str]) -> Study:
     """Plan a study from the words that name it and the words for each of its runs; inside Hydra's initialisation."""
-    cfg = compose("train", [*of_study, *(word for word in words if key_of(word) == "paths.runs")])
+    named = [*of_study, *(word for word in words if key_of(word) == "paths.runs")]
+    try:
+        cfg = compose("train", named)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise composition_error(error, named, "train") from error
     node = OmegaConf.select(cfg, "study")
     root = Path(expanded(str(cfg.paths.runs))).absolute()
     kept = [word for word in words if key_of(word) != "paths.runs"]

@@ -61,7 +61,11 @@ def lead(found: StudyResults) -> str:
         return f"{done}{found.done} runs in {len(found.groups)} groups; no hypotheses were stated in advance."
     counts = Counter(one.verdict for one in found.judged)
     parts = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
-    many = f"{len(found.judged)} hypotheses, stated in advance" if len(found.judged) > 1 else "One hypothesis"
+    many = (
+        f"{len(found.judged)} hypotheses, stated in advance"
+        if len(found.judged) > 1
+        else "One hypothesis, stated in advance"
+    )
     return f"{found.question} {done}{many}: {', '.join(parts)}."
 
 
