@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kdbias.analysis import study as studies
 from kdbias.analysis.study import Study, study_words
 from kdbias.checks.command import composition_error
-from kdbias.checks.words import overrides, sweeps
+from kdbias.checks.words import composes_elsewhere, overrides, sweeps
 from kdbias.config.conf import conf_dir, expanded
 from kdbias.config.errors import ConfigError
 from kdbias.config.overrides import key_of
@@ -42,6 +42,8 @@ def train_study(arguments: Sequence[str]) -> None:
     typed = overrides(arguments)
     if not sweeps(arguments):
         raise ConfigError("study: a study is several runs: give -m as well, python train.py -m study=NAME")
+    if composes_elsewhere(arguments):
+        raise ConfigError("study: its yaml and those of its runs lie in conf/ of this package: leave --config-dir out")
     words = [word for word in typed if word not in set(study_words(typed))]
     for word in words:
         key = (key_of(word) or word).split(".")[0].split("/")[0]
