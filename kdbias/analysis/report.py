@@ -46,7 +46,7 @@ def report(tree: Tree) -> None:
     networks = gathered(measured_tree(tree, what), nodes, teacher_nodes(tree, nodes)) if nodes else []
     found = results_of(what, claims, networks)
     path = write(found, what.folder, what.name)
-    Console().print(f"\n{lead(found)}\n", highlight=False, markup=False)
+    Console().print(f"\n{found.title}\n{lead(found)}\n", highlight=False, markup=False)
     for one in found.judged:
         Console().print(f"* {one.sentence}", highlight=False, markup=False)
     print(f"\nthe page, with its tables and figures beside it:\n{path}")
@@ -97,10 +97,10 @@ def results_of(what: Reported, claims: Sequence[Hypothesis], networks: Sequence[
     beside, teachers = references(what, networks)
     why = sorted({f"{measure}: {reason}" for measure, of in scores.items() for reason in of.why.values()})
     found = judged(claims, scores)
-    figures = {
-        name: drawn(name, networks, groups) for name in dict.fromkeys(n for one in networks for n in one.results)
-    }
-    return StudyResults(what.title, what.question, groups, found, beside, teachers, figures, what.how, why)
+    trained = [Group(one.label, one.planned, one.facts) for one in what.teachers]
+    probes = dict.fromkeys(name for one in networks for name in one.results)
+    figures = {name: drawn(name, networks, groups) for name in probes}
+    return StudyResults(what.title, what.question, groups, found, beside, teachers, figures, what.how, why, trained)
 
 
 def measures_of(claims: Sequence[Hypothesis]) -> list[Measure]:

@@ -40,6 +40,7 @@ class Reported:
     groups: Sequence[ReportedGroup]
     how: Sequence[str | Code]
     folder: Path
+    teachers: Sequence[ReportedGroup] = ()
 
 
 def reported_study(tree: Tree) -> Reported:
@@ -61,7 +62,8 @@ def reported_study(tree: Tree) -> Reported:
         groups.append(group)
     question = str(study.node.get("question") or "")
     how = how_made(study.command, groups, [_recipes(study)])
-    return Reported("study", study.name, question or study.name, question, study.node, groups, how, study.folder)
+    title, teachers = question or study.name, _teachers(study)
+    return Reported("study", study.name, title, question, study.node, groups, how, study.folder, teachers)
 
 
 def reported_runs(tree: Tree) -> Reported:
@@ -124,7 +126,9 @@ def how_made(command: str, groups: Sequence[ReportedGroup], more: Sequence[str])
     machines = [one.get("environment") or {} for one in facts]
     seeds = sorted({seed for group in groups for seed in group.facts})
     seconds = sum(one["seconds"] for one in facts if isinstance(one.get("seconds"), int | float))
-    revisions = {f"{str(one.get('git'))[:10]}{', with changes' if one.get('dirty') else ''}" for one in machines}
+    revisions = {
+        f"{str(one.get('git') or 'unknown')[:10]}{', with changes' if one.get('dirty') else ''}" for one in machines
+    }
     hardware = {f"{one.get('gpu') or one.get('cpu')}, {one.get('threads')} threads a run" for one in machines}
     versions = {f"torch {one.get('torch')}, kdbias {one.get('kdbias')}" for one in machines}
     folders = [f"# {group.label}, seed {seed}: {path}" for group in groups for seed, path in group.folders.items()]
@@ -133,6 +137,20 @@ def how_made(command: str, groups: Sequence[ReportedGroup], more: Sequence[str])
         f"Hardware: {_listed(hardware)}. Revision {_listed(revisions)}. {_listed(versions)}.",
         Code("\n".join([command, *more, *folders])),
     ]
+
+
+def _teachers(study: Study) -> list[ReportedGroup]:
+    """The teachers that were trained for the study, each a group of one run."""
+    found = {one.teacher.folder: one.teacher for one in study.runs if one.teacher is not None}
+    groups = []
+    for folder, teacher in found.items():
+        facts = run_folder.result(folder, teacher.key)
+        group = ReportedGroup(teacher.label, 1)
+        if facts is not None:
+            seed = int(facts.get("seed") or 0)
+            group.folders[seed], group.facts[seed] = folder, facts
+        groups.append(group)
+    return groups
 
 
 def _listed(found: set[str]) -> str:

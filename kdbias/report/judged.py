@@ -113,7 +113,8 @@ def verdict_table(found: Sequence[Judged]) -> Table:
     """Give a row for each hypothesis: verdict, difference, and what these seeds could have shown."""
     rows: list[list[Cell]] = [
         [
-            one.says,
+            one.name,
+            one.compared,
             one.verdict,
             one.interval,
             small_p(one.p),
@@ -123,14 +124,22 @@ def verdict_table(found: Sequence[Judged]) -> Table:
         ]
         for one in found
     ]
-    heads = ("hypothesis", "verdict", "difference", "p after Holm", "smallest that matters", "could have been shown")
+    heads = (
+        "hypothesis",
+        "compared",
+        "verdict",
+        "difference",
+        "p after Holm",
+        "smallest that matters",
+        "could have been shown",
+    )
     note = (
         f"Paired by seed; 95 % Student intervals over seeds, p of the paired t-test (equality: two one-sided tests), "
         f"corrected over the {len(found)} hypotheses, which were stated before the runs. Could have been shown: the "
         "smallest true difference that these seeds find with a power of .8, given the spread that they show. "
         "Seeds: done, of the number that finds the smallest difference that matters."
     )
-    return Table("Hypotheses", [*map(Column, heads), Column("seeds")], rows, note)
+    return Table("Hypotheses", [*map(Column, (*heads, "seeds"))], rows, note)
 
 
 def verdict_csv(found: Sequence[Judged]) -> str:

@@ -24,7 +24,8 @@ class StudyResults:
 
     ``judged`` is empty for runs without hypotheses. ``beside`` has, by probe, the Results of networks without seeds
     (untrained, teachers) by name; ``teachers`` by group the Results of its teacher by probe. ``figures`` are those of
-    probes, by probe and file name. ``how`` says how the runs were made, ``missing`` what could not be measured.
+    probes, by probe and file name. ``how`` says how the runs were made, ``missing`` what could not be measured,
+    ``trained`` what the training of the teachers cost.
     """
 
     title: str
@@ -36,6 +37,7 @@ class StudyResults:
     figures: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
     how: Sequence[str | Code] = ()
     missing: Sequence[str] = ()
+    trained: Sequence[Group] = ()
 
     @property
     def probes(self) -> list[str]:
@@ -61,19 +63,15 @@ def lead(found: StudyResults) -> str:
         return f"{done}{found.done} runs in {len(found.groups)} groups; no hypotheses were stated in advance."
     counts = Counter(one.verdict for one in found.judged)
     parts = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
-    many = (
-        f"{len(found.judged)} hypotheses, stated in advance"
-        if len(found.judged) > 1
-        else "One hypothesis, stated in advance"
-    )
-    return f"{found.question} {done}{many}: {', '.join(parts)}."
+    many = "1 hypothesis" if len(found.judged) == 1 else f"{len(found.judged)} hypotheses"
+    return f"{done}{many}, stated before the runs: {', '.join(parts)}."
 
 
 def study_page(found: StudyResults) -> str:
     """Write the page; it refers to nothing outside it."""
     sections = [
         *([_verdicts(found)] if found.judged else []),
-        Section("Runs and their cost", [runs_table(found.groups)]),
+        Section("Runs and their cost", [runs_table([*found.groups, *found.trained])]),
         _accuracy(found),
         *(_probe(name, found) for name in found.probes),
         *([Section("Beside the teachers", [index_table(found)])] if found.teachers and found.judged else []),
@@ -94,7 +92,7 @@ def study_figures(found: StudyResults) -> dict[str, Figure]:
 def study_tables(found: StudyResults) -> dict[str, Table]:
     """Give the tables, by file name."""
     tables = {"hypotheses": verdict_table(found.judged)} if found.judged else {}
-    tables |= {"runs": runs_table(found.groups), "accuracy": accuracy_table(found.groups)}
+    tables |= {"runs": runs_table([*found.groups, *found.trained]), "accuracy": accuracy_table(found.groups)}
     for probe in found.probes:
         table = scalar_table(probe, found.groups, found.beside.get(probe, {}))
         tables |= {probe: table} if table is not None else {}

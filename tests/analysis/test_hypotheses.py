@@ -147,7 +147,7 @@ def test_a_score_that_is_not_there_says_what_is(tmp_path: Path, text: str, messa
 def test_tables_and_figure_of_the_verdicts():
     claims = [CLAIM, replace(CLAIM, name="other", direction="equal"), replace(CLAIM, name="third", of=("nothing",))]
     found = judged(claims, shifted(0.1))
-    assert [row[1] for row in verdict_table(found).rows] == ["supported", "contradicted", "not decided"]
+    assert [row[2] for row in verdict_table(found).rows] == ["supported", "contradicted", "not decided"]
     lines = verdict_csv(found).splitlines()
     assert lines[1].startswith("gain,supported,test/accuracy,student against control,higher,0.0999")
     assert len(lines) == 4

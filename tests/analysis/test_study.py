@@ -224,10 +224,12 @@ def report(root: Path, *words: str) -> None:
 def test_the_page_has_the_verdicts_first_and_everything_beside_it(tmp_path, capsys):
     study = toy(tmp_path)
     trained(study)
+    finished(study.order[0], 0.8)
     report(tmp_path)
+    assert "teacher small,1 of 1" in (study.folder / "runs.csv").read_text()
     page = (study.folder / "toy.html").read_text()
     assert page.index("Supported: It gains") < page.index("Runs and their cost") < page.index("How it was made")
-    assert "Does it gain? One hypothesis, stated in advance: 1 supported." in page
+    assert "1 hypothesis, stated before the runs: 1 supported." in page
     assert "http" not in page
     assert "abcdef0123" in page
     assert "python train.py -m study=toy trainer=smoke" in page
