@@ -74,13 +74,17 @@ def train(found: Study) -> None:
     """Train what is missing of a planned study.
 
     Raises:
-        SystemExit: a run failed (status 1).
+        SystemExit: a run failed (status 1), or Ctrl-C was pressed (status 130).
     """
     began, runs = time.monotonic(), found.order
     done = sum(run.done for run in runs)
     print(f"study {found.name}: {len(runs)} runs with their teachers, {done} done already", flush=True)
-    with board(f"study {found.name}", sum(run.epochs for run in runs)) as shown:
-        failed = ordered.train(runs, found.needs, lanes=parallel.lanes(found.node.get("lanes")), board=shown)
+    try:
+        with board(f"study {found.name}", sum(run.epochs for run in runs)) as shown:
+            failed = ordered.train(runs, found.needs, lanes=parallel.lanes(found.node.get("lanes")), board=shown)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; go on with: {found.command}", flush=True)
+        raise SystemExit(130) from None
     for run, reason in failed.items():
         print(f"failed: {run.label}: {reason}\n        {run.log}")
     print(f"study {found.name}: {len(runs) - len(failed)} of {len(runs)} runs done, {time.monotonic() - began:.0f} s")

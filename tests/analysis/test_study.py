@@ -10,6 +10,7 @@ from config_base import composed
 from omegaconf import OmegaConf
 
 from kdbias.analysis import study as studies
+from kdbias.analysis import study_train
 from kdbias.analysis.run_teacher import composing
 from kdbias.analysis.status import run_state, status_lines, study_of
 from kdbias.analysis.study import Study, StudyRun
@@ -20,7 +21,7 @@ from kdbias.config.conf import conf_dir
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import plain
 from kdbias.probes.base import Result
-from kdbias.runs import run_folder
+from kdbias.runs import ordered, run_folder
 from kdbias.runs.parallel import Run
 
 SHIPPED = sorted(path.stem for path in Path(conf_dir(), "study").glob("*.yaml"))
@@ -213,6 +214,28 @@ def test_time_left_follows_from_the_epochs_that_are_done(tmp_path):
     trained(study)
     finished(study.runs[0].teacher, 0.9)
     assert "7 done, 0 running, 0 failed, 0 left; nothing left to train" in status_lines(study)[-1]
+
+
+def test_an_interrupted_study_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ordered, "train", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        study_train.train(toy(tmp_path))
+    assert caught.value.code == 130
+    assert "interrupted; go on with: python train.py -m study=toy trainer=smoke" in capsys.readouterr().out
+
+
+def test_a_study_with_a_failed_run_ends_with_status_1_and_names_it(tmp_path, monkeypatch, capsys):
+    study = toy(tmp_path)
+    monkeypatch.setattr(ordered, "train", lambda runs, *_, **__: {runs[1]: "no images"})
+    with pytest.raises(SystemExit) as caught:
+        study_train.train(study)
+    assert caught.value.code == 1
+    said = capsys.readouterr().out
+    assert "failed: student, seed 0: no images" in said
+    assert "6 of 7 runs done" in said
 
 
 def report(root: Path, *words: str) -> None:
