@@ -12,6 +12,7 @@ from kdbias.analysis import study as studies
 from kdbias.analysis.study import Study
 from kdbias.analysis.study_node import require_study
 from kdbias.config.spec import Tree
+from kdbias.files import is_held
 from kdbias.runs import failure, parallel, progress, run_folder
 from kdbias.runs.parallel import Run
 
@@ -87,7 +88,7 @@ def run_state(run: Run) -> RunState:
         return RunState(run, "done", run.epochs, _of_result(run), _accuracy(run))
     now = progress.read(run.folder)
     epochs, seconds = (now.done, _so_far(run, now.done)) if now else (0, None)
-    if run_folder.at_work(run.folder):
+    if is_held(run.folder / run_folder.LOCK):
         note = f"val accuracy {100 * now.accuracy:.0f} %" if now and now.accuracy is not None else ""
         return RunState(run, "running", epochs, seconds, note)
     if reason := failure.reason(run.folder):

@@ -10,10 +10,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from subprocess import Popen
 
+from filelock import FileLock, Timeout
+
 from kdbias.config.errors import ConfigError
-from kdbias.files import write_json
+from kdbias.files import lock, write_json
 from kdbias.runs import failure, parallel, process, run_folder
 from kdbias.runs.board import Board
 from kdbias.runs.parallel import ONE_THREAD, Run, show
@@ -87,18 +90,18 @@ class Work:
 
     def _start(self, run: Run) -> None:
         try:
-            lock = run_folder.taken(run.folder)
+            held_by_us = taken(run.folder)
         except ConfigError as error:  # its folder has links; the other runs go on
             self.queue.remove(run)
             self.failed[run] = str(error)
             return
-        if lock is None:
+        if held_by_us is None:
             if run not in self._told:
                 self._told.add(run)
                 print(f"{run.label}: another process trains it in {run.folder}: waiting for it", flush=True)
             return
         with ExitStack() as held:
-            held.callback(lock.release)
+            held.callback(held_by_us.release)
             self.queue.remove(run)
             if run.done:  # since the queue was looked through
                 show(self.board, run)
@@ -106,6 +109,22 @@ class Work:
             failure.forget(run.folder)
             child = held.enter_context(process.child(run.command(), log=run.log, variables=ONE_THREAD))
             self.active[run] = (child, held.pop_all())
+
+
+def taken(folder: Path) -> FileLock | None:
+    """Take the lock of a run folder, which is made if it is missing; None if another process holds the lock.
+
+    Raises:
+        ConfigError: as ``run_folder.require_own``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    run_folder.require_own(folder)
+    held = lock(folder / run_folder.LOCK)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        return None
+    return held
 
 
 def why(run: Run, status: int) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -278,42 +278,15 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: as ``require_own``.
     """
-    held = taken(folder)
-    if held is None:
-        print(f"another process is at work in {folder}: waiting for it", flush=True)
-        held = lock(folder / LOCK)
-        held.acquire()
-    try:
-        yield
-    finally:
-        held.release()
-
-
-def taken(folder: Path) -> FileLock | None:
-    """Take the lock of a run folder, which is made if it is missing; None if another process holds the lock.
-
-    Raises:
-        ConfigError: as ``require_own``.
-    """
     folder.mkdir(parents=True, exist_ok=True)
     require_own(folder)
     held = lock(folder / LOCK)
     try:
         held.acquire(timeout=0)
     except Timeout:
-        return None
-    return held
-
-
-def at_work(folder: Path) -> bool:
-    """Tell whether a process holds the lock of a run folder; nothing is made or changed."""
-    path = folder / LOCK
-    if not path.is_file() or path.is_symlink():
-        return False
-    held = lock(path)
+        print(f"another process is at work in {folder}: waiting for it", flush=True)
+        held.acquire()
     try:
-        held.acquire(timeout=0)
-    except Timeout:
-        return True
-    held.release()
-    return False
+        yield
+    finally:
+        held.release()

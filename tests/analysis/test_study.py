@@ -21,7 +21,7 @@ from kdbias.config.conf import conf_dir
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import plain
 from kdbias.probes.base import Result
-from kdbias.runs import ordered, run_folder
+from kdbias.runs import ordered
 from kdbias.runs.parallel import Run
 
 SHIPPED = sorted(path.stem for path in Path(conf_dir(), "study").glob("*.yaml"))
@@ -188,7 +188,7 @@ def test_status_counts_what_is_done_running_failed_and_left(tmp_path, capsys):
     failed, running = by_label["teacher small"], by_label["control, seed 1"]
     failed.folder.mkdir(parents=True)
     (failed.folder / "failure.json").write_text(json.dumps({"kind": "ValueError", "text": "no images"}))
-    held = run_folder.taken(running.folder)
+    held = ordered.taken(running.folder)
     OmegaConf.save(OmegaConf.create({"a": 1}), running.folder / "config.yaml")
     (running.folder / "progress.json").write_text(json.dumps({"done": 1, "epochs": 4, "accuracy": 0.25}))
     states = {one.label: run_state(one).state for one in study.order}

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from toy_run.start import alive, wait_for
 
-from kdbias.runs import failure, ordered, parallel, process, run_folder
+from kdbias.files import is_held
+from kdbias.runs import failure, ordered, parallel, process
 from kdbias.runs.parallel import Run
 
 PROGRAM = """
@@ -82,9 +83,9 @@ def test_a_failure_stops_only_what_needs_it_and_stays_in_its_folder(new, tmp_pat
 def test_what_another_process_trains_is_waited_for_and_not_trained_again(new, tmp_path, capsys):
     teacher, student = new("teacher"), new("student", f"wait={tmp_path / 'go'}")
     control = new("control")
-    held = run_folder.taken(teacher.folder)
+    held = ordered.taken(teacher.folder)
     assert held is not None
-    assert run_folder.at_work(teacher.folder)
+    assert is_held(teacher.folder / ".lock")
 
     class Other(Board):
         """Ends the other process's training once the control is done here."""
@@ -98,7 +99,7 @@ def test_what_another_process_trains_is_waited_for_and_not_trained_again(new, tm
     assert ordered.train([teacher, student, control], {student: teacher}, lanes=2, board=Other()) == {}
     assert begun(tmp_path) == ["control", "student"]
     assert "teacher: another process trains it" in capsys.readouterr().out
-    assert not run_folder.at_work(teacher.folder)
+    assert not is_held(teacher.folder / ".lock")
 
 
 def test_a_folder_that_leads_elsewhere_fails_alone(new, tmp_path):
@@ -143,11 +144,11 @@ def test_a_signal_to_the_study_leaves_no_process_and_no_lock(new, tmp_path, numb
     study = subprocess.Popen(script, env={**os.environ, "PYTHONPATH": path})
     pids = [tmp_path / name / "pid" for name in "ab"]
     wait_for(lambda: all(pid.is_file() and pid.read_text() for pid in pids))
-    assert run_folder.at_work(tmp_path / "a")
+    assert is_held(tmp_path / "a" / ".lock")
     study.send_signal(number)
     study.wait(60)
     wait_for(lambda: not any(alive(int(pid.read_text())) for pid in pids))
-    assert not run_folder.at_work(tmp_path / "a")
+    assert not is_held(tmp_path / "a" / ".lock")
     assert not (tmp_path / "a" / "result.json").exists()
 
 
