@@ -21,6 +21,7 @@ LONG = (
     "losses/test_loss_contract.py",
     "callbacks/test_termination.py",
     "analysis/test_study.py",
+    "test_study_runs.py",
     "test_benchmarks.py",
     "checks/test_shape.py",
     "checks/test_methods.py",
