@@ -13,8 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from kdbias.analysis import study_train
 from kdbias.analysis.tasks import TASKS
-from kdbias.checks.command import already_done, require_command
+from kdbias.checks.command import already_done, require_command, require_words
 from kdbias.config import conf, manual
 from kdbias.config.build import allow
 from kdbias.config.conf import conf_dir
@@ -137,6 +138,10 @@ def _train() -> None:
     with plain_errors():
         refuse_old_names(sys.argv[1:])
         require_own_folder(sys.argv[1:])
+        if study_train.asked(sys.argv[1:]):
+            require_words(sys.argv[1:], "train")
+            study_train.train_study(sys.argv[1:])
+            return
         require_command(sys.argv[1:], "train")
         if already_done(sys.argv[1:]):
             return

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 ABANDONED = 86_400.0  # seconds after which a half-written file of another machine is taken as left behind
 _TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # the direction of writing
@@ -99,6 +99,19 @@ def lock(path: Path) -> FileLock:
     if path.is_symlink():
         raise FileExistsError(errno.EEXIST, "a lock must not be a link: remove it", str(path))
     return FileLock(path)
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process holds the lock in the file ``path``; a missing file is not made."""
+    if not path.is_file() or path.is_symlink():
+        return False
+    tried = lock(path)
+    try:
+        tried.acquire(timeout=0)
+    except Timeout:
+        return True
+    tried.release()
+    return False
 
 
 def digest(path: Path) -> str:

@@ -20,6 +20,8 @@ LONG = (
     "models/test_resnet_cifar.py",
     "losses/test_loss_contract.py",
     "callbacks/test_termination.py",
+    "analysis/test_study.py",
+    "test_study_runs.py",
     "test_benchmarks.py",
     "checks/test_shape.py",
     "checks/test_methods.py",

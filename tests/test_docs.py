@@ -21,7 +21,7 @@ BLOCK = re.compile(r"^ *```\w*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"`((?:kdbias|conf|tests|docs|benchmarks)/[\w./-]+)`")
 COMMAND = re.compile(r"python (train|analyze)\.py (.+)")
 UNCHECKED = {"experiment", "seed", "epochs", "trainer", "resume"}  # every experiment has a test of its own
-EXAMPLES = re.compile(r"add-a-.*\.md$")  # a how-to names the files that its reader will write
+EXAMPLES = re.compile(r"(add-a-.*|run-a-study)\.md$")  # a how-to names the files that its reader will write
 
 
 def commands() -> list[tuple[str, str]]:

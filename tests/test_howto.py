@@ -6,6 +6,7 @@ Their modules lie outside of the package, in a folder that its rooms are extende
 import importlib
 import inspect
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,8 @@ from test_docs import jobs
 
 import kdbias
 from kdbias import cli
-from kdbias.analysis import tasks
+from kdbias.analysis import study_train, tasks
+from kdbias.analysis.study import study_words
 from kdbias.batch import DataInfo
 from kdbias.checks.check import check
 from kdbias.config.build import build
@@ -155,6 +157,7 @@ def test_every_file_that_a_how_to_shows_has_its_place():
         "choose-a-control": set(),
         "compare-methods": set(),
         "from-python": set(),
+        "run-a-study": {"conf/study/mine.yaml"},
     }
     root = Path(kdbias.__file__).parents[1]
     assert not [place for places in files.values() for place in places if (root / place).exists()]
@@ -169,6 +172,12 @@ def test_a_command_composes_and_passes_the_check(page, program, arguments, stran
         for image in range(600 if split == "train" else 2):
             (own.folder / "IMAGES" / split / "a" / f"{image}.png").touch()
     Image.new("RGB", (4, 4)).save(own.folder / "IMAGES" / "train" / "a" / "0.png")
+    if program == "train" and "study=" in arguments:
+        words = [word for word in shlex.split(arguments) if word != "-m"]
+        of_study = [*study_words(words), "study.seeds=[0]"]  # one is enough to compose every group
+        with own.running("train", of_study):
+            assert study_train.composed(of_study, [word for word in words if word not in of_study]).runs
+        return
     for overrides in jobs(arguments):
         with own.running(program, overrides) as cfg:
             if program == "analyze":
@@ -176,6 +185,15 @@ def test_a_command_composes_and_passes_the_check(page, program, arguments, stran
                 assert [build(node).name for node in (cfg.get("probe") or {}).values()] == list(cfg.get("probe") or {})
             else:
                 assert [problem for problem in check(cfg) if NOT_THERE not in problem] == []
+
+
+def test_the_study_of_the_example_passes_the_check_and_its_number_of_seeds_is_the_planners(stranger):
+    own = stranger("run-a-study")
+    with own.running("train", ["study=mine"]):
+        found = study_train.composed(["study=mine", "study.seeds=[0]"], [])
+    assert [one.group for one in found.runs] == ["control", "smoothing"]
+    for one in found.runs:
+        assert check(own.compose("train", list(one.run.overrides))) == []
 
 
 def test_two_files_are_a_loss_that_keeps_the_contract(stranger, monkeypatch, tmp_path, tiny_info):

@@ -57,7 +57,13 @@ SCENES = [
     ),
     Scene(
         "task=demo", "analyze.py",
-        ["task=demo", "study=demo", "study.lanes=2", "study.conflict_images=60", "study.attention_images=20",
+        ["task=demo", "study=demo", "study.seeds=[0]", "study.lanes=2", "study.conflict_images=60",
+         "study.attention_images=20",
+         'study.overrides=["epochs=2","data.train=120","data.val=40","data.test=40","batch_size=20"]'],
+    ),
+    Scene(
+        "study", "train.py",
+        ["-m", "study=demo", "study.seeds=[0]", "study.lanes=2", "model.depth=1", "model.width=24", "model.heads=2",
          'study.overrides=["epochs=2","data.train=120","data.val=40","data.test=40","batch_size=20"]'],
     ),
     Scene(

@@ -70,7 +70,7 @@ def demo(tree: Tree) -> None:
     Raises:
         SystemExit: a run failed; the message names it.
     """
-    study = tree.get("study") or plain(compose("analyze", ["study=demo"]).study)
+    study = tree.get("study") or plain(compose("analyze", ["study=demo", "study.seeds=[0]"]).study)
     root = Path(tree["paths"]["runs"]).absolute()
     folder = root / "demo"
     plan = plan_runs(study, root, folder)

@@ -21,8 +21,10 @@ TASKS = (
     "power",
     "predict",
     "probe",
+    "report",
     "show_data",
     "show_stress",
+    "status",
     "tensorboard",
 )
 """Each is the function of its name in the module of its name: ``kdbias.analysis.<task>.<task>(tree)``."""

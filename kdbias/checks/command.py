@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import is_zipfile
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -66,7 +68,7 @@ def require_command(arguments: Sequence[str], config: str, tasks: Sequence[str] 
     Raises:
         ConfigError: it has mistakes; the message gives each one line.
     """
-    _require_none(word_problems(arguments, config))
+    require_words(arguments, config)
     flags = {word.partition("=")[0] for word in arguments}
     if composes_elsewhere(arguments) or flags.intersection(SHOWS):
         return
@@ -119,6 +121,15 @@ def _problems(words: Sequence[str], config: str, tasks: Sequence[str]) -> list[P
     return problems
 
 
+def require_words(arguments: Sequence[str], config: str) -> None:
+    """Pass a command whose words can be read and name what there is.
+
+    Raises:
+        ConfigError: they have mistakes; the message gives each one line.
+    """
+    _require_none(word_problems(arguments, config))
+
+
 def composed(words: Sequence[str], config: str) -> DictConfig:
     """Compose the config of a command without starting its program.
 
@@ -129,10 +140,15 @@ def composed(words: Sequence[str], config: str) -> DictConfig:
         with initialize_config_dir(conf_dir(), version_base="1.3"):
             return compose(config, list(words))
     except (HydraException, OmegaConfBaseException) as error:
-        text = str(error)
-        found = composition_problem(text, _keys_without(text, words, config))
-        reason = " ".join(f"{text} {error.__cause__ or ''}".split("To append to your config")[0].split())
-        raise ConfigError(str(found) if found else f"the config cannot be composed: {reason}") from error
+        raise composition_error(error, words, config) from error
+
+
+def composition_error(error: Exception, words: Sequence[str], config: str) -> ConfigError:
+    """Give in one line why Hydra cannot compose a config, from its own error."""
+    text = str(error)
+    found = composition_problem(text, _keys_without(text, words, config))
+    reason = " ".join(f"{text} {error.__cause__ or ''}".split("To append to your config")[0].split())
+    return ConfigError(str(found) if found else f"the config cannot be composed: {reason}")
 
 
 def task_problems(tree: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Problem]:
@@ -205,8 +221,9 @@ def _keys_without(text: str, words: Sequence[str], config: str) -> dict[str, obj
         return {}
     key = text.split("'")[1]
     kept = [word for word in words if OverridesParser.create().parse_override(word).key_or_group != key]
+    begun = GlobalHydra.instance().is_initialized()  # a study composes its runs inside
     try:
-        with initialize_config_dir(conf_dir(), version_base="1.3"):
+        with nullcontext() if begun else initialize_config_dir(conf_dir(), version_base="1.3"):
             tree: Any = OmegaConf.to_container(compose(config, kept), resolve=False)
     except (HydraException, OmegaConfBaseException):
         return {}

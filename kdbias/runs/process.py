@@ -69,7 +69,7 @@ def child(
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_SLURM) and key not in _DISTRIBUTED}
     environment = {**kept, **(variables or {}), JOB: "1", _LIFELINE: str(read), "PYTHONUNBUFFERED": "1"}
     try:
-        with _terminable(), _output(log) as output:
+        with terminable(), _output(log) as output:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -124,20 +124,24 @@ def _output(log: Path | None) -> Iterator[int | None]:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Turn SIGTERM into an exception inside the block, so that ``finally`` clauses run."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread can set a handler
+def terminable() -> Iterator[None]:
+    """Turn SIGTERM into an exception inside the block, so that ``finally`` clauses run.
+
+    A block inside another changes nothing. So children that end in any order need one block around all of them.
+    """
+    main = threading.current_thread() is threading.main_thread()  # only the main thread can set a handler
+    if not main or signal.getsignal(signal.SIGTERM) is _leave:
         yield
         return
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
+    before = signal.signal(signal.SIGTERM, _leave)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

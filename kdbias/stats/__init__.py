@@ -5,7 +5,7 @@ A refused estimate is NaN with a reason.
 
 from kdbias.stats.bootstrap import Estimate, bootstrap_mean
 from kdbias.stats.comparison import Difference, difference, family, image_noise
-from kdbias.stats.planner import power, seeds_needed
+from kdbias.stats.planner import equal_power, power, seeds_needed, smallest_shown
 from kdbias.stats.retained import ratio, retention
 from kdbias.stats.scores import accuracy, mean_std, transfer_index, transfer_index_images
 from kdbias.stats.seeds import fieller, seed_mean
@@ -21,6 +21,7 @@ __all__ = [
     "accuracy",
     "bootstrap_mean",
     "difference",
+    "equal_power",
     "family",
     "fieller",
     "holm",
@@ -32,6 +33,7 @@ __all__ = [
     "retention",
     "seed_mean",
     "seeds_needed",
+    "smallest_shown",
     "transfer_index",
     "transfer_index_images",
     "transfer_index_pictures",

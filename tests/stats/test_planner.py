@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from kdbias.stats import power, seeds_needed
+from kdbias.stats import difference, equal_power, power, seeds_needed, smallest_shown
 
 
 @pytest.mark.parametrize(("seeds", "tests"), [(2, 1), (5, 1), (5, 17), (8, 1)])
@@ -12,6 +12,26 @@ def test_power_is_what_the_test_shows_in_simulations(seeds: int, tests: int) -> 
     draws = np.random.default_rng(seeds).normal(0.01, 0.006, size=(20_000, seeds))
     shown = (scipy_stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05 / tests).mean()
     assert power(0.01, 0.006, seeds, tests) == pytest.approx(shown, abs=0.011)  # three standard deviations
+
+
+@pytest.mark.parametrize(("seeds", "tests"), [(3, 1), (6, 1), (6, 5)])
+def test_the_power_of_equality_is_what_two_one_sided_tests_show_in_simulations(seeds: int, tests: int) -> None:
+    draws = np.random.default_rng(seeds).normal(0, 0.006, size=(3_000, seeds))
+    found = [difference(each, np.zeros(seeds), smallest=0.01).equal_p for each in draws]
+    shown = np.mean([p is not None and p < 0.05 / tests for p in found])
+    assert equal_power(0.01, 0.006, seeds, tests) == pytest.approx(shown, abs=0.028)  # three standard deviations
+
+
+@pytest.mark.parametrize("equal", [False, True])
+def test_the_smallest_difference_that_is_shown_has_the_wanted_power(equal: bool) -> None:
+    shows = equal_power if equal else power
+    found = smallest_shown(0.006, 5, wanted=0.8, tests=3, equal=equal)
+    assert shows(found, 0.006, 5, 3) == pytest.approx(0.8, abs=1e-6)
+    assert smallest_shown(0.6, 5, tests=3, equal=equal) == pytest.approx(100 * found)
+    needed = seeds_needed(found, 0.006, 0.799, tests=3, equal=equal)
+    assert needed == 5
+    with pytest.raises(ValueError, match="wanted"):
+        smallest_shown(0.006, 5, wanted=0.0)
 
 
 def test_the_fewest_seeds() -> None:

@@ -1,0 +1,178 @@
+"""``python analyze.py task=report study=NAME``: the page of a study, or of any runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from kdbias.analysis.collect import gathered
+from kdbias.analysis.hypotheses import Scores, judged, score
+from kdbias.analysis.networks import INITIAL
+from kdbias.analysis.probe import draw
+from kdbias.analysis.probe_configs import Nodes, wanted
+from kdbias.analysis.reported import Reported, reported_runs, reported_study
+from kdbias.analysis.results import Measured, by_label, marked
+from kdbias.analysis.study_node import Hypothesis, Measure, hypotheses
+from kdbias.config.errors import ConfigError
+from kdbias.config.spec import Tree
+from kdbias.files import write_text
+from kdbias.probes.base import Result
+from kdbias.report.cues import shape_and_texture
+from kdbias.report.group import TEST, Group
+from kdbias.report.judged import Judged, verdict_csv
+from kdbias.report.study import StudyResults, lead, study_figures, study_markdown, study_page, study_tables
+from kdbias.report.style import save
+
+OF_RUN = ("test", "val", "train")  # measures that a run folder holds itself
+OF_TEACHERS = ("cues",)  # what teachers are measured by, beside their accuracy
+
+
+def report(tree: Tree) -> None:
+    """Measure what the hypotheses need and is not in the cache, judge them, and write page, tables and figures.
+
+    Without a study it is a page of ``runs``: run folders, or folders of them such as a sweep's.
+
+    Raises:
+        ConfigError: no run is done, or the study has mistakes.
+    """
+    what = reported_study(tree) if tree.get("study") is not None else reported_runs(tree)
+    if not any(group.folders for group in what.groups):
+        raise ConfigError(f"{what.key}: no run is done yet: task=status says how far they are")
+    claims = hypotheses(what.node)
+    nodes = probe_nodes(tree, what, claims)
+    networks = gathered(measured_tree(tree, what), nodes, teacher_nodes(tree, nodes)) if nodes else []
+    found = results_of(what, claims, networks)
+    path = write(found, what.folder, what.name)
+    Console().print(f"\n{found.title}\n{lead(found)}\n", highlight=False, markup=False)
+    for one in found.judged:
+        Console().print(f"* {one.sentence}", highlight=False, markup=False)
+    print(f"\nthe page, with its tables and figures beside it:\n{path}")
+
+
+def probe_nodes(tree: Tree, what: Reported, claims: Sequence[Hypothesis]) -> Nodes:
+    """Give the probes that the hypotheses read, and those that the study or the command names, with its settings."""
+    measures = [one.measure for one in claims] + [one.matched for one in claims if one.matched]
+    names = [one.probe for one in measures if one.probe not in OF_RUN and one.part is None]
+    settings: Mapping[str, Any] = what.node.get("probes") or {}
+    names += [*settings, *([] if what.node else tree.get("probe") or {})]
+    found = wanted(tree, list(dict.fromkeys(names)))
+    return {name: {**node, **(settings.get(name) or {})} for name, node in found.items()}
+
+
+def teacher_nodes(tree: Tree, nodes: Nodes) -> Nodes:
+    """Give the probes of the teachers."""
+    return {**wanted(tree, ["accuracy"]), **{name: nodes[name] for name in OF_TEACHERS if name in nodes}}
+
+
+def measured_tree(tree: Tree, what: Reported) -> Tree:
+    """Give the config with which the runs are measured."""
+    folders = [(folder, group.label) for group in what.groups for folder in group.folders.values()]
+    images = tree["images"] if tree["images"] is not None else what.node.get("images")
+    return {
+        **tree,
+        "runs": [str(folder) for folder, _ in folders],
+        "names": [label for _, label in folders],
+        "control_run": None,
+        "images": images,
+        "out": str(what.folder / "results"),
+        "from_results": None,
+    }
+
+
+def results_of(what: Reported, claims: Sequence[Hypothesis], networks: Sequence[Measured]) -> StudyResults:
+    """Put what was measured together by group, and judge the hypotheses."""
+    by_folder = {one.name: one for one in networks}
+    groups = []
+    for group in what.groups:
+        results: dict[str, dict[int, Result]] = {}
+        for seed, folder in group.folders.items():
+            own = by_folder.get(f"{folder.parent.name}/{folder.name}")
+            for name, result in {**tested(folder), **(own.results if own else {})}.items():
+                results.setdefault(name, {})[seed] = result
+        groups.append(Group(group.label, group.planned, group.facts, results, group.control))
+    scores = {one.text: scores_of(one, what, groups) for one in measures_of(claims)}
+    beside, teachers = references(what, networks)
+    why = sorted({f"{measure}: {reason}" for measure, of in scores.items() for reason in of.why.values()})
+    found = judged(claims, scores)
+    trained = [Group(one.label, one.planned, one.facts) for one in what.teachers]
+    probes = dict.fromkeys(name for one in networks for name in one.results)
+    figures = {name: drawn(name, networks, groups) for name in probes}
+    return StudyResults(what.title, what.question, groups, found, beside, teachers, figures, what.how, why, trained)
+
+
+def measures_of(claims: Sequence[Hypothesis]) -> list[Measure]:
+    """Give the measures of hypotheses, each once."""
+    found = [each for one in claims for each in (one.measure, one.matched) if each is not None]
+    return list({one.text: one for one in found}.values())
+
+
+def scores_of(measure: Measure, what: Reported, groups: Sequence[Group]) -> Scores:
+    """Give the scores of a measure by group and seed, and why they are missing."""
+    found: dict[str, dict[int, Any]] = {}
+    why: dict[str, str] = {}
+    for reported, group in zip(what.groups, groups, strict=True):
+        for seed, folder in reported.folders.items():
+            results = {name: of[seed] for name, of in group.results.items() if seed in of}
+            try:
+                found.setdefault(group.label, {})[seed] = score(measure, folder, results)
+            except (ValueError, OSError) as error:
+                why[group.label] = f"{group.label}: {error}"
+        if not reported.folders:
+            why[group.label] = f"no run of {group.label} is done"
+    return Scores(found, why)
+
+
+def tested(folder: Path) -> dict[str, Result]:
+    """Give the Result on the test set that a run made at its end; empty if it has none that can be read."""
+    try:
+        return {TEST: Result.load(folder / "probes", TEST)}
+    except (OSError, ValueError):
+        return {}
+
+
+def references(
+    what: Reported, networks: Sequence[Measured]
+) -> tuple[dict[str, dict[str, Result]], dict[str, dict[str, Result]]]:
+    """Give the Results of untrained networks and teachers by probe, and those of each group's teacher by group."""
+    beside: dict[str, dict[str, Result]] = {}
+    for one in networks:
+        if one.role in ("initial", "teacher"):
+            label = f"teacher {one.label}" if one.role == "teacher" else one.label
+            for name, result in one.results.items():
+                beside.setdefault(name, {})[label] = result
+    by_key = {one.about["teacher_key"]: one.results for one in networks if one.role == "teacher"}
+    labels = {group.label for group in what.groups}
+    taught = {one.label: by_key[key] for one in networks if one.label in labels and (key := _key(one)) in by_key}
+    return beside, taught
+
+
+def _key(one: Measured) -> Any:
+    return one.about["teacher_key"] if one.role != "initial" and one.about["teacher"] else None
+
+
+def drawn(name: str, networks: Sequence[Measured], groups: Sequence[Group]) -> dict[str, Any]:
+    """Draw the figures of a probe."""
+    results = by_label(networks, name)
+    if name == "cues":
+        tests = {group.label: list(group.results[TEST].values()) for group in groups if group.results.get(TEST)}
+        own = {label: found for label, found in results.items() if label in tests}
+        return {"cues": shape_and_texture(own, tests, control=marked(own)["control"] or "")} if own else {}
+    shown = {label: found for label, found in results.items() if name != "accuracy" or label != INITIAL}
+    return draw(name, shown)
+
+
+def write(found: StudyResults, folder: Path, name: str) -> Path:
+    """Write page, Markdown, tables and figures; give the path of the page."""
+    for label, figure in study_figures(found).items():
+        save(figure, folder / "figures" / f"{label}.svg")
+        save(figure, folder / "figures" / f"{label}.png")
+    for label, table in study_tables(found).items():
+        judges: Sequence[Judged] = found.judged if label == "hypotheses" else ()
+        write_text(folder / f"{label}.csv", verdict_csv(judges) if judges else table.csv())
+    write_text(folder / f"{name}.md", study_markdown(found))
+    path = folder / f"{name}.html"
+    write_text(path, study_page(found))
+    return path

@@ -1,0 +1,184 @@
+"""The runs that a page reports: those of a study, or those of folders, in groups of one config but for the seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kdbias.analysis.networks import CONTROL, paths
+from kdbias.analysis.status import study_of
+from kdbias.analysis.study import Study
+from kdbias.config.errors import ConfigError
+from kdbias.config.spec import Tree, flat, plain, spec
+from kdbias.report.page import Code
+from kdbias.runs import run_folder
+
+
+@dataclass(frozen=True)
+class ReportedGroup:
+    """The runs of one row: finished ones by seed, with what their ``result.json`` says; ``control`` is its control."""
+
+    label: str
+    planned: int
+    folders: dict[int, Path] = field(default_factory=dict)
+    facts: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    control: str | None = None
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What a page is about: ``node`` is the study's yaml (empty without a study), ``key`` the setting that names it."""
+
+    key: str
+    name: str
+    title: str
+    question: str
+    node: Tree
+    groups: Sequence[ReportedGroup]
+    how: Sequence[str | Code]
+    folder: Path
+    teachers: Sequence[ReportedGroup] = ()
+
+
+def reported_study(tree: Tree) -> Reported:
+    """Give the runs of the study that a config of ``analyze`` names.
+
+    Raises:
+        ConfigError: as ``kdbias.analysis.status.study_of``.
+    """
+    study = study_of(tree)
+    groups = []
+    for label, runs in study.groups.items():
+        node = study.node["runs"][label]
+        control = node.get("control") or (CONTROL if CONTROL in study.groups and label != CONTROL else None)
+        group = ReportedGroup(label, len(runs), control=control)
+        for one in runs:
+            found = run_folder.result(one.run.folder, one.run.key)
+            if found is not None:
+                group.folders[one.seed], group.facts[one.seed] = one.run.folder, found
+        groups.append(group)
+    question = str(study.node.get("question") or "")
+    how = how_made(study.command, groups, [_recipes(study)])
+    title, teachers = question or study.name, _teachers(study)
+    return Reported("study", study.name, title, question, study.node, groups, how, study.folder, teachers)
+
+
+def reported_runs(tree: Tree) -> Reported:
+    """Give the runs that ``runs`` names; a folder stands for the runs in it.
+
+    Runs whose configs differ in the seed alone are one group. Runs that are not finished are named and left out.
+
+    Raises:
+        ConfigError: there is no finished run, or two runs of a group have the same seed.
+    """
+    found: dict[str, ReportedGroup] = {}
+    unfinished = 0
+    for folder in run_folders(paths(tree["runs"])):
+        try:
+            saved = plain(run_folder.saved_config(folder))
+            facts = json.loads((folder / run_folder.RESULT).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            unfinished += 1
+            print(f"{folder} is not finished: left out")
+            continue
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"runs: {folder} cannot be read ({error}): leave it out") from error
+        rest = {key: value for key, value in flat(spec(saved)).items() if key != "seed"}
+        key, seed = json.dumps(rest, sort_keys=True, default=str), int(saved["seed"])
+        if key not in found:
+            found[key] = ReportedGroup(_label(saved, [group.label for group in found.values()]), 0)
+        if seed in found[key].folders:
+            other = found[key].folders[seed]
+            raise ConfigError(f"runs: {folder} and {other} are the same run of seed {seed}: leave one out")
+        found[key].folders[seed], found[key].facts[seed] = folder, facts
+    groups = [ReportedGroup(g.label, len(g.folders), g.folders, g.facts, _control(g, found)) for g in found.values()]
+    if not groups:
+        raise ConfigError(f"runs: none is finished ({unfinished} are not): name run folders, or a sweep's folder")
+    named = ",".join(map(str, paths(tree["runs"])))
+    how = how_made(f"python analyze.py task=report 'runs=[{named}]'", groups, [])
+    return Reported("runs", "report", f"Runs of {named}", "", {}, groups, how, Path(str(tree["out"])))
+
+
+def run_folders(named: Sequence[Path]) -> list[Path]:
+    """Give the run folders among ``named`` and directly below them, each once.
+
+    Raises:
+        ConfigError: one of them is neither.
+    """
+    found: list[Path] = []
+    for path in named:
+        inside = sorted(config.parent for config in path.glob(f"*/{run_folder.CONFIG}"))
+        own = [path] if (path / run_folder.CONFIG).is_file() else inside
+        if not own:
+            raise ConfigError(f"runs: {path} is neither a run folder nor a folder of them")
+        found += own
+    if not found:
+        raise ConfigError("study: name one, study=NAME, or runs: runs=[runs/sweep]")
+    return list({folder.resolve(): folder for folder in found}.values())
+
+
+def how_made(command: str, groups: Sequence[ReportedGroup], more: Sequence[str]) -> list[str | Code]:
+    """Say with which command, revision, hardware and seeds the runs were made."""
+    facts = [one for group in groups for one in group.facts.values()]
+    machines = [one.get("environment") or {} for one in facts]
+    seeds = sorted({seed for group in groups for seed in group.facts})
+    seconds = sum(one["seconds"] for one in facts if isinstance(one.get("seconds"), int | float))
+    revisions = {
+        f"{str(one.get('git') or 'unknown')[:10]}{', with changes' if one.get('dirty') else ''}" for one in machines
+    }
+    hardware = {f"{one.get('gpu') or one.get('cpu')}, {one.get('threads')} threads a run" for one in machines}
+    versions = {f"torch {one.get('torch')}, kdbias {one.get('kdbias')}" for one in machines}
+    folders = [f"# {group.label}, seed {seed}: {path}" for group in groups for seed, path in group.folders.items()]
+    return [
+        f"{len(facts)} runs, seeds {', '.join(map(str, seeds))}; {seconds / 60:.0f} minutes of training together. "
+        f"Hardware: {_listed(hardware)}. Revision {_listed(revisions)}. {_listed(versions)}.",
+        Code("\n".join([command, *more, *folders])),
+    ]
+
+
+def _teachers(study: Study) -> list[ReportedGroup]:
+    """The teachers that were trained for the study, each a group of one run."""
+    found = {one.teacher.folder: one.teacher for one in study.runs if one.teacher is not None}
+    groups = []
+    for folder, teacher in found.items():
+        facts = run_folder.result(folder, teacher.key)
+        group = ReportedGroup(teacher.label, 1)
+        if facts is not None:
+            seed = int(facts.get("seed") or 0)
+            group.folders[seed], group.facts[seed] = folder, facts
+        groups.append(group)
+    return groups
+
+
+def _listed(found: set[str]) -> str:
+    return "; ".join(sorted(found))
+
+
+def _recipes(study: Study) -> str:
+    """The overrides of each group, as a comment."""
+    lines = []
+    for label, runs in study.groups.items():
+        words = " ".join(word for word in runs[0].run.overrides if not word.startswith(("seed=", "paths.")))
+        lines.append(f"# {label}: {words}")
+    return "\n".join(lines)
+
+
+def _label(saved: Tree, taken: Sequence[str]) -> str:
+    """A name for a group: the run's own, that of its control, and what was typed if that is not enough."""
+    control = str((saved.get("control") or {}).get("_target_", "")).rpartition(".")[2]
+    label = f"{saved['name']}{f', control {control}' if control else ''}"
+    if label not in taken:
+        return label
+    words = [str(word) for word in (saved.get("chosen") or {}).get("overrides", [])]
+    typed = " ".join(word for word in words if not word.startswith(("experiment=", "seed=", "trainer", "paths.")))
+    label = f"{label} {typed}"[:80]
+    return label if label not in taken else f"{label} ({len(taken)})"
+
+
+def _control(group: ReportedGroup, found: Mapping[str, ReportedGroup]) -> str | None:
+    """The only group without a teacher, which the others are compared with."""
+    untaught = [one.label for one in found.values() if next(iter(one.facts.values())).get("teacher") is None]
+    return untaught[0] if len(untaught) == 1 and untaught[0] != group.label else None

@@ -1,0 +1,215 @@
+"""A study: experiments × seeds × overrides, planned from its yaml, and the record of what was started."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from kdbias.analysis.study_node import require_study
+from kdbias.checks.command import composition_error
+from kdbias.checks.early import plain_problems
+from kdbias.config.control import teacher_use
+from kdbias.config.errors import ConfigError
+from kdbias.config.overrides import key_of, sets
+from kdbias.config.spec import Tree
+from kdbias.files import write_json
+from kdbias.runs.ordered import needed_first
+from kdbias.runs.parallel import Run, planned
+from kdbias.runs.sweep import quoted
+from kdbias.runs.teacher_recipe import recipe
+
+RECORD = "started.json"
+SMOKE = (  # what trainer=smoke decides: a study's own words on these keys would undo it
+    *("trainer", "data", "epochs", "batch_size", "eval_batch_size", "probe_images"),
+    *("teacher.data", "teacher.epochs", "teacher.weights"),
+)
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A run of a study: its group (a row of the tables), its seed, and the teacher that must be trained before it."""
+
+    group: str
+    seed: int
+    run: Run
+    teacher: Run | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """A planned or started study.
+
+    ``node`` is its yaml as plain types, ``words`` are the overrides that were typed for all of its runs, ``folder`` is
+    that of its page.
+    """
+
+    node: Tree
+    words: tuple[str, ...]
+    runs: tuple[StudyRun, ...]
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Its name, that of its yaml."""
+        return str(self.node["name"])
+
+    @property
+    def needs(self) -> dict[Run, Run]:
+        """For a run the teacher that must be trained before it."""
+        return {one.run: one.teacher for one in self.runs if one.teacher is not None}
+
+    @property
+    def order(self) -> list[Run]:
+        """All runs, teachers too, each once, in the order in which they begin."""
+        return needed_first([one.run for one in self.runs], self.needs)
+
+    @property
+    def groups(self) -> dict[str, list[StudyRun]]:
+        """The runs by group."""
+        found: dict[str, list[StudyRun]] = {}
+        for one in self.runs:
+            found.setdefault(one.group, []).append(one)
+        return found
+
+    @property
+    def command(self) -> str:
+        """The command that trains what is missing."""
+        words = [f"study={self.name}", *self.words]
+        return " ".join(["python train.py -m", *(word if _bare(word) else f"'{word}'" for word in words)])
+
+
+def plan(node: Tree, words: Sequence[str], root: Path) -> Study:
+    """Compose all runs of a study; ``words`` are overrides of every run, ``root`` is the folder of runs.
+
+    Runs lie in ``<root>/studies/runs/<name>-seed<seed>-<hash>``, for all studies together: a run that two of them name
+    is trained once. Call it inside ``hydra.main`` or ``kdbias.analysis.run_teacher.composing``.
+
+    Raises:
+        ConfigError: the study has mistakes, or a run cannot be composed.
+    """
+    require_study(node)
+    found: list[StudyRun] = []
+    teachers: dict[str, Run | None] = {}
+    for seed in node["seeds"]:
+        for group, one in node["runs"].items():
+            typed = run_words(node, one, int(seed), words, root)
+            run, tree = _planned(f"{group}, seed {seed}", typed, root / "studies" / "runs")
+            name = str(tree["name"]).replace(" ", "-")
+            run = replace(run, folder=run.folder.parent / f"{name}-seed{seed}-{run.key[:8]}")
+            if group not in teachers:  # neither teacher nor mistakes depend on the seed
+                _require_sound(group, tree)
+                teachers[group] = teacher_run(tree, root / "teachers")
+            found.append(StudyRun(group, int(seed), run, teachers[group]))
+    return Study(node, tuple(words), tuple(found), root / "studies" / str(node["name"]))
+
+
+def _planned(label: str, typed: Sequence[str], folder: Path) -> tuple[Run, Tree]:
+    try:
+        return planned(label, typed, folder)
+    except (HydraException, OmegaConfBaseException) as error:
+        found = composition_error(error, typed, "train")
+        raise ConfigError(f"{found} (in the run {label})") from error
+
+
+def _require_sound(group: str, tree: Tree) -> None:
+    """Pass a run whose values make sense as far as that shows without its networks; the run checks the rest."""
+    problems = plain_problems(tree)
+    if problems:
+        raise ConfigError("\n  ".join([f"the run {group} has mistakes:", *map(str, problems)]))
+
+
+def run_words(node: Tree, one: Tree, seed: int, words: Sequence[str], root: Path) -> list[str]:
+    """Give the overrides of one run: the study's, those of its group, ``study.overrides``, then the typed ones."""
+    own = [*(node.get("common") or []), *(one.get("overrides") or [])]
+    added = [*(node.get("overrides") or []), *words]
+    if any(word.replace(" ", "") == "trainer=smoke" for word in added):
+        own = [word for word in own if not sets(word, *SMOKE)]
+    typed = [f"experiment={one['experiment']}", f"seed={seed}", *own, *added, f"paths.runs={quoted(str(root))}"]
+    return [str(word) for word in typed]
+
+
+def teacher_run(tree: Tree, teachers: Path) -> Run | None:
+    """Give the training of the teacher that a config needs; None if it needs none, or has its weights.
+
+    A control that finds its own teacher (a copy of the student, say) trains it within the run.
+    """
+    teacher, use = tree["teacher"], teacher_use(tree)
+    trained = teacher.get("name") is not None and teacher.get("weights") is None and teacher.get("recipe") is not None
+    if not trained or not (use.uses_teacher and use.uses_teacher_weights):
+        return None
+    found = recipe(tree, teachers, "train")
+    return Run(f"teacher {teacher['name']}", tuple(found.overrides), found.folder, found.key, found.epochs)
+
+
+def save(study: Study) -> None:
+    """Write the record of a started study, which ``load`` reads; the folder of runs may move."""
+    root = study.folder.parents[1]
+    runs = [
+        {
+            "group": one.group,
+            "seed": one.seed,
+            "run": _plain(one.run, root),
+            "teacher": one.teacher and _plain(one.teacher, root),
+        }
+        for one in study.runs
+    ]
+    payload = {"study": dict(study.node), "words": list(study.words), "runs": runs}
+    write_json(study.folder / RECORD, payload)
+
+
+def load(folder: Path) -> Study | None:
+    """Give the study that was started last in its folder; None if none was.
+
+    Raises:
+        ConfigError: the record is damaged.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        require_study(found["study"])
+        runs = tuple(
+            StudyRun(
+                str(one["group"]),
+                int(one["seed"]),
+                _run(one["run"], folder.parents[1]),
+                _run(one["teacher"], folder.parents[1]) if one["teacher"] else None,
+            )
+            for one in found["runs"]
+        )
+        return Study(found["study"], tuple(map(str, found["words"])), runs, folder)
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} is cut short or damaged ({error}): give the command of the study again") from error
+
+
+def _plain(run: Run, root: Path) -> dict[str, Any]:
+    return {
+        "label": run.label,
+        "overrides": [word for word in run.overrides if key_of(word) != "paths.runs"],
+        "folder": os.path.relpath(run.folder, root),
+        "key": run.key,
+        "epochs": run.epochs,
+    }
+
+
+def _run(found: Mapping[str, Any], root: Path) -> Run:
+    words, folder = tuple(map(str, found["overrides"])), root / str(found["folder"])
+    return Run(str(found["label"]), words, folder, str(found["key"]), int(found["epochs"]))
+
+
+def _bare(word: str) -> bool:
+    """Whether a shell passes a word as it is."""
+    return not set(word) & set("[]{}()'\"*?$&|;<> ~#")
+
+
+def study_words(words: Sequence[str]) -> Iterator[str]:
+    """Give those of the words that set the study or a part of it."""
+    return (word for word in words if (key_of(word) or "").split(".")[0] == "study")

@@ -1,0 +1,93 @@
+"""``python train.py -m study=NAME``: trains the runs of a study that are missing, side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kdbias.analysis import study as studies
+from kdbias.analysis.study import Study, study_words
+from kdbias.checks.command import composition_error
+from kdbias.checks.words import composes_elsewhere, overrides, sweeps
+from kdbias.config.conf import conf_dir, expanded
+from kdbias.config.errors import ConfigError
+from kdbias.config.overrides import key_of
+from kdbias.config.spec import plain
+from kdbias.runs import ordered, parallel
+from kdbias.runs.board import board
+
+REFUSED = ("experiment", "seed", "sweep", "resume", "name", "study")  # what a study decides for each of its runs
+
+
+def asked(arguments: Sequence[str]) -> bool:
+    """Whether the words of a command name a study."""
+    return any(True for _ in study_words(overrides(arguments)))
+
+
+def train_study(arguments: Sequence[str]) -> None:
+    """Train what is missing of the study that the words of a command name; print how many runs are done.
+
+    A run that fails does not stop the others. The same command goes on after a failure, an interrupt or a kill.
+
+    Raises:
+        ConfigError: the words or the study have mistakes.
+        SystemExit: a run failed (status 1).
+    """
+    typed = overrides(arguments)
+    if not sweeps(arguments):
+        raise ConfigError("study: a study is several runs: give -m as well, python train.py -m study=NAME")
+    if composes_elsewhere(arguments):
+        raise ConfigError("study: its yaml and those of its runs lie in conf/ of this package: leave --config-dir out")
+    words = [word for word in typed if word not in set(study_words(typed))]
+    for word in words:
+        key = (key_of(word) or word).split(".")[0].split("/")[0]
+        if key in REFUSED:
+            raise ConfigError(f"{word}: a study decides this for each run: study.seeds=[0,1], study.overrides=[...]")
+        if key == "hydra":
+            raise ConfigError(f"{word}: the runs of a study are trained in lanes of this machine (study.lanes=2)")
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        found = composed(list(study_words(typed)), words)
+    studies.save(found)
+    train(found)
+
+
+def composed(of_study: Sequence[str], words: Sequence[str]) -> Study:
+    """Plan a study from the words that name it and the words for each of its runs; inside Hydra's initialisation."""
+    named = [*of_study, *(word for word in words if key_of(word) == "paths.runs")]
+    try:
+        cfg = compose("train", named)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise composition_error(error, named, "train") from error
+    node = OmegaConf.select(cfg, "study")
+    root = Path(expanded(str(cfg.paths.runs))).absolute()
+    kept = [word for word in words if key_of(word) != "paths.runs"]
+    return studies.plan(plain(OmegaConf.create({"study": node}))["study"] if node is not None else {}, kept, root)
+
+
+def train(found: Study) -> None:
+    """Train what is missing of a planned study.
+
+    Raises:
+        SystemExit: a run failed (status 1), or Ctrl-C was pressed (status 130).
+    """
+    began, runs = time.monotonic(), found.order
+    done = sum(run.done for run in runs)
+    print(f"study {found.name}: {len(runs)} runs with their teachers, {done} done already", flush=True)
+    try:
+        with board(f"study {found.name}", sum(run.epochs for run in runs)) as shown:
+            failed = ordered.train(runs, found.needs, lanes=parallel.lanes(found.node.get("lanes")), board=shown)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; go on with: {found.command}", flush=True)
+        raise SystemExit(130) from None
+    for run, reason in failed.items():
+        print(f"failed: {run.label}: {reason}\n        {run.log}")
+    print(f"study {found.name}: {len(runs) - len(failed)} of {len(runs)} runs done, {time.monotonic() - began:.0f} s")
+    if failed:
+        raise SystemExit(1)
+    print(f"python analyze.py task=report study={found.name}")

@@ -1,0 +1,187 @@
+"""A hypothesis that was stated in advance, and what the seeds say of it: supported, contradicted, or not decided."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from matplotlib.figure import Figure
+
+from kdbias.report.forest import Measure as Panel
+from kdbias.report.forest import forest
+from kdbias.report.table import Cell, Column, Table, format_estimate
+from kdbias.stats import Difference, Estimate
+
+Verdict = Literal["supported", "contradicted", "not decided"]
+VERDICTS: tuple[Verdict, ...] = ("supported", "contradicted", "not decided")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A hypothesis with its test.
+
+    ``compared`` names the groups, ``direction`` is higher, lower or equal, ``smallest`` the smallest difference that
+    matters, ``seeds`` the number of pairs, ``needed`` the number that finds ``smallest``. ``difference`` is corrected
+    over the hypotheses of the study. ``could`` is the smallest true difference that these seeds show with a power of .8
+    (for equality: the smallest margin), None if they show no noise. ``percent`` measures are shares.
+    """
+
+    name: str
+    says: str
+    measure: str
+    compared: str
+    direction: str
+    smallest: float
+    needed: int
+    seeds: int
+    difference: Difference
+    could: float | None
+    percent: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """Give the verdict.
+
+        A direction is supported if the difference is shown on its side, and not shown to be smaller than what matters.
+        It is contradicted if the difference is shown on the other side, or to be smaller than what matters. Equality is
+        supported if the difference is shown to be smaller than what matters, and contradicted if a difference is shown
+        and that is not.
+        """
+        found = self.difference
+        if self.direction == "equal":
+            return "supported" if found.equal else "contradicted" if found.shown else "not decided"
+        if found.equal:
+            return "contradicted"
+        if not found.shown:
+            return "not decided"
+        return "supported" if (found.estimate.value > 0) == (self.direction == "higher") else "contradicted"
+
+    @property
+    def p(self) -> float:
+        """The corrected p that the verdict rests on: of the t-test, or of equality."""
+        found = self.difference
+        if self.direction == "equal" or (found.equal and not found.shown):
+            return 1.0 if found.equal_corrected is None else found.equal_corrected
+        return found.p if found.corrected is None else found.corrected
+
+    def written(self, value: float, *, sign: bool = False) -> str:
+        """Write a number of this measure: points for shares, else its own unit."""
+        return f"{value * self._scale:{'+' if sign else ''}.{self._digits}f}{' points' if self.percent else ''}"
+
+    @property
+    def interval(self) -> str:
+        """The difference with its interval, or why there is none."""
+        found = self.difference.estimate
+        if found.refused:
+            return found.reason
+        shown = format_estimate(found, self._scale, self._digits)
+        return f"{'+' if found.value > 0 else ''}{shown}{' points' if self.percent else ''}"
+
+    @property
+    def sentence(self) -> str:
+        """Say the verdict in one sentence, with the numbers that it rests on."""
+        claim = self.says.rstrip(".")
+        if self.difference.estimate.refused:
+            return f"Not decided: {claim} ({self.interval})."
+        if self.verdict != "not decided":
+            small = ", smaller than what matters" if self.difference.equal and self.direction != "equal" else ""
+            return (
+                f"{self.verdict.capitalize()}: {claim} ({self.compared}: {self.interval}{small}, p {small_p(self.p)})."
+            )
+        return f"Not decided at {self.seeds} seed{'s' * (self.seeds != 1)}: {claim} ({self.interval}; {self.shows})."
+
+    @property
+    def shows(self) -> str:
+        """Say what these seeds could have shown."""
+        if self.could is None:
+            return f"{self.needed} seeds could show {self.written(self.smallest)}"
+        kind = "equality within" if self.direction == "equal" else "a difference of"
+        return f"these seeds could have shown {kind} {self.written(self.could)}"
+
+    @property
+    def _scale(self) -> float:
+        return 100.0 if self.percent else 1.0
+
+    @property
+    def _digits(self) -> int:
+        return max(0, 1 - math.floor(math.log10(self.smallest * self._scale)))
+
+
+def verdict_table(found: Sequence[Judged]) -> Table:
+    """Give a row for each hypothesis: verdict, difference, and what these seeds could have shown."""
+    rows: list[list[Cell]] = [
+        [
+            one.name,
+            one.compared,
+            one.verdict,
+            one.interval,
+            small_p(one.p),
+            ("within ±" if one.direction == "equal" else "") + one.written(one.smallest),
+            "-" if one.could is None else one.written(one.could),
+            f"{one.seeds} of {one.needed}",
+        ]
+        for one in found
+    ]
+    heads = (
+        "hypothesis",
+        "compared",
+        "verdict",
+        "difference",
+        "p after Holm",
+        "smallest that matters",
+        "could have been shown",
+    )
+    note = (
+        f"Paired by seed; 95 % Student intervals over seeds, p of the paired t-test (equality: two one-sided tests), "
+        f"corrected over the {len(found)} hypotheses, which were stated before the runs. Could have been shown: the "
+        "smallest true difference that these seeds find with a power of .8, given the spread that they show. "
+        "Seeds: done, of the number that finds the smallest difference that matters."
+    )
+    return Table("Hypotheses", [*map(Column, (*heads, "seeds"))], rows, note)
+
+
+def verdict_csv(found: Sequence[Judged]) -> str:
+    """Give the verdicts as CSV, in full precision and the units of the measures."""
+    rows: list[list[Cell]] = [
+        [
+            one.name,
+            one.verdict,
+            one.measure,
+            one.compared,
+            one.direction,
+            one.difference,
+            float(one.p),
+            one.smallest,
+            "-" if one.could is None else one.could,
+            one.seeds,
+            one.needed,
+        ]
+        for one in found
+    ]
+    heads = ("hypothesis", "verdict", "measure", "compared", "direction", "difference", "p of the verdict")
+    ends = ("smallest that matters", "could have been shown", "seeds", "seeds needed")
+    return Table("", list(map(Column, (*heads, *ends))), rows).csv()
+
+
+def verdict_figure(found: Sequence[Judged]) -> Figure | None:
+    """Draw the difference of each hypothesis, in units of the smallest that matters; None if there is no number."""
+    rows = {one.name: [_in_units(one)] for one in found}
+    if all(estimates[0].refused for estimates in rows.values()):
+        return None
+    panel = Panel("difference / smallest that matters", references=(-1.0, 0.0, 1.0))
+    return forest({"difference, 95 % over seeds": rows}, [panel])
+
+
+def small_p(p: float) -> str:
+    """Write a p value."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _in_units(one: Judged) -> Estimate:
+    found = one.difference.estimate
+    if found.refused:
+        return found
+    unit = one.smallest
+    return Estimate(found.value / unit, found.low / unit, found.high / unit, found.reason)

@@ -1,0 +1,181 @@
+"""The page of a study or of any runs: verdicts first, then cost, accuracy, geometry, controls, and how it was made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from matplotlib.figure import Figure
+
+from kdbias.probes.base import Result
+from kdbias.report.group import Group, accuracy_figure, accuracy_table, gain, runs_table, scalar_table
+from kdbias.report.judged import VERDICTS, Judged, verdict_figure, verdict_table
+from kdbias.report.page import Code, Image, Panel, Part, Section, page
+from kdbias.report.table import Cell, Column, Table, format_difference, percent
+from kdbias.stats import Difference, transfer_index
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """All that a page shows.
+
+    ``judged`` is empty for runs without hypotheses. ``beside`` has, by probe, the Results of networks without seeds
+    (untrained, teachers) by name; ``teachers`` by group the Results of its teacher by probe. ``figures`` are those of
+    probes, by probe and file name. ``how`` says how the runs were made, ``missing`` what could not be measured,
+    ``trained`` what the training of the teachers cost.
+    """
+
+    title: str
+    question: str
+    groups: Sequence[Group]
+    judged: Sequence[Judged] = ()
+    beside: Mapping[str, Mapping[str, Result]] = field(default_factory=dict)
+    teachers: Mapping[str, Mapping[str, Result]] = field(default_factory=dict)
+    figures: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    how: Sequence[str | Code] = ()
+    missing: Sequence[str] = ()
+    trained: Sequence[Group] = ()
+
+    @property
+    def probes(self) -> list[str]:
+        """The probes that measured a group, without the test at the end of each run."""
+        names = (name for group in self.groups for name in group.results if name != "test")
+        return list(dict.fromkeys(names))
+
+    @property
+    def done(self) -> int:
+        """The number of runs that are done."""
+        return sum(len(group.facts) for group in self.groups)
+
+    @property
+    def planned(self) -> int:
+        """The number of runs that there should be."""
+        return sum(group.planned for group in self.groups)
+
+
+def lead(found: StudyResults) -> str:
+    """Say in a sentence or two how the question is answered."""
+    done = f"{found.done} of {found.planned} runs are done. " if found.done < found.planned else ""
+    if not found.judged:
+        return f"{done}{found.done} runs in {len(found.groups)} groups; no hypotheses were stated in advance."
+    counts = Counter(one.verdict for one in found.judged)
+    parts = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
+    many = "1 hypothesis" if len(found.judged) == 1 else f"{len(found.judged)} hypotheses"
+    return f"{done}{many}, stated before the runs: {', '.join(parts)}."
+
+
+def study_page(found: StudyResults) -> str:
+    """Write the page; it refers to nothing outside it."""
+    sections = [
+        *([_verdicts(found)] if found.judged else []),
+        Section("Runs and their cost", [runs_table([*found.groups, *found.trained])]),
+        _accuracy(found),
+        *(_probe(name, found) for name in found.probes),
+        *([Section("Beside the teachers", [index_table(found)])] if found.teachers and found.judged else []),
+        Section("What is within noise", ["\n\n".join(within_noise(found))]),
+        Section("How it was made", found.how),
+    ]
+    return page(found.title, sections, opening=[lead(found)])
+
+
+def study_figures(found: StudyResults) -> dict[str, Figure]:
+    """Draw the figures, by file name."""
+    own = {"verdicts": verdict_figure(found.judged) if found.judged else None}
+    own["accuracy"] = accuracy_figure(found.groups)
+    drawn = {name: figure for name, figure in own.items() if figure is not None}
+    return drawn | {name: figure for figures in found.figures.values() for name, figure in figures.items()}
+
+
+def study_tables(found: StudyResults) -> dict[str, Table]:
+    """Give the tables, by file name."""
+    tables = {"hypotheses": verdict_table(found.judged)} if found.judged else {}
+    tables |= {"runs": runs_table([*found.groups, *found.trained]), "accuracy": accuracy_table(found.groups)}
+    for probe in found.probes:
+        table = scalar_table(probe, found.groups, found.beside.get(probe, {}))
+        tables |= {probe: table} if table is not None else {}
+    return tables | ({"teachers": index_table(found)} if found.teachers and found.judged else {})
+
+
+def study_markdown(found: StudyResults) -> str:
+    """Write the page without its figures."""
+    verdicts = "".join(f"* {one.sentence}\n" for one in found.judged)
+    tables = "\n".join(table.markdown() for table in study_tables(found).values())
+    how = "\n\n".join(f"```\n{part.text}\n```" if isinstance(part, Code) else part for part in found.how)
+    noise = "\n".join(f"* {line}" for line in within_noise(found))
+    return f"# {found.title}\n\n{lead(found)}\n\n{verdicts}\n{tables}\n## Within noise\n\n{noise}\n\n{how}\n"
+
+
+def index_table(found: StudyResults) -> Table:
+    """Give the transfer index of each hypothesis that compares a taught group with its control, on its measure."""
+    groups, rows = {group.label: group for group in found.groups}, list[list[Cell]]()
+    for measure in dict.fromkeys(one.measure for one in found.judged if "[" not in one.measure):
+        probe, _, key = measure.partition("/")
+        probe_of_teacher = "accuracy" if probe == "test" else probe
+        for group in found.groups:
+            control = groups.get(group.control or "")
+            taught = found.teachers.get(group.label, {}).get(probe_of_teacher)
+            if control is None or control is group or taught is None or key not in taught.scalars:
+                continue
+            own, other = (one.results.get(probe, {}) for one in (group, control))
+            seeds = sorted(own.keys() & other.keys())
+            if not seeds:
+                continue
+            ours, theirs = ([of[seed].scalars.get(key, float("nan")) for seed in seeds] for of in (own, other))
+            teacher = taught.scalars[key]
+            cells = [sum(ours) / len(ours), sum(theirs) / len(theirs), teacher]
+            rows.append([group.label, measure, *cells, transfer_index(ours, theirs, teacher)])
+    columns = [Column("group"), Column("measure"), *(Column(head) for head in ("student", "control", "teacher"))]
+    note = "(student - control) / (teacher - control): 0 is the control, 1 the teacher; Fieller's interval over seeds."
+    return Table("Transfer index", [*columns, Column("transfer index", digits=2)], rows, note)
+
+
+def within_noise(found: StudyResults) -> list[str]:
+    """Say which comparisons show nothing, and what was not measured."""
+    by_label = {group.label: group for group in found.groups}
+    lines = [one.sentence for one in found.judged if one.verdict == "not decided"]
+    differences = {
+        group.label: gain(group, by_label[group.control])
+        for group in found.groups
+        if group.control in by_label and group.control != group.label
+    }
+    table = Table("", [Column("group"), percent("")], [[label, cell] for label, cell in differences.items()])
+    for label, cell in table.rows:
+        if isinstance(cell, Difference) and not cell.shown:
+            shown = format_difference(cell, 100, 1)
+            lines.append(f"Accuracy of {label} against {by_label[str(label)].control}: {shown} (percentage points).")
+    lines += [f"Not measured: {line}" for line in found.missing]
+    return lines or ["Every comparison of this page shows a difference."]
+
+
+def _says(table: Table) -> str:
+    """Say in words what a figure of a table's first column of numbers shows."""
+    written, column = table.text()[0], table.columns[1]
+    return f"{column.head}: " + "; ".join(f"{row[0]} {row[1]}" for row in written) + "."
+
+
+def _verdicts(found: StudyResults) -> Section:
+    figure = verdict_figure(found.judged)
+    caption = "Difference of each hypothesis in units of the smallest that matters; 95 % intervals over seeds."
+    parts: list[Part] = ["\n\n".join(one.sentence for one in found.judged)]
+    says = " ".join(one.sentence for one in found.judged)
+    parts += [Image([Panel(figure, says)], caption)] if figure is not None else []
+    return Section("Verdicts", [*parts, verdict_table(found.judged)])
+
+
+def _accuracy(found: StudyResults) -> Section:
+    figure = accuracy_figure(found.groups)
+    caption = "Test accuracy by group. Dot: mean over seeds with its 95 % interval; ticks: single seeds."
+    table = accuracy_table(found.groups)
+    parts: list[Part] = [Image([Panel(figure, _says(table))], caption)] if figure is not None else []
+    return Section("Accuracy", [*parts, table])
+
+
+def _probe(name: str, found: StudyResults) -> Section:
+    table = scalar_table(name, found.groups, found.beside.get(name, {}))
+    figure = next(iter(found.figures.get(name, {}).values()), None)
+    caption = f"The probe {name}: a line or row for each group, over its seeds."
+    says = caption if table is None else _says(table)
+    parts: list[Part] = [Image([Panel(figure, says)], caption)] if figure is not None else []
+    parts += [table] if table is not None else []
+    return Section(name.replace("_", " ").capitalize(), parts)

@@ -1,0 +1,155 @@
+"""Verdicts on made-up scores: which are supported, which contradicted, and which these seeds do not decide."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kdbias.analysis.hypotheses import Score, Scores, judged, score
+from kdbias.analysis.study_node import Hypothesis, measure
+from kdbias.probes.base import Result
+from kdbias.report.judged import verdict_csv, verdict_figure, verdict_table
+from kdbias.stats import power
+
+NOISE = (-0.01, 0.0, 0.01, 0.004, -0.004)
+CLAIM = Hypothesis(
+    "gain", "It gains.", measure("test/accuracy"), ("student",), ("control",), "higher", 0.05, 0.01, 3
+)  # fmt: skip
+
+
+def scores(**groups: list[float]) -> dict[str, Scores]:
+    return {"test/accuracy": Scores({name: dict(enumerate(map(Score, values))) for name, values in groups.items()})}
+
+
+def shifted(by: float, seeds: int = 5, spread: float = 1.0) -> dict[str, Scores]:
+    """A control whose seeds differ, and a student that is ahead of it by ``by``, within the noise."""
+    control = [0.5 + 0.1 * seed for seed in range(seeds)]
+    student = [value + by + spread * NOISE[seed] for seed, value in enumerate(control)]
+    return scores(control=control, student=student)
+
+
+@pytest.mark.parametrize(
+    ("direction", "by", "spread", "seeds", "verdict"),
+    [
+        ("higher", 0.1, 1.0, 5, "supported"),
+        ("higher", -0.1, 1.0, 5, "contradicted"),
+        ("lower", -0.1, 1.0, 5, "supported"),
+        ("lower", 0.1, 1.0, 5, "contradicted"),
+        ("higher", 0.0, 1.0, 5, "contradicted"),  # shown to be smaller than what matters
+        ("higher", 0.02, 1.0, 5, "contradicted"),  # there, but shown to be smaller than what matters
+        ("higher", 0.1, 10.0, 3, "not decided"),
+        ("higher", 0.1, 1.0, 1, "not decided"),
+        ("equal", 0.0, 1.0, 5, "supported"),
+        ("equal", 0.02, 1.0, 5, "supported"),  # a difference is shown, and it is smaller than what matters
+        ("equal", 0.1, 1.0, 5, "contradicted"),
+        ("equal", 0.0, 10.0, 5, "not decided"),
+    ],
+)
+def test_the_verdict_is_what_the_seeds_show(direction, by, spread, seeds, verdict):
+    (found,) = judged([replace(CLAIM, direction=direction)], shifted(by, seeds, spread))
+    assert found.verdict == verdict
+    assert found.seeds == seeds
+    assert found.sentence.startswith(verdict.capitalize())
+    assert found.difference.estimate.value == pytest.approx(by + spread * np.mean(NOISE[:seeds]))
+
+
+def test_what_could_have_been_shown_has_a_power_of_eight_tenths():
+    (found,) = judged([CLAIM], shifted(0.1))
+    sd = float(np.std(NOISE, ddof=1))
+    assert found.could is not None
+    assert power(found.could, sd, 5) == pytest.approx(0.8, abs=1e-6)
+    assert f"{100 * found.could:.1f} points" in found.shows
+    (alone,) = judged([CLAIM], shifted(0.1, seeds=1))
+    assert alone.could is None
+    assert "3 seeds could show 5.0 points" in alone.sentence
+
+
+def test_hypotheses_of_a_study_are_corrected_together_also_those_without_numbers():
+    claims = [CLAIM, replace(CLAIM, name="other", of=("nothing",)), replace(CLAIM, name="third", of=("nothing",))]
+    (alone,), (first, second, _) = judged(claims[:1], shifted(0.1)), judged(claims, shifted(0.1))
+    assert first.p == pytest.approx(3 * alone.p)
+    assert second.verdict == "not decided"
+    assert "no seed is done in all groups" in second.sentence
+
+
+def test_two_groups_on_a_side_are_their_difference_and_times_scales_the_other_side():
+    given = scores(a=[0.9, 0.8], b=[0.5, 0.3], c=[0.4, 0.4], d=[0.3, 0.3])
+    (found,) = judged([replace(CLAIM, of=("a", "b"), than=("c", "d"))], given)
+    assert found.difference.estimate.value == pytest.approx(0.45 - 0.1)
+    assert found.compared == "a - b against c - d"
+    (found,) = judged([replace(CLAIM, of=("a",), than=("b",), times=0.5)], given)
+    assert found.difference.estimate.value == pytest.approx(0.85 - 0.2)
+
+
+def test_only_seeds_of_all_groups_are_paired():
+    given = Scores({"student": {0: Score(0.5), 2: Score(0.9)}, "control": {2: Score(0.6), 3: Score(0.1)}})
+    (found,) = judged([CLAIM], {"test/accuracy": given})
+    assert (found.seeds, round(found.difference.estimate.value, 3)) == (1, 0.3)
+
+
+def test_groups_of_unlike_loss_are_not_compared():
+    claim = replace(CLAIM, matched=measure("hessian/loss"), within=0.1)
+    loss = Scores({"student": {0: Score(1.5), 1: Score(1.5)}, "control": {0: Score(1.3), 1: Score(1.3)}})
+    (found,) = judged([claim], {**shifted(0.1), "hessian/loss": loss})
+    assert found.verdict == "not decided"
+    assert "not comparable: hessian/loss is 1.5 and 1.3" in found.sentence
+    (found,) = judged([replace(claim, within=0.3)], {**shifted(0.1), "hessian/loss": loss})
+    assert found.verdict == "supported"
+
+
+def test_two_seeds_that_agree_by_accident_are_as_noisy_as_their_images():
+    rng = np.random.default_rng(0)
+    right = {name: {seed: rng.random(100) < share for seed in (0, 1)} for name, share in (("a", 0.6), ("b", 0.4))}
+    ours, theirs = (np.array(list(right[name].values()), dtype=float) for name in "ab")
+    sd = float((ours - theirs).std(axis=1).mean() / 10)
+    of = {name: {seed: Score(share, right[name][seed]) for seed in (0, 1)} for name, share in (("a", 0.6), ("b", 0.4))}
+    (found,) = judged([replace(CLAIM, of=("a",), than=("b",))], {"test/accuracy": Scores(of)})
+    assert found.difference.estimate.high - found.difference.estimate.low == pytest.approx(
+        2 * 12.706 * sd / 2**0.5, rel=1e-3
+    )
+    assert found.verdict == "not decided"
+
+
+def test_a_score_is_a_scalar_a_mean_over_layers_or_a_moment_of_the_training(tmp_path: Path):
+    layers = np.arange(12.0).reshape(6, 2)
+    results = {"attention": Result("attention", {"distance": 5.5}, {"distance": layers}, {"n": 1})}
+    assert score(measure("attention/distance"), tmp_path, results).value == 5.5
+    assert score(measure("attention/distance[1-3]"), tmp_path, results).value == layers[1:4].mean()
+    (tmp_path / "metrics.csv").write_text("epoch,val/accuracy\n0,.1\n1,.2\n2,\n3,.4\n")
+    assert score(measure("val/accuracy@.5"), tmp_path, {}).value == 0.2
+    assert score(measure("val/accuracy@1"), tmp_path, {}).value == 0.4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("attention/nothing", "has no 'nothing'; it has distance"),
+        ("attention/distance[4-6]", "has 6 layers"),
+        ("attention/other[0-1]", "no such array"),
+        ("cka/diversity", "no Result of the probe cka"),
+        ("hessian/trace", "not defined here"),
+        ("shuffle/accuracy_2", "is not a number"),
+        ("val/accuracy@.25", "first measured after epoch 2 of 4"),
+    ],
+)
+def test_a_score_that_is_not_there_says_what_is(tmp_path: Path, text: str, message: str):
+    results = {
+        "attention": Result("attention", {"distance": 5.5}, {"distance": np.zeros((6, 2))}, {"n": 1}),
+        "hessian": Result("hessian", {}, {}, {"n": 0, "refused": "not defined here"}),
+        "shuffle": Result("shuffle", {"accuracy_2": float("nan")}, {}, {"n": 1}),
+    }
+    (tmp_path / "metrics.csv").write_text("epoch,val/accuracy\n0,\n1,.2\n3,.4\n")
+    with pytest.raises(ValueError, match=message):
+        score(measure(text), tmp_path, results)
+
+
+def test_tables_and_figure_of_the_verdicts():
+    claims = [CLAIM, replace(CLAIM, name="other", direction="equal"), replace(CLAIM, name="third", of=("nothing",))]
+    found = judged(claims, shifted(0.1))
+    assert [row[2] for row in verdict_table(found).rows] == ["supported", "contradicted", "not decided"]
+    lines = verdict_csv(found).splitlines()
+    assert lines[1].startswith("gain,supported,test/accuracy,student against control,higher,0.0999")
+    assert len(lines) == 4
+    assert verdict_figure(found) is not None
+    assert verdict_figure(found[2:]) is None

@@ -1,0 +1,306 @@
+"""Studies: what their yamls plan and what is refused; status and page of runs that a test has written by hand."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from config_base import composed
+from omegaconf import OmegaConf
+
+from kdbias.analysis import study as studies
+from kdbias.analysis import study_train
+from kdbias.analysis.run_teacher import composing
+from kdbias.analysis.status import run_state, status_lines, study_of
+from kdbias.analysis.study import Study, StudyRun
+from kdbias.analysis.study_node import hypotheses, require_study
+from kdbias.analysis.tasks import run
+from kdbias.checks.check import check
+from kdbias.config.conf import conf_dir
+from kdbias.config.errors import ConfigError
+from kdbias.config.spec import plain
+from kdbias.probes.base import Result
+from kdbias.runs import ordered
+from kdbias.runs.parallel import Run
+
+SHIPPED = sorted(path.stem for path in Path(conf_dir(), "study").glob("*.yaml"))
+GAIN = {
+    "says": "It gains.",
+    "measure": "test/accuracy",
+    "of": "student",
+    "than": "control",
+    "direction": "higher",
+    "smallest": 0.05,
+    "sd": 0.02,
+}
+NODE = {
+    "name": "toy",
+    "question": "Does it gain?",
+    "seeds": [0, 1, 2],
+    "runs": {"student": {"experiment": "demo_kl"}, "control": {"experiment": "demo_control"}},
+    "hypotheses": {"gain": GAIN},
+}
+
+
+def node_of(name: str, *words: str) -> dict:
+    return plain(composed([f"study={name}", *words], "analyze").study)
+
+
+@cache
+def planned(name: str) -> Study:
+    """The first seed of a shipped study."""
+    node = node_of(name, "study.seeds=[0]")
+    with composing():
+        return studies.plan(node, [], Path("runs").absolute())
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_study_plans_runs_that_pass_the_check(name):
+    found = planned(name)
+    groups = found.node["runs"]
+    assert found.name == name
+    assert len({one.run.folder for one in found.runs}) == len(found.runs) == len(groups)
+    assert {one.group for one in found.runs if one.teacher is None} >= {g for g in groups if "control" in g}
+    for one in found.runs:
+        problems = check(composed([word for word in one.run.overrides if not word.startswith("paths.")]))
+        assert problems == [], one.group
+    assert all(one.seeds >= 2 for one in hypotheses(found.node))
+
+
+def test_one_teacher_serves_students_of_few_and_of_many_images():
+    found = planned("when_does_bias_help")
+    teachers = {one.group: one.teacher.folder for one in found.runs if one.teacher is not None}
+    assert set(teachers) == {"few_exp1", "few_smoothing", "many_exp1"}
+    assert len(set(teachers.values())) == 1
+    assert [run.label for run in found.order].count("teacher resnet20") == 1
+
+
+def test_a_smoke_run_of_a_study_is_as_small_as_that_of_an_experiment(tmp_path):
+    node = node_of("locality_curse", "study.seeds=[0]", "~study.hypotheses")
+    node = {**node, "runs": {group: node["runs"][group] for group in ("control", "exp1")}}
+    with composing():
+        found = studies.plan(node, ["trainer=smoke"], tmp_path)
+    assert [run.epochs for run in found.order] == [1, 1, 1]
+    words = found.runs[0].run.overrides
+    assert not [word for word in words if word.startswith(("data", "epochs", "batch_size", "trainer."))]
+    assert "model.conv_stem=deep" in words
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": []}, "study.seeds: must be a list of different seeds"),
+        ({"seeds": [0, 0]}, "study.seeds: must be a list of different seeds"),
+        ({"name": "../x"}, "study.name: must be the name of a folder"),
+        ({"run": {}}, "study.run: nothing reads it"),
+        ({"runs": {}}, "study.runs: must name the runs"),
+        ({"runs": {"student": {"experiment": "nothing"}}}, "there is no experiment 'nothing'"),
+        ({"runs": {**NODE["runs"], "x": {"experiment": "demo_kl", "seed": 1}}}, "study.runs.x: nothing reads seed"),
+        (
+            {"runs": {**NODE["runs"], "x": {"experiment": "demo_kl", "control": "y"}}},
+            "must be one of the runs, got 'y'",
+        ),
+        ({"hypotheses": {"gain": {**GAIN, "of": "teacher"}}}, "hypotheses.gain.of: must be one of the runs"),
+        ({"hypotheses": {"gain": {**GAIN, "of": ["student"] * 3}}}, "gain.of: must be one of the runs, or two"),
+        ({"hypotheses": {"gain": {**GAIN, "direction": "more"}}}, "direction: must be one of higher, lower, equal"),
+        ({"hypotheses": {"gain": {**GAIN, "measure": "accuracy"}}}, "measure: must be PROBE/SCALAR"),
+        ({"hypotheses": {"gain": {**GAIN, "measure": "bais/share"}}}, "there is no probe 'bais'"),
+        ({"hypotheses": {"gain": {**GAIN, "sd": 0}}}, "smallest and sd: sd: must be above 0"),
+        ({"hypotheses": {"gain": {**GAIN, "smallest": "much"}}}, "smallest and sd: could not convert"),
+        ({"hypotheses": {"gain": {**GAIN, "seeds": 99}}}, "the planner gives 4 for these numbers, got 99"),
+        ({"hypotheses": {"gain": {**GAIN, "size": 1}}}, "gain.size: nothing reads it"),
+        ({"hypotheses": {"gain": {"says": "It gains."}}}, "hypotheses.gain: must say says, measure"),
+    ],
+)
+def test_a_mistake_in_a_study_is_named(change, message):
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        require_study({**NODE, **change})
+
+
+def test_a_study_must_be_named(tmp_path):
+    with pytest.raises(ConfigError, match="study: name one"):
+        study_of({"study": None, "paths": {"runs": str(tmp_path)}})
+
+
+def toy(root: Path, node: dict = NODE) -> Study:
+    """A started study whose runs are not there yet."""
+    teacher = Run("teacher small", (), root / "teachers" / "small", "key-teacher", 3)
+    found = [
+        StudyRun(
+            group, seed, Run(f"{group}, seed {seed}", (), root / "studies" / "runs" / f"{group}-{seed}", key, 4), of
+        )
+        for seed in node["seeds"]
+        for group, of in (("student", teacher), ("control", None))
+        for key in [f"key-{group}-{seed}"]
+    ]
+    study = Study(node, ("trainer=smoke",), tuple(found), root / "studies" / node["name"])
+    studies.save(study)
+    return study
+
+
+def finished(one: Run, accuracy: float, seed: int = 0) -> None:
+    """Write what a finished run leaves."""
+    right = np.random.default_rng([seed, len(one.label)]).random(400) < accuracy
+    Result("test", {"accuracy": float(right.mean())}, {"right": right}, {"n": 400, "classes": 10}).save(
+        one.folder / "probes"
+    )
+    environment = {"git": "abcdef0123456", "dirty": False, "cpu": "a CPU", "threads": 1, "torch": "2", "kdbias": "0"}
+    facts = {
+        "spec_hash": one.key,
+        "test": {"accuracy": float(right.mean())},
+        "teacher": "small" if "student" in one.label else None,
+        "parameters": 1234,
+        "epochs": one.epochs,
+        "seconds": 12.0,
+        "images_per_second": 99.0,
+        "peak_memory": {"gib": 0.5, "of": "process"},
+        "environment": environment,
+    }
+    (one.folder / "result.json").write_text(json.dumps(facts))
+
+
+def trained(study: Study) -> None:
+    for one in study.runs:
+        finished(one.run, 0.9 if one.group == "student" else 0.3, one.seed)
+
+
+def test_the_record_of_a_study_is_read_again_where_the_runs_were_moved_to(tmp_path):
+    study = toy(tmp_path / "here")
+    assert studies.load(study.folder) == study
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = studies.load(tmp_path / "there" / "studies" / "toy")
+    assert moved.runs[0].run.folder == tmp_path / "there" / "studies" / "runs" / "student-0"
+    assert moved.runs[0].teacher.folder == tmp_path / "there" / "teachers" / "small"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"study": 3}', '{"study": {}, "words": [], "runs": []}'])
+def test_a_damaged_record_is_named(tmp_path, text):
+    (tmp_path / "started.json").write_text(text)
+    with pytest.raises(ConfigError):
+        studies.load(tmp_path)
+
+
+def test_status_counts_what_is_done_running_failed_and_left(tmp_path, capsys):
+    study = toy(tmp_path)
+    by_label = {one.label: one for one in study.order}
+    finished(by_label["control, seed 0"], 0.4)
+    failed, running = by_label["teacher small"], by_label["control, seed 1"]
+    failed.folder.mkdir(parents=True)
+    (failed.folder / "failure.json").write_text(json.dumps({"kind": "ValueError", "text": "no images"}))
+    held = ordered.taken(running.folder)
+    OmegaConf.save(OmegaConf.create({"a": 1}), running.folder / "config.yaml")
+    (running.folder / "progress.json").write_text(json.dumps({"done": 1, "epochs": 4, "accuracy": 0.25}))
+    states = {one.label: run_state(one).state for one in study.order}
+    assert [states[label] for label in ("control, seed 0", "control, seed 1", "teacher small", "student, seed 0")] == [
+        *("done", "running", "failed", "left")
+    ]
+    lines = status_lines(study)
+    assert any("ValueError: no images" in line for line in lines)
+    assert any(line.startswith("running") and "1/4" in line and "val accuracy 25 %" in line for line in lines)
+    assert "7 runs with their teachers: 1 done, 1 running, 1 failed, 4 left; about" in lines[-2]
+    assert lines[-1] == "python train.py -m study=toy trainer=smoke"
+    held.release()
+    assert run_state(running).state == "left"
+
+
+def test_time_left_follows_from_the_epochs_that_are_done(tmp_path):
+    node = {**NODE, "lanes": 2}
+    study = toy(tmp_path, node)
+    assert "not known before an epoch is done" in status_lines(study)[-2]
+    for one in study.runs[:2]:
+        finished(one.run, 0.5)  # 3 s an epoch; 4 runs of 4 epochs and a teacher of 3 are left: 57 s in two lanes
+    assert "about 28 s left in 2 lanes" in status_lines(study)[-2]
+    trained(study)
+    finished(study.runs[0].teacher, 0.9)
+    assert "7 done, 0 running, 0 failed, 0 left; nothing left to train" in status_lines(study)[-1]
+
+
+def test_an_interrupted_study_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ordered, "train", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        study_train.train(toy(tmp_path))
+    assert caught.value.code == 130
+    assert "interrupted; go on with: python train.py -m study=toy trainer=smoke" in capsys.readouterr().out
+
+
+def test_a_study_with_a_failed_run_ends_with_status_1_and_names_it(tmp_path, monkeypatch, capsys):
+    study = toy(tmp_path)
+    monkeypatch.setattr(ordered, "train", lambda runs, *_, **__: {runs[1]: "no images"})
+    with pytest.raises(SystemExit) as caught:
+        study_train.train(study)
+    assert caught.value.code == 1
+    said = capsys.readouterr().out
+    assert "failed: student, seed 0: no images" in said
+    assert "6 of 7 runs done" in said
+
+
+def report(root: Path, *words: str) -> None:
+    cfg = composed(["task=report", "trainer=cpu", f"paths.runs={root}", f"out={root / 'out'}", *words], "analyze")
+    OmegaConf.update(cfg, "study", None if any(word.startswith("runs=") for word in words) else NODE, force_add=True)
+    run(cfg)
+
+
+def test_the_page_has_the_verdicts_first_and_everything_beside_it(tmp_path, capsys):
+    study = toy(tmp_path)
+    trained(study)
+    finished(study.order[0], 0.8)
+    report(tmp_path)
+    assert "teacher small,1 of 1" in (study.folder / "runs.csv").read_text()
+    page = (study.folder / "toy.html").read_text()
+    assert page.index("Supported: It gains") < page.index("Runs and their cost") < page.index("How it was made")
+    assert "1 hypothesis, stated before the runs: 1 supported." in page
+    assert "http" not in page
+    assert "abcdef0123" in page
+    assert "python train.py -m study=toy trainer=smoke" in page
+    assert "Supported: It gains" in capsys.readouterr().out
+    row = (study.folder / "hypotheses.csv").read_text().splitlines()[1]
+    assert row.startswith("gain,supported,test/accuracy,student against control,higher,0.")
+    assert {path.name for path in study.folder.iterdir()} >= {"toy.md", "runs.csv", "accuracy.csv", "figures"}
+    assert {path.name for path in (study.folder / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in ("verdicts", "accuracy") for kind in ("png", "svg")
+    }
+    before = page
+    report(tmp_path)
+    assert (study.folder / "toy.html").read_text() == before
+
+
+def test_a_page_of_an_unfinished_study_says_so_and_decides_nothing(tmp_path):
+    study = toy(tmp_path)
+    with pytest.raises(ConfigError, match="no run is done yet"):
+        report(tmp_path)
+    for one in study.runs[:2]:
+        finished(one.run, 0.5)
+    report(tmp_path)
+    page = (study.folder / "toy.md").read_text()
+    assert "2 of 6 runs are done." in page
+    assert "Not decided at 1 seed: It gains" in page
+    assert "4 seeds could show 5.0 points" in page
+
+
+def test_a_page_of_a_sweep_groups_its_runs_by_config_and_names_the_unfinished(tmp_path, capsys):
+    for name, teacher, accuracy in (("kl", "small", 0.6), ("base", None, 0.5)):
+        for seed in (0, 1, 2):
+            one = Run(
+                f"{'student' if teacher else 'control'} {seed}", (), tmp_path / "sweep" / f"{name}-{seed}", "k", 2
+            )
+            finished(one, accuracy, seed)
+            config = {"name": name, "seed": seed, "epochs": 2, "teacher": {"name": teacher}}
+            OmegaConf.save(OmegaConf.create(config), one.folder / "config.yaml")
+    (tmp_path / "sweep" / "kl-1" / "result.json").unlink()
+    report(tmp_path, f"runs=[{tmp_path / 'sweep'}]", "probe=[]")
+    out = tmp_path / "out"
+    assert "kl-1 is not finished: left out" in capsys.readouterr().out
+    accuracy = (out / "accuracy.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in accuracy] == ["group", "base", "kl"]
+    assert "no hypotheses were stated" in (out / "report.html").read_text()
+    report_twice = tmp_path / "sweep" / "again"
+    (tmp_path / "sweep" / "kl-0").rename(report_twice)
+    OmegaConf.save(
+        OmegaConf.merge(OmegaConf.load(report_twice / "config.yaml"), {"seed": 2}), report_twice / "config.yaml"
+    )
+    with pytest.raises(ConfigError, match="are the same run of seed 2"):
+        report(tmp_path, f"runs=[{tmp_path / 'sweep'}]", "probe=[]")
