@@ -48,7 +48,7 @@ def of_split(sets: Sequence[Chosen], split: StressedSplit, seed: int) -> tuple[l
         except ValueError as error:
             left_out[one.name] = str(error)
             continue
-        found += [_shown(one, strength, stressed) for strength, stressed in made]
+        found += [_shown(one, strength, stressed, isinstance(split.source, CueSource)) for strength, stressed in made]
     return found, left_out
 
 
@@ -57,9 +57,11 @@ def constructed(one: Chosen, split: StressedSplit) -> bool:
     return isinstance(one.stress, Conflict) and isinstance(split.source, CueSource)
 
 
-def _shown(one: Chosen, strength: float, stressed: Stressed) -> Shown:
+def _shown(one: Chosen, strength: float, stressed: Stressed, drawn: bool) -> Shown:
+    """``drawn`` says that the program draws images of one cue, which are better than contours."""
     kind = one.stress.kind if isinstance(one.stress, Corruption) else ""
-    alone = "shape" if isinstance(one.stress, Shape) and _outline(one.stress) and strength == 1 else ""
+    outline = isinstance(one.stress, Shape) and _outline(one.stress) and strength == 1
+    alone = "shape" if outline and not drawn else ""
     version = stored_version(stressed, one.name)
     return Shown(one.name, strength, version, one.suppresses, stressed.notes, alone, kind)
 

@@ -90,8 +90,8 @@ def describe(
 
     ``node`` is the probe's config; the defaults of its arguments are added. If it names what lies elsewhere, such as a
     stress set, the probe's own ``decided_by(node)`` gives it with what the name stands for. ``weights`` identifies the
-    network's weights, ``images`` the images, and ``given`` what else the probe gets (a teacher). ``model`` is the network's
-    config, if ``weights`` does not contain it. The code behind every builder in these counts too.
+    network's weights, ``images`` the images, and ``given`` what else the probe gets (a teacher). ``model`` is the
+    network's config, if ``weights`` does not contain it. The code behind every builder in these counts too.
     """
     parameters = {
         name: parameter.default
