@@ -87,7 +87,8 @@ def reliance(found: Sequence[NetworkLines]) -> Figure | None:
                 x, y = np.array([0.0, *strengths]), np.hstack([start, lost])
                 draw(axes, x, network, y, np.concatenate([ends, interval], axis=1))
             named_level(axes, 1.0, "all is lost")
-            axes.set(title=name, xlabel="strength", ylim=(-0.15, 1.25))
+            axes.set(title=name, xlabel="strength")
+            axes.set_ylim(top=max(1.25, axes.get_ylim()[1]))
         panels[0].set_ylabel("reliance (1 - retention)")
         legend_beside(panels[min(3, len(curves) - 1)])
         heading(figure, f"{images(found)}; {bands(found)}")
@@ -110,7 +111,6 @@ def cues(found: Sequence[NetworkLines]) -> Figure | None:
             draw_rows(axes, found, Rows([SHARES[key] for key in shares], [estimate(key) for key in shares], 100.0))
             named_value(axes, 50.0, "")
             axes.set_xlabel("conflict images (%)")
-            axes.set_xlim(-3, 103)
         if alone:
             axes = panels.pop(0)
             rows = Rows([SENSITIVITIES[key] for key in alone], [estimate(key) for key in alone])
