@@ -11,6 +11,7 @@ def reciprocal_rank(logits: Tensor, target: Tensor) -> Tensor:
     The class with the highest logit has rank 1. Equal logits are ranked by the number of the class, so a network that
     gives one logit to all classes has the mean that guesses have, if the classes are equally frequent.
 
+    >>> import torch
     >>> reciprocal_rank(torch.tensor([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0]]), torch.tensor([2, 1]))
     tensor([0.5000, 0.3333], dtype=torch.float64)
 

@@ -20,7 +20,7 @@ from kdbias.models.teacher import Teacher
 from kdbias.probes.accuracy import logits_of
 from kdbias.probes.versions import NO_IMAGES
 from kdbias.stress.base import Version
-from kdbias.stress.build import Stressed
+from kdbias.stress.kept import Stressed
 
 OWN = "network"
 """The key of the network that is measured, among the networks that are asked."""

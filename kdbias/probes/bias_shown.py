@@ -12,9 +12,9 @@ from kdbias.data.cues import CueSource, Variant
 from kdbias.probes.bias_answers import stored_version
 from kdbias.probes.bias_rows import Shown
 from kdbias.probes.bias_sets import Chosen
-from kdbias.stress.build import Stressed
 from kdbias.stress.conflict import Conflict
 from kdbias.stress.corruption import Corruption
+from kdbias.stress.kept import Stressed
 from kdbias.stress.own_images import OwnImages
 from kdbias.stress.shape import Shape
 from kdbias.stress.split import StressedSplit

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from kdbias.data.base import Source, Split
-from kdbias.stress.build import Stressed
+from kdbias.stress.kept import Stressed
 from kdbias.stress.loading import load
 from kdbias.stress.own_images import OwnImages
 from kdbias.stress.stress_set import StressSet
