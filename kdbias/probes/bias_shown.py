@@ -12,6 +12,7 @@ from kdbias.data.cues import CueSource, Variant
 from kdbias.probes.bias_answers import stored_version
 from kdbias.probes.bias_rows import Shown
 from kdbias.probes.bias_sets import Chosen
+from kdbias.probes.telling import tell
 from kdbias.stress.conflict import Conflict
 from kdbias.stress.corruption import Corruption
 from kdbias.stress.kept import Stressed
@@ -40,7 +41,8 @@ def of_split(sets: Sequence[Chosen], split: StressedSplit, seed: int) -> tuple[l
     """
     found: list[Shown] = []
     left_out: dict[str, str] = {}
-    for one in sets:
+    for place, one in enumerate(sets):
+        tell(f"stress set {one.name}", place, len(sets))
         if isinstance(one.stress, OwnImages) or constructed(one, split):
             continue
         try:
