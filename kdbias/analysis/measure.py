@@ -8,6 +8,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
+from kdbias.analysis import stress_configs
 from kdbias.analysis.networks import Subject
 from kdbias.analysis.passes import ImageBatches, Shown
 from kdbias.analysis.probe_configs import Nodes
@@ -20,6 +21,7 @@ from kdbias.probes.base import Probe, Result, refused
 from kdbias.probes.cache import Cache, describe, files_of, key_of
 from kdbias.probes.observe import PassProbe, observe
 from kdbias.probes.reasons import REASONS
+from kdbias.stress.split import StressedSplit
 
 
 def measure(tree: Tree, nodes: Nodes, found: Sequence[Subject], folder: Path) -> list[Measured]:
@@ -119,7 +121,7 @@ class Work:
     def _prepare(self, name: str, node: dict[str, Any]) -> None:
         """Build a probe; if it is not defined for the network, keep that reason in the cache too."""
         try:
-            probe = ready(node, self.subject)
+            probe = ready(node, self.subject, self.tree)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"probe.{name}: {error}") from error
         if reason := probe.refuses(self._network()):
@@ -159,12 +161,14 @@ class Work:
         self.left_out.append(f"{name}: {self.subject.name} is left out, {reason}")
 
 
-def ready(node: dict[str, Any], subject: Subject) -> Probe:
-    """Build a probe with those of ``source``, ``data`` and ``teacher`` of ``subject`` that it takes as arguments.
+def ready(node: dict[str, Any], subject: Subject, tree: Tree) -> Probe:
+    """Build a probe with those of ``source``, ``data``, ``stressed`` and ``teacher`` that it takes as arguments.
 
     Values in the config node take precedence.
     """
-    given: dict[str, Any] = {"source": subject.data.source, "data": subject.data}
+    source = subject.data.source
+    stressed = StressedSplit(source, tree["split"], tree["images"], stress_configs.cache(tree))
+    given: dict[str, Any] = {"source": source, "data": subject.data, "stressed": stressed}
     takes = signature(target(node, "probe")).parameters
     if "teacher" in takes and subject.teacher is not None:
         given["teacher"] = subject.teacher.teacher

@@ -30,6 +30,8 @@ def probe(tree: Tree) -> None:
     measured = list(dict.fromkeys(name for network in networks for name in network.results))
     for name in measured:
         show(scalar_table(name, networks))
+        for line in reasons(name, networks):
+            print(line)
         save_figures(draw(name, by_label(networks, name)), Path(tree["out"]))
     empty = [] if tree.get("from_results") is not None else [name for name in nodes if name not in measured]
     if empty:
@@ -44,6 +46,18 @@ def scalar_table(name: str, networks: Sequence[Measured]) -> Table:
     keys = list(dict.fromkeys(key for result in results.values() for key in result.scalars))
     rows = [[key, *(result.scalars.get(key, "-") for result in results.values())] for key in keys]
     return Table(name, [Column("measure"), *(Column(label) for label in results)], rows)
+
+
+def reasons(name: str, networks: Sequence[Measured]) -> list[str]:
+    """Say why numbers of one probe are NaN or missing, and which parts were left out: a line for each reason."""
+    said: dict[tuple[str, str, str], list[str]] = {}
+    for network in networks:
+        meta = network.results[name].meta if name in network.results else {}
+        for kind in ("reasons", "left_out"):
+            for key, reason in meta.get(kind, {}).items():
+                said.setdefault((network.name, kind, reason), []).append(key)
+    what = {"reasons": "no number or no interval for", "left_out": "left out"}
+    return [f"{name}, {label}: {what[kind]} {', '.join(keys)}: {why}" for (label, kind, why), keys in said.items()]
 
 
 def draw(name: str, results: Mapping[str, Sequence[Result]]) -> dict[str, Figure]:

@@ -6,7 +6,7 @@ import glob
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +27,7 @@ from kdbias.probes.base import Probe, Result, refused
 from kdbias.probes.reasons import by_epoch, said, why
 from kdbias.probes.telling import listening, tell
 from kdbias.runs.clock import Pulse
+from kdbias.stress.split import StressedSplit
 
 Drawing = Callable[[Sequence[Result]], Figure]
 PATIENCE = timedelta(days=1)
@@ -39,8 +40,8 @@ class ProbeCallback(Callback):
 
     The probe reads the weights that validation sees: the average, once averaging has begun. ``initial`` also probes
     the untrained student, as epoch 0. The images are the first ``images`` of the validation split. ``figure`` names a
-    function from the Results so far, in order, to a figure. A probe that takes ``source``, ``data`` or ``teacher`` gets
-    those of the run.
+    function from the Results so far, in order, to a figure. A probe that takes ``source``, ``data``, ``stressed`` or
+    ``teacher`` gets those of the run; stress sets lie in a temporary folder.
 
     Each Result goes to ``<run>/probes/<name>-epoch<k>.{json,npz}`` after ``k`` epochs, its scalars to every logger as
     ``probe/<name>/<scalar>``, and the figure to TensorBoard. Training with and without the callback is the same, bit
@@ -75,10 +76,13 @@ class ProbeCallback(Callback):
         self._group: dist.ProcessGroup | None = None
         self._node: Mapping[str, Any] | None = None
         self._takes: set[str] = set()
+        self._needs: set[str] = set()
         self._said: set[str] = set()
         self.probe: Probe | None = None
         if isinstance(probe, Mapping):
-            self._takes = {"source", "data", "teacher"} & set(signature(target(probe, "probe")).parameters)
+            takes = signature(target(probe, "probe")).parameters
+            self._takes = {"source", "data", "stressed", "teacher"} & takes.keys()
+            self._needs = {key for key in self._takes if takes[key].default is Parameter.empty}
             self._node, self.probe = probe, None if self._takes else build(probe, group="probe")
         else:
             self.probe = probe
@@ -92,11 +96,12 @@ class ProbeCallback(Callback):
         """
         if self._node is not None and self._takes:
             data, teacher = trainer.datamodule, getattr(pl_module, "teacher", None)  # type: ignore[attr-defined]
-            if teacher is None and "teacher" in self._takes:
+            if teacher is None and "teacher" in self._needs:
                 raise ValueError(
                     f"callback.probe_{self.name} compares with a teacher, and the run has none: leave it out"
                 )
-            run = {"source": data.source, "data": data, "teacher": teacher}
+            stressed = StressedSplit(data.source, "val", self.images)
+            run = {"source": data.source, "data": data, "stressed": stressed, "teacher": teacher}
             self.probe = build(self._node, group="probe", **{key: run[key] for key in self._takes - self._node.keys()})
         if dist.is_available() and dist.is_initialized() and (world := dist.get_world_size()) > 1:
             count: int = trainer.datamodule.count("val")  # type: ignore[attr-defined]

@@ -32,7 +32,7 @@ GIVEN: tuple[tuple[str, int, tuple[str, ...]], ...] = (
     ("module", 2, ()),
     ("trainer", 0, ("run", "epochs", "callbacks", "loggers")),
     ("logger.*", 0, ("run",)),
-    ("callback.*.probe", 0, ("source", "data", "teacher")),
+    ("callback.*.probe", 0, ("source", "data", "teacher", "stressed")),
     ("*", 0, ()),
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from kdbias.data.augment import Augment
 from kdbias.data.base import ImageData
 from kdbias.models.teacher import Teacher
 from kdbias.probes.base import Probe
+from kdbias.stress.split import StressedSplit
 
 
 def probe_callback(run: Plan, name: str, spec: Mapping[str, Any]) -> Iterator[Problem]:
@@ -22,11 +23,13 @@ def probe_callback(run: Plan, name: str, spec: Mapping[str, Any]) -> Iterator[Pr
     if "_target_" not in spec["probe"]:
         yield Problem(f"{key}.probe._target_", f"is missing, so no probe is named: set it, or {drop}")
         return
-    takes = set(signature(target(spec["probe"], "probe")).parameters)
-    if "teacher" in takes and not run.has_teacher:
+    parameters = signature(target(spec["probe"], "probe")).parameters
+    takes = set(parameters)
+    needs = "teacher" in takes and parameters["teacher"].default is Parameter.empty
+    if needs and not run.has_teacher:
         yield Problem(key, f"compares with a teacher, and the run has none: {drop}")
         return
-    given = _given(run, takes - spec["probe"].keys())
+    given = _given(run, takes - spec["probe"].keys() - ({"teacher"} if not run.has_teacher else set()))
     if given is None:
         return  # the parts of the run that it takes have problems themselves
     try:
@@ -46,12 +49,13 @@ def _given(run: Plan, takes: set[str]) -> dict[str, Any] | None:
         if run.teacher is None:
             return None
         given["teacher"] = Teacher(run.teacher, str(run.tree["teacher"]["name"]))
-    if takes & {"source", "data"}:
+    if takes & {"source", "data", "stressed"}:
         if run.data is None:
             return None
         source = build(run.tree["data"], group="data")
         data = ImageData(source, run.augment or Augment(), batch_size=1, eval_batch_size=1)
-        given |= {key: value for key, value in (("source", source), ("data", data)) if key in takes}
+        parts = {"source": source, "data": data, "stressed": StressedSplit(source, "val")}
+        given |= {key: value for key, value in parts.items() if key in takes}
     return given
 
 

@@ -53,6 +53,8 @@ def read_arrays(path: Path, most: int | None = None) -> dict[str, npt.NDArray[An
 def read_array(path: Path) -> npt.NDArray[Any]:
     """Give the array of an ``.npy`` file, whose header is checked against the bytes of the file first.
 
+    It is mapped, so that only what is used of it takes memory; writing to it does not reach the file.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is cut short or damaged, or holds objects.
@@ -60,7 +62,7 @@ def read_array(path: Path) -> npt.NDArray[Any]:
     try:
         with path.open("rb") as stream:
             _require_whole(stream, path.stat().st_size, str(path))
-        found: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+        found: npt.NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
         return found
     except _DAMAGED as error:
         if isinstance(error, FileNotFoundError):

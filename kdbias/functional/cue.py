@@ -24,12 +24,27 @@ def shape_share(logits: Tensor, shape: Tensor, texture: Tensor) -> tuple[Tensor,
             "logits must be (n, classes), shape and texture (n,), "
             f"got {tuple(logits.shape)}, {tuple(shape.shape)}, {tuple(texture.shape)}"
         )
+    decided, by_shape = decisions(logits.argmax(1), shape, texture)
+    return by_shape.sum(dtype=torch.float64) / decided.sum(), decided, by_shape
+
+
+def decisions(answer: Tensor, shape: Tensor, texture: Tensor) -> tuple[Tensor, Tensor]:
+    """Give whether each of the answers ``(n,)`` is for either cue, and whether it is for the shape: two ``(n,)`` bool.
+
+    ``shape`` and ``texture`` are ``(n,)`` int64, the class that each cue speaks for.
+
+    Raises:
+        ValueError: the shapes do not fit, or an image's two cues agree.
+    """
+    if not answer.shape == shape.shape == texture.shape or answer.ndim != 1:
+        raise ValueError(
+            "answer, shape and texture must be (n,), "
+            f"got {tuple(answer.shape)}, {tuple(shape.shape)}, {tuple(texture.shape)}"
+        )
     if bool((shape == texture).any()):
         raise ValueError("the cues of every image must conflict, but some have shape == texture")
-    answer = logits.argmax(1)
     by_shape = answer == shape
-    decided = by_shape | (answer == texture)
-    return by_shape.sum(dtype=torch.float64) / decided.sum(), decided, by_shape
+    return by_shape | (answer == texture), by_shape
 
 
 def share_without_guesses(share: float, decided: float, classes: int) -> float:

@@ -23,7 +23,7 @@ from kdbias.probes.base import Result
 from kdbias.probes.code import builders_in, code_digest
 
 FORMAT = 1  # of the entries; entries of another format are not read
-GIVEN = ("source", "data", "teacher")  # what a probe gets besides its settings
+GIVEN = ("source", "data", "teacher", "stressed")  # what a probe gets besides its settings
 BROKEN = (OSError, ValueError)  # what ``Result.load`` raises
 
 
@@ -88,16 +88,18 @@ def describe(
 ) -> dict[str, Any]:
     """Give everything that decides a Result, as plain types.
 
-    ``node`` is the probe's config; the defaults of its arguments are added. ``weights`` identifies the network's
-    weights, ``images`` the images, and ``given`` what else the probe gets (a teacher). ``model`` is the network's
-    config, if ``weights`` does not contain it. The code behind every builder in these counts too.
+    ``node`` is the probe's config; the defaults of its arguments are added. If it names what lies elsewhere, such as a
+    stress set, the probe's own ``decided_by(node)`` gives it with what the name stands for. ``weights`` identifies the
+    network's weights, ``images`` the images, and ``given`` what else the probe gets (a teacher). ``model`` is the
+    network's config, if ``weights`` does not contain it. The code behind every builder in these counts too.
     """
     parameters = {
         name: parameter.default
         for name, parameter in signature(target(node, "probe")).parameters.items()
         if name not in GIVEN and parameter.default is not Parameter.empty
     }
-    probe = {**parameters, **node}
+    decided_by = getattr(target(node, "probe"), "decided_by", dict)
+    probe = {**parameters, **decided_by(node)}
     code = {
         "format": FORMAT,
         "kdbias": _version(),

@@ -37,15 +37,21 @@ def ratio(stress: ArrayLike, clean: ArrayLike, classes: int) -> Estimate:
     return _kept(stress, clean, classes, 0.0)
 
 
+def nothing_to_retain(clean: ArrayLike, classes: int) -> str:
+    """Say that clean accuracy, ``clean`` ``(n,)`` bool, is not significantly above chance; empty if it is."""
+    answers, p = right_answers(clean), above_chance(clean, classes)
+    if p < CHANCE_P:
+        return ""
+    return (
+        f"clean accuracy {answers.mean():.1%} of {len(answers)} images is not above chance ({1 / classes:.1%}; "
+        f"p = {p:.2g}): there is nothing to retain"
+    )
+
+
 def _kept(stress: ArrayLike, clean: ArrayLike, classes: int, floor: float) -> Estimate:
     rows = right_answers(stress, clean)
-    p = above_chance(clean, classes)
-    if p >= CHANCE_P:
-        share = rows[:, 1].mean()
-        return Estimate.refuse(
-            f"clean accuracy {share:.1%} of {len(rows)} images is not above chance ({1 / classes:.1%}; p = {p:.2g}): "
-            "there is nothing to retain"
-        )
+    if reason := nothing_to_retain(clean, classes):
+        return Estimate.refuse(reason)
     kept, whole = (float(mean) - floor for mean in rows.mean(axis=0))
     arms, clean_arms = _arms(rows[:, 0]), _arms(rows[:, 1])
     correlation = _correlation(rows)

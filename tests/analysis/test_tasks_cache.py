@@ -58,6 +58,23 @@ def test_a_second_call_computes_nothing_and_loads_nothing(run, call, tmp_path):
     assert (tmp_path / "out" / "attention.png").read_bytes() == first
 
 
+def test_bias_is_cached_by_its_sets_and_its_reference(run, call, tmp_path, capsys):
+    sets = ["probe=[bias]", "probe.bias.stress=[noise,brightness,conflict]", "probe.bias.strengths=[1]"]
+    alone = [f"runs=[{run}]", "untrained=false", *sets]
+    assert call(*alone)[1] == ["run"]
+    said = capsys.readouterr().out
+    assert "mce: there is no reference network: probe.bias.reference=" in said
+    assert "is not above chance" in said
+    assert call(*alone)[1] == []
+    assert (tmp_path / "out" / "bias.png").is_file()
+    own = ["probe.bias.stress=[{noise:{sigma:1.0}},brightness]", f"probe.bias.reference={run}"]
+    assert call(*alone, *own)[1] == ["run"]
+    found = Result.load(next((tmp_path / "out").glob("*/bias.json")).parent, "bias")
+    assert found.scalars["mce"] == 1.0  # beside itself
+    assert found.meta["n"] == 20
+    assert found.meta["sets"]["noise"]["sigma"] == 1.0
+
+
 def test_what_decides_a_result_is_computed_again(run, call, tmp_path, monkeypatch):
     monkeypatch.setattr(probe, "draw", lambda name, results: {})
     alone = (f"runs=[{run}]", "untrained=false")

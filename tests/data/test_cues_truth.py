@@ -5,6 +5,7 @@ teacher is left out: the preference of a control lies too near to that of the te
 """
 
 import copy
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,13 +16,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdbias.data.augment import Augment
+from kdbias.data.base import ImageData
 from kdbias.data.cues import cues
 from kdbias.data.resident import ResidentLoader
 from kdbias.functional import soft_kl
 from kdbias.functional.cue import shape_share
 from kdbias.models.features import Extractor
 from kdbias.models.resnet_cifar import small_cnn
+from kdbias.probes.bias import BiasProbe
 from kdbias.stats import transfer_index_images
+from kdbias.stress.split import StressedSplit
 
 EPOCHS, BATCH, RATE = 6, 64, 5e-3
 AUGMENT = Augment(crop=1, flip=True, erasing=0.0, mixup=0.0, cutmix=0.0)
@@ -82,6 +86,7 @@ class Truth:
     from_shape: np.ndarray
     from_control: np.ndarray
     teacher: Extractor
+    networks: dict[str, Extractor]
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +96,10 @@ def truth():
         shape=decisions(shape),
         texture=decisions(texture),
         control=decisions(control),
-        from_shape=decisions(fit(3, 0.8, 0.8, teacher=shape)),
+        from_shape=decisions(student := fit(3, 0.8, 0.8, teacher=shape)),
         from_control=decisions(fit(7, 0.8, 0.8, teacher=control)),
         teacher=shape,
+        networks={"shape": shape, "texture": texture, "control": control, "from_shape": student},
     )
 
 
@@ -122,3 +128,51 @@ def test_networks_prefer_the_cue_that_was_reliable(truth):
 
 def test_exact_copy_has_index_one(truth):
     assert index(decisions(copy.deepcopy(truth.teacher)), truth) == 1.0
+
+
+@pytest.fixture(scope="module")
+def measured(truth):
+    """What ``probe=bias`` says of each network, on 1,000 images of ``data=cues``, which draws one cue at a time."""
+    data = ImageData(cues(preset="demo", seed=99, test=1_000), AUGMENT, batch_size=250, eval_batch_size=250)
+    probe = BiasProbe(StressedSplit(data.source, "test"), stress=[])
+    return {name: probe(network, data.batches("test")) for name, network in truth.networks.items()}
+
+
+def interval(result, key):
+    low, high = result.arrays[f"{key}_interval"]
+    return low, result.scalars[key], high
+
+
+def test_conflict_images_show_what_each_network_was_taught(measured):
+    shape, texture = measured["shape"], measured["texture"]
+    assert interval(shape, "shape_share")[0] > 0.5
+    assert texture.scalars["shape_share"] < 0.15
+    # the two learn only six epochs, and guess often: what guesses explain is taken away
+    assert shape.scalars["share_without_guesses"] > 0.9
+    assert texture.scalars["share_without_guesses"] < 0.1
+
+
+def test_the_cue_that_was_taught_is_worth_everything(measured):
+    for cue, other in (("shape", "texture"), ("texture", "shape")):
+        assert interval(measured[cue], f"reliance_{cue}")[2] >= 1
+        own, others = (interval(measured[cue], f"sensitivity_{one}") for one in (cue, other))
+        assert own[0] > max(measured[cue].scalars["sensitivity_chance"], others[2])
+
+
+def test_the_cue_that_was_not_taught_costs_the_texture_network_nothing(measured):
+    assert interval(measured["texture"], "reliance_shape")[0] <= 0
+
+
+def preferences(result):
+    return np.stack([result.arrays["by_shape"], result.arrays["decided"]], 1).astype(float)
+
+
+def test_transfer_index_of_the_probes_outputs(measured):
+    shape, control = preferences(measured["shape"]), preferences(measured["control"])
+    assert transfer_index_images(shape, control, shape, resamples=500).value == 1.0
+    assert transfer_index_images(control, control, shape, resamples=500).value == 0.0
+    taught = transfer_index_images(preferences(measured["from_shape"]), control, shape, resamples=500)
+    assert taught.value > 0.7
+    none = transfer_index_images(shape, control, control, resamples=500)
+    assert math.isnan(none.value)
+    assert "nothing to transfer" in none.reason

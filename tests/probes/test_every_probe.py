@@ -20,10 +20,12 @@ from kdbias.models.deit import vit
 from kdbias.models.resnet_cifar import small_cnn
 from kdbias.models.teacher import Teacher
 from kdbias.report.style import styled
+from kdbias.stress.split import StressedSplit
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "probe").glob("*.yaml"))
 SMALL = {"images": 24, "bank": 60, "vectors": 2, "k": 1, "density_steps": 6, "steps": 2, "draws": 1, "iterations": 5}
+SMALL |= {"stress": ["noise", "shape", "conflict"], "strengths": [0.5, 1.0]}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,8 @@ def node_of(name):
 def probe_of(name, data, teacher):
     node = node_of(name)
     node |= {key: value for key, value in SMALL.items() if key in node}
-    given = {"source": data.source, "data": data, "teacher": teacher}
+    stressed = StressedSplit(data.source, "test", 24)
+    given = {"source": data.source, "data": data, "teacher": teacher, "stressed": stressed}
     return build(node, **{key: given[key] for key in given if key in signature(target(node)).parameters})
 
 
