@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 import torch
 
 from kdbias.batch import DataInfo
-from kdbias.config.build import build, selected, target
+from kdbias.config.build import build, selected
 from kdbias.config.errors import ArgumentError, Problem, sound
 from kdbias.data.augment import Augment
 from kdbias.data.cues import CLASSES, CueSource
 from kdbias.data.resident import Resident
 from kdbias.data.workers import Workers
 from kdbias.losses.base import LossTerm
+from kdbias.models.description import described
 from kdbias.models.features import Extractor, NetworkInfo
 
 T = TypeVar("T")
@@ -151,24 +150,13 @@ def describe_data(spec: Mapping[str, Any]) -> DataInfo:
 def describe_network(spec: Mapping[str, Any], data: DataInfo) -> Extractor:
     """Build a network on torch's meta device: every shape, no weights, no download.
 
-    The same network is built only once, because it has no weights that anybody could change.
-
     Raises:
         ArgumentError: ``patch_drop_rate`` is not 0.
     """
     if spec.get("patch_drop_rate"):
         text = "it leaves fewer tokens than the patch grid has positions: set it to 0"
         raise ArgumentError("patch_drop_rate", text)
-    plain = weightless(spec)
-    return _described(target(plain, "model"), json.dumps(plain, sort_keys=True), data)
-
-
-@lru_cache(maxsize=64)
-def _described(builder: Any, written: str, data: DataInfo) -> Extractor:
-    """The network that a builder makes from its arguments; these are JSON, so that the cache can look them up."""
-    with torch.device("meta"):
-        network: Extractor = build(json.loads(written), data, group="model")
-    return network
+    return described(weightless(spec), data)
 
 
 def weightless(spec: Mapping[str, Any]) -> dict[str, Any]:

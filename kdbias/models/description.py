@@ -6,10 +6,12 @@ torch's meta device first, where it has shapes alone, and within the bounds that
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from kdbias.batch import DataInfo
-from kdbias.config.build import build
+from kdbias.config.build import build, target
 from kdbias.config.errors import ArgumentError
 from kdbias.models.features import Extractor
 from kdbias.models.weights import misfit
@@ -26,6 +28,26 @@ SMALLEST = 4096  # numbers up to this are no danger, however small the network
 LARGEST_MAP = 2**25  # values of one layer for one image; a ResNet-18 with a 3×3 stem has as many at 724 px
 SPARE = 1000  # parameters: builders replace some of those that they made
 COUNTS = ("depth", "blocks")  # arguments that say how often something is made
+
+
+def described(model: Mapping[str, Any], data: DataInfo) -> Extractor:
+    """Build a network on torch's meta device: every shape, no weights.
+
+    The same network is built only once, because it has no weights that anybody could change: ten times as long as on
+    the CPU, since torch computes shapes in Python.
+
+    Raises:
+        TypeError: an argument is none that a yaml could give.
+    """
+    return _described(target(model, "model"), json.dumps(model, sort_keys=True), data)
+
+
+@lru_cache(maxsize=64)
+def _described(builder: Any, written: str, data: DataInfo) -> Extractor:
+    """The network that a builder makes from its arguments; these are JSON, so that the cache can look them up."""
+    with torch.device("meta"):
+        network: Extractor = build(json.loads(written), data, group="model")
+    return network
 
 
 def build_described(model: Mapping[str, Any], data: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Extractor:
@@ -39,13 +61,13 @@ def build_described(model: Mapping[str, Any], data: Mapping[str, Any], weights: 
     """
     info = DataInfo.from_dict(dict(data))
     _require_bounded(model, info, weights)
-    with torch.random.fork_rng(devices=[]), torch.device("meta"), _at_most(2 * len(weights) + SPARE):
-        described: Extractor = build(model, info, group="model")
-    known = described.survey
+    with torch.random.fork_rng(devices=[]), _at_most(2 * len(weights) + SPARE):
+        network = described(model, info)
+    known = network.survey
     largest = max(width * height * side for width, (height, side) in zip(known.widths, known.grids, strict=True))
     if largest > LARGEST_MAP:
         raise ValueError(f"size: its layers have {largest:,} values an image, and at most {LARGEST_MAP:,} are allowed")
-    if problem := misfit(described.network.state_dict(), weights):
+    if problem := misfit(network.network.state_dict(), weights):
         raise ValueError(f"the weights do not fit it: {problem}")
     extractor: Extractor = build(model, info, group="model")
     return extractor

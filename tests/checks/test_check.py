@@ -9,9 +9,9 @@ from config_base import Mistake, assert_named_once, composed, config
 from torch import nn
 
 from kdbias.checks.check import ConfigError, check, require_valid
-from kdbias.checks.plan import _described
 from kdbias.cli import conf_dir
 from kdbias.config import conf
+from kdbias.models.description import _described
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import kdbias
-from kdbias.models.checkpoint import Checkpoint, architecture, read_spec
+from kdbias.config.build import build
+from kdbias.models.checkpoint import Checkpoint, architecture, load_student, read_spec
 from kdbias.models.deit import vit
+from kdbias.models.description import _described
 from kdbias.models.weights import read_weights
 
 SPEC = {"_target_": "kdbias.models.deit.vit", "width": 24, "depth": 2, "heads": 3, "distilled": True}
@@ -142,3 +144,18 @@ def test_a_training_that_failed_loads_where_that_is_said(checkpoint):
     with pytest.raises(ValueError, match=r"best\.ckpt: .*NaN or infinity in 1 of .*norm.bias \(24 values\)"):
         kdbias.load_student(path)
     assert bool(torch.isnan(Checkpoint(path).student(any_values=True).network.norm.bias).all())
+
+
+def test_a_network_is_described_once_and_loaded_with_weights_of_its_own(tmp_path, tiny_info):
+    spec = {"_target_": "kdbias.models.resnet_cifar.small_cnn", "widths": [4, 8, 12]}
+    for name in "ab":
+        state = {f"student.{key}": value for key, value in build(spec, tiny_info).state_dict().items()}
+        content = {"hyper_parameters": {"spec": {"model": spec, "data": tiny_info.to_dict()}}, "state_dict": state}
+        torch.save(content, tmp_path / f"{name}.ckpt")
+    first = load_student(tmp_path / "a.ckpt")
+    known = _described.cache_info().misses
+    second, again = load_student(tmp_path / "b.ckpt"), load_student(tmp_path / "a.ckpt")
+    assert _described.cache_info().misses == known
+    image = torch.rand(1, 3, 32, 32)
+    assert torch.equal(first(image).logits, again(image).logits)
+    assert not torch.equal(first(image).logits, second(image).logits)
