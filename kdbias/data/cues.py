@@ -8,8 +8,8 @@ variants can remove a cue or show conflicting cues, and the reliabilities can te
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -123,14 +123,9 @@ class CueSource:
     @cached_property
     def info(self) -> DataInfo:
         """Names, sizes, and channel statistics, those of the first 2,000 training images for any ``train``."""
-        levels = torch.arange(256, dtype=torch.float64) / 255
-        image = self._make(TRAINING, STATISTICS, self._unreliable)[0].image
-        counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in image.unbind(1)]).double()
-        share = counts / counts.sum(1, keepdim=True)
-        mean = share @ levels
-        std = (share @ levels.square() - mean.square()).sqrt()
+        mean, std = _statistics(replace(self, train=0, val=0, test=0))
         names = tuple(f"{shape}, {texture}" for shape, texture in zip(SHAPES, TEXTURES, strict=True))
-        return DataInfo(3, self.size, CLASSES, names, self.train - self.val, tuple(mean.tolist()), tuple(std.tolist()))
+        return DataInfo(3, self.size, CLASSES, names, self.train - self.val, mean, std)
 
     def prepare(self) -> None:
         """Nothing to download."""
@@ -192,6 +187,18 @@ class CueSource:
             shape[part] = np.where(outline < CLASSES, outline, -1)[:kept]
         images = CueImages(torch.from_numpy(image), torch.from_numpy(shape), torch.from_numpy(texture))
         return images, torch.from_numpy(label)
+
+
+@lru_cache(maxsize=16)
+def _statistics(source: CueSource) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of the training images; made once, as all runs of a process ask."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    image = source._make(TRAINING, STATISTICS, source._unreliable)[0].image
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in image.unbind(1)]).double()
+    share = counts / counts.sum(1, keepdim=True)
+    mean = share @ levels
+    std = (share @ levels.square() - mean.square()).sqrt()
+    return tuple(mean.tolist()), tuple(std.tolist())
 
 
 @builder("data")

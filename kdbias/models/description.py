@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from kdbias.batch import DataInfo
 from kdbias.config.build import build, target
@@ -27,6 +28,9 @@ from kdbias.models.weights import misfit
 SMALLEST = 4096  # numbers up to this are no danger, however small the network
 LARGEST_MAP = 2**25  # values of one layer for one image; a ResNet-18 with a 3×3 stem has as many at 724 px
 SPARE = 1000  # parameters: builders replace some of those that they made
+FILLS = {
+    getattr(Tensor, name) for name in ("uniform_", "normal_", "erfinv_", "clamp_", "fill_", "zero_", "mul_", "add_")
+}
 COUNTS = ("depth", "blocks")  # arguments that say how often something is made
 
 
@@ -45,9 +49,20 @@ def described(model: Mapping[str, Any], data: DataInfo) -> Extractor:
 @lru_cache(maxsize=64)
 def _described(builder: Any, written: str, data: DataInfo) -> Extractor:
     """The network that a builder makes from its arguments; these are JSON, so that the cache can look them up."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         network: Extractor = build(json.loads(written), data, group="model")
     return network
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out what initialises meta tensors in place: they have no values, and torch takes long over them."""
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in FILLS and args[0].is_meta and not any(isinstance(value, Tensor) for value in args[1:]):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def build_described(model: Mapping[str, Any], data: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Extractor:

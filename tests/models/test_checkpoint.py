@@ -10,7 +10,7 @@ import kdbias
 from kdbias.config.build import build
 from kdbias.models.checkpoint import Checkpoint, architecture, load_student, read_spec
 from kdbias.models.deit import vit
-from kdbias.models.description import _described
+from kdbias.models.description import _described, described
 from kdbias.models.weights import read_weights
 
 SPEC = {"_target_": "kdbias.models.deit.vit", "width": 24, "depth": 2, "heads": 3, "distilled": True}
@@ -159,3 +159,11 @@ def test_a_network_is_described_once_and_loaded_with_weights_of_its_own(tmp_path
     image = torch.rand(1, 3, 32, 32)
     assert torch.equal(first(image).logits, again(image).logits)
     assert not torch.equal(first(image).logits, second(image).logits)
+
+
+@pytest.mark.parametrize("architecture", ["deit_tiny_patch16_224", "resnet18", "convnext_atto"])
+def test_a_description_has_the_shapes_of_the_network(architecture, tiny_info):
+    spec = {"_target_": "kdbias.models.timm_network.timm_network", "name": architecture, "pretrained": False}
+    shapes = {key: value.shape for key, value in described(spec, tiny_info).state_dict().items()}
+    assert shapes == {key: value.shape for key, value in build(spec, tiny_info).state_dict().items()}
+    assert all(parameter.is_meta for parameter in described(spec, tiny_info).parameters())
