@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from kdbias.analysis.hypotheses import Scores, judged, score
 from kdbias.analysis.networks import INITIAL
 from kdbias.analysis.probe import draw
 from kdbias.analysis.probe_configs import Nodes, wanted
+from kdbias.analysis.published import published
 from kdbias.analysis.reported import Reported, reported_runs, reported_study
 from kdbias.analysis.results import Measured, by_label, marked
 from kdbias.analysis.study_node import Hypothesis, Measure, hypotheses
@@ -20,6 +23,7 @@ from kdbias.config.errors import ConfigError
 from kdbias.config.spec import Tree
 from kdbias.files import write_text
 from kdbias.probes.base import Result
+from kdbias.report.bias_transfer import PROBE as BIAS
 from kdbias.report.cues import shape_and_texture
 from kdbias.report.group import TEST, Group
 from kdbias.report.judged import Judged, verdict_csv
@@ -27,7 +31,7 @@ from kdbias.report.study import StudyResults, lead, study_figures, study_markdow
 from kdbias.report.style import save
 
 OF_RUN = ("test", "val", "train")  # measures that a run folder holds itself
-OF_TEACHERS = ("cues",)  # what teachers are measured by, beside their accuracy
+OF_TEACHERS = ("cues", "bias")  # what teachers are measured by, beside their accuracy
 
 
 def report(tree: Tree) -> None:
@@ -42,9 +46,10 @@ def report(tree: Tree) -> None:
     if not any(group.folders for group in what.groups):
         raise ConfigError(f"{what.key}: no run is done yet: task=status says how far they are")
     claims = hypotheses(what.node)
+    smallest = smallest_difference(tree)
     nodes = probe_nodes(tree, what, claims)
     networks = gathered(measured_tree(tree, what), nodes, teacher_nodes(tree, nodes)) if nodes else []
-    found = results_of(what, claims, networks)
+    found = replace(results_of(what, claims, networks), smallest=smallest)
     path = write(found, what.folder, what.name)
     Console().print(f"\n{found.title}\n{lead(found)}\n", highlight=False, markup=False)
     for one in found.judged:
@@ -64,7 +69,23 @@ def probe_nodes(tree: Tree, what: Reported, claims: Sequence[Hypothesis]) -> Nod
 
 def teacher_nodes(tree: Tree, nodes: Nodes) -> Nodes:
     """Give the probes of the teachers."""
-    return {**wanted(tree, ["accuracy"]), **{name: nodes[name] for name in OF_TEACHERS if name in nodes}}
+    own = {name: nodes[name] for name in OF_TEACHERS if name in nodes}
+    alone = {BIAS: {**own[BIAS], "teacher": None}} if BIAS in own else {}  # a teacher is not compared with itself
+    return {**wanted(tree, ["accuracy"]), **own, **alone}
+
+
+def smallest_difference(tree: Tree) -> float | None:
+    """Give the smallest difference of a retention that matters, within which two are called equal; None without one.
+
+    Raises:
+        ConfigError: ``effect`` is no number above 0.
+    """
+    value = tree.get("effect")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ConfigError(f"effect: must be a number above 0, such as .05 of the retention, got {value!r}")
+    return float(value)
 
 
 def measured_tree(tree: Tree, what: Reported) -> Tree:
@@ -100,7 +121,10 @@ def results_of(what: Reported, claims: Sequence[Hypothesis], networks: Sequence[
     trained = [Group(one.label, one.planned, one.facts) for one in what.teachers]
     probes = dict.fromkeys(name for one in networks for name in one.results)
     figures = {name: drawn(name, networks, groups) for name in probes}
-    return StudyResults(what.title, what.question, groups, found, beside, teachers, figures, what.how, why, trained)
+    ratios, setting = published(networks)
+    return StudyResults(
+        what.title, what.question, groups, found, beside, teachers, figures, what.how, why, trained, ratios, setting
+    )
 
 
 def measures_of(claims: Sequence[Hypothesis]) -> list[Measure]:

@@ -94,7 +94,7 @@ def reported_runs(tree: Tree) -> Reported:
             other = found[key].folders[seed]
             raise ConfigError(f"runs: {folder} and {other} are the same run of seed {seed}: leave one out")
         found[key].folders[seed], found[key].facts[seed] = folder, facts
-    groups = [ReportedGroup(g.label, len(g.folders), g.folders, g.facts, _control(g, found)) for g in found.values()]
+    groups = [ReportedGroup(g.label, len(g.folders), g.folders, g.facts, _control(k, found)) for k, g in found.items()]
     if not groups:
         raise ConfigError(f"runs: none is finished ({unfinished} are not): name run folders, or a sweep's folder")
     named = ",".join(map(str, paths(tree["runs"])))
@@ -178,7 +178,24 @@ def _label(saved: Tree, taken: Sequence[str]) -> str:
     return label if label not in taken else f"{label} ({len(taken)})"
 
 
-def _control(group: ReportedGroup, found: Mapping[str, ReportedGroup]) -> str | None:
-    """The only group without a teacher, which the others are compared with."""
-    untaught = [one.label for one in found.values() if next(iter(one.facts.values())).get("teacher") is None]
-    return untaught[0] if len(untaught) == 1 and untaught[0] != group.label else None
+def _control(key: str, found: Mapping[str, ReportedGroup]) -> str | None:
+    """The group without a teacher that a group, of ``found`` by its config, is compared with.
+
+    It is the only one, or of several the only one with the same student and data: first by all settings of the
+    network, then by its kind alone, as a method may add a token to it.
+    """
+    untaught = [one for one, group in found.items() if next(iter(group.facts.values())).get("teacher") is None]
+    if key in untaught:
+        return None
+    if len(untaught) == 1:
+        return found[untaught[0]].label
+    for alike in (("model.", "data."), ("model._target_", "data.")):
+        same = [one for one in untaught if _settings(one, alike) == _settings(key, alike)]
+        if len(same) == 1:
+            return found[same[0]].label
+    return None
+
+
+def _settings(key: str, begins: tuple[str, ...]) -> dict[str, Any]:
+    """The settings of a group, by the text of its config, whose names begin with one of ``begins``."""
+    return {name: value for name, value in json.loads(key).items() if name.startswith(begins)}

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
+from kdbias.report import bias_maps, bias_tables
+from kdbias.report.bias_tables import Transfer
+from kdbias.report.bias_transfer import PROBE as BIAS
+from kdbias.report.bias_transfer import directions
 from kdbias.report.group import Group, accuracy_figure, accuracy_table, gain, runs_table, scalar_table
 from kdbias.report.judged import VERDICTS, Judged, verdict_figure, verdict_table
 from kdbias.report.page import Code, Image, Panel, Part, Section, page
@@ -23,7 +27,8 @@ class StudyResults:
     ``judged`` is empty for runs without hypotheses. ``beside`` has, by probe, the Results of networks without seeds
     (untrained, teachers) by name; ``teachers`` by group the Results of its teacher by probe. ``figures`` are those of
     probes, by probe and file name. ``how`` says how the runs were made, ``missing`` what could not be measured,
-    ``trained`` what the training of the teachers cost.
+    ``trained`` what the training of the teachers cost. ``published``, ``setting`` and ``smallest`` are those of
+    `Transfer`.
     """
 
     title: str
@@ -36,6 +41,16 @@ class StudyResults:
     how: Sequence[str | Code] = ()
     missing: Sequence[str] = ()
     trained: Sequence[Group] = ()
+    published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    setting: str = ""
+    smallest: float | None = None
+
+    @property
+    def transfer(self) -> Transfer | None:
+        """What ``probe=bias`` says of the groups; None if it measured none."""
+        teachers = {label: of[BIAS] for label, of in self.teachers.items() if BIAS in of and not of[BIAS].refused}
+        found = directions(self.groups, teachers)
+        return Transfer(found, self.published, self.setting, self.smallest) if found else None
 
     @property
     def probes(self) -> list[str]:
@@ -71,7 +86,8 @@ def study_page(found: StudyResults) -> str:
         *([_verdicts(found)] if found.judged else []),
         Section("Runs and their cost", [runs_table([*found.groups, *found.trained])]),
         _accuracy(found),
-        *(_probe(name, found) for name in found.probes),
+        *(_probe(name, found) for name in found.probes if name != BIAS),
+        *([] if (transfer := found.transfer) is None else [_bias(transfer, found)]),
         *([Section("Beside the teachers", [index_table(found)])] if found.teachers and found.judged else []),
         Section("What is within noise", ["\n\n".join(within_noise(found))]),
         Section("How it was made", found.how),
@@ -84,6 +100,8 @@ def study_figures(found: StudyResults) -> dict[str, Figure]:
     own = {"verdicts": verdict_figure(found.judged) if found.judged else None}
     own["accuracy"] = accuracy_figure(found.groups)
     drawn = {name: figure for name, figure in own.items() if figure is not None}
+    if (transfer := found.transfer) is not None:
+        drawn |= bias_maps.figures(transfer)
     return drawn | {name: figure for figures in found.figures.values() for name, figure in figures.items()}
 
 
@@ -92,18 +110,20 @@ def study_tables(found: StudyResults) -> dict[str, Table]:
     tables = {"hypotheses": verdict_table(found.judged)} if found.judged else {}
     tables |= {"runs": runs_table([*found.groups, *found.trained]), "accuracy": accuracy_table(found.groups)}
     for probe in found.probes:
-        table = scalar_table(probe, found.groups, found.beside.get(probe, {}))
+        table = scalar_table(probe, found.groups, found.beside.get(probe, {})) if probe != BIAS else None
         tables |= {probe: table} if table is not None else {}
+    tables |= {} if (transfer := found.transfer) is None else bias_tables.tables(transfer)
     return tables | ({"teachers": index_table(found)} if found.teachers and found.judged else {})
 
 
 def study_markdown(found: StudyResults) -> str:
     """Write the page without its figures."""
     verdicts = "".join(f"* {one.sentence}\n" for one in found.judged)
+    bias = "" if found.transfer is None else "".join(f"* {line}\n" for line in bias_tables.sentences(found.transfer))
     tables = "\n".join(table.markdown() for table in study_tables(found).values())
     how = "\n\n".join(f"```\n{part.text}\n```" if isinstance(part, Code) else part for part in found.how)
     noise = "\n".join(f"* {line}" for line in within_noise(found))
-    return f"# {found.title}\n\n{lead(found)}\n\n{verdicts}\n{tables}\n## Within noise\n\n{noise}\n\n{how}\n"
+    return f"# {found.title}\n\n{lead(found)}\n\n{verdicts}{bias}\n{tables}\n## Within noise\n\n{noise}\n\n{how}\n"
 
 
 def index_table(found: StudyResults) -> Table:
@@ -169,6 +189,17 @@ def _accuracy(found: StudyResults) -> Section:
     table = accuracy_table(found.groups)
     parts: list[Part] = [Image([Panel(figure, _says(table))], caption)] if figure is not None else []
     return Section("Accuracy", [*parts, table])
+
+
+def _bias(transfer: Transfer, found: StudyResults) -> Section:
+    said = bias_tables.sentences(transfer)
+    parts: list[Part] = ["\n\n".join(said) if said else "No control beside: whether a bias was handed on is open."]
+    caption = "Retention of each method against its control. Coloured cells and filled marks are shown after Holm."
+    parts += [Image([Panel(figure, " ".join(said))], caption) for figure in bias_maps.figures(transfer).values()]
+    parts += bias_tables.tables(transfer).values()
+    runs = "The probe bias, each run by itself."
+    parts += [Image([Panel(figure, runs)], runs) for figure in found.figures.get(BIAS, {}).values()]
+    return Section("Transfer of bias", parts)
 
 
 def _probe(name: str, found: StudyResults) -> Section:

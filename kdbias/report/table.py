@@ -72,7 +72,8 @@ class Table:
 
     A refused estimate is written ``- (1)``, and its reason is note 1 under the table; equal reasons share a note. The
     differences of a column are one family: their p values are corrected for their number (Holm), and verdicts follow
-    the corrected p. A line under the table says so.
+    the corrected p. A line under the table says so. Differences that are ``corrected`` already, over a family that
+    the caption names, stay as they are.
 
     Raises:
         ValueError: the number of cells in a row is not the number of columns.
@@ -82,12 +83,14 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
+    corrected: bool = False
 
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"table {self.title!r} has {len(self.columns)} columns, a row has {len(row)} cells")
-        object.__setattr__(self, "rows", _judged(self.rows))
+        if not self.corrected:
+            object.__setattr__(self, "rows", _judged(self.rows))
 
     def text(self) -> tuple[list[list[str]], list[str]]:
         """Give the cells as text, and the notes under them."""
@@ -99,6 +102,8 @@ class Table:
 
     def _families(self) -> list[str]:
         """Say over which comparisons the verdicts are corrected."""
+        if self.corrected:
+            return []
         sizes = {sum(isinstance(row[place], Difference) for row in self.rows) for place in range(len(self.columns))}
         sizes -= {0, 1}
         if not sizes:
@@ -240,6 +245,7 @@ def fitted(table: Table, width: int) -> list[Table]:
             [columns[0], *(columns[place] for place in part)],
             [[row[0], *(row[place] for place in part)] for row in table.rows],
             caption if number == len(parts) else "",
+            table.corrected,
         )
         for number, part in enumerate(parts, 1)
     ]

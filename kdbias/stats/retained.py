@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats as scipy_stats
 
@@ -46,6 +47,33 @@ def nothing_to_retain(clean: ArrayLike, classes: int) -> str:
         f"clean accuracy {answers.mean():.1%} of {len(answers)} images is not above chance ({1 / classes:.1%}; "
         f"p = {p:.2g}): there is nothing to retain"
     )
+
+
+def retention_noise(
+    stress: ArrayLike, clean: ArrayLike, other_stress: ArrayLike, other_clean: ArrayLike, classes: int
+) -> float:
+    """Give the standard deviation that the choice of images alone gives one seed's difference of two retentions.
+
+    All four are right answers ``(seeds, n)`` of one network and another on the same images. It follows from the
+    linearised quotients (delta method), as a mean over seeds, and serves as ``noise`` of `difference` over seeds.
+
+    Raises:
+        ValueError: the arrays are not of one shape ``(seeds, n)``, or the clean accuracy of a seed is chance.
+    """
+    sides = [np.asarray(side, dtype=np.float64) for side in (stress, clean, other_stress, other_clean)]
+    if sides[0].ndim != 2 or len({side.shape for side in sides}) != 1:
+        raise ValueError(f"expected right answers (seeds, n) of one shape, got {[side.shape for side in sides]}")
+    each = _influence(sides[0], sides[1], classes) - _influence(sides[2], sides[3], classes)
+    return float(each.std(axis=1).mean() / math.sqrt(each.shape[1]))
+
+
+def _influence(stress: Floats, clean: Floats, classes: int) -> Floats:
+    """How far each image ``(seeds, n)`` moves the retention, times n."""
+    kept, whole = stress - 1 / classes, clean - 1 / classes
+    means = whole.mean(axis=1, keepdims=True)
+    if (means == 0).any():
+        raise ValueError("clean accuracy is exactly chance: there is nothing to retain")
+    return np.asarray((kept - kept.mean(axis=1, keepdims=True) / means * whole) / means, dtype=np.float64)
 
 
 def _kept(stress: ArrayLike, clean: ArrayLike, classes: int, floor: float) -> Estimate:
