@@ -181,21 +181,37 @@ def _label(saved: Tree, taken: Sequence[str]) -> str:
 def _control(key: str, found: Mapping[str, ReportedGroup]) -> str | None:
     """The group without a teacher that a group, of ``found`` by its config, is compared with.
 
-    It is the only one, or of several the only one with the same student and data: first by all settings of the
-    network, then by its kind alone, as a method may add a token to it.
+    It is the only one. Of several it is the only one with the same data and network, else network builder, else family
+    of builders: a method may add a token to its student.
     """
     untaught = [one for one, group in found.items() if next(iter(group.facts.values())).get("teacher") is None]
     if key in untaught:
         return None
     if len(untaught) == 1:
         return found[untaught[0]].label
-    for alike in (("model.", "data."), ("model._target_", "data.")):
-        same = [one for one in untaught if _settings(one, alike) == _settings(key, alike)]
-        if len(same) == 1:
-            return found[same[0]].label
+    for student in (_network, _builder, _family):
+        same = [one for one in untaught if (_data(one), student(one)) == (_data(key), student(key))]
+        if same:
+            return found[same[0]].label if len(same) == 1 else None
     return None
 
 
-def _settings(key: str, begins: tuple[str, ...]) -> dict[str, Any]:
-    """The settings of a group, by the text of its config, whose names begin with one of ``begins``."""
-    return {name: value for name, value in json.loads(key).items() if name.startswith(begins)}
+def _settings(key: str, begin: str) -> dict[str, Any]:
+    """The settings of a group, by the text of its config, whose names begin so."""
+    return {name: value for name, value in json.loads(key).items() if name.startswith(begin)}
+
+
+def _data(key: str) -> dict[str, Any]:
+    return _settings(key, "data.")
+
+
+def _network(key: str) -> dict[str, Any]:
+    return _settings(key, "model.")
+
+
+def _builder(key: str) -> str:
+    return str(_network(key).get("model._target_"))
+
+
+def _family(key: str) -> str:
+    return _builder(key).rpartition(".")[0]

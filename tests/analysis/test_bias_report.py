@@ -1,0 +1,146 @@
+"""What ``task=report`` hands to the section on bias: controls by direction, teachers, published numbers, ``effect``."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from kdbias.analysis.published import ON, published
+from kdbias.analysis.report import results_of, smallest_difference, teacher_nodes
+from kdbias.analysis.reported import Reported, ReportedGroup, reported_runs
+from kdbias.analysis.results import Measured
+from kdbias.config.errors import ConfigError
+from kdbias.probes.base import Result
+from kdbias.report.bias_tables import tables
+
+VIT = {"_target_": "deit.vit", "width": 64}
+CNN = {"_target_": "resnet.cnn", "width": 16}
+
+
+def written(root: Path, name: str, teacher: str | None, **config) -> None:
+    folder = root / f"{name}-0"
+    folder.mkdir()
+    tree = {"name": name, "seed": 0, "epochs": 2, "teacher": {"name": teacher}, **config}
+    OmegaConf.save(OmegaConf.create(tree), folder / "config.yaml")
+    (folder / "result.json").write_text(json.dumps({"teacher": teacher, "test": {"accuracy": 0.5}}))
+
+
+def controls(root: Path) -> dict[str, str | None]:
+    found = reported_runs({"runs": [str(root)], "out": str(root / "out")})
+    return {group.label: group.control for group in found.groups}
+
+
+def test_each_direction_of_a_sweep_has_its_own_control(tmp_path):
+    written(tmp_path, "vit_alone", None, model=VIT)
+    written(tmp_path, "vit_lm", "resnet", model=VIT)
+    written(tmp_path, "vit_token", "resnet", model={**VIT, "dist": True})
+    written(tmp_path, "vit_cskd", "resnet", model={"_target_": "deit.deit"})
+    written(tmp_path, "cnn_alone", None, model=CNN)
+    written(tmp_path, "cnn_lm", "vit", model=CNN)
+    written(tmp_path, "mlp_lm", "vit", model={"_target_": "mlp.mlp"})
+    assert controls(tmp_path) == {
+        "vit_alone": None,
+        "vit_lm": "vit_alone",
+        "vit_token": "vit_alone",
+        "vit_cskd": "vit_alone",
+        "cnn_alone": None,
+        "cnn_lm": "cnn_alone",
+        "mlp_lm": None,
+    }
+
+
+def test_of_two_controls_of_one_kind_a_run_has_the_one_of_its_own_network_and_data(tmp_path):
+    written(tmp_path, "alone", None, model=VIT)
+    written(tmp_path, "wide_alone", None, model={**VIT, "width": 128})
+    written(tmp_path, "wide_lm", "resnet", model={**VIT, "width": 128})
+    written(tmp_path, "wider_lm", "resnet", model={**VIT, "width": 256})
+    written(tmp_path, "few_lm", "resnet", model=VIT, data={"limit": 100})
+    found = controls(tmp_path)
+    assert found["wide_lm"] == "wide_alone"
+    assert found["wider_lm"] is None
+    assert found["few_lm"] is None
+
+
+def test_a_lone_control_is_that_of_every_run(tmp_path):
+    written(tmp_path, "alone", None, model=VIT)
+    written(tmp_path, "lm", "resnet", model={**CNN})
+    assert controls(tmp_path) == {"alone": None, "lm": "alone"}
+
+
+def network(name: str, label: str, role: str = "network", **about) -> Measured:
+    facts = {"seed": 0, "experiment": label, "teacher": None, "teacher_key": None, "control": None, "split": "test"}
+    bias = {
+        "accuracy": 0.8,
+        "accuracy_noise": 0.4,
+    }
+    arrays = {f"version_{score}": np.array([0.4]) for score in ("accuracy", "ratio", "retention")}
+    arrays |= {f"{key}_interval": np.array([[0.3, 0.5]]) for key in arrays}
+    versions = [{"set": "noise", "strength": 1.0, "kind": "", "suppresses": False}]
+    meta = {"n": 9, "classes": 10, "versions": versions, "teacher": None}
+    result = Result("bias", bias, {**arrays, "accuracy_interval": np.array([0.7, 0.9])}, meta)
+    return Measured(name, label, role, {**facts, "source": {"_target_": ON}, **about}, {"bias": result})
+
+
+def test_only_runs_of_the_earlier_reports_methods_on_its_data_have_its_numbers():
+    runs = [
+        network("a", "cnn_to_vit_lm"),
+        network("b", "other", experiment="vit_to_cnn_capd"),
+        network("c", "smoothed", experiment="cnn_to_vit_lm", control={"kind": "label_smoothing"}),
+        network("d", "drawn", experiment="cnn_to_vit_lm", source={"_target_": "kdbias.data.cues.cues"}),
+        network("e", "resnet18", "teacher", experiment="cnn_to_vit_lm"),
+        network("f", "mine"),
+    ]
+    found, setting = published(runs)
+    assert found.keys() == {"cnn_to_vit_lm", "other"}
+    assert found["cnn_to_vit_lm"] == {
+        "texture": 0.3674,
+        "shape": 0.1759,
+        "superpixel": 0.4124,
+        "scramble": 0.2519,
+        "noise": 0.6631,
+    }
+    assert "near chance" in setting
+
+
+def test_the_section_has_methods_control_teacher_and_published_numbers(tmp_path):
+    lm, alone = "cnn_to_vit_lm", "cnn_to_vit_independent"
+    folders = {label: tmp_path / label for label in (lm, alone)}
+    groups = [
+        ReportedGroup(lm, 1, {0: folders[lm]}, {0: {"teacher": "resnet18"}}, alone),
+        ReportedGroup(alone, 1, {0: folders[alone]}, {0: {"teacher": None}}),
+    ]
+    measured = [
+        network(f"{tmp_path.name}/cnn_to_vit_lm", "cnn_to_vit_lm", teacher="resnet18", teacher_key="k"),
+        network(f"{tmp_path.name}/cnn_to_vit_independent", "cnn_to_vit_independent"),
+        network("teacher/resnet18", "resnet18", "teacher", teacher="resnet18", teacher_key="k"),
+    ]
+    what = Reported("runs", "report", "A page", "", {}, groups, [], tmp_path)
+    ratio = tables(results_of(what, [], measured).transfer)["bias_ratio"]
+    assert [row[0] for row in ratio.text()[0]] == [
+        "cnn_to_vit_lm",
+        "cnn_to_vit_lm, published",
+        "cnn_to_vit_independent",
+        "cnn_to_vit_independent, published",
+        "teacher resnet18",
+    ]
+    assert ratio.text()[0][1] == ["cnn_to_vit_lm, published", "0.663"]
+
+
+def test_teachers_are_asked_too_and_not_beside_themselves():
+    nodes = {"bias": {"_target_": "kdbias.probes.bias.BiasProbe", "seed": 1}, "cka": {"_target_": "x"}}
+    found = teacher_nodes({}, nodes)
+    assert found["bias"] == {**nodes["bias"], "teacher": None}
+    assert found.keys() == {"accuracy", "bias"}
+
+
+@pytest.mark.parametrize("value", [0, -0.1, "much", True, float("inf"), float("nan")])
+def test_an_effect_that_is_no_number_above_0_is_refused(value):
+    with pytest.raises(ConfigError, match="effect: must be a number above 0"):
+        smallest_difference({"effect": value})
+
+
+def test_without_an_effect_nothing_is_called_equal():
+    assert smallest_difference({"effect": None}) is None
+    assert smallest_difference({"effect": 0.05}) == 0.05
