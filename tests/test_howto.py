@@ -31,9 +31,11 @@ from kdbias.analysis import study_train, tasks
 from kdbias.analysis.study import study_words
 from kdbias.batch import DataInfo
 from kdbias.checks.check import check
-from kdbias.config.build import build
+from kdbias.config.build import build, target
+from kdbias.config.spec import plain
 from kdbias.data.augment import Augment
 from kdbias.data.base import ImageData
+from kdbias.probes.cache import GIVEN
 
 TESTS = Path(__file__).parent
 PAGES = {page.stem: page.read_text() for page in sorted((TESTS.parent / "docs" / "howto").glob("*.md"))}
@@ -163,6 +165,14 @@ def test_every_file_that_a_how_to_shows_has_its_place():
     assert not [place for places in files.values() for place in places if (root / place).exists()]
 
 
+def built(node):
+    """A probe as its config builds it, without what only a measurement gives it, such as the images."""
+    takes = inspect.signature(target(node, "probe")).parameters.values()
+    return build(
+        node, **{one.name: None for one in takes if one.name in GIVEN and one.default is inspect.Parameter.empty}
+    )
+
+
 @pytest.mark.parametrize(("page", "program", "arguments"), commands())
 def test_a_command_composes_and_passes_the_check(page, program, arguments, stranger, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -182,7 +192,8 @@ def test_a_command_composes_and_passes_the_check(page, program, arguments, stran
         with own.running(program, overrides) as cfg:
             if program == "analyze":
                 assert cfg.task in tasks.TASKS
-                assert [build(node).name for node in (cfg.get("probe") or {}).values()] == list(cfg.get("probe") or {})
+                probes = plain(cfg).get("probe") or {}
+                assert [built(node).name for node in probes.values()] == list(probes)
             else:
                 assert [problem for problem in check(cfg) if NOT_THERE not in problem] == []
 
