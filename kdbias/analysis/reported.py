@@ -98,7 +98,9 @@ def reported_runs(tree: Tree) -> Reported:
     if not groups:
         raise ConfigError(f"runs: none is finished ({unfinished} are not): name run folders, or a sweep's folder")
     named = ",".join(map(str, paths(tree["runs"])))
-    how = how_made(f"python analyze.py task=report 'runs=[{named}]'", groups, [])
+    probes = f" 'probe=[{','.join(tree['probe'])}]'" if tree.get("probe") else ""
+    effect = f" effect={tree['effect']}" if tree.get("effect") is not None else ""
+    how = how_made(f"python analyze.py task=report 'runs=[{named}]'{probes}{effect}", groups, [])
     return Reported("runs", "report", f"Runs of {named}", "", {}, groups, how, Path(str(tree["out"])))
 
 

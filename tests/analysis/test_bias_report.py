@@ -14,6 +14,7 @@ from kdbias.analysis.results import Measured
 from kdbias.config.errors import ConfigError
 from kdbias.probes.base import Result
 from kdbias.report.bias_tables import tables
+from kdbias.report.page import Code
 
 VIT = {"_target_": "deit.vit", "width": 64}
 CNN = {"_target_": "resnet.cnn", "width": 16}
@@ -61,6 +62,15 @@ def test_of_two_controls_of_one_kind_a_run_has_the_one_of_its_own_network_and_da
     assert found["wide_lm"] == "wide_alone"
     assert found["wider_lm"] is None
     assert found["few_lm"] is None
+
+
+def test_the_page_names_the_command_with_its_probes_and_its_smallest_difference(tmp_path):
+    written(tmp_path, "alone", None, model=VIT)
+    tree = {"runs": [str(tmp_path)], "out": str(tmp_path / "out")}
+    (plain,) = (part.text for part in reported_runs(tree).how if isinstance(part, Code))
+    assert plain.startswith(f"python analyze.py task=report 'runs=[{tmp_path}]'\n")
+    (full,) = (part.text for part in reported_runs({**tree, "probe": {"bias": {}}, "effect": 0.05}).how[1:])
+    assert full.startswith(f"python analyze.py task=report 'runs=[{tmp_path}]' 'probe=[bias]' effect=0.05\n")
 
 
 def test_a_lone_control_is_that_of_every_run(tmp_path):
