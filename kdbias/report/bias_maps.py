@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,6 +19,7 @@ from kdbias.report.style import QUIET, REFERENCE, canvas, heading, look, styled
 from kdbias.stats import Difference
 
 COLOURS = "RdBu_r"
+NAME = 28  # letters of a name in one line
 FAINT = "#e6e6e6"
 TITLE = "retention: method - control, mean over seeds"
 Row = tuple[str, str, dict[str, Difference]]
@@ -43,14 +45,16 @@ def difference_map(rows: Sequence[Row], sets: Sequence[str]) -> Figure:
             values[place, sets.index(name)] = one.estimate.value if one.shown else math.nan
     reach = max(0.1, math.ceil(10 * float(np.nanmax(np.abs(values), initial=0.0)) - 1e-9) / 10)
     with styled():
-        figure, axes = canvas(width=2.4 + 0.78 * len(sets), height=1.5 + 0.42 * len(rows))
+        names = [fill(label, NAME) for label, _, _ in rows]
+        aside = 0.075 * max(len(line) for name in names for line in name.split("\n"))
+        figure, axes = canvas(width=1.3 + aside + 0.78 * len(sets), height=1.5 + 0.42 * len(rows))
         bare(axes, ticks=True)
         image = axes.imshow(values, vmin=-reach, vmax=reach, cmap=COLOURS, interpolation="nearest", aspect="auto")
         for place, (_, _, own) in enumerate(rows):
             for column, name in enumerate(sets):
                 _cell(axes, (column, place), own.get(name), dark=abs(values[place, column]) > 0.6 * reach)
         axes.set_xticks(range(len(sets)), [name.replace("_", "\n") for name in sets])
-        axes.set_yticks(range(len(rows)), [label for label, _, _ in rows])
+        axes.set_yticks(range(len(rows)), names)
         for place in range(1, len(rows)):
             if rows[place][1] != rows[place - 1][1]:
                 axes.axhline(place - 0.5, color=QUIET, linewidth=1.2)
@@ -69,8 +73,10 @@ def difference_forest(rows: Sequence[Row]) -> Figure:
         by_control.setdefault(row[1], []).append(row)
     most, sets = max(map(len, by_control.values())), max(len(row[2]) for row in rows)
     tall = (0.14 * most + 0.12) * sets  # of the axes, in inches
+    below = {control: fill(f"method - {control}", NAME + 12) for control in by_control}
+    deep = 0.3 + 0.15 * max(text.count("\n") + 1 for text in below.values())  # from the axes to the legend
     with styled():
-        size = {"width": 1.6 + 3.4 * len(by_control), "height": 1.2 + 0.16 * most + tall}
+        size = {"width": 1.6 + 3.4 * len(by_control), "height": 0.75 + deep + 0.16 * most + tall}
         figure, cells = canvas(1, len(by_control), squeeze=False, **size)
         for axes, (control, own) in zip(cells[0], by_control.items(), strict=True):
             names = list(own[0][2])
@@ -81,8 +87,10 @@ def difference_forest(rows: Sequence[Row]) -> Figure:
                 axes.axhline(edge - 0.5, color=FAINT, linewidth=0.6)
             for number, ((_, _, found), offset) in enumerate(zip(own, offsets(len(own), 0.36), strict=True)):
                 _marks(axes, found, names, offset, number)
-            axes.set_xlabel(f"method - {control}")
-            axes.legend(handles=_legend(own), loc="upper center", bbox_to_anchor=(0.5, -0.45 / tall), ncols=2)
+            axes.set_xlabel(below[control])
+            if all(one.estimate.refused for _, _, found in own for one in found.values()):
+                axes.set_xlim(-1, 1)
+            axes.legend(handles=_legend(own), loc="upper center", bbox_to_anchor=(0.5, -deep / tall), ncols=2)
         heading(figure, f"{TITLE}, 95 % interval; filled: shown after Holm over the sets; hollow: no difference shown")
     return figure
 
@@ -113,6 +121,6 @@ def _marks(axes: Axes, found: Mapping[str, Difference], names: Sequence[str], of
 
 def _legend(own: Sequence[Row]) -> list[Line2D]:
     return [
-        Line2D([], [], linestyle="none", markersize=4.5, label=label, **look(number))
+        Line2D([], [], linestyle="none", markersize=4.5, label=fill(label, NAME), **look(number))
         for number, (label, _, _) in enumerate(own)
     ]

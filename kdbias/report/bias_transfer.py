@@ -55,9 +55,12 @@ def directions(groups: Sequence[Group], teachers: Mapping[str, Result]) -> list[
         else:
             found.setdefault(control, []).append(group)
     given: list[Direction] = []
+    taken: dict[str, Result] = {}
     for control, methods in found.items():
         own = {one.label: teachers[one.label] for one in methods if one.label in teachers}
-        given.append(Direction(methods, shown[control] if control is not None else None, own, _names(methods, own)))
+        given.append(
+            Direction(methods, shown[control] if control is not None else None, own, _names(methods, own, taken))
+        )
     return given
 
 
@@ -181,9 +184,11 @@ def _classes(result: Result) -> int:
     return int(result.meta["classes"])
 
 
-def _names(methods: Sequence[Group], teachers: Mapping[str, Result]) -> dict[str, str]:
-    """What rows call the teachers, by method; another network of the same name is told apart by its method."""
-    taken: dict[str, Result] = {}
+def _names(methods: Sequence[Group], teachers: Mapping[str, Result], taken: dict[str, Result]) -> dict[str, str]:
+    """What rows call the teachers, by method; another network of the same name is told apart by its method.
+
+    ``taken`` are the names that the page has so far; those found here are added.
+    """
     found = {}
     for one in methods:
         if one.label not in teachers:

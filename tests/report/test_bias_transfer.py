@@ -191,6 +191,17 @@ def test_two_teachers_of_one_name_have_a_row_each():
     assert list(way.rows) == ["kl", "crd", "token", "teacher big", "teacher big of token"]
 
 
+def test_teachers_of_one_name_in_two_directions_have_a_row_each():
+    groups = [
+        group(name, seeds(OWN, place, 1), control, "big" if control else None)
+        for place, (name, control) in enumerate([("vit", "a"), ("a", None), ("cnn", "b"), ("b", None)])
+    ]
+    one, other = result(BIASED, 6), result(OWN, 7)
+    rows_of = Transfer(directions(groups, {"vit": one, "cnn": other})).rows
+    assert list(rows_of) == ["vit", "a", "teacher big", "cnn", "b", "teacher big of cnn"]
+    assert (rows_of["teacher big"], rows_of["teacher big of cnn"]) == (one, other)
+
+
 def test_a_published_ratio_stands_below_that_of_its_method():
     transfer = Transfer(found().directions, {"copies": {"noise": 0.66}}, "an earlier report")
     table = tables(transfer)["bias_ratio"]
