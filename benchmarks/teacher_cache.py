@@ -4,9 +4,9 @@
     python benchmarks/teacher_cache.py --root DATA --weights vit_small_patch14.safetensors --batch 64 --steps 4
 
 EXP-3 with a ViT-S/14 at 112 px teaches a DeiT-Tiny and a small ViT, on CIFAR-10 where ``--root`` is given, else on
-cues; without ``--weights`` the teacher's are random, which costs the same. Steps with the network's answers and with kept
-ones (fp16) take turns on the same images. Seconds are those of the CPU, of all threads, so that other programs on the
-machine count little. Equality is that of all weights of a small run with cache=epochs and of one without.
+cues; without ``--weights`` the teacher's are random, which costs the same. Steps with the network's answers and with
+kept ones (fp16) take turns on the same images. Seconds are those of the CPU, of all threads, so that other programs on
+the machine count little. Equality is that of all weights of a small run with cache=epochs and of one without.
 Prints one JSON line.
 """
 
@@ -36,7 +36,7 @@ from kdbias.modules.keep_answers import keep_answers
 from kdbias.runs.result import environment
 from kdbias.train import build_data, build_teacher, module_spec
 
-STUDENTS = {"deit_tiny": [], "small_vit": ["model=vit", "model.width=96", "model.depth=6", "model.heads=3"]}
+STUDENTS = {"deit_tiny": [], "small_vit": ["model=vit", "model.width=96", "model.heads=3", "model.layers=[1,2,4,5]"]}
 SMALL = [
     *("experiment=exp1_resnet_kl", "loss=[ce,kl,token,cka]", "data=cues", "data.train=160", "data.val=32"),
     *("augment=light", "model=vit", "model.width=32", "model.depth=2", "model.heads=2", "model.patch=8"),
