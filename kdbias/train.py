@@ -17,6 +17,7 @@ from kdbias.callbacks.progress import SaysProgress
 from kdbias.callbacks.termination import Termination
 from kdbias.config.build import build, selected
 from kdbias.config.errors import ConfigError
+from kdbias.config.kept import keeps, kept_draws, unkept
 from kdbias.config.spec import Tree, plain, spec_hash
 from kdbias.controls.accuracy import device_of
 from kdbias.controls.base import applied
@@ -29,6 +30,8 @@ from kdbias.models.teacher import Teacher, ready_teacher, teacher_from_weights
 from kdbias.models.weights import load_state, read_weights
 from kdbias.modules.base import StudentModule
 from kdbias.modules.choice import module_class
+from kdbias.modules.distill import Distill
+from kdbias.modules.keep_answers import keep_answers
 from kdbias.modules.loggers import DescribedTensorBoard, keep_until
 from kdbias.modules.quiet import quiet
 from kdbias.runs import run_folder
@@ -91,6 +94,8 @@ def train(cfg: DictConfig) -> float:
     if used.get("init") is not None and resume is None:
         load_state(module.student, read_weights(used["init"], "init"), "init", fresh_head=True)
     trainer = build_trainer(tree, run)
+    if keeps(tree) and isinstance(module, Distill) and module.teacher is not None:
+        module.teacher = keep_answers(module, trainer, tree, data)
     if trainer.is_global_zero:
         sweep_up(run)
         write_text(run / run_folder.CONFIG, OmegaConf.to_yaml(tree))
@@ -136,6 +141,7 @@ def build_data(tree: Tree) -> ImageData:
         eval_batch_size=tree["eval_batch_size"],
         seed=tree["seed"],
         loader=build(tree["loader"], group="loader") if tree.get("loader") else None,
+        draws=kept_draws(tree),
     )
 
 
@@ -181,7 +187,7 @@ def module_spec(tree: Tree, data: DataInfo, key: str, control: str | None) -> di
         "module": tree["module"],
         "loss": tree.get("loss") or {},
         "optim": tree["optim"],
-        "teacher": tree["teacher"],
+        "teacher": unkept(tree["teacher"]),
         "data": data.to_dict(),
         "seed": int(tree["seed"]),
         "compile": bool(tree["compile"]),

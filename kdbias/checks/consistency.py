@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from kdbias.callbacks.averaging import Averaging
+from kdbias.checks.kept import kept_answers
 from kdbias.checks.lacks import teacher_lack
 from kdbias.checks.methods import module_arguments, module_rules
 from kdbias.checks.plan import REFUSALS, Plan, plan, refusal
@@ -29,6 +30,7 @@ def meaning(tree: Mapping[str, Any], known: list[Problem]) -> list[Problem]:
         problems += rule(run)
     for rule in (module_rules, _compared_images, _mixing, _views, stress_views, _dist_token, _dense_answer, _schedules):
         problems += rule(run)
+    problems += kept_answers(run, tree)
     problems += module_arguments(run, [*known, *problems])
     problems += _optimizer(tree, [*known, *problems])
     problems += _callbacks(run, known)

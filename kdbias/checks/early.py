@@ -16,6 +16,7 @@ from typing import Any
 from kdbias.checks.words import known_keys
 from kdbias.config.conf import FOLDER_NAME, is_folder_name
 from kdbias.config.errors import Problem
+from kdbias.config.kept import EPOCHS, KINDS
 from kdbias.data.streams import SEEDS, is_seed
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "64-true")
@@ -53,6 +54,12 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("epochs", positive, "must be a whole number of at least 1"),
     ("batch_size", positive, "must be a whole number of at least 1"),
     ("teacher.batch_size", lambda value: value is None or positive(value), "must be at least 1, or null"),
+    (
+        "teacher.cache",
+        lambda value: value is None or value == EPOCHS or positive(value),
+        "must be a number of draws, at least 1, or epochs, or null for none",
+    ),
+    ("teacher.cache_dtype", lambda value: value in KINDS, f"must be one of {', '.join(KINDS)}"),
     ("eval_batch_size", positive, "must be a whole number of at least 1"),
     ("trainer.accumulate", positive, "must be a whole number of at least 1"),
     ("seed", is_seed, f"must be {SEEDS}"),

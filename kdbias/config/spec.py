@@ -14,6 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kdbias.config.conf import conf_dir
 from kdbias.config.control import teacher_use
+from kdbias.config.kept import put_kept
 from kdbias.config.renamed import once_named
 from kdbias.config.stress_names import put_stress
 from kdbias.files import digest
@@ -112,7 +113,7 @@ def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     augment |= _whole(augment)
     use = teacher_use(found)
     if not use.uses_teacher:
-        found["teacher"] = {key: teacher[key] for key in use.keeps_of_teacher if key in teacher}
+        found["teacher"] = {key: teacher[key] for key in (*use.keeps_of_teacher, "cache") if key in teacher}
     teachers = {name: _named_teacher(name, weights) for name, weights in use.teachers_named(control)}
     if teachers:
         control["teachers"] = teachers
@@ -169,9 +170,10 @@ def _put_recipe(teacher: dict[str, Any]) -> None:
 
 
 def _drop_unset(teacher: dict[str, Any]) -> None:
-    """Leave out a batch size that is not set: configs from before this setting keep their hash."""
+    """Leave out settings that are not set: configs from before them keep their hash."""
     if teacher.get("batch_size") is None:
         teacher.pop("batch_size", None)
+    put_kept(teacher)
 
 
 def _named_teacher(name: str, weights: Any) -> dict[str, Any]:

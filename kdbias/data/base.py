@@ -76,6 +76,7 @@ class ImageData(LightningDataModule):
         eval_batch_size: global, for validation and test; each image is seen once.
         seed: of order and augmentation.
         loader: how batches are made, and where; ``Resident`` by default.
+        draws: number of augmentation draws of each training image, as ``kept`` in ``Drawing``.
     """
 
     def __init__(
@@ -87,10 +88,11 @@ class ImageData(LightningDataModule):
         eval_batch_size: int,
         seed: int = 0,
         loader: Resident | Workers | None = None,
+        draws: int | None = None,
     ) -> None:
         super().__init__()
         self.source, self.augment, self.loader = source, augment, loader or Resident()
-        self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
+        self.batch_size, self.eval_batch_size, self.seed, self.draws = batch_size, eval_batch_size, seed, draws
         self._splits: dict[str, tuple[Tensor, Tensor]] = {}
 
     @property
@@ -120,7 +122,7 @@ class ImageData(LightningDataModule):
 
     def count(self, split: Split) -> int:
         """Give the number of images in a split."""
-        return len(self._images(split)[1])
+        return len(self.images(split)[1])
 
     def batches(
         self, split: Split, device: torch.device | str = "cpu", batch_size: int | None = None, limit: int | None = None
@@ -134,7 +136,7 @@ class ImageData(LightningDataModule):
         size = batch_size or self.eval_batch_size
         if isinstance(self.loader, Workers) or isinstance(self.source, Undecoded):
             workers = self.loader if isinstance(self.loader, Workers) else Workers(num_workers=0)
-            images, labels = self._images(split)
+            images, labels = self.images(split)
             yield from WorkerLoader(
                 images, labels[:limit], info=self.info, workers=workers, device=torch.device(device), batch_size=size
             )
@@ -142,13 +144,25 @@ class ImageData(LightningDataModule):
             stored, labels = (part[:limit].to(device) for part in self._read(split))
             yield from ResidentLoader(stored, labels, info=self.info, batch_size=size)
 
-    def _loader(self, split: Split, batch_size: int, *, train: bool) -> ImageLoader:
-        trainer = self.trainer
-        device = trainer.strategy.root_device if trainer else torch.device("cpu")
+    def augmented(self, epoch: int, begin: int, device: torch.device) -> Iterator[Batch]:
+        """Give all training images as they come in an epoch, from batch ``begin`` on, in one process on ``device``.
+
+        The last batch, which training leaves out if it is not full, is among them.
+        """
+        loader = self._loader("train", self.batch_size, train=True, whole_on=device)
+        loader.sampler.set_epoch(epoch)
+        loader.load_state_dict({"epoch": epoch, "step": begin})
+        yield from loader
+
+    def _loader(
+        self, split: Split, batch_size: int, *, train: bool, whole_on: torch.device | None = None
+    ) -> ImageLoader:
+        trainer = self.trainer if whole_on is None else None
+        device = trainer.strategy.root_device if trainer else whole_on or torch.device("cpu")
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         augment = self.augment if train else None
         if isinstance(self.loader, Workers):
-            images, labels = self._images(split)
+            images, labels = self.images(split)
             return WorkerLoader(
                 images,
                 labels,
@@ -159,9 +173,10 @@ class ImageData(LightningDataModule):
                 seed=self.seed,
                 augment=augment,
                 shuffle=train,
-                drop_last=train,
+                drop_last=train and whole_on is None,
                 rank=rank,
                 world=world,
+                draws=self.draws if train else None,
             )
         stored, labels = (part.to(device) for part in self._read(split))
         return ResidentLoader(
@@ -172,14 +187,16 @@ class ImageData(LightningDataModule):
             seed=self.seed,
             augment=augment,
             shuffle=train,
-            drop_last=train,
+            drop_last=train and whole_on is None,
             repeats=self.loader.repeats if train else 1,
             rank=rank,
             world=world,
             prefetch=train and self.loader.prefetch,
+            draws=self.draws if train else None,
         )
 
-    def _images(self, split: Split) -> tuple[ImageSequence, Tensor]:
+    def images(self, split: Split) -> tuple[ImageSequence, Tensor]:
+        """Give one split's images by position, and its labels: decoded one at a time where the source can."""
         return self.source.images(split) if isinstance(self.source, Undecoded) else self._read(split)
 
     def _read(self, split: Split) -> tuple[Tensor, Tensor]:

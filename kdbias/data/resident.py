@@ -11,6 +11,7 @@ from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 from kdbias.data.augment import Augment, to_float
+from kdbias.data.drawing import Drawing
 from kdbias.data.geometry import put
 from kdbias.data.loader import ImageLoader, fill_value
 from kdbias.data.order import Order, Share, require_repeats
@@ -54,6 +55,7 @@ class ResidentLoader(ImageLoader):
         augment: None for the plain images.
         shuffle, drop_last, repeats, rank, world: as in ``Order``.
         prefetch: make the next batch in a side thread.
+        draws: as ``kept`` in ``Drawing``.
 
     Raises:
         ValueError: as ``Order``.
@@ -74,10 +76,12 @@ class ResidentLoader(ImageLoader):
         rank: int = 0,
         world: int = 1,
         prefetch: bool = False,
+        draws: int | None = None,
     ) -> None:
         order = Order(len(labels), batch_size, seed, shuffle, drop_last, repeats, rank, world)
         super().__init__(labels, info=info, augment=augment, order=order)
         self.images, self.prefetch = images, prefetch
+        self._drawing = Drawing(augment, order, info.size, draws) if augment is not None else None
         self._fill = fill_value(info).to(images.device)
         self._stream = SideStream(images.device) if prefetch and images.is_cuda else None
 
@@ -88,14 +92,13 @@ class ResidentLoader(ImageLoader):
 
     def _batch(self, share: Share) -> Batch:
         device = self.images.device
-        if self.augment is None:
+        if self.augment is None or self._drawing is None:
             index = put(share.chosen[share.rows(lender=False)], device)
             image = to_float(self.images.index_select(0, index))
             return Batch(image, self.labels[index], index, image)
-        seed, chosen = self.order.seed, share.chosen
-        draws = self.augment.draw(len(chosen), self.info.size, seed, share.epoch, share.step, chosen)
+        draws = self._drawing(share)
         rows = share.rows(lender=draws.mix is not None)
-        index = put(chosen[rows], device)
+        index = put(share.chosen[rows], device)
         image, teacher_image = self.augment.views(self.images.index_select(0, index), draws.take(rows), self._fill)
         target, index = self._targets(index, draws.mix)
         return Batch(image, target, index, teacher_image)

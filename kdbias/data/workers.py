@@ -19,6 +19,7 @@ from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 from kdbias.data.augment import Augment, to_float
+from kdbias.data.drawing import Drawing
 from kdbias.data.geometry import put
 from kdbias.data.loader import ImageLoader, fill_value
 from kdbias.data.mix import Mix, mix_images
@@ -84,7 +85,7 @@ class WorkerLoader(ImageLoader):
         info: of the data set.
         workers: the settings.
         device: the device of the batches.
-        batch_size, seed, augment, shuffle, drop_last, rank, world: as in ``ResidentLoader``.
+        batch_size, seed, augment, shuffle, drop_last, rank, world, draws: as in ``ResidentLoader``.
 
     Raises:
         ValueError: as ``Order``.
@@ -105,12 +106,14 @@ class WorkerLoader(ImageLoader):
         drop_last: bool = False,
         rank: int = 0,
         world: int = 1,
+        draws: int | None = None,
     ) -> None:
         repeats = workers.repeats if shuffle else 1
         order = Order(len(labels), batch_size, seed, shuffle, drop_last, repeats, rank, world)
         super().__init__(labels.to(device), info=info, augment=augment, order=order)
         self.workers, self.device = workers, device
-        self._make = _MakeShare(images, augment, info, seed)
+        drawing = Drawing(augment, order, info.size, draws) if augment is not None else None
+        self._make = _MakeShare(images, drawing, info)
 
     def _batches(self, shares: Iterator[Share]) -> Generator[tuple[Share, Batch], None, None]:
         jobs, several = list(shares), self.workers.num_workers > 0
@@ -164,28 +167,28 @@ class Views(NamedTuple):
 class _MakeShare(Dataset[Views]):
     """A data set whose items are parts of whole batches; it is sent to the worker processes."""
 
-    def __init__(self, images: ImageSequence, augment: Augment | None, info: DataInfo, seed: int) -> None:
-        self.images, self.augment, self.info, self.seed = images, augment, info, seed
+    def __init__(self, images: ImageSequence, drawing: Drawing | None, info: DataInfo) -> None:
+        self.images, self.drawing, self.info = images, drawing, info
         self._fill = fill_value(info)
 
     def __getitem__(self, share: Share) -> Views:
-        if self.augment is None:
+        if self.drawing is None:
             chosen = share.chosen[share.rows(lender=False)].tolist()
             return Views(torch.stack([self.images[i] for i in chosen]), None, None)
-        draws = self.augment.draw(len(share.chosen), self.info.size, self.seed, share.epoch, share.step, share.chosen)
+        augment, draws = self.drawing.augment, self.drawing(share)
         rows = share.rows(lender=draws.mix is not None)
         student, teacher = zip(
             *(
-                image_views(self.augment, self.images[position], draws.take(row), self._fill)
+                image_views(augment, self.images[position], draws.take(row), self._fill)
                 for row, position in zip(rows[:, None], share.chosen[rows].tolist(), strict=True)
             ),
             strict=True,
         )
-        equal = self.augment.view != "clean" and all(a is b for a, b in zip(student, teacher, strict=True))
-        unmixed = draws.mix is not None and self.augment.view == "clean"
+        equal = augment.view != "clean" and all(a is b for a, b in zip(student, teacher, strict=True))
+        unmixed = draws.mix is not None and augment.view == "clean"
         mine = torch.stack(student)
         theirs = mine if equal else torch.stack(teacher[unmixed:])
-        mine, theirs = self.augment.stressed(mine, theirs, draws.take(rows).keys)
+        mine, theirs = augment.stressed(mine, theirs, draws.take(rows).keys)
         return Views(mine, None if theirs is mine else theirs, draws.mix)
 
 

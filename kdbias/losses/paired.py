@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -235,3 +235,17 @@ def require_tokens(
                 f"{layer.name} of the {side} has {count}: leave it out of {chosen}, or give it larger images"
             )
             raise ValueError(text) if argument is None else ArgumentError(argument, text)
+
+
+def layers_read(terms: Iterable[LossTerm], count: int) -> tuple[int, ...]:
+    """Give the positions of the teacher's layers, of ``count``, whose tokens any of these built terms reads.
+
+    A term that pairs no layers may read all of them.
+    """
+    found: set[int] = set()
+    for term in terms:
+        if isinstance(term, PairedTerm):
+            found |= {j for _, j in term.pairs}
+        elif "tokens" in term.needs:
+            found |= set(range(count))
+    return tuple(sorted(found))

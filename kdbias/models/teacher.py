@@ -25,8 +25,10 @@ class Teacher:
 
     It is not an ``nn.Module``, so that the student's checkpoint, optimiser, average and parameter count exclude it. A
     deep copy is the teacher itself. If it convolves, it is channels-last, which is faster and changes its output by
-    rounding alone.
+    rounding alone. ``epoch`` is that of training, whose images it answers.
     """
+
+    epoch = 0
 
     def __init__(self, extractor: Extractor, name: str) -> None:
         self.extractor = extractor.eval().requires_grad_(False)

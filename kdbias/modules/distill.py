@@ -58,7 +58,10 @@ class Distill(Supervised):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Give the weighted total of the loss terms on one batch."""
         progress = self.progress
-        teacher = self.teacher.answer(batch, self.global_step) if self.teacher else None
+        teacher = None
+        if self.teacher is not None:
+            self.teacher.epoch = self.current_epoch
+            teacher = self.teacher.answer(batch, self.global_step)
         student = self.student(batch.image)
         loss, parts = self.total(student, teacher, batch, progress)
         self.total.hold(batch_idx)

@@ -279,3 +279,30 @@ def test_flat_and_spec():
 def test_the_hash_of_an_experiment_stays(experiment: str, key: str) -> None:
     """A new key in the defaults of ``train.yaml`` would make every run that is done, and every teacher, a new one."""
     assert spec_hash(composed([f"experiment={experiment}", "trainer=cpu", "trainer.precision=32-true"])) == key
+
+
+@pytest.mark.parametrize("cache", [None, "epochs"])
+@pytest.mark.parametrize("kind", ["auto", "exact"])
+def test_answers_that_are_kept_exactly_for_every_epoch_are_no_other_recipe(cache, kind):
+    teacher = CONFIG["teacher"] | {"cache": cache, "cache_dtype": kind}
+    assert spec_hash(CONFIG | {"teacher": teacher}) == spec_hash(CONFIG)
+
+
+def test_fewer_draws_and_rounded_answers_are_other_recipes():
+    settings = [
+        {"cache": 1},
+        {"cache": 2},
+        {"cache": 2, "cache_dtype": "bf16"},
+        {"cache": 2, "cache_dtype": "exact"},
+        {"cache": "epochs", "cache_dtype": "fp16"},
+    ]
+    hashes = {spec_hash(CONFIG | {"teacher": CONFIG["teacher"] | one}) for one in settings}
+    assert len(hashes | {spec_hash(CONFIG)}) == 1 + len(settings)
+    named = CONFIG["teacher"] | {"cache": 2, "cache_dtype": "fp16"}
+    assert spec_hash(CONFIG | {"teacher": named}) in hashes  # what auto means
+
+
+def test_the_draws_of_a_run_without_its_teacher_are_those_of_the_run_with_it():
+    control = {"_target_": "kdbias.controls.none.NoTeacher"}
+    assert spec(under(control, cache=2))["teacher"] == {"cache": 2}
+    assert spec(under(control, cache="epochs"))["teacher"] == {}

@@ -1,0 +1,57 @@
+"""What a config says of a teacher's kept answers: how many draws of an image there are, and how they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+KEYS = ("cache", "cache_dtype")
+EPOCHS = "epochs"
+KINDS = ("auto", "exact", "fp16", "bf16")
+"""Values of ``teacher.cache_dtype``."""
+
+
+def keeps(tree: Mapping[str, Any]) -> bool:
+    """Whether a run keeps the answers of its teacher; a control of such a run sees the same draws."""
+    return _teacher(tree).get("cache") is not None
+
+
+def kept_draws(tree: Mapping[str, Any]) -> int | None:
+    """Give the number of draws of each image in a resolved config; None without ``teacher.cache``."""
+    cache = _teacher(tree).get("cache")
+    if cache is None:
+        return None
+    return int(tree["epochs"]) if cache == EPOCHS else int(cache)
+
+
+def kept_as(teacher: Mapping[str, Any]) -> str:
+    """Give ``exact``, ``fp16`` or ``bf16``: how the answers of a teacher with these settings are kept.
+
+    By default they are exact with ``cache=epochs``, which thereby is the same run as one without, and fp16 otherwise.
+    """
+    asked = teacher.get("cache_dtype") or "auto"
+    if asked == "auto":
+        return "exact" if teacher.get("cache") == EPOCHS else "fp16"
+    return str(asked)
+
+
+def unkept(teacher: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a teacher's settings without those of its kept answers."""
+    return {key: value for key, value in teacher.items() if key not in KEYS}
+
+
+def put_kept(teacher: dict[str, Any]) -> None:
+    """Leave in a teacher's settings what of its kept answers decides a result, for the spec.
+
+    Exact answers for a draw of every epoch change no result.
+    """
+    cache, kind = teacher.get("cache"), kept_as(teacher)
+    for key in KEYS:
+        teacher.pop(key, None)
+    if cache is not None and (cache, kind) != (EPOCHS, "exact"):
+        teacher |= {"cache": cache, "cache_dtype": kind}
+
+
+def _teacher(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    node = tree.get("teacher")
+    return node if isinstance(node, Mapping) else {}
