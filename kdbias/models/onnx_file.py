@@ -39,7 +39,7 @@ def write_onnx(extractor: Extractor, image: Tensor, path: Path) -> None:
     Raises:
         ImportError: onnx or onnxscript is not installed.
     """
-    with warnings.catch_warnings(), _silent("onnx_ir"):
+    with warnings.catch_warnings(), _silent("onnx_ir"), _silent("onnxscript"):
         warnings.simplefilter("ignore")  # of torch's own tracing
         torch.onnx.export(
             Answers(extractor).eval(),

@@ -18,6 +18,11 @@ DESCRIPTION = "network.json"
 SPEC = "kdbias.spec"  # key of the metadata of safetensors
 LARGEST = 2**22  # bytes of a description; 1,000 class names take 20,000
 HEADER = 2**25  # bytes of the header of safetensors
+KINDS: dict[str, type] = {
+    **dict.fromkeys(("teacher", "control", "images", "licence", "name"), str),
+    **dict.fromkeys(("accuracy", "data", "made"), dict),
+}
+SHARES = ("test", "low", "high", "images")
 AGAIN = "copy the folder again, or export it anew"
 
 
@@ -89,9 +94,14 @@ def _problem(found: Any) -> str:
         return "has no spec with model and data"
     if not all(type(found.get(key)) is int for key in ("epoch", "global_step")):
         return "has no whole epoch and global_step"
-    for key, kind in (("teacher", str), ("data", dict), ("images", str)):
+    if not isinstance(found.get("sha256"), str):
+        return "has no sha256"
+    for key, kind in KINDS.items():
         if not isinstance(found.get(key), kind | None):
             return f"has {key} of another type"
+    accuracy = found.get("accuracy")
+    if accuracy is not None and not all(type(accuracy.get(key)) in (int, float) for key in SHARES):
+        return f"has an accuracy without the numbers {', '.join(SHARES)}"
     return "" if isinstance(spec.get("teacher"), dict | None) else "has spec.teacher of another type"
 
 

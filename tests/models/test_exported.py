@@ -94,6 +94,10 @@ WRONG = {
     "no-epoch": (lambda f: change(f, epoch=True), "has no whole epoch and global_step"),
     "teacher": (lambda f: change(f, teacher=["x"]), "has teacher of another type"),
     "data": (lambda f: change(f, data=3), "has data of another type"),
+    "made": (lambda f: change(f, made=[1]), "has made of another type"),
+    "licence": (lambda f: change(f, licence=1), "has licence of another type"),
+    "accuracy": (lambda f: change(f, accuracy={"test": "x"}), "has an accuracy without the numbers test, low, high"),
+    "no-sum": (lambda f: change(f, sha256=None), "has no sha256"),
     "sum": (lambda f: change(f, sha256="0" * 64), "is not the file that network.json beside it describes"),
     "other-spec": (
         lambda f: change(f, spec={**json.loads((f / DESCRIPTION).read_text())["spec"], "name": "b"}),
