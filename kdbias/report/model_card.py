@@ -66,7 +66,8 @@ def _rows(facts: Mapping[str, Any], form: str, gap: float, images: int) -> Itera
     changed = ", with changes that were not committed" if made.get("changed") else ""
     yield "Revision of kdbias", f"{made.get('revision') or UNKNOWN}{changed}; torch {made.get('torch') or UNKNOWN}"
     yield "Licence of the weights", str(facts.get("licence") or NO_LICENCE)
-    yield "Checked", f"{form}, loaded back: the logits of {images} images differ by at most {gap:.2g} from the run's"
+    how = f"differ by at most {gap:.2g} from" if gap else "are bit for bit"
+    yield "Checked", f"{form}, loaded back: the logits of {images} images {how} the run's"
 
 
 def accuracy_text(found: Mapping[str, Any] | None) -> str:
@@ -99,7 +100,7 @@ def _recipe(facts: Mapping[str, Any]) -> str:
     terms = [name for name, node in (loss or {}).items() if isinstance(node, Mapping) and "_target_" in node]
     parts = [f"experiment {made['experiment']}" if made.get("experiment") else ""]
     parts += [f"loss {' + '.join(terms)}" if terms else "", f"seed {made['seed']}" if "seed" in made else ""]
-    parts += [f"{made['epochs']} epochs" if made.get("epochs") else ""]
+    parts += [f"{made['epochs']} epoch{'s' * (made['epochs'] != 1)}" if made.get("epochs") else ""]
     return ", ".join([*filter(None, parts), f"the weights of epoch {facts['epoch'] + 1}"])
 
 
