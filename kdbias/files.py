@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
+NETWORK = "network.safetensors"  # of an exported network; what it is stands in network.json beside it
 ABANDONED = 86_400.0  # seconds after which a half-written file of another machine is taken as left behind
 _TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # the direction of writing
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # errors of file systems that cannot sync a folder
@@ -129,6 +130,15 @@ def printable(text: object) -> str:
     'a?[2Jb'
     """
     return "".join("?" if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNS else c for c in str(text))
+
+
+def network_in(folder: Path) -> Path | None:
+    """Give the weights in an exported folder (``analyze.py task=export``); None where there are none, as in a run.
+
+    A run folder that holds such a file as well stays a run.
+    """
+    path = folder / NETWORK
+    return path if path.is_file() and not (folder / "checkpoints").exists() else None
 
 
 def sync_folder(folder: Path) -> None:

@@ -158,6 +158,7 @@ def test_every_file_that_a_how_to_shows_has_its_place():
         },
         "choose-a-control": set(),
         "compare-methods": set(),
+        "export": set(),
         "from-python": set(),
         "run-a-study": {"conf/study/mine.yaml"},
     }
@@ -272,7 +273,7 @@ def test_the_network_of_the_example_is_read(stranger, tiny_info: DataInfo):
 def test_the_scripts_run(stranger, monkeypatch):
     make = timm.create_model
     own = stranger("add-a-teacher")
-    pages = [page for page in PAGES if page != "from-python"]  # it is one script, and has a test of its own
+    pages = [page for page in PAGES if page not in ("export", "from-python")]  # each has a test of its own
     scripts = [body for page in pages for language, body, place in blocks(page) if language == "python" and not place]
     methods = [body for body in scripts if body.startswith("def ")]  # of a class that the page names
     for body in methods:
@@ -299,3 +300,17 @@ def test_the_page_for_python_runs_from_top_to_bottom(monkeypatch, tmp_path, caps
     assert "epoch: there is no such setting: did you mean epochs=3?" in said
     assert names["run"].folder.parent == tmp_path / "runs" / "train"
     assert {"accuracy", "attention"} <= names["figures"].keys()
+
+
+def test_the_page_of_exports_runs_from_top_to_bottom(stranger, capsys):
+    own = stranger("export")
+    for program, arguments in [found[1:] for found in commands() if found[0] == "export"]:
+        if "format=onnx" not in arguments:
+            (words,) = jobs(arguments)
+            tasks.run(own.compose(program, words))
+    assert capsys.readouterr().out.count("largest difference of the logits: 0 ") == 2
+    names: dict[str, torch.Tensor] = {}
+    for language, body, _ in blocks("export"):
+        if language == "python":
+            exec(compile(body, "export", "exec"), names)
+    assert names["logits"].shape == (2, 10)

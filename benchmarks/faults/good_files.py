@@ -29,7 +29,7 @@ def readers() -> list[Reader]:
     from kdbias.analysis import results
     from kdbias.config.spec import plain
     from kdbias.data.image_file import FORMATS, open_image
-    from kdbias.models.checkpoint import Checkpoint
+    from kdbias.models.checkpoint import Checkpoint, load_student
     from kdbias.models.weights import read_weights
     from kdbias.modules.loggers import keep_until
     from kdbias.probes.base import Result
@@ -62,6 +62,7 @@ def readers() -> list[Reader]:
         Reader("a cached .json", _measured(".json"), cached, 40),
         Reader("a cached .npz", _measured(".npz"), cached, 40),
         Reader("checkpoint", checkpoint, lambda path: Checkpoint(path).student().state_dict(), 60),
+        Reader("exported network.json", _exported, lambda path: load_student(path.parent).state_dict(), 60),
         Reader("safetensors", _tensors, lambda path: read_weights(path, "weights"), 40),
         *images,
     ]
@@ -140,6 +141,18 @@ def checkpoint(folder: Path) -> Path:
     path = folder / "best.ckpt"
     torch.save({"hyper_parameters": {"spec": {"model": model, "data": info.to_dict()}}, "state_dict": state}, path)
     return path
+
+
+def _exported(folder: Path) -> Path:
+    """Export the network of ``checkpoint``; the description is what is changed."""
+    from kdbias.analysis.export_formats import as_safetensors
+    from kdbias.models.checkpoint import Checkpoint
+    from kdbias.zoo.exported import DESCRIPTION
+
+    own = Checkpoint(checkpoint(folder))
+    facts = {"name": "a", "epoch": 1, "global_step": 9, "teacher": None, "data": None, "spec": own.spec}
+    as_safetensors(own.student(), facts, folder, torch.rand(1, 3, 32, 32))
+    return folder / DESCRIPTION
 
 
 def _tensors(folder: Path) -> Path:

@@ -116,7 +116,7 @@ def labels(tree: Tree, found: Sequence[Subject]) -> list[str]:
 
 
 def run_subject(tree: Tree, key: str, path: Path, device: str, known: dict[str, ImageData]) -> Subject:
-    """Describe the best checkpoint of a run folder, a checkpoint file, or a network of the zoo.
+    """Describe the best checkpoint of a run folder, a checkpoint file, an exported folder, or a network of the zoo.
 
     Its images are those of ``data``, or else of its training.
 
@@ -139,6 +139,11 @@ def run_subject(tree: Tree, key: str, path: Path, device: str, known: dict[str, 
     shipped = zoo.entry(path)
     saved = shipped or (plain(saved_config(folder)) if (folder / CONFIG).is_file() else None)
     node = tree.get("data") or (saved["data"] if saved is not None else None)
+    if node is None and shipped:
+        known_as = shipped.get("images") or "NAME"
+        raise ConfigError(
+            f"{key}: {path.parent} does not say where its images lie on this machine: add data={known_as}"
+        )
     if node is None:
         raise ConfigError(f"{key}: no config.yaml in {folder} tells the data of {checkpoint.name}; add data=NAME")
     data = image_data(tree, node, known)
@@ -149,11 +154,11 @@ def run_subject(tree: Tree, key: str, path: Path, device: str, known: dict[str, 
         )
     name = f"{folder.parent.name}/{folder.name}"  # single runs are named by the time alone
     if path.is_file():
-        name = checkpoint.stem if shipped else f"{name}/{checkpoint.stem}"
+        name = zoo.name_of(path) if shipped else f"{name}/{checkpoint.stem}"
     own: RunTeacher | Lack = Lack("no config.yaml tells its teacher")
     if saved is not None:
         teachers = Path(tree["paths"]["teachers"])
-        own = zoo_teacher(shipped, info) if shipped else teacher_of(saved, info, teachers, spec.get("teacher"))
+        own = zoo_teacher(shipped, info, path) if shipped else teacher_of(saved, info, teachers, spec.get("teacher"))
     return Subject(
         name,
         partial(_student, opened, device),

@@ -180,7 +180,7 @@ def _run(path: Path) -> Classifier:
     own = Checkpoint(checkpoint)
     info = DataInfo.from_dict(own.spec["data"])
     name = f"{folder.parent.name}/{folder.name}" + (f"/{checkpoint.stem}" if path.is_file() else "")
-    name = path.stem if shipped else name
+    name = zoo.name_of(path) if shipped else name
     saved = plain(saved_config(folder)) if (folder / CONFIG).is_file() and not shipped else {}
     flip = (saved.get("augment") or {}).get("flip")
     return Classifier(name, own.student(), info, info.channels == 3 if flip is None else bool(flip))

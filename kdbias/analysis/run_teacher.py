@@ -20,7 +20,7 @@ from kdbias.batch import DataInfo
 from kdbias.config.build import target
 from kdbias.config.conf import conf_dir
 from kdbias.config.spec import Tree
-from kdbias.files import digest
+from kdbias.files import digest, printable
 from kdbias.models.checkpoint import Checkpoint
 from kdbias.models.teacher import Teacher, ready_teacher, teacher_from_weights
 from kdbias.runs import run_folder
@@ -99,10 +99,12 @@ def teacher_of(tree: Tree, info: DataInfo, teachers: Path, used: Tree | None = N
     return _trained({**tree, "teacher": node}, spec, info, found or [places[0].absolute()])
 
 
-def zoo_teacher(shipped: Mapping[str, Any], info: DataInfo) -> RunTeacher | Lack:
-    """Give the teacher of a network of the zoo, which lies beside it."""
+def zoo_teacher(shipped: Mapping[str, Any], info: DataInfo, student: Path) -> RunTeacher | Lack:
+    """Give the teacher of the network of the zoo at ``student``, which lies beside it, unless it was exported."""
     if shipped["teacher"] is None:
         return NO_TEACHER
+    if zoo.is_exported(student):
+        return Lack(f"its teacher {printable(shipped['teacher'])} was not exported with it")
     path = zoo.file_of(shipped["teacher"])
     return RunTeacher(shipped["teacher"], Checkpoint(path).spec["model"], info, path)
 

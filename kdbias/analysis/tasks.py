@@ -15,6 +15,7 @@ TASKS = (
     "cost",
     "demo",
     "evaluate",
+    "export",
     "factorial",
     "forensics",
     "list",

@@ -50,7 +50,7 @@ SHOWS = (
 PATHS = ("runs", "control_run", "image", "from_results")
 MOST_JOBS = 16  # of a sweep that are composed before it begins
 SPLITS = ("train", "val", "test")
-MEASURE = ("evaluate", "probe", "forensics", "compare", "predict")
+MEASURE = ("evaluate", "probe", "forensics", "compare", "predict", "export")
 NO_NETWORK = "no network is named: give runs=[RUN_DIR,...], or teacher=NAME teacher.weights=PATH data=..."
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from kdbias.checks.early import positive
 from kdbias.config.errors import Problem
+from kdbias.files import network_in
 from kdbias.runs import run_folder
 
 STRESS = ("build_stress", "show_stress")
-SHOWS_RUNS = ("evaluate", "probe", "forensics", "compare", "predict")
+SHOWS_RUNS = ("evaluate", "probe", "forensics", "compare", "predict", "export")
+FORMATS = {"safetensors": (), "onnx": ("onnx", "onnxscript", "onnxruntime"), "timm": ()}
+"""Formats of task=export, each with the packages that it needs beside this package's own."""
 
 
 def needs(tree: Mapping[str, Any]) -> Iterator[Problem]:
@@ -35,8 +39,31 @@ def needs(tree: Mapping[str, Any]) -> Iterator[Problem]:
             text = f"{len(names)} names for {len(paths)} runs: give one for each of runs=[...]"
             yield Problem("names", f"{text}, the same for the seeds of one method")
         for path in map(Path, paths):
-            if path.is_dir() and not (path / run_folder.BEST).is_file():
+            exported = network_in(path) is not None
+            if path.is_dir() and not exported and not (path / run_folder.BEST).is_file():
                 text = f"{path / run_folder.BEST} is not there: name a run folder or a checkpoint file"
                 yield Problem("runs", text)
+    if task == "export":
+        yield from _export(tree, paths)
     if task == "predict" and tree.get("image") is None:
         yield Problem("image", "no image to look at: give image=FILE, image=[FILE,...] or image=FOLDER")
+
+
+def _export(tree: Mapping[str, Any], paths: Sequence[str]) -> Iterator[Problem]:
+    if len(paths) != 1:
+        yield Problem("runs", f"task=export writes one network, and {len(paths)} are named: give runs=[RUN_DIR]")
+    form, folder = tree.get("format"), tree.get("folder")
+    if form not in FORMATS:
+        yield Problem("format", f"there is no format {form!r}: choose {', '.join(FORMATS)}")
+    missing = [name for name in FORMATS.get(str(form), ()) if find_spec(name) is None]
+    if missing:
+        text = f"{form} needs {', '.join(missing)}: pip install 'kdbias[{form}]', or choose format=safetensors"
+        yield Problem("format", text)
+    if folder is not None and Path(str(folder)).exists() and not _empty(Path(str(folder))):
+        yield Problem("folder", f"{folder} is there and not an empty folder: name a new one")
+    if not isinstance(tree.get("licence"), str | None):
+        yield Problem("licence", f"must be a text, such as licence=Apache-2.0, got {tree.get('licence')!r}")
+
+
+def _empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())

@@ -11,6 +11,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from kdbias.files import network_in
+
 FOLDER_NAME = "must be the name of a folder: letters, digits and _ - . + = , or blanks, at most 100"
 PATHS = (  # keys whose values are paths; a key that others interpolate comes before them
     *(
@@ -24,6 +26,7 @@ PATHS = (  # keys whose values are paths; a key that others interpolate comes be
         "control_run",
         "reference",
         "image",
+        "folder",
     ),
     *("data.root", "teacher.data.root", "model.weights", "teacher.weights", "teacher.model.weights", "control.weights"),
     *("init", "loss.c2vkd.linguistic.weights", "loss.vlfkd.linguistic.weights"),
@@ -91,7 +94,7 @@ def expanded(path: str) -> str:
 
 
 def expand_paths(cfg: DictConfig) -> None:
-    """Expand every path of a composed config, in place.
+    """Expand every path of a composed config, in place; weights that are an exported folder become the file in it.
 
     A path that does not resolve stays as it is; the check of the config reports it.
     """
@@ -101,6 +104,8 @@ def expand_paths(cfg: DictConfig) -> None:
         except OmegaConfBaseException:
             continue
         found = [_text(v) for v in value] if isinstance(value, ListConfig) else _text(value)
+        if isinstance(found, str) and key in ("weights", "init") and (inside := network_in(Path(found))) is not None:
+            found = str(inside)
         if found != value:
             parent[key] = found
 

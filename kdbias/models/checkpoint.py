@@ -133,8 +133,9 @@ class Checkpoint:
 def load_student(path: str | PathLike[str]) -> Extractor:
     """Give the student of a run folder's best checkpoint, or of a checkpoint file, in eval mode on the CPU.
 
-    ``path`` may be a ``kdbias.Run`` or the name of a network of ``kdbias.zoo``, such as ``demo-student``. It is ready
-    for images in [0, 1]. With weight averaging it is the averaged network.
+    ``path`` may be a ``kdbias.Run``, an exported folder (``analyze.py task=export``), or the name of a network of
+    ``kdbias.zoo``, such as ``demo-student``. It is ready for images in [0, 1]. With weight
+    averaging it is the averaged network.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -160,12 +161,13 @@ def architecture(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checkpoint_file(path: str | PathLike[str]) -> Path:
-    """The checkpoint that a path names: a file, the best one of a run folder, or a network of the zoo."""
-    return Path(path, "checkpoints", "best.ckpt") if Path(path).is_dir() else zoo.file_of(Path(path))
+    """The checkpoint that a path names: a file, the best one of a run folder, an exported or a zoo's network."""
+    found = zoo.file_of(Path(path))
+    return found / "checkpoints" / "best.ckpt" if found.is_dir() else found
 
 
 def _as_saved(shipped: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """A network of the zoo as a checkpoint holds it."""
+    """A network of the zoo, or an exported one, as a checkpoint holds it."""
     content = {key: shipped[key] for key in ("epoch", "global_step")}
     state = {f"{OWN}{name}": value for name, value in weights.items()}
     return {**content, "hyper_parameters": {"spec": shipped["spec"]}, "state_dict": state}

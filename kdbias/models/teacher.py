@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kdbias import zoo
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import build
 from kdbias.config.errors import ArgumentError
@@ -89,8 +90,8 @@ def ready_teacher(spec: Mapping[str, Any], data: DataInfo, name: str) -> Teacher
 def teacher_from_weights(spec: Mapping[str, Any], data: DataInfo, path: str | Path, name: str) -> Teacher:
     """Build the network of the node ``spec`` with the weights at ``path``, a ``.safetensors`` file or a checkpoint.
 
-    A checkpoint of this package describes its network and input, and the network is built from that description. It
-    must be the network that ``spec`` names.
+    A checkpoint of this package, or an exported folder, describes its network and input, and the network is built from
+    that description. It must be the network that ``spec`` names.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -105,14 +106,15 @@ def teacher_from_weights(spec: Mapping[str, Any], data: DataInfo, path: str | Pa
 
 
 def own_checkpoint(spec: Mapping[str, Any], path: str | Path) -> Checkpoint | None:
-    """Give a checkpoint of this package, which describes its network; None for bare weights or a missing file.
+    """Give a checkpoint or exported network, which describes itself; None for bare weights or a missing file.
 
     Raises:
         ValueError: it is another network than ``spec`` names, or no file that can be read.
     """
-    if Path(path).suffix != ".ckpt" or not Path(path).is_file():
+    path = zoo.file_of(Path(path))
+    if not path.is_file() or not (path.suffix == ".ckpt" or zoo.is_described(path)):
         return None
-    own = Checkpoint(Path(path))
+    own = Checkpoint(path)
     try:
         saved = own.spec
     except ForeignFile:

@@ -58,7 +58,7 @@ def timm_network(
     side = size or data.size
     count = data.classes if classes == "data" else 0
     pretrained = pretrained if weights is None else False
-    network: Any = create(name, pretrained, count, _arguments(name, side, pool, drop_path))
+    network: Any = create(name, pretrained, count, timm_arguments(name, side, pool, drop_path))
     if frozen and not (pretrained and network.pretrained_cfg["num_classes"] == count):
         for parameter in (network.get_parameter(part) for part in classifier_names(network)):
             nn.init.zeros_(parameter)
@@ -80,7 +80,8 @@ def timm_network(
     return extractor
 
 
-def _arguments(name: str, side: int, pool: str | None, drop_path: float) -> dict[str, Any]:
+def timm_arguments(name: str, side: int, pool: str | None, drop_path: float) -> dict[str, Any]:
+    """Give the arguments of ``timm.create_model`` for an input of ``side`` pixels, those that the network has."""
     arguments: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
     if pool is not None:
         arguments["global_pool"] = pool

@@ -1,7 +1,7 @@
 """Small trained networks that come with the package, by name: to try probes and notebooks without any training.
 
 Each is a file of safetensors with a description beside it, which also says how it was made and how accurate it is.
-``benchmarks/zoo.py`` makes them from the runs of a demo.
+``benchmarks/zoo.py`` makes them from the runs of a demo. Exported networks have the same format (``zoo.exported``).
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kdbias.files import digest
+from kdbias.files import digest, network_in
+from kdbias.zoo.exported import ZooError, is_described, is_exported, read_exported
+
+__all__ = ["HOME", "WEIGHTS", "ZooError", "entry", "file_of", "is_described", "is_exported", "name_of", "names"]
 
 HOME = Path(__file__).resolve().parent
 WEIGHTS = ".safetensors"
-
-
-class ZooError(ValueError):
-    """A file of the zoo that is not as the package came; the message is the reason with the remedy."""
 
 
 def names() -> tuple[str, ...]:
@@ -26,20 +25,25 @@ def names() -> tuple[str, ...]:
 
 
 def file_of(named: str | Path) -> Path:
-    """Give the weights of the network of that name; what is no such name, or a path that exists, stays as it is."""
+    """Give the weights of the network of that name, or in that exported folder; any other path stays as it is."""
     path = Path(named)
+    if (inside := network_in(path)) is not None:
+        return inside
     return HOME / f"{path}{WEIGHTS}" if str(path) in names() and not path.exists() else path
 
 
 def entry(path: Path) -> dict[str, Any] | None:
-    """Give what lies beside a file of this folder: its ``spec``, ``data``, ``accuracy``, ``made`` and so on.
+    """Give what lies beside a file of this folder, or an exported one: its ``spec``, ``data``, ``accuracy`` and so on.
 
     None for any other file.
 
     Raises:
-        ZooError: the weights are not those that it was written for.
+        ZooError: the weights are not those that it was written for, or what lies beside an exported file is no such
+            description.
     """
     path = path.absolute()
+    if is_exported(path) and path.parent.resolve() != HOME:
+        return read_exported(path)
     if path.suffix != WEIGHTS or path.parent.resolve() != HOME or not path.is_file():
         return None
     try:
@@ -49,3 +53,9 @@ def entry(path: Path) -> dict[str, Any] | None:
     if digest(path) != found.get("sha256"):
         raise ZooError("it is not the file of the package, by its SHA-256: install kdbias again")
     return found
+
+
+def name_of(path: Path) -> str:
+    """Give what a described network is called: by its file in the zoo, by its folder where it was exported."""
+    path = path.absolute()
+    return path.parent.name if is_exported(path) else path.stem
