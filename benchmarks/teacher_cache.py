@@ -5,7 +5,7 @@
 
 EXP-3 with a ViT-S/14 at 112 px teaches a DeiT-Tiny and a small ViT, on CIFAR-10 where ``--root`` is given, else on
 cues; without ``--weights`` the teacher's are random, which costs the same. Steps with the network's answers and with
-kept ones (fp16) take turns on the same images. Seconds are those of the CPU, of all threads, so that other programs on
+kept ones (fp16) take turns on the same images. Seconds are those of one core, so that other programs on
 the machine count little. Equality is that of all weights of a small run with cache=epochs and of one without.
 Prints one JSON line.
 """
@@ -118,6 +118,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="timed steps a round")
     parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
+    torch.set_num_threads(1)  # threads that wait for each other would count as busy
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
