@@ -38,6 +38,7 @@ LONG = (
     "modules/test_distill_terms.py",
     "modules/test_distill_crd.py",
     "modules/test_distill.py",
+    "modules/test_keep_answers.py",
     "modules/test_capd_module.py",
     "controls/test_controls_check.py",
     "runs/test_teacher_recipe.py",
