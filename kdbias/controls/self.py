@@ -107,7 +107,8 @@ def copy_recipe(tree: Tree, loss: Mapping[str, Any], seed: int, config_name: str
     composed = plain(compose(config_name, overrides))
     for group, wanted in (("loss", loss), ("teacher", NO_TEACHER)):
         present = composed[group]
-        overrides += [f"~{group}.{key}" for key in present if key not in wanted]
+        # Hydra deletes no key whose value is null; a null says nothing
+        overrides += [f"~{group}.{key}" for key, value in present.items() if key not in wanted and value is not None]
         overrides += override(group, wanted, present)
     start = {key: value for key, value in tree["model"].items() if key == "pretrained"}  # once decided, of both
     changed = {key: value for key, value in labelled_model(tree["model"]).items() if value != tree["model"][key]}

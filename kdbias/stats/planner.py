@@ -48,7 +48,7 @@ def equal_power(margin: float, sd: float, seeds: int, tests: int = 1) -> float:
         ValueError: ``margin`` <= 0 or not finite; else as `power`.
 
     >>> round(equal_power(margin=0.01, sd=0.006, seeds=5), 2)
-    0.74
+    0.84
     """
     if not (margin > 0 and math.isfinite(margin)):
         raise ValueError(f"margin: must be above 0, got {margin}")
@@ -67,7 +67,7 @@ def seeds_needed(effect: float, sd: float, wanted: float = WANTED, tests: int = 
         ValueError: as `power`; ``wanted`` is not between 0 and 1; or more than 10,000 seeds would be needed.
 
     >>> seeds_needed(effect=0.01, sd=0.006), seeds_needed(effect=0.01, sd=0.006, equal=True)
-    (6, 6)
+    (6, 5)
     """
     if not 0 < wanted < 1:
         raise ValueError(f"wanted: must lie between 0 and 1, got {wanted}")
@@ -92,7 +92,7 @@ def smallest_shown(sd: float, seeds: int, wanted: float = WANTED, tests: int = 1
         ValueError: as `power`; or ``wanted`` is not between 0 and 1.
 
     >>> round(smallest_shown(sd=0.006, seeds=6), 4)
-    0.0088
+    0.0086
     """
     if not 0 < wanted < 1:
         raise ValueError(f"wanted: must lie between 0 and 1, got {wanted}")

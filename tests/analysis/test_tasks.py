@@ -203,7 +203,8 @@ def test_probes_that_are_not_defined_are_left_out(tmp_path, monkeypatch, capsys)
     save_file(network.state_dict(), tmp_path / "w.safetensors")
     monkeypatch.delattr("kdbias.data.cues.CueSource.variant")
     named = ["teacher=small_cnn", f"teacher.weights={tmp_path}/w.safetensors", *CUES]
-    tasks.run(analyze_config(["task=probe", *named, "probe=[attention,cues]", f"out={tmp_path}/out"]))
+    with pytest.raises(ConfigError, match="attention, cues measured none of the networks"):
+        tasks.run(analyze_config(["task=probe", *named, "probe=[attention,cues]", f"out={tmp_path}/out"]))
     printed = capsys.readouterr().out
     assert re.search(r"attention: small_cnn is left out, .*CNN", printed)
     assert "cues: small_cnn is left out, its data has no images of known shape and texture" in printed
@@ -218,7 +219,7 @@ def test_two_networks_of_one_name_are_refused(run, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["task=fly"], "task: no task 'fly'; there are .*, evaluate, factorial, forensics, "),
+        (["task=fly"], "task: no task 'fly'; there are .*, evaluate, export, factorial, forensics, "),
         ([], r"no network is named: give runs=\[RUN_DIR,...\]"),
         (["teacher=small_cnn"], "teacher=small_cnn needs data=NAME"),
         (["teacher=small_cnn", "data=cues"], "needs teacher.weights=PATH"),

@@ -10,6 +10,7 @@ import torch
 from config_base import composed
 
 from kdbias.analysis import measure, networks, probe, references, tasks
+from kdbias.config.errors import ConfigError
 from kdbias.probes.base import Result
 from kdbias.probes.cache import Cache, describe, key_of
 from kdbias.train import train
@@ -103,7 +104,8 @@ def test_a_reason_to_leave_a_network_out_is_kept_too(call, tmp_path, capsys):
     save_file(network.state_dict(), tmp_path / "w.safetensors")
     named = ["teacher=small_cnn", f"teacher.weights={tmp_path}/w.safetensors", *CUES]
     for _ in range(2):
-        call(*named)
+        with pytest.raises(ConfigError, match="attention measured none of the networks"):
+            call(*named)
         assert "attention: small_cnn is left out, " in capsys.readouterr().out
     assert len(list((tmp_path / "runs" / "cache").iterdir())) == 1
 

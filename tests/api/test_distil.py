@@ -129,7 +129,7 @@ MISTAKES = [
     ({"student": "vit", "model": "vit"}, "^model: is given twice"),
     ({"resume": "runs/x"}, r"^resume: a run goes on by kdbias\.Run\(FOLDER\)\.resume\(\)"),
     ({"data": "cues", "trainer": {"devices": 2}}, "^trainer.devices: from Python a run has one device"),
-    ({"data": "cues", "student": "vit", "loss": ["kl"]}, "^the config has 1 problem:\n  loss.kl"),
+    ({"data": "cues", "student": "vit", "loss": ["kl"]}, "^loss.kl: needs a teacher"),
     ({"name": "../x"}, "^name: must be the name of a folder"),
 ]
 

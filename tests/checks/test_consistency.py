@@ -258,7 +258,7 @@ MESSAGES: dict[str, Mistake] = {
     ),
     "augmentation out of range": ({"augment.erasing": 2}, "augment.erasing", ("in [0, 1], got 2",)),
     "data out of range": ({"data.val": 700}, "data", ("val=700, train=600",)),
-    "a negative learning rate": ({"optim.optimizer.lr": -1}, "optim.optimizer", ("Invalid learning rate: -1",)),
+    "a negative learning rate": ({"optim.optimizer.lr": -1}, "optim.optimizer.lr", ("got -1",)),
     "a warm-up longer than training": ({"optim.schedule.warmup": 5}, "optim.schedule.warmup", ("in [0, 1], got 5",)),
 }
 

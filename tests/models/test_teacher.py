@@ -96,7 +96,7 @@ def test_wrong_network(tiny_info, tmp_path):
 
 
 def test_wrong_classes(tiny_info, tmp_path):
-    other = DataInfo.from_dict({**tiny_info.to_dict(), "classes": 7})
+    other = DataInfo.from_dict({**tiny_info.to_dict(), "classes": 7, "names": list("abcdefg")})
     trained = small_cnn(other, widths=(4, 8, 8))
     save_file(dict(trained.network.state_dict()), tmp_path / "weights.safetensors")
     path = write_checkpoint(trained, other, tmp_path / "best.ckpt")

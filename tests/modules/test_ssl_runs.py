@@ -52,7 +52,8 @@ def test_a_whole_run_leaves_a_teacher_without_logits(tmp_path):
         torch.load(tmp_path / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("last", "best")
     )
     assert taught["global_step"] == last["global_step"] == result["steps"]
-    assert all(torch.equal(taught["state_dict"][key], value) for key, value in last["state_dict"].items())
+    assert taught["state_dict"]
+    assert all(torch.equal(last["state_dict"][key], value) for key, value in taught["state_dict"].items())
     assert set(result["test"]) == {"knn", "linear", "linear_train"}
     assert 0 <= result["metrics"]["val/knn_initial"] <= 1
     path = tmp_path / "checkpoints" / "best.ckpt"
