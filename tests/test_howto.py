@@ -159,6 +159,7 @@ def test_every_file_that_a_how_to_shows_has_its_place():
         "choose-a-control": set(),
         "compare-methods": set(),
         "export": set(),
+        "keep-the-teachers-answers": set(),
         "from-python": set(),
         "run-a-study": {"conf/study/mine.yaml"},
     }

@@ -35,6 +35,11 @@ COMMAND = [
 ]
 
 
+def _variables() -> dict[str, str | None]:
+    """What a run sets in the environment; another test may have left it there."""
+    return {name: os.environ.get(name) for name in (PROGRAM, "PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A folder of runs; from Python a teacher is trained and a student after it, while somebody's own Hydra runs."""
@@ -42,7 +47,7 @@ def runs(tmp_path_factory):
     (home / "conf").mkdir()
     (home / "conf" / "own.yaml").write_text("a: ${run_dir:}\n")
     OmegaConf.register_new_resolver("run_dir", lambda: "mine", replace=True)
-    before = torch.get_rng_state()
+    before, variables = torch.get_rng_state(), _variables()
     with initialize_config_dir(str(home / "conf"), version_base="1.3"), warnings.catch_warnings():
         hydra, filters = GlobalHydra.instance().hydra, list(warnings.filters)
         resolvers = dict(BaseContainer._resolvers)
@@ -55,7 +60,7 @@ def runs(tmp_path_factory):
         assert compose("own").a == "mine"
     assert not HydraConfig.initialized()
     assert torch.equal(torch.get_rng_state(), before)
-    assert not {PROGRAM, "PL_GLOBAL_SEED"} & os.environ.keys()
+    assert _variables() == variables
     return home, run
 
 
