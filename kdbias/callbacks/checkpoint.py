@@ -66,8 +66,13 @@ def last(*, folder: str, every: int = 1) -> ModelCheckpoint:
     """Keep ``last.ckpt``, from which a run is resumed; it is written every ``every`` epochs.
 
     ``save_last`` with a ``monitor`` does not work here: Lightning then writes it only when the metric improves.
+
+    Raises:
+        ValueError: ``every`` is no whole number of at least 1.
     """
     _require_folder(folder)
+    if type(every) is not int or every < 1:  # at 0 Lightning writes none, below 0 it raises an error of its own
+        raise ArgumentError("every", f"must be a whole number of epochs, at least 1, got {every!r}")
     return ModelCheckpoint(
         folder, "last", every_n_epochs=every, save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
     )
@@ -84,9 +89,11 @@ def early_stopping(
     """Stop when ``monitor`` has not got better by ``min_delta`` for ``patience`` validations.
 
     Raises:
-        ValueError: ``monitor`` is None or no name, or there is no such ``mode``.
+        ValueError: ``monitor`` is None or no name, there is no such ``mode``, or ``patience`` is below 1.
     """
     _require_metric(monitor, mode)
+    if type(patience) is not int or patience < 1:
+        raise ArgumentError("patience", f"must be a whole number of validations, at least 1, got {patience!r}")
     if monitor is None:
         raise ArgumentError("monitor", "it stops by a metric: set one (val/knn), or leave early_stopping out")
     return EarlyStopping(monitor, mode=mode, patience=patience, min_delta=min_delta, check_finite=True)

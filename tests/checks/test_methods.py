@@ -78,6 +78,16 @@ def test_views_of_half_patches_and_an_objective_that_nobody_logs() -> None:
         ("ssl=dino module.prototypes=0", "module.prototypes", "must be at least 2, got 0"),
         ("callback.knn.k=0", "callback.knn.k", "must be at least 1, got 0"),
         ("callback=[checkpoint,knn,early_stopping]", "callback.early_stopping.monitor", "it stops by a metric"),
+        *(
+            (f"callback.checkpoint_last.every={value}", "callback.checkpoint_last.every", "must be a whole number of")
+            for value in (-1, 0)
+        ),
+        (
+            "callback=[checkpoint,knn,early_stopping] "
+            "callback.early_stopping.monitor=val/knn callback.early_stopping.patience=-1",
+            "callback.early_stopping.patience",
+            "must be a whole number of validations, at least 1, got -1",
+        ),
         ("batch_size=1", "batch_size", "SimCLR compares images, of which each process needs 2: use at least 2"),
         ("batch_size=2 trainer.devices=2", "batch_size", "SimCLR compares images, of which each process needs 2"),
     ],
