@@ -102,6 +102,25 @@ def lock(path: Path) -> FileLock:
     return FileLock(path)
 
 
+@contextmanager
+def holding(path: Path, message: str) -> Iterator[None]:
+    """Hold the lock in the file ``path``; print ``message`` before waiting for a process that holds it.
+
+    Raises:
+        FileExistsError: as `lock`.
+    """
+    held = lock(path)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        print(message, flush=True)
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
+
+
 def is_held(path: Path) -> bool:
     """Tell whether a process holds the lock in the file ``path``; a missing file is not made."""
     if not path.is_file() or path.is_symlink():

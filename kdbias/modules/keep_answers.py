@@ -15,14 +15,13 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from filelock import Timeout
 
 from kdbias.batch import Batch
 from kdbias.config.errors import ConfigError
 from kdbias.config.kept import kept_as, kept_draws
 from kdbias.config.spec import Tree, spec
 from kdbias.data.base import ImageData
-from kdbias.files import lock, write_json
+from kdbias.files import holding, write_json
 from kdbias.losses.paired import layers_read
 from kdbias.models.features import Features
 from kdbias.models.kept_answers import KeptAnswers, KeptTeacher
@@ -118,20 +117,14 @@ def _make_under_lock(
 ) -> None:
     try:
         kept.folder.mkdir(parents=True, exist_ok=True)
-        held = lock(kept.folder / "lock")
-        try:
-            held.acquire(timeout=0)
-        except Timeout:
-            print(f"waiting for another run that makes the teacher's answers in {kept.folder}", flush=True)
-            held.acquire()
-        try:
+        with holding(
+            kept.folder / "lock", f"waiting for another run that makes the teacher's answers in {kept.folder}"
+        ):
             missing = kept.missing(draws)
             if missing:
                 write_json(kept.folder / "about.json", about)
                 _require_room(kept, missing)
                 _make(kept, missing, answers, data, device)
-        finally:
-            held.release()
     except FloatingPointError as error:
         raise ConfigError(f"teacher.cache_dtype: {error}: use bf16 or exact") from error
     except (OSError, ValueError) as error:

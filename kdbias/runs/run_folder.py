@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -19,7 +18,7 @@ from kdbias.config.overrides import key_of
 from kdbias.config.renamed import now_named
 from kdbias.config.saved import read_saved, require_known_choices
 from kdbias.config.spec import differences, spec_hash
-from kdbias.files import lock
+from kdbias.files import holding
 from kdbias.runs.pretrained import as_saved
 from kdbias.runs.process import JOB
 
@@ -280,13 +279,5 @@ def alone(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     require_own(folder)
-    held = lock(folder / LOCK)
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
-        print(f"another process is at work in {folder}: waiting for it", flush=True)
-        held.acquire()
-    try:
+    with holding(folder / LOCK, f"another process is at work in {folder}: waiting for it"):
         yield
-    finally:
-        held.release()
