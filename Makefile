@@ -8,13 +8,13 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 FAULTS_SECONDS ?= 900
 
-.PHONY: demo test test-fast faults check format wheel clean
+.PHONY: demo test test-fast faults check docs format wheel clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "kdbias needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	@touch $@
 
 demo: $(VENV)/.installed  ## teacher, control and student on the embedded data, then a page of figures
@@ -34,6 +34,9 @@ check: $(VENV)/.installed  ## style, types, and which room may import which
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+docs: $(VENV)/.installed  ## the site: build/site/index.html; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict # with --quiet, --strict would see no warning
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .

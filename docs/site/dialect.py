@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 FENCE = re.compile(r" *(```|~~~)")
 ITEM = re.compile(r"( *)([*+-]|\d+[.)])( +)\S")
@@ -15,8 +16,8 @@ CODE = re.compile(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
 def lists(text: str) -> str:
     """Indent what belongs to an item by four spaces a level, and put an empty line before a list.
 
-    GitHub indents to the text of the item (two spaces after ``* ``, three after ``1. ``), and a list may follow its sentence at
-    once. Python-Markdown takes neither.
+    GitHub indents to the text of the item (two spaces after ``* ``, three after ``1. ``), and a list may follow its
+    sentence at once. Python-Markdown takes neither.
     """
     columns: list[int] = []  # where the text of each open item begins
     shift, fenced, before = 0, False, ""
@@ -40,11 +41,12 @@ def lists(text: str) -> str:
     return "\n".join(lines)
 
 
-def links(text: str, page: str, places: Mapping[str, str], repository: str | None = None) -> str:
+def links(text: str, page: str, places: Mapping[str, str], root: Path, repository: str | None = None) -> str:
     """Point the links of ``page``, a path in the repository, at the site.
 
-    ``places`` has the paths on the site of paths in the repository. What it lacks, such as a source file, becomes a link into
-    the ``repository``, or plain text where none is known. Code stays as it is.
+    ``places`` has the paths on the site of paths in the repository. Another file below ``root``, such as a source
+    file, becomes a link into the ``repository``, or plain text where none is known. Code stays as it is, and so does
+    a link that leads nowhere, for mkdocs to complain about.
     """
     code = [found.span() for found in CODE.finditer(text)]
     here = posixpath.dirname(places[page])
@@ -57,6 +59,8 @@ def links(text: str, page: str, places: Mapping[str, str], repository: str | Non
         path = posixpath.normpath(posixpath.join(posixpath.dirname(page), path))
         if path in places:
             return f"{image}[{label}]({posixpath.relpath(places[path], here or '.')}{hash_}{anchor})"
+        if not (root / path).exists():
+            return found[0]
         return f"[{label}]({repository}/blob/main/{path}{hash_}{anchor})" if repository else label
 
     return LINK.sub(moved, text)

@@ -1,8 +1,7 @@
-"""What `make docs` adds to docs/: README and changelog, the API reference, the list of howtos; and links that work here too."""
+"""What `make docs` adds to docs/: README and changelog, the API reference, the list of howtos; and links that work."""
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 import zlib
@@ -44,29 +43,34 @@ def howtos(folder: Path) -> str:
     rows = []
     for path in sorted(folder.glob("*.md")):
         title, first = path.read_text(encoding="utf-8").removeprefix("# ").split("\n\n")[:2]
-        rows.append(f"* [{title.strip()}]({path.name}): {re.split(r'(?<=[.:]) ', ' '.join(first.split()))[0].rstrip(':.')}.")
+        sentence = re.split(r"[.:](?: |$)", " ".join(first.split()))[0]
+        rows.append(f"* [{title.strip()}]({path.name}): {sentence}.")
     return "\n".join(["# Howtos", "", *rows, ""])
 
 
 def opened(nav: list[Any], places: list[str]) -> list[Any]:
-    """Put the pages of a folder, ``index.md`` first, for each name in ``nav`` that ends in /; none, for an empty one."""
+    """Put the pages of a folder, ``index.md`` first, for a name in ``nav`` that ends in /; nothing for no pages."""
     result = []
     for entry in nav:
         for title, place in entry.items() if isinstance(entry, dict) else []:
             if isinstance(place, str) and place.endswith("/"):
-                inside = sorted((p for p in places if p.startswith(place)), key=lambda p: (p != f"{place}index.md", p))
+                inside = [p.removesuffix(".md") for p in places if p.startswith(place)]
+                inside = [f"{p}.md" for p in sorted(inside, key=lambda p: (p != f"{place}index", p))]
                 entry = {title: inside} if inside else None
         result += [entry] if entry else []
     return result
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Read GitHub's lists, and point links at the site."""
+    """Read GitHub's lists, and point links at the site. A page alone in its tab needs no column of pages beside it."""
+    if page.parent is None:
+        page.meta["hide"] = ["navigation"]
     places = {f"docs/{file.src_uri}": file.src_uri for file in files if file.inclusion.is_included()}
     places |= FROM_ROOT
-    places |= {posix.removesuffix("/index.md"): place for posix, place in list(places.items()) if posix.endswith("/index.md")}
+    indexes = [(path, place) for path, place in places.items() if path.endswith("/index.md")]
+    places |= {path.removesuffix("/index.md"): place for path, place in indexes}
     source = {place: name for name, place in FROM_ROOT.items()}.get(page.file.src_uri, f"docs/{page.file.src_uri}")
-    return lists(links(markdown, source, places, config.repo_url))
+    return lists(links(markdown, source, places, ROOT, config.repo_url))
 
 
 def on_post_build(config: MkDocsConfig) -> None:

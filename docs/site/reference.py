@@ -11,6 +11,14 @@ from pathlib import Path
 INSIDE = ("analysis", "api", "checks", "cli", "files", "finish", "interrupted", "runs", "train")
 """Rooms behind the commands and behind the names of `kdbias`: nothing in them is for import."""
 
+INTRO = """# API reference
+
+What can be imported, by room. Settings in `conf/` name the same classes and functions by `_target_`.
+
+| room | what it has |
+| --- | --- |
+"""
+
 Rooms = dict[str, list["Module"]]
 
 
@@ -66,7 +74,7 @@ def _defined(tree: ast.Module) -> list[str]:
     return [name for name in names if not name.startswith("_")]
 
 
-def _is_text(node: ast.stmt | None) -> bool:
+def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
@@ -105,33 +113,35 @@ def shown(found: Rooms) -> dict[str, list[str]]:
 
 
 def pages(root: Path) -> dict[str, str]:
-    """Give the Markdown of each page of the reference by its place in docs/: ``reference/kdbias.stats.md`` and so on."""
+    """Give the Markdown of each page of the reference by its place in docs/, such as ``reference/kdbias.stats.md``."""
     found = rooms(root)
     names = shown(found)
     about = _map((root / "README.md").read_text(encoding="utf-8"))
-    texts = {f"reference/{room}.md": _page(room, modules, names, about.get(room, "")) for room, modules in found.items()}
-    rows = [f"| [`{room}`]({room}.md) | {about.get(room) or modules[0].summary} |" for room, modules in found.items()]
-    intro = "The names that can be imported, by the room they are in. Settings in `conf/` name the same classes by `_target_`."
-    texts["reference/index.md"] = "\n".join(["# API reference", "", intro, "", "| room | what it has |", "| --- | --- |", *rows, ""])
+    texts, rows = {}, []
+    for room, modules in found.items():
+        texts[f"reference/{room}.md"] = _page(room, modules, names, about.get(room, ""))
+        rows.append(f"| [`{room}`]({room}.md) | {about.get(room) or modules[0].summary} |\n")
+    texts["reference/index.md"] = INTRO + "".join(rows)
     return texts
 
 
 def _map(readme: str) -> dict[str, str]:
     """Give what the map of the README says of each room."""
-    return {f"kdbias.{room}": text for room, text in re.findall(r"^kdbias/(\w+)(?:/|\.py) +(\S.*)$", readme, re.MULTILINE)}
+    lines = re.findall(r"^kdbias/(\w+)(?:/|\.py) +(\S.*)$", readme, re.MULTILINE)
+    return {f"kdbias.{room}": f"{text[:1].upper()}{text[1:]}" for room, text in lines}
 
 
 def _page(room: str, modules: list[Module], names: dict[str, list[str]], about: str) -> str:
     head, *rest = modules
-    parts = [f"# {room}", f"{about[:1].upper()}{about[1:]}." if about else ""]
-    parts.append(_directive(head.name, names[head.name], 2, heading=False))
+    parts = [f"# {room}", f"{about}." if about and not head.summary else ""]
+    parts.append(_directive(head.name, names[head.name], heading=False))
     for one in rest:
         if names[one.name]:
-            parts.append(_directive(one.name, names[one.name], 2, heading=True))
+            parts.append(_directive(one.name, names[one.name], heading=True))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _directive(name: str, members: list[str], level: int, *, heading: bool) -> str:
-    options = [f"heading_level: {level}", f"members: [{', '.join(members)}]"]
+def _directive(name: str, members: list[str], *, heading: bool) -> str:
+    options = ["heading_level: 2", f"members: [{', '.join(members)}]"]
     options += ["show_root_full_path: true"] if heading else ["show_root_heading: false", "show_root_toc_entry: false"]
     return "\n".join([f"::: {name}", "    options:", *[f"      {option}" for option in options]])

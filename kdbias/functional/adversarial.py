@@ -29,6 +29,11 @@ def pgd(
         ValueError: ``epsilon`` or ``step`` is negative, or there is no step.
 
     Source: Goodfellow et al. 2015 (arXiv:1412.6572), FGSM; Madry et al. 2018 (arXiv:1706.06083), PGD.
+
+    >>> def scores(image):
+    ...     return torch.cat([image.flatten(1), 1 - image.flatten(1)], dim=1)
+    >>> pgd(scores, torch.full((1, 1, 1, 1), 0.5), torch.tensor([0]), epsilon=0.1, steps=1).squeeze()  # darker
+    tensor(0.4000)
     """
     step = (epsilon if steps == 1 else 2.5 * epsilon / max(steps, 1)) if step is None else step
     if steps < 1 or epsilon < 0 or step < 0:

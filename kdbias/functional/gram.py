@@ -21,6 +21,9 @@ def gram_distance(student: Tensor, teacher: Tensor, frobenius: bool = False) -> 
 
     Source: Gatys et al., CVPR 2016 (Gram matrices of features); Siméoni et al., 2025, arXiv:2508.10104 ("Gram
     anchoring" of unit tokens).
+
+    >>> gram_distance(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.eye(2))  # 2 of 4 entries are 1 instead of 0
+    tensor(0.5000)
     """
     if student.ndim < 2 or student.shape[:-1] != teacher.shape[:-1]:
         raise ValueError(

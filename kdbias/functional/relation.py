@@ -22,6 +22,11 @@ def relation_kl(student: Tensor, teacher: Tensor, temperature: float = 0.1, diag
             ``diagonal``.
 
     Source: Passalis and Tefas, ECCV 2018, arXiv:1803.10837 (rows of similarities as distributions).
+
+    >>> import torch
+    >>> student, teacher = torch.eye(3), torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> relation_kl(student, teacher, temperature=1.0)  # two rows of three: ln 2 - H(e / (e + 1))
+    tensor(0.0740)
     """
     check_temperature(temperature)
     if student.ndim < 2 or student.shape[:-1] != teacher.shape[:-1]:

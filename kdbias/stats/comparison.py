@@ -86,6 +86,10 @@ def difference(
 
     Raises:
         ValueError: as ``pairs_of``; or ``smallest`` <= 0.
+
+    >>> found = difference([0.71, 0.72, 0.74, 0.73], [0.60, 0.62, 0.61, 0.63], smallest=0.2)
+    >>> round(found.estimate.value, 3), round(found.p, 4), found.verdict, found.equal
+    (0.11, 0.0006, 'higher', True)
     """
     if smallest is not None and not smallest > 0:
         raise ValueError(f"smallest: the smallest difference that matters must be above 0, got {smallest}")
@@ -111,6 +115,9 @@ def image_noise(one: ArrayLike, other: ArrayLike) -> float:
 
     Raises:
         ValueError: the arrays are not of one shape ``(seeds, n)``.
+
+    >>> round(image_noise([[1, 0, 1, 1]], [[1, 1, 0, 1]]), 4)  # differences 0, -1, 1, 0: sqrt(1/2) / sqrt(4)
+    0.3536
     """
     first, second = (np.asarray(side, dtype=np.float64) for side in (one, other))
     if first.ndim != 2 or first.shape != second.shape:
@@ -119,7 +126,13 @@ def image_noise(one: ArrayLike, other: ArrayLike) -> float:
 
 
 def family(differences: Sequence[Difference]) -> list[Difference]:
-    """Correct the p values of comparisons that are read together, such as the rows of a table's column (Holm 1979)."""
+    """Correct the p values of comparisons that are read together, such as the rows of a table's column (Holm 1979).
+
+    >>> control = [0.60, 0.62, 0.61, 0.63]
+    >>> kl, cka = difference([0.71, 0.72, 0.74, 0.73], control), difference([0.61, 0.61, 0.62, 0.62], control)
+    >>> [one.verdict for one in family([kl, cka])]
+    ['higher', 'no difference shown']
+    """
     corrected = holm([one.p for one in differences])
     known = [i for i, one in enumerate(differences) if one.equal_p is not None]
     equal = dict(zip(known, holm([differences[i].equal_p for i in known]), strict=True))  # type: ignore[arg-type]

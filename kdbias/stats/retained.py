@@ -26,6 +26,11 @@ def retention(stress: ArrayLike, clean: ArrayLike, classes: int) -> Estimate:
     The interval over images joins Wilson's intervals of the two accuracies, with their correlation (MOVER: Zou and
     Donner 2008, doi 10.1002/sim.3095; for paired shares Newcombe 1998, method 10). A bootstrap covers too little where
     few answers are right: .74 of the time at an accuracy of .003 on 200 images.
+
+    >>> stress, clean = np.arange(100) < 45, np.arange(100) < 80
+    >>> found = retention(stress, clean, classes=10)
+    >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)  # (.45 - .1) / (.8 - .1)
+    (0.5, 0.378, 0.625)
     """
     return _kept(stress, clean, classes, 1 / classes)
 
@@ -34,6 +39,9 @@ def ratio(stress: ArrayLike, clean: ArrayLike, classes: int) -> Estimate:
     """Give acc / clean, not corrected for chance (a network that guesses under stress keeps 1 / (C clean)).
 
     For comparison with older reports; ``stress`` and ``clean`` are ``(n,)`` bool, refusal is as for `retention`.
+
+    >>> ratio(np.arange(100) < 45, np.arange(100) < 80, classes=10).value  # .45 / .8
+    0.5625
     """
     return _kept(stress, clean, classes, 0.0)
 

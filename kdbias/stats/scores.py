@@ -25,6 +25,10 @@ def accuracy(right: ArrayLike) -> Estimate:
 
     On thousands of images it agrees with the bootstrap (`bootstrap_mean`). Unlike the bootstrap interval, it does not
     shrink to width 0 if all answers are right or all are wrong (Wilson 1927, doi 10.1080/01621459.1927.10502953).
+
+    >>> found = accuracy([True, True, True, False])
+    >>> found.value, round(found.low, 3), round(found.high, 3)
+    (0.75, 0.301, 0.954)
     """
     answers = right_answers(right)
     count = int(answers.sum())
@@ -33,7 +37,11 @@ def accuracy(right: ArrayLike) -> Estimate:
 
 
 def mean_std(values: ArrayLike) -> tuple[float, float]:
-    """Give mean and standard deviation (n - 1) of ``values`` ``(n,)`` over seeds; that of one value is NaN, not 0."""
+    """Give mean and standard deviation (n - 1) of ``values`` ``(n,)`` over seeds; that of one value is NaN, not 0.
+
+    >>> mean_std([1.0, 2.0, 3.0])
+    (2.0, 1.0)
+    """
     rows = rows_of(values)
     return float(rows.mean()), float(rows.std(ddof=1)) if len(rows) > 1 else math.nan
 
@@ -63,6 +71,12 @@ def transfer_index(student: ArrayLike, control: ArrayLike, teacher: ArrayLike) -
 
     Raises:
         ValueError: student and control are not of one length, or the teacher's is neither that nor 1.
+
+    >>> found = transfer_index(student=[0.62, 0.60, 0.64], control=[0.50, 0.48, 0.52], teacher=0.7)
+    >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)  # .12 of .20
+    (0.6, 0.481, 0.798)
+    >>> transfer_index([0.62], [0.50], 0.7).reason
+    '1 seed shows too little noise to compare teacher - control with; at least 3 are needed'
     """
     runs, control_runs = np.atleast_1d(np.asarray(student, float)), np.atleast_1d(np.asarray(control, float))
     teachers = np.atleast_1d(np.asarray(teacher, float))
@@ -101,6 +115,10 @@ def transfer_index_images(
 
     Refused if the interval of teacher - control contains 0, or if a network's denominator is 0, also in a resample (it
     decides for neither cue).
+
+    >>> student, control, teacher = (np.arange(100) < right for right in (70, 50, 90))
+    >>> round(transfer_index_images(student, control, teacher).value, 3)  # (.7 - .5) / (.9 - .5)
+    0.5
     """
     scores = {"student": np.asarray(student), "control": np.asarray(control), "teacher": np.asarray(teacher)}
     for name, score in scores.items():

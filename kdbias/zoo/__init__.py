@@ -16,7 +16,9 @@ from kdbias.zoo.exported import ZooError, is_described, is_exported, read_export
 __all__ = ["HOME", "WEIGHTS", "ZooError", "entry", "file_of", "is_described", "is_exported", "name_of", "names"]
 
 HOME = Path(__file__).resolve().parent
+"""The folder of the networks that come with the package."""
 WEIGHTS = ".safetensors"
+"""How the names of files of weights end."""
 
 
 def names() -> tuple[str, ...]:

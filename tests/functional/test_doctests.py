@@ -14,7 +14,12 @@ NAMES = [".".join(("kdbias", *path.relative_to(ROOT).with_suffix("").parts)) for
 
 
 def test_examples_are_found():
-    assert {"kdbias.functional.cka.exact", "kdbias.functional.logits.kl", "kdbias.losses.schedule"} <= set(NAMES)
+    assert {
+        "kdbias.functional.cka.exact",
+        "kdbias.functional.logits.kl",
+        "kdbias.losses.schedule",
+        "kdbias.stats.scores",
+    } <= set(NAMES)
 
 
 @pytest.mark.parametrize("module", NAMES)

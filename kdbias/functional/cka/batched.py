@@ -32,6 +32,10 @@ def batched_cka(
         ValueError: shapes; an unknown kernel or estimator; n < 3 (biased) or 4 (debiased); ``scale`` <= 0.
 
     Source: Kornblith et al., ICML 2019, arXiv:1905.00414; debiased: Nguyen et al., ICLR 2021, arXiv:2010.15327.
+
+    >>> x = torch.tensor([[0.0], [1.0], [2.0]])
+    >>> batched_cka(torch.stack([x, x]), torch.stack([3 - x, torch.ones(3, 1)]))  # the second has no structure
+    tensor([1., 0.])
     """
     _check(x, y, kernel, estimator, scale)
     with without_autocast(x):

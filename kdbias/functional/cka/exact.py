@@ -47,6 +47,10 @@ def rbf_cka(x: Tensor, y: Tensor, scale: float = 1.0, estimator: Estimator = "de
             distance 0).
 
     Source: Kornblith et al., ICML 2019, arXiv:1905.00414.
+
+    >>> x = torch.tensor([[0.0], [1.0], [2.0], [4.0]])
+    >>> rbf_cka(x, 5 * x)  # the widths follow the scale
+    tensor(1.)
     """
     _check(x, y, estimator)
     if not scale > 0:

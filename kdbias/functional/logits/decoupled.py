@@ -30,6 +30,10 @@ def dkd(
             images have no single target class).
 
     Source: Zhao et al., CVPR 2022, arXiv:2203.08679.
+
+    >>> student, teacher = torch.tensor([[0.75, 0.25]]).log(), torch.tensor([[0.5, 0.5]]).log()
+    >>> dkd(student, teacher, torch.tensor([0]), temperature=1.0)  # two classes: TCKD alone, ln(2 / sqrt(3))
+    tensor(0.1438)
     """
     check_logits(student, teacher)
     check_temperature(temperature)
