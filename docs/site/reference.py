@@ -105,7 +105,7 @@ def shown(found: Rooms) -> dict[str, list[str]]:
     return {
         one.name: [
             name
-            for name, home in {**{n: f"{one.name}.{n}" for n in one.defined}, **one.exported}.items()
+            for name, home in {**one.exported, **{n: f"{one.name}.{n}" for n in one.defined}}.items()
             if home not in found and public.get(home, f"{one.name}.{name}") == f"{one.name}.{name}"
         ]
         for one in modules
