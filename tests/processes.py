@@ -1,27 +1,24 @@
 """Several gloo processes on one machine, each with what it found."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from multiprocessing import set_forkserver_preload
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from preloaded import preload
 
 
-def found_by(
-    work: Callable[[int, int], Any], world: int, folder: Path, start: str = "fork", preload: Sequence[str] = ()
-) -> list[Any]:
+def found_by(work: Callable[[int, int], Any], world: int, folder: Path, start: str = "fork") -> list[Any]:
     """Run ``work(rank, world)`` in ``world`` processes of one group; give what each returns, by rank.
 
     ``work`` that goes backward cannot be forked from a process that did so before: autograd has its threads. Then
-    ``start`` is ``forkserver``, ``work`` a function of a module, and ``preload`` the modules that all import.
+    ``start`` is ``forkserver``, and ``work`` a function of a module.
     """
-    if start == "forkserver":
-        set_forkserver_preload(["torch", *preload])
+    preload()
     mp.start_processes(_joined, (work, world, folder), nprocs=world, start_method=start)
     return [torch.load(folder / f"{rank}.pt") for rank in range(world)]
 

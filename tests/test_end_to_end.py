@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
+from preloaded import Forked
 from safetensors.torch import save_file
 from toy_run.start import wait_for
 
@@ -30,12 +31,10 @@ def logged_means(folder: Path) -> list[str]:
         return [row["train/loss"] for row in csv.DictReader(file) if row.get("train/loss")]
 
 
-def start(runs: Path, *arguments: str, program: Path = PROGRAM) -> subprocess.Popen:
+def start(runs: Path, *arguments: str, program: Path = PROGRAM) -> Forked:
     environment = os.environ | {"KDBIAS_RUNS": str(runs), "OMP_NUM_THREADS": "1", "KDBIAS_ALLOCATOR": "0"}
     command = [sys.executable, str(program), *arguments]
-    return subprocess.Popen(
-        command, cwd=runs, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return Forked(command, cwd=runs, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def run(runs: Path, *arguments: str) -> str:

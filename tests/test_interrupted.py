@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from toy_run.start import hear_interrupts, wait_for
+from preloaded import Forked
+from toy_run.start import wait_for
 
 from kdbias.cli import AGAIN, _go_on
 from kdbias.interrupted import STATUS, interruptible
@@ -70,8 +71,7 @@ def test_a_run_goes_on_from_its_checkpoint_or_begins_again(tmp_path):
 def test_a_training_that_is_interrupted_says_how_to_go_on(tmp_path, sweep):
     environment = os.environ | {"KDBIAS_RUNS": str(tmp_path), "OMP_NUM_THREADS": "1", "KDBIAS_ALLOCATOR": "0"}
     command = [sys.executable, str(PROGRAM), *(["-m", "seed=0,1"] if sweep else []), *COMMAND]
-    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": hear_interrupts}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, **settings)
+    process = Forked(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_for(lambda: [*tmp_path.rglob("last.ckpt")] or process.poll() is not None, seconds=300)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=120)

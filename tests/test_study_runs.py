@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import preloaded
 import pytest
 from config_base import composed
 
@@ -17,9 +18,8 @@ STUDY = ["study=demo", "study.seeds=[0]", "~study.hypotheses", "~study.runs.cont
 
 
 def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "KDBIAS_RUNS": str(folder / "runs"), "PYTHONPATH": str(ROOT)}
-    program = [sys.executable, str(ROOT / "train.py"), *words]
-    return subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    environment = {**os.environ, "KDBIAS_RUNS": str(folder / "runs"), "KDBIAS_ALLOCATOR": "0"}
+    return preloaded.run([sys.executable, str(ROOT / "train.py"), *words], cwd=folder, env=environment, timeout=600)
 
 
 def test_a_study_is_trained_once_and_its_status_and_page_are_made(tmp_path, capsys):

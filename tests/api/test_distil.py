@@ -6,6 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import preloaded
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -40,6 +41,13 @@ def _variables() -> dict[str, str | None]:
     return {name: os.environ.get(name) for name in (PROGRAM, "PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forked():
+    with pytest.MonkeyPatch.context() as patch:
+        preloaded.fork_jobs(patch)
+        yield
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A folder of runs; from Python a teacher is trained and a student after it, while somebody's own Hydra runs."""
@@ -69,7 +77,7 @@ def test_the_command_with_the_same_settings_has_the_same_hash_and_weights(runs):
     assert len(list(home.glob("teachers/small_cnn-cues-*/result.json"))) == 1
     environment = os.environ | {"KDBIAS_RUNS": str(home), "OMP_NUM_THREADS": "1", "KDBIAS_ALLOCATOR": "0"}
     command = [sys.executable, str(PROGRAM_FILE), *COMMAND, f"hydra.run.dir={home}/command"]
-    ran = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True)
+    ran = preloaded.run(command, cwd=home, env=environment)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "training it first" not in ran.stdout  # the same teacher
     other = kdbias.Run(home / "command")

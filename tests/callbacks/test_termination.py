@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from preloaded import Forked
 from toy_run.start import wait_for
 
 PROGRAM = Path(__file__).resolve().parents[2] / "train.py"
@@ -24,9 +25,8 @@ def test_a_terminated_run_says_so_and_ends_whole(tmp_path, processes, slurm):
     devices = [f"trainer.devices={processes}", *(["trainer.strategy=ddp"] if processes > 1 else [])]
     environment = os.environ | {"KDBIAS_RUNS": str(tmp_path), "OMP_NUM_THREADS": "1", "KDBIAS_ALLOCATOR": "0"}
     environment |= {f"SLURM_{name}": str(value) for name, value in slurm.items()}
-    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
     command = [sys.executable, str(PROGRAM), *COMMAND, *devices, f"hydra.run.dir={run}"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, **settings)
+    process = Forked(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         wait_for(lambda: (run / "checkpoints" / "last.ckpt").is_file() or process.poll() is not None, seconds=120)
         began = time.monotonic()

@@ -1,10 +1,10 @@
 """What somebody types as a path may begin with ~ and name variables; what a file says is data."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
+import preloaded
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -158,23 +158,19 @@ def test_a_saved_config_is_data(home, tmp_path):
     assert found.resume == str(run)
 
 
-@pytest.mark.parametrize("program", ["train.py", "analyze.py"])
-def test_the_programs_write_where_the_expanded_path_leads(program, home, tmp_path):
+@pytest.mark.parametrize(
+    ("program", "words", "status"),
+    [
+        ("train.py", ["data=cifar10", "data.root=~/none", "data.download=false", "batch_size=3"], 1),
+        ("analyze.py", ["task=show_data", "data=cues", "data.train=60", "data.val=20", "data.test=20"], 0),
+    ],
+)
+def test_the_programs_write_where_the_expanded_path_leads(program, words, status, home, tmp_path):
     place = tmp_path / "work"
     place.mkdir()
-    command = [sys.executable, str(ROOT / program), "paths.runs=$HOME/runs", "data=cifar10", "data.root=~/none"]
-    command += (
-        ["data.download=false", "batch_size=3"] if program == "train.py" else ["task=show_data", "data.download=false"]
-    )
-    done = subprocess.run(
-        command,
-        cwd=place,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "KDBIAS_ALLOCATOR": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert f"{home}/none" in done.stderr, done.stderr
+    command = [sys.executable, str(ROOT / program), "paths.runs=$HOME/runs", *words]
+    done = preloaded.run(command, cwd=place, env={**os.environ, "KDBIAS_ALLOCATOR": "0"})
+    assert done.returncode == status, done.stderr
+    assert (f"{home}/none" in done.stderr) == (status == 1), done.stderr
     assert list(place.iterdir()) == []
-    assert (home / "runs").is_dir() == (program == "analyze.py")  # a refused training leaves no folder
+    assert (home / "runs").is_dir() == (status == 0)  # a refused training leaves no folder

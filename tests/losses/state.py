@@ -14,7 +14,7 @@ from processes import found_by
 from small_pair import make_pair
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
-from two_processes import EARLY, INFO, Step, doubled
+from two_processes import INFO, Step, doubled
 
 from kdbias.losses import base
 from kdbias.losses.base import LossTerm
@@ -73,7 +73,7 @@ def same(one: State, two: State) -> bool:
 
 def in_two_processes(terms: Mapping[str, LossTerm], folder: Path) -> list[dict[str, State]]:
     """Give, for each of two processes, what every term's training leaves."""
-    return found_by(partial(_work, dict(terms)), 2, folder, "forkserver", EARLY)
+    return found_by(partial(_work, dict(terms)), 2, folder, "forkserver")
 
 
 def _work(terms: dict[str, LossTerm], rank: int, processes: int) -> dict[str, State]:

@@ -52,7 +52,7 @@ def work(rank: int, world: int) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    return found_by(work, 2, tmp_path_factory.mktemp("processes"), "forkserver", ["kdbias.losses.gather"])
+    return found_by(work, 2, tmp_path_factory.mktemp("processes"), "forkserver")
 
 
 def test_two_processes_under_ddp_equal_one_with_the_whole_batch(found):

@@ -19,7 +19,6 @@ from kdbias.losses import base
 from kdbias.losses.base import LossTerm, Total
 
 INFO = DataInfo(3, 32, 10, tuple("abcdefghij"), 100, (0.5,) * 3, (0.25,) * 3)
-EARLY = ["kdbias.losses.base", "kdbias.models.deit", "kdbias.models.resnet_cifar"]
 
 
 class Step(nn.Module):
@@ -58,7 +57,7 @@ def gradients(term: LossTerm, rank: int = 0, processes: int = 1) -> tuple[Tensor
 
 def in_two_processes(terms: Mapping[str, LossTerm], folder: Path) -> list[dict[str, tuple[Tensor, Tensor]]]:
     """Give, for each of two processes, value and gradients of every term that is not yet built."""
-    return found_by(partial(_work, dict(terms)), 2, folder, "forkserver", EARLY)
+    return found_by(partial(_work, dict(terms)), 2, folder, "forkserver")
 
 
 def _work(terms: dict[str, LossTerm], rank: int, processes: int) -> dict[str, tuple[Tensor, Tensor]]:

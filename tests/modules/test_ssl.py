@@ -79,7 +79,7 @@ def all_gradients(rank: int, world: int) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def test_two_processes_with_half_the_batch_give_the_gradients_of_one(tmp_path):
-    found = found_by(all_gradients, 2, tmp_path, "forkserver", ["kdbias.modules.ssl_dino", "config_base"])
+    found = found_by(all_gradients, 2, tmp_path, "forkserver")
     for name in METHODS:
         one = gradients(name, 0, 1)
         assert max(float(g.abs().max()) for g in one.values()) > 1e-3

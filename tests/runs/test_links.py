@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import preloaded
 import pytest
 from omegaconf import OmegaConf
 
@@ -42,7 +43,7 @@ def test_hydra_writes_nothing_before_links_are_looked_at(sent, tmp_path, argumen
     before = everything(tmp_path)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KDBIAS_ALLOCATOR": "0"}
     command = [sys.executable, str(ROOT / "train.py"), f"{argument}={sent}", "batch_size=3"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = preloaded.run(command, cwd=tmp_path, env=environment)
     assert done.returncode == 1
     assert f"{sent / link} is a link to " in done.stderr
     assert "Traceback" not in done.stderr
