@@ -1,10 +1,12 @@
 """Fixtures shared by all tests."""
 
+import gc
 import os
 from pathlib import Path
 
 import pytest
 import torch
+from read_once import read_configs_once
 
 from kdbias.batch import DataInfo
 
@@ -78,10 +80,11 @@ one worker would wait for the other; ``make test-fast`` leaves them out."""
 HERE = Path(__file__).resolve().parent
 PLACES = {HERE / name: place for place, name in enumerate(LONG)}
 
+read_configs_once()
 torch.set_num_threads(1)  # tests are small: a second thread costs more than it brings
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_info() -> DataInfo:
     """A data set of ten classes of 32-pixel colour images."""
     return DataInfo(
@@ -124,6 +127,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if _place(item) < len(LONG):
             item.add_marker("slow")
+
+
+def pytest_collection_finish() -> None:
+    """Have the collector of garbage look no more at what is there before the first test: it lives to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def _place(item: pytest.Item) -> int:

@@ -171,7 +171,7 @@ def _views(run: Plan) -> Iterator[Problem]:
 def _dist_token(run: Plan) -> Iterator[Problem]:
     if run.student is None or not run.student.info.has_dist or not _all_terms(run):
         return
-    if not any(_trains_dist(term) and _peak(term, run.steps) > 0 for term in run.terms.values()):
+    if not any(_trains_dist(term) and _counts(term, run.steps) for term in run.terms.values()):
         yield Problem(
             "model.distilled",
             "the student has a DIST token that no term trains: set model.distilled=false, add a term that reads the "
@@ -182,7 +182,7 @@ def _dist_token(run: Plan) -> Iterator[Problem]:
 def _dense_answer(run: Plan) -> Iterator[Problem]:
     if run.student is None or run.student.inference != "dense" or not _all_terms(run):
         return
-    if not any("dense" in term.student_needs and _peak(term, run.steps) > 0 for term in run.terms.values()):
+    if not any("dense" in term.student_needs and _counts(term, run.steps) for term in run.terms.values()):
         yield Problem(
             "model.inference",
             "dense takes the DIST head's answers at the patch tokens into the mean, and no term trains them: set mean, "
@@ -203,7 +203,7 @@ def _all_terms(run: Plan) -> bool:
 def _schedules(run: Plan) -> Iterator[Problem]:
     """Terms whose schedule never leaves 0 because the run is too short; a weight that is always 0 is a choice."""
     for name, term in run.terms.items():
-        if run.steps and _peak(term, None) > 0 and _peak(term, run.steps) == 0:
+        if run.steps and not _counts(term, run.steps) and _counts(term, None):
             yield Problem(
                 f"loss.{name}.weight",
                 f"never leaves 0 in the {run.steps} steps of this run: train longer (epochs), or start it earlier",
@@ -214,15 +214,15 @@ def _schedules(run: Plan) -> Iterator[Problem]:
             yield Problem("loss", f"every weight is 0 at {resting:.1%} of training: give one term a weight there")
 
 
-def _peak(term: LossTerm, steps: int | None) -> float:
-    """The largest weight of a term in a run of ``steps`` steps; None means a run that is long enough."""
-    return max(term.schedule(place) for place in _places(steps or SAMPLES))
+def _counts(term: LossTerm, steps: int | None) -> bool:
+    """Whether a term has a weight above 0 at some time in a run of ``steps`` steps; None means a long enough run."""
+    return any(term.schedule(place) for place in _places(steps or SAMPLES))
 
 
-def _places(steps: int) -> list[float]:
+def _places(steps: int) -> Iterator[float]:
     """The progress at each step of a run, or at evenly spaced steps of a long run."""
     count = min(steps, SAMPLES)
-    return [i * steps // count / steps for i in range(count)]
+    return (i * steps // count / steps for i in range(count))
 
 
 def _optimizer(tree: Mapping[str, Any], known: list[Problem]) -> Iterator[Problem]:

@@ -1,11 +1,14 @@
 """What every term of conf/loss must keep: the tests list the folder, so a new yaml is tested because it exists."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from omegaconf import OmegaConf
+from small_pair import make_pair
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from two_processes import gradients, in_two_processes
@@ -42,11 +45,15 @@ NAMES = [*(f.stem for f in FILES), *VARIANTS]
 
 def term_of(name: str) -> LossTerm:
     """Build the term of conf/loss/<name>.yaml as a run would, its interpolations resolved; or a variant of it."""
-    conf.register()
     key = name.split()[0]
-    root = OmegaConf.create({"loss": OmegaConf.load(FOLDER / f"{key}.yaml")})
-    plain = OmegaConf.to_container(root, resolve=True)
-    return build({**plain["loss"][key], **SMALL.get(key, {}), **VARIANTS.get(name, {})})
+    return build({**settings_of(FOLDER / f"{key}.yaml"), **SMALL.get(key, {}), **VARIANTS.get(name, {})})
+
+
+@cache
+def settings_of(file: Path) -> dict[str, Any]:
+    conf.register()
+    root = OmegaConf.create({"loss": OmegaConf.load(file)})
+    return OmegaConf.to_container(root, resolve=True)["loss"][file.stem]
 
 
 # A term that compares images with one another gathers across processes instead: see ``gather`` there.
@@ -62,9 +69,17 @@ PAIRS = {
 }
 
 
-@pytest.fixture(params=PAIRS.values(), ids=PAIRS.keys())
-def two(request, pair):
-    return pair(*request.param)
+@pytest.fixture(scope="module", params=PAIRS.values(), ids=PAIRS.keys())
+def networks(request, tiny_info):
+    return make_pair(tiny_info, *request.param)
+
+
+@pytest.fixture
+def two(networks):
+    """The two networks of all tests, which no test changes but for their gradients."""
+    networks.student.zero_grad()
+    networks.teacher.zero_grad()
+    return replace(networks)
 
 
 def ready(name: str, two) -> LossTerm:
@@ -95,8 +110,9 @@ def test_the_folder_is_found():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_term_has_the_key_of_its_file(name):
-    assert isinstance(term_of(name), LossTerm)
-    assert any(term_of(name).schedule(step / 1000) > 0 for step in range(1000))
+    term = term_of(name)
+    assert isinstance(term, LossTerm)
+    assert any(term.schedule(step / 1000) > 0 for step in range(1000))
 
 
 @pytest.mark.parametrize("name", NAMES)
