@@ -10,6 +10,7 @@ child sets the number of threads alone.
 """
 
 import fcntl
+import gc
 import os
 import runpy
 import signal
@@ -20,11 +21,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import chdir
 from io import TextIOWrapper
-from multiprocessing import get_context, reduction, set_forkserver_preload
+from multiprocessing import forkserver, get_context, reduction, set_forkserver_preload
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
+from unittest.mock import patch
 
 import pytest
 
@@ -33,6 +36,8 @@ EARLY = [
     *("kdbias.cli", "kdbias.train", "kdbias.checks.check", "kdbias.analysis.study_train", "kdbias.modules.distill"),
 ]
 ALL = 4096  # above every file descriptor
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = dict(os.environ)
 
 
 class Forked:
@@ -165,8 +170,10 @@ class Descriptor:
 
 
 def preload() -> None:
-    """Have the fork server of this process, which the first process that is forked from it starts, import early."""
+    """Have the fork server of this process run, in the folder and environment of before any test changed them."""
     set_forkserver_preload(EARLY)
+    with chdir(ROOT), patch.dict(os.environ, ENVIRONMENT, clear=True):
+        forkserver.ensure_running()
 
 
 def run(command: Sequence[str], *, timeout: float | None = None, **settings: Any) -> subprocess.CompletedProcess[str]:
@@ -206,6 +213,7 @@ def _become(
     words: list[str], folder: str, environment: dict[str, str], handed: dict[int, Descriptor], begun: Descriptor
 ) -> None:
     """Be the process of a command: ``words`` are what the interpreter is given."""
+    gc.freeze()  # what was imported is here to stay
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -18,7 +18,8 @@ def found_by(work: Callable[[int, int], Any], world: int, folder: Path, start: s
     ``work`` that goes backward cannot be forked from a process that did so before: autograd has its threads. Then
     ``start`` is ``forkserver``, and ``work`` a function of a module.
     """
-    preload()
+    if start == "forkserver":
+        preload()
     mp.start_processes(_joined, (work, world, folder), nprocs=world, start_method=start)
     return [torch.load(folder / f"{rank}.pt") for rank in range(world)]
 

@@ -4,12 +4,12 @@ import errno
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import lightning as L
+import preloaded
 import pytest
 import torch
 from full_disk import disk_of
@@ -85,10 +85,7 @@ def test_a_kill_leaves_the_old_checkpoint(tmp_path):
         path = Path(sys.argv[1])
         fitted(path.parent, 2.0).save_checkpoint(path)
     """
-    here = Path(__file__).parent
-    paths = os.pathsep.join([str(here), str(here.parent), str(here.parents[1])])
-    command = [sys.executable, "-c", textwrap.dedent(program), str(path)]
-    child = subprocess.run(command, check=False, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
+    child = preloaded.run([sys.executable, "-c", textwrap.dedent(program), str(path)])
     assert child.returncode == -signal.SIGKILL, child.stderr
     assert value(path) == 1.0
     assert len(list(tmp_path.glob(".last.ckpt.*.part"))) == 1

@@ -1,6 +1,5 @@
 """Start the toy program, and wait for what it does."""
 
-import signal
 import subprocess
 import sys
 import time
@@ -8,22 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from preloaded import Forked
+
 APP = Path(__file__).parent / "app.py"
 T = TypeVar("T")
 PATIENCE = 600.0
 """Seconds after which something hangs; a busy machine takes several times as long as an idle one."""
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
+def start(folder: Path, *arguments: str) -> Forked:
     command = [sys.executable, str(APP), *arguments]
-    return subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=hear_interrupts
-    )
-
-
-def hear_interrupts() -> None:
-    """Undo what a shell does to a command in the background, which would have the program ignore SIGINT too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return Forked(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
