@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-# Workers take whole files (fixtures are shared within one) in the order of tests/conftest.py, the longest first.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Workers take whole files (fixtures are shared within one) in the order of tests/conftest.py, the longest first. NumPy's
+# algebra has one thread: where each core has a worker, a second one burns what it waits (50 times for an svd of 64x64).
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 FAULTS_SECONDS ?= 900
 

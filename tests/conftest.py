@@ -136,5 +136,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Give it back: what is left at the end of the process, libraries report as leaks."""
+    gc.unfreeze()
+
+
 def _place(item: pytest.Item) -> int:
     return PLACES.get(item.path, len(LONG))

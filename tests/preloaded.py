@@ -227,7 +227,8 @@ def _become(
     for place in sorted({*kept, begun.number, ALL} - {0, 1, 2}):
         os.closerange(low, place)
         low = place + 1
-    sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1), _text(2)
+    whole = -1 if "PYTHONUNBUFFERED" not in environment else 1
+    sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, buffering=whole), _text(2)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
@@ -235,8 +236,8 @@ def _become(
     _run(words)
 
 
-def _text(number: int, mode: str = "w") -> TextIOWrapper:
-    return open(number, mode, closefd=False, errors="backslashreplace", buffering=1)
+def _text(number: int, mode: str = "w", buffering: int = 1) -> TextIOWrapper:
+    return open(number, mode, closefd=False, errors="backslashreplace", buffering=buffering)
 
 
 def _file() -> IO[bytes]:
@@ -252,7 +253,7 @@ def _run(words: list[str]) -> None:
 
     from kdbias.runs import process
 
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     os.environ["KDBIAS_ALLOCATOR"] = "0"  # or the program would begin again, in a new interpreter
     GlobalHydra.instance().clear()  # those of a sweep, of which this is a job
     HydraConfig.instance().cfg = None

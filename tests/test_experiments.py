@@ -1,8 +1,8 @@
 """Every yaml in conf/experiment composes and runs two steps.
 
-Four run as they are, the others with networks of the same shape and fewer channels: as many layers, the same grids and
-tokens. That every experiment is right at its own width is for tests/checks/test_check.py, and that every network can be
-built and called for tests/models/test_model_configs.py.
+Four run as they are, the others with networks of the same shape and fewer channels (as many layers, the same grids and
+tokens), and without the callbacks that they do not choose. That every experiment is right at its own width is for
+tests/checks/test_check.py, and that every network can be built and called for tests/models/test_model_configs.py.
 """
 
 import json
@@ -68,9 +68,10 @@ def experiment_groups(experiment: str) -> set[str]:
 
 def offline(experiment: str, folder: Path) -> DictConfig:
     """Compose an experiment for the smoke trainer, its networks with random weights."""
-    cfg = composed(
-        [f"experiment={experiment}", "trainer=smoke", *SMALL, *([] if experiment in WHOLE else ["logger=[csv]"])]
-    )
+    less = []
+    if experiment not in WHOLE:
+        less = ["logger=[csv]", *([] if "callback" in experiment_groups(experiment) else ["callback=[checkpoint]"])]
+    cfg = composed([f"experiment={experiment}", "trainer=smoke", *SMALL, *less])
     cfg.paths.run = str(folder / "run")
     if "pretrained" in cfg.model:
         cfg.model.pretrained = False

@@ -129,11 +129,14 @@ def smallest(module):
 def create(name, side, device="meta"):
     """Build a network for images of ``side``, where it is built for a size."""
     with torch.device("meta"):
-        takes = "img_size" in inspect.signature(type(timm.create_model(name)).__init__).parameters
+        network = timm.create_model(name, num_classes=10)
     config = timm.get_pretrained_cfg(name)
-    sized = takes or (config is not None and config.fixed_input_size)
-    with torch.device(device):
-        return timm.create_model(name, num_classes=10, **({"img_size": side} if sized else {})).eval()
+    takes = "img_size" in inspect.signature(type(network).__init__).parameters
+    size = {"img_size": side} if takes or (config is not None and config.fixed_input_size) else {}
+    if size or device != "meta":
+        with torch.device(device):
+            network = timm.create_model(name, num_classes=10, **size)
+    return network.eval()
 
 
 @pytest.mark.parametrize("module", list_modules())
