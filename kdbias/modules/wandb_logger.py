@@ -66,7 +66,7 @@ class WandbTracked(Tracked):
         self._session.log({**numbers, "step": step})
 
     def close(self, scores: Mapping[str, float], step: int, success: bool) -> None:
-        """Write the scores into the history and the summary, and wait until all is written."""
+        """Write the scores into the history and the summary."""
         if scores:
             self._session.log({**scores, "step": step})
             self._session.summary.update(dict(scores))

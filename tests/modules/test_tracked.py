@@ -1,5 +1,7 @@
 """Loggers of tracking services: one id a run, process 0 alone, and no error of a service in a training."""
 
+import time
+
 import lightning as L
 import pytest
 import torch
@@ -189,8 +191,11 @@ def test_wandb_has_one_run_with_names_and_scores(tmp_path):
         logger.end({"test/accuracy": 0.6}, 9, success=success)
     kept = list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
     assert {path.name for path in kept} == {f"run-{logger.version}.wandb"}
-    for told in (b"test/accuracy", b"0.6", b"val/accuracy", b"first_try, seed 3", b"teacher: resnet18"):
-        assert told in kept[0].read_bytes()
+    told = (b"test/accuracy", b"0.6", b"val/accuracy", b"first_try, seed 3", b"teacher: resnet18")
+    deadline = time.monotonic() + 30  # a process of wandb writes the file
+    while not all(word in path.read_bytes() for path in kept for word in told):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_mlflow_has_one_run_with_names_and_scores(tmp_path):
