@@ -55,7 +55,7 @@ class WandbTracked(Tracked):
             group=str(given["name"]),
             tags=[f"{key}: {value}"[:LONGEST_TAG] for key, value in events.tags(given).items()],
             config={**given, "config": dict(tree)},
-            settings=client.Settings(console="off", silent=True),  # the run's own lines go to its own log
+            settings=client.Settings(console="off", silent=True, symlink=False),  # lines of the run go to its own log
         )
         self._session.define_metric("step")
         self._session.define_metric("*", step_metric="step")

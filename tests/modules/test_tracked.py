@@ -18,6 +18,7 @@ from kdbias.modules import events
 from kdbias.modules.mlflow_logger import mlflow
 from kdbias.modules.tracked import Tracked
 from kdbias.modules.wandb_logger import wandb
+from kdbias.runs.run_folder import require_own
 
 
 class Diary(Tracked):
@@ -167,6 +168,22 @@ def test_a_folder_of_a_packages_name_is_no_package(tmp_path, monkeypatch):
         True,
         False,
     ]
+
+
+def test_wandbs_link_to_its_own_log_is_no_reason_to_refuse_a_run_and_other_links_are(tmp_path):
+    own = tmp_path / "run"
+    outside = tmp_path / "core.log"
+    outside.touch()
+    for place in ("one/logs/debug-core.log", "one/logs/debug.log", "logs/debug-core.log", "two"):
+        link = own / "wandb" / place
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(outside)
+        if place == "one/logs/debug-core.log":
+            require_own(own)
+            continue
+        with pytest.raises(ConfigError, match="out of the run folder"):
+            require_own(own)
+        link.unlink()
 
 
 def test_a_mode_that_wandb_does_not_have_is_refused(monkeypatch):
