@@ -11,11 +11,14 @@ if TYPE_CHECKING:
     from kdbias.api.probing import probe
     from kdbias.api.results import Results
     from kdbias.api.run import Run
+    from kdbias.api.stressed import stress_figure
+    from kdbias.api.transferred import transfer
     from kdbias.config.build import allow, builder
     from kdbias.config.errors import ConfigError, RunStopped
     from kdbias.models.checkpoint import load_student, load_teacher
     from kdbias.models.features import Extractor, Features
     from kdbias.probes.base import Result
+    from kdbias.report.shown import show
 
 __all__ = [
     "ConfigError",
@@ -32,7 +35,10 @@ __all__ = [
     "load_student",
     "load_teacher",
     "probe",
+    "show",
     "stats",
+    "stress_figure",
+    "transfer",
     "zoo",
 ]
 
@@ -53,6 +59,9 @@ _HOMES = {
     "load_student": "kdbias.models.checkpoint",
     "load_teacher": "kdbias.models.checkpoint",
     "probe": "kdbias.api.probing",
+    "show": "kdbias.report.shown",
+    "stress_figure": "kdbias.api.stressed",
+    "transfer": "kdbias.api.transferred",
 }
 
 

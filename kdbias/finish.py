@@ -24,7 +24,7 @@ from kdbias.files import write_json
 from kdbias.models.checkpoint import Checkpoint
 from kdbias.models.features import Extractor
 from kdbias.modules.base import REMEDY, StudentModule
-from kdbias.modules.loggers import DescribedTensorBoard
+from kdbias.modules.tracked import Described
 from kdbias.probes.accuracy import AccuracyProbe
 from kdbias.probes.base import Probe, Result, refused
 from kdbias.probes.reasons import why
@@ -32,7 +32,7 @@ from kdbias.runs.memory import peak_memory
 from kdbias.runs.result import environment
 from kdbias.runs.run_folder import RESULT
 
-JUDGED = ("accuracy", "knn", "linear")  # test scores that TensorBoard compares runs by
+JUDGED = ("accuracy", "knn", "linear")  # test scores that TensorBoard and other trackers compare runs by
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ def diverged(run: Trained, reason: str) -> NoReturn:
     """
     run.module.stopped = reason
     payload = result(run, {}, None, run.module.seconds, peak_memory(run.trainer.strategy.root_device))
+    _end_loggers(run.trainer, {}, success=False)
     write_json(run.folder / RESULT, payload)
     show(run.tree, payload)
     raise RunStopped(reason)
@@ -226,9 +227,13 @@ def best_checkpoint(callbacks: list[Callback]) -> ModelCheckpoint | None:
 
 
 def log_scores(trainer: L.Trainer, payload: Mapping[str, Any]) -> None:
-    """Show validation objective and test scores in TensorBoard, where its hparams table compares runs by them."""
+    """Show validation objective and test scores in TensorBoard and other trackers, which compare runs by them."""
     scores = {} if math.isnan(payload["objective"]) else {"objective": payload["objective"]}
     scores |= {f"test/{key}": payload["test"][key] for key in JUDGED if key in payload["test"]}
+    _end_loggers(trainer, scores, success=payload["stopped"] is None)
+
+
+def _end_loggers(trainer: L.Trainer, scores: Mapping[str, float], *, success: bool) -> None:
     for logger in trainer.loggers:
-        if isinstance(logger, DescribedTensorBoard):
-            logger.end(scores, trainer.global_step, success=payload["stopped"] is None)
+        if isinstance(logger, Described):
+            logger.end(scores, trainer.global_step, success=success)

@@ -32,8 +32,9 @@ from kdbias.modules.base import StudentModule
 from kdbias.modules.choice import module_class
 from kdbias.modules.distill import Distill
 from kdbias.modules.keep_answers import keep_answers
-from kdbias.modules.loggers import DescribedTensorBoard, keep_until
+from kdbias.modules.loggers import keep_until
 from kdbias.modules.quiet import quiet
+from kdbias.modules.tracked import Described
 from kdbias.runs import run_folder
 from kdbias.runs.pretrained import settled
 from kdbias.runs.teacher_recipe import ensure_teacher
@@ -100,7 +101,7 @@ def train(cfg: DictConfig) -> float:
         sweep_up(run)
         write_text(run / run_folder.CONFIG, OmegaConf.to_yaml(tree))
     for logger in trainer.loggers:
-        if isinstance(logger, DescribedTensorBoard):
+        if isinstance(logger, Described):
             logger.begin(tree)
     trained = Trained(tree, key, trainer, module, data, control)
     try:

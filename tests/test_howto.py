@@ -30,6 +30,7 @@ from kdbias import cli
 from kdbias.analysis import study_train, tasks
 from kdbias.analysis.study import study_words
 from kdbias.batch import DataInfo
+from kdbias.checks import early_loggers
 from kdbias.checks.check import check
 from kdbias.config.build import build, target
 from kdbias.config.spec import plain
@@ -161,6 +162,8 @@ def test_every_file_that_a_how_to_shows_has_its_place():
         "export": set(),
         "keep-the-teachers-answers": set(),
         "from-python": set(),
+        "loggers": set(),
+        "tensorboard": set(),
         "run-a-study": {"conf/study/mine.yaml"},
     }
     root = Path(kdbias.__file__).parents[1]
@@ -178,6 +181,7 @@ def built(node):
 @pytest.mark.parametrize(("page", "program", "arguments"), commands())
 def test_a_command_composes_and_passes_the_check(page, program, arguments, stranger, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(early_loggers, "installed", lambda package: True)
     own = stranger(page)
     for split in ("train", "val", "test"):
         (own.folder / "IMAGES" / split / "a").mkdir(parents=True)

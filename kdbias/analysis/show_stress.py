@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,6 +22,15 @@ COLUMNS = 16
 
 def show_stress(tree: Tree) -> None:
     """Draw the first ``images`` of the split under each set at each strength; the path is printed last.
+
+    Raises:
+        ConfigError: as ``stress_figure``.
+    """
+    save_figures({"show_stress": stress_figure(tree)}, Path(tree["out"]))
+
+
+def stress_figure(tree: Tree) -> Figure:
+    """Draw the first ``images`` of the split under each set at each strength.
 
     Null draws as many images as fit in 16 columns. The sets are built of the images that are drawn, not of the split.
 
@@ -42,8 +52,7 @@ def show_stress(tree: Tree) -> None:
         name: [_for_drawing(loaded(pool, source, name, stress, level).image[:count]) for level in levels]
         for name, stress in sets.items()
     }
-    figure = stress_grid(clean / np.float32(255), rows, strengths=levels)
-    save_figures({"show_stress": figure}, Path(tree["out"]))
+    return stress_grid(clean / np.float32(255), rows, strengths=levels)
 
 
 def _for_drawing(image: Tensor) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from kdbias.checks.early_loggers import logger_problems
 from kdbias.checks.words import known_keys
 from kdbias.config.conf import FOLDER_NAME, is_folder_name
 from kdbias.config.errors import Problem
@@ -88,7 +89,7 @@ def plain_problems(tree: Mapping[str, Any]) -> list[Problem]:
     """Give the problems of a config, plain types, that show in its values alone; a value that is missing has none."""
     return [
         problem
-        for rule in (_known, _ranges, _precision, _alpha, _weights_files, _image_folder)
+        for rule in (_known, _ranges, _precision, _alpha, _weights_files, _image_folder, logger_problems)
         for problem in rule(tree)
     ]
 

@@ -1,4 +1,4 @@
-"""What TensorBoard says of a run beside its curves: hyper-parameters, descriptions of tags, and the opening layout."""
+"""What trackers say of a run beside its curves: hyper-parameters; for TensorBoard, what tags mean and a layout."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from kdbias.config.spec import Tree
 
 NONE = "-"
+TAGS = ("model", "data", "teacher", "control", "loss")
 METRICS: Mapping[str, str] = {
     "test/accuracy": "test accuracy",
     "val/accuracy": "validation accuracy",
@@ -91,7 +92,7 @@ def described(tag: str) -> str:
 
 
 def hyper_parameters(tree: Tree) -> dict[str, str | float]:
-    """Give the settings by which TensorBoard compares runs, from a resolved config: the same keys for every run."""
+    """Give the settings by which trackers compare runs, from a resolved config: the same keys for every run."""
     loss, optimizer = tree.get("loss") or {}, tree["optim"]["optimizer"]
     terms = {name: node for name, node in loss.items() if isinstance(node, Mapping) and "_target_" in node}
     temperatures = [f"{node['temperature']:g}" for node in terms.values() if _number(node.get("temperature"))]
@@ -114,10 +115,20 @@ def hyper_parameters(tree: Tree) -> dict[str, str | float]:
     }
 
 
+def title(given: Mapping[str, str | float], folder: str) -> str:
+    """Name a run by its ``hyper_parameters`` and the name of its folder."""
+    return f"{given['name']}, seed {given['seed']:g} ({folder})"
+
+
+def tags(given: Mapping[str, str | float]) -> dict[str, str]:
+    """Give the ``hyper_parameters`` by which runs are found again, by kind; without those that a run does not have."""
+    return {key: str(given[key]) for key in TAGS if given[key] not in (NONE, "none")}
+
+
 def session(tree: Tree, folder: str) -> list[Summary]:
     """Give the summaries that begin a run's row of the hparams table; ``folder`` is the name of the run's folder."""
     given = hyper_parameters(tree)
-    start = plugin_data_pb2.SessionStartInfo(group_name=f"{given['name']}, seed {given['seed']:g} ({folder})")
+    start = plugin_data_pb2.SessionStartInfo(group_name=title(given, folder))
     for key, value in given.items():
         if isinstance(value, str):
             start.hparams[key].string_value = value

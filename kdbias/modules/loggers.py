@@ -18,6 +18,7 @@ from kdbias.config.build import builder
 from kdbias.config.spec import Tree
 from kdbias.files import write_bytes, write_text
 from kdbias.modules import events
+from kdbias.modules.tracked import Described
 
 
 @builder("logger")
@@ -79,7 +80,7 @@ def _probed(row: dict[str, str]) -> bool:
     return all(name in ("step", "epoch") or name.startswith("probe/") for name, value in row.items() if value)
 
 
-class DescribedTensorBoard(TensorBoardLogger):
+class DescribedTensorBoard(TensorBoardLogger, Described):
     """Lightning's TensorBoard logger, with the run's settings, a layout, and what each tag means."""
 
     @rank_zero_only

@@ -155,7 +155,7 @@ def _lack(each: Mapping[int, Estimate]) -> str:
 
 def _noise(method: Group, control: Group, seeds: Sequence[int], name: str) -> float:
     """The noise of the images, a floor for that of the seeds; 0 where the answers to the same images are not known."""
-    sides = [[_answers(answered(group)[seed], name) for seed in seeds] for group in (method, control)]
+    sides = [[paired_answers(answered(group)[seed], name) for seed in seeds] for group in (method, control)]
     known = [one for side in sides for one in side if one is not None]
     if len(known) < 2 * len(seeds) or len({one[0].shape for one in known}) != 1:
         return 0.0
@@ -163,8 +163,8 @@ def _noise(method: Group, control: Group, seeds: Sequence[int], name: str) -> fl
     return retention_noise(stress[0], clean[0], stress[1], clean[1], _classes(answered(method)[seeds[0]]))
 
 
-def _answers(result: Result, name: str) -> tuple[Right, Right] | None:
-    """Which images of a set, and which of the same images unchanged, are answered right.
+def paired_answers(result: Result, name: str) -> tuple[Right, Right] | None:
+    """Give which images of a set, and which of the same images unchanged, are answered right, both ``(n,)``.
 
     None if the clean images are others, as where the data draws the set itself: then the retention does not follow.
     """

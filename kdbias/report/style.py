@@ -129,12 +129,12 @@ def seeds(runs: T | Sequence[T], kind: type[T]) -> list[T]:
     return [runs] if isinstance(runs, kind) else list(runs)  # type: ignore[arg-type]
 
 
-def rendered(figure: Figure, kind: Literal["png", "svg"] = "png") -> bytes:
-    """Render ``figure``; figures drawn from the same Results give the same bytes."""
+def rendered(figure: Figure, kind: Literal["png", "svg"] = "png", dpi: int | None = None) -> bytes:
+    """Render ``figure``, with ``dpi`` pixels an inch (None: the style's); the same Results give the same bytes."""
     buffer = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     with styled():
-        figure.savefig(buffer, format=kind, metadata=metadata)
+        figure.savefig(buffer, format=kind, metadata=metadata, dpi=STYLE["savefig.dpi"] if dpi is None else dpi)
     return buffer.getvalue()
 
 

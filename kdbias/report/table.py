@@ -169,6 +169,12 @@ class Table:
             f"<tbody>\n{body}\n</tbody>\n</table>\n</div>\n<figcaption>{below}</figcaption>\n</figure>\n"
         )
 
+    def __repr__(self) -> str:
+        return self.markdown()
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
     def csv(self) -> str:
         """Give the table as CSV: full precision, unscaled.
 

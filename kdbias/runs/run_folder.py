@@ -27,6 +27,9 @@ RESULT = "result.json"
 LOCK = ".lock"
 BEST = Path("checkpoints", "best.ckpt")
 LAST = Path("checkpoints", "last.ckpt")
+LOG_OF_WANDB = "wandb/*/logs/debug-core.log"
+"""A link to a log in the user's cache, which wandb makes in each of its folders. Each start has a new folder, so
+nothing is written through a link that is there."""
 
 
 def result(folder: Path, key: str) -> dict[str, Any] | None:
@@ -200,8 +203,9 @@ def require_own(folder: Path) -> None:
         parts = list(folder.rglob("*"))
     except RecursionError as error:
         raise ConfigError(f"{folder} is no run folder: its folders lie too deep in one another") from error
+    logs = set(folder.glob(LOG_OF_WANDB))
     for part in parts:
-        if part.is_symlink() and not Path(os.path.realpath(part)).is_relative_to(home):
+        if part.is_symlink() and part not in logs and not Path(os.path.realpath(part)).is_relative_to(home):
             raise ConfigError(f"{part} is a link to {os.path.realpath(part)}, out of the run folder: remove it")
     if (folder / LOCK).is_symlink():
         raise ConfigError(f"{folder / LOCK} is a link, and taking the lock would empty the file behind it: remove it")

@@ -6,7 +6,7 @@ A refused estimate is NaN with a reason.
 from kdbias.stats.bootstrap import Estimate, bootstrap_mean
 from kdbias.stats.comparison import Difference, difference, family, image_noise
 from kdbias.stats.planner import equal_power, power, seeds_needed, smallest_shown
-from kdbias.stats.retained import ratio, retention, retention_noise
+from kdbias.stats.retained import quotient_by_image, ratio, retention, retention_noise
 from kdbias.stats.scores import accuracy, mean_std, transfer_index, transfer_index_images
 from kdbias.stats.seeds import fieller, seed_mean
 from kdbias.stats.significance import above_chance, holm, permutation_test
@@ -29,6 +29,7 @@ __all__ = [
     "mean_std",
     "permutation_test",
     "power",
+    "quotient_by_image",
     "ratio",
     "retention",
     "retention_noise",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats as scipy_stats
 
-from kdbias.stats.bootstrap import Estimate, Floats
+from kdbias.stats.bootstrap import Estimate, Floats, pairs_of
 from kdbias.stats.significance import above_chance, right_answers
 
 CHANCE_P = 0.01
@@ -73,6 +73,26 @@ def retention_noise(
         raise ValueError(f"expected right answers (seeds, n) of one shape, got {[side.shape for side in sides]}")
     each = _influence(sides[0], sides[1], classes) - _influence(sides[2], sides[3], classes)
     return float(each.std(axis=1).mean() / math.sqrt(each.shape[1]))
+
+
+def quotient_by_image(above: ArrayLike, below: ArrayLike) -> Floats:
+    """Give a number for each image, ``(n,)``, whose mean is the quotient of the sums of two arrays ``(n,)``.
+
+    Each is the quotient and how far its image moves it (delta method). Two networks' quotients on the same images, such
+    as shape shares or retentions, are then compared by `difference` with ``over="images"``.
+
+    >>> quotient_by_image([1, 0, 1, 0], [1, 1, 1, 1]).mean()
+    np.float64(0.5)
+
+    Raises:
+        ValueError: the arrays are not of one shape ``(n,)``, or ``below`` sums to 0.
+    """
+    parts = pairs_of(above, below)
+    mean = parts.mean(axis=0)
+    if mean[1] == 0:
+        raise ValueError("below sums to 0: there is no quotient")
+    value = mean[0] / mean[1]
+    return np.asarray(value + (parts[:, 0] - value * parts[:, 1]) / mean[1], dtype=np.float64)
 
 
 def _influence(stress: Floats, clean: Floats, classes: int) -> Floats:

@@ -120,3 +120,17 @@ def test_results_are_a_table_a_file_and_figures(student, images, tmp_path):
     assert float(rows["accuracy", "accuracy"]["value low"]) < float(rows["accuracy", "accuracy"]["value high"])
     other = kdbias.probe("demo-control", images, ["accuracy", "attention"])
     assert {"accuracy", "attention"} <= found.figures(control=other).keys()
+
+
+def test_a_notebook_shows_figures_and_tables(tmp_path):
+    images = {"cues": {"train": 20, "val": 10, "test": 60, "preset": "demo"}}
+    figure = kdbias.stress_figure(images, ["smooth", "noise"], count=2, strengths=[1.0])
+    small, large = kdbias.show(figure, dpi=50), kdbias.show(figure)
+    assert small._repr_png_().startswith(b"\x89PNG")
+    assert len(small._repr_png_()) < len(large._repr_png_())
+    assert small.save(tmp_path / "stress.svg").read_bytes().startswith(b"<?xml")
+    with pytest.raises(kdbias.ConfigError, match=r"^stress: there is no smoth"):
+        kdbias.stress_figure(images, "smoth")
+    found = kdbias.probe("demo-student", images, trainer="cpu")
+    with pytest.raises(kdbias.ConfigError, match=r"^student: has no Result of the probe bias"):
+        kdbias.transfer(found, found, found)

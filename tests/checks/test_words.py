@@ -13,7 +13,7 @@ MISTAKES = {  # one of each kind, and its neighbours
     "model=resnet21": "model: there is no resnet21: did you mean resnet20?",
     "loss=[ce,kll]": "loss: there is no kll: did you mean kl?",
     "-m control=none,shufled": "control: there is no shufled: did you mean shuffled?",
-    "logger=qqq": "logger: there is no qqq: choose csv, tensorboard",
+    "logger=qqq": "logger: there is no qqq: choose csv, mlflow, tensorboard, wandb",
     "experiment=": "experiment: there is no option without a name: `--help` lists them",
     "epoch=3": "epoch: there is no such setting: did you mean epochs=3?",
     "+epoch=3": "epoch: there is no such setting: did you mean epochs=3?",

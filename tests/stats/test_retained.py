@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from kdbias.stats import Estimate, ratio, retention
+from kdbias.stats import Estimate, difference, quotient_by_image, ratio, retention, retention_noise
 
 
 def answers(share: float, n: int, seed: int = 0) -> np.ndarray:
@@ -113,3 +113,19 @@ def test_nothing_right_under_stress_has_an_interval_of_some_width() -> None:
     found = retention(np.zeros(200, bool), answers(0.9, 200), 10)
     assert found.value == pytest.approx(-0.125)
     assert found.low < -0.125 < found.high < 0
+
+
+def test_the_mean_over_images_is_the_quotient_and_their_spread_its_noise() -> None:
+    sides = [answers(share, 1000, seed) for seed, share in enumerate((0.4, 0.8, 0.5, 0.7))]
+    ours, theirs = (quotient_by_image(sides[k] - 0.1, sides[k + 1] - 0.1) for k in (0, 2))
+    assert ours.mean() == pytest.approx(3 / 7)
+    assert difference(ours, theirs, over="images").estimate.value == pytest.approx(3 / 7 - 4 / 6)
+    noise = retention_noise(*(side[None] for side in sides), 10)
+    assert (ours - theirs).std() / math.sqrt(1000) == pytest.approx(noise)
+
+
+def test_a_quotient_without_a_denominator_is_refused() -> None:
+    with pytest.raises(ValueError, match="sums to 0"):
+        quotient_by_image([1, 0], [1, -1])
+    with pytest.raises(ValueError, match="average over the other axis"):
+        quotient_by_image(np.ones((2, 2)), np.ones(2))
