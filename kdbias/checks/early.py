@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kdbias.checks.early_arguments import argument_problems, objective_problems, term_problems
+from kdbias.checks.early_images import few_images
 from kdbias.checks.words import known_keys
 from kdbias.config.conf import FOLDER_NAME, is_folder_name
 from kdbias.config.errors import Problem
@@ -209,3 +210,5 @@ def _image_folder(tree: Mapping[str, Any]) -> Iterator[Problem]:
     if isinstance(root, str) and not Path(root).is_dir():
         parts = "train/ and val/ or test/, each with one folder of images per class"
         yield Problem("data.root", f"there is no folder {root}: name one that holds {parts}")
+    elif isinstance(root, str):
+        yield from few_images(Path(root), data, tree.get("batch_size"))

@@ -202,6 +202,32 @@ def test_a_mistake_is_told_before_torch_is_loaded(tmp_path, typed):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["batch_size=8"], ["data.val: 1000 of the 20 images in train: set it to at most 19; a fifth is data.val=4"]),
+        (["data.val=4"], ["batch_size: no batch is full: set it to at most the 16 training images"]),
+        ([], ["data.val: 1000 of the 20", "batch_size: no batch is full: set it to at most the 16"]),
+        (["data.val=4", "batch_size=8", "data.limit=7"], ["batch_size: no batch is full: set it to at most the 7"]),
+        (["data.val=4", "batch_size=16"], []),
+    ],
+)
+def test_a_folder_of_few_images_is_told_before_torch_is_loaded(tmp_path, monkeypatch, words, said):
+    monkeypatch.setenv("KDBIAS_RUNS", str(tmp_path / "runs"))
+    for place in (*(f"train/{name}/{i}.png" for name in ("müde Katzen", "b") for i in range(10)), "test/b/1.png"):
+        path = tmp_path / "Meine Bilder" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    command = ["experiment=baseline", "data=image_folder", f"data.root={tmp_path / 'Meine Bilder'}", *words]
+    if not said:
+        require_command(command, "train")
+        return
+    with pytest.raises(ConfigError) as error:
+        require_command(command, "train")
+    assert all(line in str(error.value) for line in said)
+    assert str(error.value).count("images") == len(said)
+
+
 def test_the_examples_of_the_docstrings():
     assert doctest.testmod(early_weights).failed == 0
     assert doctest.testmod(command).failed == 0
