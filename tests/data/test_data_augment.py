@@ -145,7 +145,7 @@ def test_clean_view_is_untouched(images):
         ({"magnitude": 9.5}, "magnitude: must be a whole number in 0..30, got 9.5"),
         ({"flip": "on"}, "flip: must be true or false, got 'on'"),
         ({"erasing": 1.5}, r"erasing: must lie in \[0, 1\]"),
-        ({"mix_probability": -0.1}, "augment.mix_probability"),
+        ({"mix_probability": -0.1}, r"mix_probability: must lie in \[0, 1\], got -0.1"),
         ({"view": "other"}, "view: must be one of same, photometric, clean"),
         (
             {"policy": "CIFAR10"},

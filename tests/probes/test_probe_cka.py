@@ -97,7 +97,7 @@ def test_bad_settings_are_named():
         CKAProbe(tokens="all")
     with pytest.raises(ValueError, match="kernel: must be linear or rbf"):
         CKAProbe(kernel="poly")
-    with pytest.raises(ValueError, match="batch >= 4"):
+    with pytest.raises(ValueError, match="batch: must be a whole number of at least 4, got 2"):
         CKAProbe(batch=2)
 
 
