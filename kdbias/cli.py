@@ -21,6 +21,7 @@ from kdbias.config.build import allow
 from kdbias.config.conf import conf_dir
 from kdbias.config.errors import ConfigError, RunStopped
 from kdbias.config.overrides import key_of
+from kdbias.config.quotes import with_quotes
 from kdbias.config.renamed import refuse_old_names
 from kdbias.files import printable
 from kdbias.interrupted import interruptible
@@ -130,7 +131,7 @@ def train() -> None:
 
 
 def _train() -> None:
-    sys.argv[1:] = conf.with_home(sys.argv[1:])
+    sys.argv[1:] = with_quotes(conf.with_home(sys.argv[1:]))
     if manual.asked(sys.argv[1:]):
         print(manual.page("train", sys.argv[1:]))
         return
@@ -182,7 +183,7 @@ def analyze() -> None:
 
 
 def _analyze() -> None:
-    sys.argv[1:] = conf.with_home(sys.argv[1:])
+    sys.argv[1:] = with_quotes(conf.with_home(sys.argv[1:]))
     if manual.asked(sys.argv[1:]):
         print(manual.page("analyze", sys.argv[1:]))
         return

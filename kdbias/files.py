@@ -151,6 +151,12 @@ def printable(text: object) -> str:
     return "".join("?" if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNS else c for c in str(text))
 
 
+def typed(path: str | Path) -> str:
+    """Give a path as short as it can be typed here: without the current folder, if it lies in it."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else str(path)
+
+
 def network_in(folder: Path) -> Path | None:
     """Give the weights in an exported folder (``analyze.py task=export``); None where there are none, as in a run.
 

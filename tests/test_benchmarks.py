@@ -298,3 +298,15 @@ def test_both_ways_of_crd_give_one_loss_and_one_gradient(monkeypatch, capsys):
     assert result["gradient_difference"] < 1e-5
     assert result["gathered_over_dense"] > 0
     assert set(result["seconds"]) == {"dense", "gathered"}
+
+
+def test_the_page_of_mistakes_is_read_as_it_is_written():
+    made = script("mistakes")
+    commands = made.known(made.PAGE.read_text(encoding="utf-8"))
+    assert len(commands) == len(set(commands)) > 100
+    assert all(command.split(".py")[0].split()[-1] in ("train", "analyze") for command in commands)
+    answers = [made.Answer(command, "a < b | c" * 90, 0.5, 1, []) for command in [*commands, "train.py 'loss=[a|b]'"]]
+    text = made.page(answers, made.date(2026, 11, 29))
+    assert made.known(text) == [answer.command for answer in answers]
+    assert "2026-11-29: " in text
+    assert max(map(len, text.splitlines())) < 1000

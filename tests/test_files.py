@@ -163,3 +163,10 @@ def test_a_new_file_is_as_readable_as_the_user_wants(tmp_path):
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
     assert (tmp_path / "a").read_bytes() == "ä\r\n".encode()
+
+
+def test_a_path_in_this_folder_is_typed_without_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert files.typed(tmp_path / "runs" / "a") == os.path.join("runs", "a")
+    assert files.typed("runs/a") == "runs/a"
+    assert files.typed(tmp_path.parent) == str(tmp_path.parent)

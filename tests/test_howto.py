@@ -3,6 +3,7 @@
 Their modules lie outside of the package, in a folder that its rooms are extended by; their yamls in a config folder.
 """
 
+import ast
 import importlib
 import inspect
 import re
@@ -29,9 +30,11 @@ import kdbias
 from kdbias import cli
 from kdbias.analysis import study_train, tasks
 from kdbias.analysis.study import study_words
+from kdbias.api.words import command
 from kdbias.batch import DataInfo
 from kdbias.checks import early_loggers
 from kdbias.checks.check import check
+from kdbias.checks.command import require_command
 from kdbias.config.build import build, target
 from kdbias.config.spec import plain
 from kdbias.data.augment import Augment
@@ -164,6 +167,7 @@ def test_every_file_that_a_how_to_shows_has_its_place():
         "from-python": set(),
         "loggers": set(),
         "tensorboard": set(),
+        "own-images": set(),
         "run-a-study": {"conf/study/mine.yaml"},
     }
     root = Path(kdbias.__file__).parents[1]
@@ -278,7 +282,9 @@ def test_the_network_of_the_example_is_read(stranger, tiny_info: DataInfo):
 def test_the_scripts_run(stranger, monkeypatch):
     make = timm.create_model
     own = stranger("add-a-teacher")
-    pages = [page for page in PAGES if page not in ("export", "from-python")]  # each has a test of its own
+    pages = [
+        page for page in PAGES if page not in ("export", "from-python", "own-images")
+    ]  # these have tests of their own
     scripts = [body for page in pages for language, body, place in blocks(page) if language == "python" and not place]
     methods = [body for body in scripts if body.startswith("def ")]  # of a class that the page names
     for body in methods:
@@ -292,6 +298,22 @@ def test_the_scripts_run(stranger, monkeypatch):
         "train", ["experiment=exp1_kl", "loss=[ce,token]", "teacher=dinov2", "teacher.weights=dinov2.safetensors"]
     )
     assert [problem for problem in check(cfg) if problem.startswith("teacher")] == []
+
+
+def test_the_call_for_images_of_ones_own_passes_the_check(monkeypatch, tmp_path):
+    """With as many images as the page says, in folders whose names have blanks and umlauts."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KDBIAS_RUNS", raising=False)
+    for number, name in enumerate(["müde Katzen", "große Schiffe", "Pferde"] * 60):
+        for part in ("train", "test"):
+            path = tmp_path / "IMAGES" / part / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    ((body, _),) = [(body, place) for language, body, place in blocks("own-images") if language == "python"]
+    values = {one.targets[0].id: ast.literal_eval(one.value) for one in ast.parse(body).body[1:3]}
+    named = {"data": values["images"], "model": "vit", "teacher": "resnet20", "loss": ["ce", "kl"], **values["more"]}
+    settings = named.pop("settings")
+    require_command(command(named, settings), "train")
 
 
 def test_the_page_for_python_runs_from_top_to_bottom(monkeypatch, tmp_path, capsys):

@@ -12,6 +12,7 @@ from typing import Any
 from kdbias.analysis.networks import paths
 from kdbias.callbacks.probe import history
 from kdbias.checks.check import ConfigError
+from kdbias.checks.early_tasks import NO_RUNS
 from kdbias.config.spec import Tree, flat, plain, spec
 from kdbias.files import write_text
 from kdbias.probes.base import Result
@@ -73,9 +74,7 @@ def run_folders(tree: Tree) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths(tree["runs"]):
-        inside = sorted(config.parent for config in path.glob(f"*/{run_folder.CONFIG}"))
-        if not (path / run_folder.CONFIG).is_file() and not inside:
-            raise ConfigError(f"runs: {path} is neither a run folder nor a folder of them")
+        inside = run_folder.own_or_inside(path)
         if (path / run_folder.CONFIG).is_file():
             if not (path / run_folder.RESULT).is_file():
                 raise ConfigError(f"runs: {path} is not finished; give its command again")
@@ -89,7 +88,7 @@ def run_folders(tree: Tree) -> list[Path]:
                 print(f"left out: {folder} is not finished")
         found += done
     if not found:
-        raise ConfigError("runs: name the runs, or the folder of a sweep: runs=[runs/sweep]")
+        raise ConfigError(f"runs: {NO_RUNS}")
     return found
 
 

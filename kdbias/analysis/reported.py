@@ -112,11 +112,7 @@ def run_folders(named: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in named:
-        inside = sorted(config.parent for config in path.glob(f"*/{run_folder.CONFIG}"))
-        own = [path] if (path / run_folder.CONFIG).is_file() else inside
-        if not own:
-            raise ConfigError(f"runs: {path} is neither a run folder nor a folder of them")
-        found += own
+        found += run_folder.own_or_inside(path)
     if not found:
         raise ConfigError("study: name one, study=NAME, or runs: runs=[runs/sweep]")
     return list({folder.resolve(): folder for folder in found}.values())

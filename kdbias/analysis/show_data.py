@@ -61,7 +61,8 @@ def views_figure(image: Tensor, target: Tensor, augment: Augment, info: DataInfo
         mixed = draws.mix is not None  # mixing drops the first image, so the last one goes before it
         order = np.arange(-int(mixed), len(original)) % len(original)
         student, teacher = augment.views(original[torch.from_numpy(order)], draws.take(order), fill)
-        name = f"step {step}" if draws.mix is None else f"step {step}\n{mixture(draws.mix)}"
+        how = mixture(draws.mix) if draws.mix is not None else "not mixed" if augment.mixes else ""
+        name = f"step {step}\n{how}" if how else f"step {step}"
         rows[f"{name}\nstudent"] = _for_drawing(student)
         if teacher is not student:
             rows[f"{name}\nteacher"] = _for_drawing(teacher)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from kdbias.checks.check import ConfigError
+from kdbias.checks.early_tasks import STRENGTHS
 from kdbias.config.build import build, target
+from kdbias.config.errors import ArgumentError
 from kdbias.config.spec import Tree
 from kdbias.config.stress_names import shipped
 from kdbias.data.base import Source
@@ -40,6 +42,8 @@ def selected(tree: Tree, source: Source) -> dict[str, Any]:
             raise ConfigError(f"stress.{name}.{key}: there is no such setting: {meant}it has {', '.join(takes)}")
         try:
             found[name] = build(node, group="stress")
+        except ArgumentError as error:
+            raise ConfigError(f"stress.{name}.{error}") from error
         except (ValueError, ImportError) as error:
             raise ConfigError(str(error)) from error
         refuses = getattr(found[name], "refuses", None)
@@ -69,11 +73,10 @@ def strengths(tree: Tree) -> list[float]:
     Raises:
         ConfigError: there are none, or one is not a number in [0, 1].
     """
-    given = tree.get("strengths")
-    numbers: list[Any] = given if isinstance(given, list) else [given]
-    if not numbers or any(type(one) not in (int, float) or not 0 <= one <= 1 for one in numbers):
-        raise ConfigError(f"strengths: must be numbers in [0, 1], as in strengths=[.5,1], got {given!r}")
-    return [float(one) for one in numbers]
+    given: Any = tree.get("strengths")
+    if reason := STRENGTHS.refusal(given):
+        raise ConfigError(f"strengths: {reason}")
+    return [float(one) for one in (given if isinstance(given, list) else [given])]
 
 
 def cache(tree: Tree) -> Path:

@@ -14,6 +14,7 @@ from kdbias import zoo
 from kdbias.checks.words import options
 from kdbias.config.conf import conf_dir
 from kdbias.config.errors import ConfigError
+from kdbias.config.quotes import quoted
 
 SEVERAL = ("loss", "callback", "logger", "probe", "stress")  # groups of which a config has any number of options
 OWN = {
@@ -106,8 +107,7 @@ def written(key: str, value: Any) -> str:
     if isinstance(value, str):
         typed = value.lower() in ("null", "true", "false", "nan", "inf")
         plain = re.fullmatch(r"[A-Za-z_][\w./]*", value, re.ASCII) is not None and not typed
-        slashed = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + (r"\'" if found[2] else ""), value)
-        return value if plain else f"'{slashed}'"
+        return value if plain else quoted(value)
     if value is None or isinstance(value, bool | int):
         return json.dumps(value)
     if isinstance(value, float):

@@ -39,8 +39,6 @@ class Averaging(Callback):
     """
 
     def __init__(self, begin: float, bn_batches: int) -> None:
-        if not 0.0 <= begin < 1.0 or bn_batches < 0:
-            raise ValueError(f"averaging needs begin in [0, 1) and bn_batches >= 0, got {begin} and {bn_batches}")
         self.begin, self.bn_batches = begin, bn_batches
         self._average: State | None = None
         self._raw: State | None = None
@@ -147,8 +145,6 @@ class EMA(Averaging):
     """
 
     def __init__(self, decay: float = 0.999, begin: float = 0.8, bn_batches: int = 20) -> None:
-        if not 0.0 < decay < 1.0:
-            raise ValueError(f"callback.ema.decay must lie in (0, 1), got {decay}")
         super().__init__(begin, bn_batches)
         self.decay = decay
 

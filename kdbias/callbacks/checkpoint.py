@@ -71,8 +71,6 @@ def last(*, folder: str, every: int = 1) -> ModelCheckpoint:
         ValueError: ``every`` is no whole number of at least 1.
     """
     _require_folder(folder)
-    if type(every) is not int or every < 1:  # at 0 Lightning writes none, below 0 it raises an error of its own
-        raise ArgumentError("every", f"must be a whole number of epochs, at least 1, got {every!r}")
     return ModelCheckpoint(
         folder, "last", every_n_epochs=every, save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
     )
@@ -92,8 +90,6 @@ def early_stopping(
         ValueError: ``monitor`` is None or no name, there is no such ``mode``, or ``patience`` is below 1.
     """
     _require_metric(monitor, mode)
-    if type(patience) is not int or patience < 1:
-        raise ArgumentError("patience", f"must be a whole number of validations, at least 1, got {patience!r}")
     if monitor is None:
         raise ArgumentError("monitor", "it stops by a metric: set one (val/knn), or leave early_stopping out")
     return EarlyStopping(monitor, mode=mode, patience=patience, min_delta=min_delta, check_finite=True)
@@ -103,8 +99,6 @@ def _require_metric(monitor: Any, mode: Any) -> None:
     """Raise for a metric or a mode that Lightning cannot use, with an error that names the key."""
     if monitor is not None and not isinstance(monitor, str):
         raise ArgumentError("monitor", f"is {monitor!r}: give the name of one metric, as in val/accuracy")
-    if mode not in ("min", "max"):
-        raise ArgumentError("mode", f"is {mode!r}: use max if a higher metric is better, else min")
 
 
 def _require_folder(folder: Any) -> None:

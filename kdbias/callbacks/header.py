@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from kdbias.callbacks.teacher_accuracy import IMAGES, known_or_measured, near_chance
 from kdbias.config.overrides import key_of
 from kdbias.data.base import ImageData
+from kdbias.files import typed
 from kdbias.models.teacher import Teacher
 from kdbias.probes.base import Result
 
@@ -46,7 +47,7 @@ class Header(Callback):
             ),
             ("device", f"{device_text(trainer)}, {trainer.precision}"),
             ("training", length_text(trainer, int(self.tree["batch_size"]))),
-            ("folder", str(trainer.default_root_dir)),
+            ("folder", typed(trainer.default_root_dir)),
         ]
         control = getattr(pl_module, "spec", {}).get("control")
         rows[2:2] = [("control", str(control))] if control else []

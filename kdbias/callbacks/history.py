@@ -10,7 +10,6 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from kdbias.callbacks.weights_once import WeightsOnce
 from kdbias.config.build import builder
-from kdbias.config.errors import ArgumentError
 
 
 @builder("callback")
@@ -29,8 +28,6 @@ class History(WeightsOnce):
     """
 
     def __init__(self, *, folder: str, every: int = 1) -> None:
-        if every < 1:
-            raise ArgumentError("every", f"must be at least 1 epoch, got {every}")
         self.folder, self.every = Path(folder), every
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

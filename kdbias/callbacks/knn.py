@@ -14,10 +14,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 from kdbias.batch import Batch
 from kdbias.callbacks.due import due
 from kdbias.config.build import builder
-from kdbias.config.errors import ArgumentError
 from kdbias.data.base import ImageData
 from kdbias.models.evaluation import full_fp32
-from kdbias.probes.frozen import Read, check_read, read_frozen
+from kdbias.probes.frozen import Read, read_frozen
 from kdbias.probes.knn import KNNProbe
 from kdbias.probes.linear_probe import LinearProbe
 from kdbias.probes.reasons import by_epoch, said, why
@@ -65,15 +64,6 @@ class FrozenFeatures(Callback):
         linear: int | None = 20_000,
         linear_every: int | None = 5,
     ) -> None:
-        counts = {"every": every, "linear_every": linear_every, "images": images, "bank": bank, "k": k}
-        for key, value in counts.items():
-            if value is not None and value < 1:
-                raise ArgumentError(key, f"must be at least 1, got {value}")
-        if linear is not None and linear < 0:
-            raise ArgumentError("linear", f"must not be negative, got {linear}; 0 leaves the probe out")
-        if temperature <= 0:
-            raise ArgumentError("temperature", f"must be above 0, got {temperature}")
-        check_read(features)
         self.periods = {"knn": every} | ({} if linear_every is None else {"linear": linear_every})
         self.images, self.bank, self.k, self.temperature = images, bank, k, temperature
         self.features: Read = features

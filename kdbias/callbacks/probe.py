@@ -69,8 +69,6 @@ class ProbeCallback(Callback):
     ) -> None:
         if not is_folder_name(name):
             raise ArgumentError("name", f"{FOLDER_NAME}, got {name!r}")
-        if every < 1 or images < 1:
-            raise ValueError(f"callback.probe_{name}: every and images must be at least 1, got {every}, {images}")
         self.name, self.every, self.images, self.initial = name, every, images, initial
         self.figure: Drawing | None = None if figure is None else target({"_target_": figure}, "figure")
         self._group: dist.ProcessGroup | None = None

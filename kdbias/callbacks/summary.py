@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from kdbias.files import typed
 from kdbias.runs.clock import duration as duration
 
 
@@ -49,5 +50,5 @@ def _rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("teacher", str(result["teacher"])))
     rows += [(name, f"refused: {reason}") for name, reason in (result.get("refused") or {}).items()]
     if "folder" in result:
-        rows.append(("folder", str(result["folder"])))
+        rows.append(("folder", typed(result["folder"])))
     return rows

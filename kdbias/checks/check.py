@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from kdbias.checks.consistency import meaning
 from kdbias.checks.early import consequences
+from kdbias.checks.early_arguments import NO_TERM
 from kdbias.checks.resolved import resolved
 from kdbias.checks.shape import shaped
 from kdbias.config.build import TargetError, target
@@ -94,7 +95,7 @@ def _groups(tree: Mapping[str, Any]) -> Iterator[Problem]:
         entries = tree.get(group) or {}
         chosen = [name for name, entry in entries.items() if isinstance(entry, Mapping) and "_target_" in entry]
         if group == "loss" and not chosen and module_class(tree).sums_terms:
-            yield Problem(group, "no term is selected: name at least one, as in loss=[ce]")
+            yield Problem(group, NO_TERM)
         for name, entry in entries.items():
             if isinstance(entry, Mapping) and "_target_" not in entry and "kind" not in entry:  # with kind: a schedule
                 settings = ", ".join(entry)

@@ -16,8 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdbias import zoo
-from kdbias.checks.early import folder_problem, plain_problems, recipe_problems
+from kdbias.checks.early import consequences, plain_problems, recipe_problems
+from kdbias.checks.early_arguments import argument_problems
 from kdbias.checks.early_downloads import data_problems, pretrained_problems
+from kdbias.checks.early_folders import empty_paths, unwritable
 from kdbias.checks.early_tasks import needs
 from kdbias.checks.early_weights import weights_problems
 from kdbias.checks.resolved import resolved
@@ -113,9 +115,7 @@ def _problems(words: Sequence[str], config: str, tasks: Sequence[str]) -> list[P
         run_folder.require_resumable(Path(str(cfg.resume)))
         return []
     problems = _run_problems(tree) if config == "train" else list(task_problems(tree, tasks))
-    if not any(key_of(word) in ("hydra.run.dir", "out") for word in words):
-        unwritable = folder_problem("paths.runs", Path(str(tree["paths"]["runs"])))
-        problems += [unwritable] if unwritable is not None else []
+    problems += unwritable(words, tree)
     if config == "train" and not problems:  # a host is asked only where nothing else is wrong
         problems += [*data_problems(tree), *pretrained_problems(tree)]
     return problems
@@ -127,7 +127,7 @@ def require_words(arguments: Sequence[str], config: str) -> None:
     Raises:
         ConfigError: they have mistakes; the message gives each one line.
     """
-    _require_none(word_problems(arguments, config))
+    _require_none([*word_problems(arguments, config), *empty_paths(overrides(arguments))])
 
 
 def composed(words: Sequence[str], config: str) -> DictConfig:
@@ -167,6 +167,7 @@ def task_problems(tree: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[Pro
     if task in MEASURE and not taught and not any(key != "image" for key, _ in named):
         yield Problem("", NO_NETWORK)
     else:
+        yield from argument_problems(tree)
         yield from needs(tree)
 
 
@@ -196,8 +197,7 @@ def _run_problems(tree: Mapping[str, Any]) -> list[Problem]:
     recipe = str(teacher.get("recipe")) if isinstance(teacher, Mapping) else ""
     folder = PurePosixPath(recipe).parent
     known = [PurePosixPath(one).name for one in options("experiment") if PurePosixPath(one).parent == folder]
-    found = [*plain_problems(tree), *recipe_problems(tree, known), *weights_problems(tree)]
-    return found
+    return consequences(tree, [*plain_problems(tree), *recipe_problems(tree, known), *weights_problems(tree)])
 
 
 def _texts(value: Any) -> list[str]:

@@ -18,7 +18,8 @@ from kdbias.checks.values import settings
 from kdbias.config.build import build, selected, target
 from kdbias.config.errors import ArgumentError, Problem, sound
 from kdbias.data.order import require_divided, require_full
-from kdbias.losses.base import LossTerm, no_teacher, require_free_names
+from kdbias.losses.base import LossTerm, require_free_names
+from kdbias.losses.teaching import no_teacher
 
 SAMPLES = 10_000  # the most steps at which a schedule is evaluated; a longer run is sampled
 

@@ -7,12 +7,13 @@ is answered; ``kdbias.checks.check`` reports them together with all others.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from kdbias.checks.early_arguments import argument_problems, objective_problems, term_problems
+from kdbias.checks.early_images import few_images
 from kdbias.checks.early_loggers import logger_problems
 from kdbias.checks.words import known_keys
 from kdbias.config.conf import FOLDER_NAME, is_folder_name
@@ -21,6 +22,18 @@ from kdbias.config.kept import EPOCHS, KINDS
 from kdbias.data.streams import SEEDS, is_seed
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "64-true")
+ACCELERATORS = ("auto", "gpu", "cpu", "cuda", "mps", "tpu")
+STRATEGIES = (
+    *("auto", "ddp", "ddp_spawn", "ddp_fork", "ddp_notebook", "fsdp", "fsdp_cpu_offload", "single_device"),
+    *(
+        f"ddp_{how}find_unused_parameters_{which}"
+        for how in ("", "spawn_", "fork_", "notebook_")
+        for which in ("false", "true")
+    ),
+    *("deepspeed", "deepspeed_stage_1", "deepspeed_stage_2", "deepspeed_stage_2_offload", "deepspeed_stage_3"),
+    *("deepspeed_stage_3_offload", "deepspeed_stage_3_offload_nvme", "single_xla", "xla_debug", "xla", "single_tpu"),
+)
+"""Strategies of Lightning by name."""
 
 
 def positive(value: Any) -> bool:
@@ -68,6 +81,8 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("trainer.limit_train_batches", _limit, "must be at least one batch, a part in (0, 1], or null for all of them"),
     ("trainer.limit_val_batches", _limit, "must be at least one batch, a part in (0, 1], or null for all of them"),
     ("trainer.limit_test_batches", _limit, "must be at least one batch, a part in (0, 1], or null for all of them"),
+    ("trainer.accelerator", lambda value: value in ACCELERATORS, f"must be one of {', '.join(ACCELERATORS)}"),
+    ("trainer.strategy", lambda value: value in STRATEGIES, "must be auto, ddp, fsdp or another strategy of Lightning"),
     ("trainer.devices", _devices, "must be a number of devices, -1 for all, auto, or which of them, as in [0,1]"),
     ("trainer.num_nodes", positive, "must be a whole number of at least 1"),
     ("trainer.log_every", positive, "must be a whole number of steps, at least 1"),
@@ -87,11 +102,20 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 
 def plain_problems(tree: Mapping[str, Any]) -> list[Problem]:
     """Give the problems of a config, plain types, that show in its values alone; a value that is missing has none."""
-    return [
-        problem
-        for rule in (_known, _ranges, _precision, _alpha, _weights_files, _image_folder, logger_problems)
-        for problem in rule(tree)
-    ]
+    rules = (
+        _known,
+        _ranges,
+        _precision,
+        _alpha,
+        objective_problems,
+        term_problems,
+        _weights_files,
+        _image_folder,
+        logger_problems,
+    )
+    found = [problem for rule in rules for problem in rule(tree)]
+    keys = {problem.key for problem in found}
+    return [*found, *(problem for problem in argument_problems(tree) if problem.key not in keys)]
 
 
 def recipe_problems(tree: Mapping[str, Any], known: Sequence[str]) -> Iterator[Problem]:
@@ -110,22 +134,6 @@ def recipe_problems(tree: Mapping[str, Any], known: Sequence[str]) -> Iterator[P
         near = get_close_matches(group.name, known, 1)
         meant = f"did you mean {near[0]}? or " if near else ""
         yield Problem("teacher.recipe", f"there is no conf/{group}.yaml: {meant}give teacher.weights=PATH")
-
-
-def folder_problem(key: str, folder: Path) -> Problem | None:
-    """Give the problem of a folder in which nothing can be written; it tries, and leaves nothing behind.
-
-    A folder that does not exist yet is tried at the nearest place above it.
-    """
-    place = folder.expanduser().absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    try:
-        with tempfile.TemporaryDirectory(prefix=".kdbias-", dir=place):
-            return None
-    except OSError as error:
-        reason = error.strerror or str(error)
-        return Problem(key, f"cannot write into {folder} ({reason}): choose another folder, by {key} or KDBIAS_RUNS")
 
 
 def consequences(tree: Mapping[str, Any], problems: list[Problem]) -> list[Problem]:
@@ -213,3 +221,5 @@ def _image_folder(tree: Mapping[str, Any]) -> Iterator[Problem]:
     if isinstance(root, str) and not Path(root).is_dir():
         parts = "train/ and val/ or test/, each with one folder of images per class"
         yield Problem("data.root", f"there is no folder {root}: name one that holds {parts}")
+    elif isinstance(root, str):
+        yield from few_images(Path(root), data, tree.get("batch_size"))

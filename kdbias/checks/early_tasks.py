@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from kdbias.checks.early import positive
-from kdbias.config.errors import Problem
+from kdbias.config.errors import ConfigError, Problem
+from kdbias.config.kinds import Kind, within
 from kdbias.files import network_in
 from kdbias.runs import run_folder
 
 STRESS = ("build_stress", "show_stress")
+NO_RUNS = "name the runs, or the folder of a sweep: runs=[runs/sweep]"
+STRENGTHS = Kind(within(0, 1).or_each("numbers").holds, "must be numbers in [0, 1], as in strengths=[.5,1]")
+"""What ``strengths`` may be: one number or several."""
 SHOWS_RUNS = ("evaluate", "probe", "forensics", "compare", "predict", "export")
 FORMATS = {"safetensors": (), "onnx": ("onnx", "onnxscript", "onnxruntime"), "timm": ()}
 """Formats of task=export, each with the packages that it needs beside this package's own."""
@@ -29,6 +33,8 @@ def needs(tree: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("data", f"task={task} needs images: add data=NAME, say data=cifar10 or data=cues")
     if task in STRESS and not tree.get("stress"):
         yield Problem("stress", "no set is named: add stress=[NAME,...], say stress=[scramble,noise]")
+    if task in STRESS and (reason := STRENGTHS.refusal(tree.get("strengths"))):
+        yield Problem("strengths", reason)
     if task == "probe" and tree.get("from_results") is None and not tree.get("probe"):
         yield Problem("probe", "nothing to measure: name at least one, as in probe=[attention,cka]")
     runs = tree.get("runs")
@@ -43,10 +49,22 @@ def needs(tree: Mapping[str, Any]) -> Iterator[Problem]:
             if path.is_dir() and not exported and not (path / run_folder.BEST).is_file():
                 text = f"{path / run_folder.BEST} is not there: name a run folder or a checkpoint file"
                 yield Problem("runs", text)
+    if task == "factorial":
+        yield from _factorial(paths)
     if task == "export":
         yield from _export(tree, paths)
     if task == "predict" and tree.get("image") is None:
         yield Problem("image", "no image to look at: give image=FILE, image=[FILE,...] or image=FOLDER")
+
+
+def _factorial(paths: Sequence[str]) -> Iterator[Problem]:
+    if not paths:
+        yield Problem("runs", NO_RUNS)
+    for path in filter(Path.is_dir, map(Path, paths)):
+        try:
+            run_folder.own_or_inside(path)
+        except ConfigError as error:
+            yield Problem("runs", str(error))
 
 
 def _export(tree: Mapping[str, Any], paths: Sequence[str]) -> Iterator[Problem]:

@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import torch
 from hydra.core.global_hydra import GlobalHydra
-from lightning.pytorch.accelerators import AcceleratorRegistry
-from lightning.pytorch.strategies import StrategyRegistry
 
 from kdbias.checks.early import above, plain_problems, positive, recipe_problems
+from kdbias.checks.early_arguments import OBJECTIVES
 from kdbias.checks.plan import Plan, refusal
 from kdbias.config.build import selected
 from kdbias.config.conf import conf_dir
 from kdbias.config.errors import ArgumentError, Problem, sound
-from kdbias.config.spec import flat
 from kdbias.modules.choice import logged
 from kdbias.modules.trainer import require_device
 
-OBJECTIVES = {"val/accuracy": "max", "val/loss": "min", "val/knn": "max", "val/linear": "max"}
 REMEDIES = {
     "val/knn": "add the callback knn",
     "val/linear": "add the callback knn with callback.knn.linear_every=5",
 }
 GIB = 2**30
 PROCESSES = 16  # of one CPU, however few cores it has: as many as a test of several devices may want
-STRATEGIES = ("auto", *StrategyRegistry.available_strategies())
-ACCELERATORS = ("auto", "gpu", *sorted(AcceleratorRegistry.available_accelerators()))
-
-
-# Settings whose values are Lightning's; the ranges of all others are in ``kdbias.checks.early``.
-NAMED: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("trainer.strategy", lambda value: value in STRATEGIES, f"must be one of {', '.join(STRATEGIES)}"),
-    ("trainer.accelerator", lambda value: value in ACCELERATORS, f"must be one of {', '.join(ACCELERATORS)}"),
-)
 
 
 def settings(run: Plan) -> Iterator[Problem]:
     """Give the problems of settings that no run can use, or that no run should use."""
-    for rule in (_plain, _ranges, _validation, _objective, _device, _processes, _recipe, _preset, _mirrored, _fits):
+    for rule in (_plain, _validation, _objective, _device, _processes, _recipe, _preset, _mirrored, _fits):
         yield from rule(run)
 
 
@@ -52,13 +39,6 @@ def _plain(run: Plan) -> Iterator[Problem]:
             yield problem
 
 
-def _ranges(run: Plan) -> Iterator[Problem]:
-    values = flat(run.tree)
-    for key, holds, rule in NAMED:
-        if key in values and sound(run.problems, key) and not holds(values[key]):
-            yield Problem(key, f"{rule}, got {values[key]!r}")
-
-
 def _validation(run: Plan) -> Iterator[Problem]:
     every, epochs = (run.tree.get("trainer") or {}).get("val_every", 1), run.tree.get("epochs")
     if type(epochs) is int and above(every) and every > epochs >= 1:
@@ -66,13 +46,10 @@ def _validation(run: Plan) -> Iterator[Problem]:
 
 
 def _objective(run: Plan) -> Iterator[Problem]:
-    """An objective that does not exist or is not logged, or a callback that would keep its metric's worst value."""
+    """An objective that is not logged, or a callback that would keep its metric's worst value."""
     objective = run.tree.get("objective", "val/accuracy")
-    if objective is None:  # no metric chooses: the end of training is kept
-        pass
-    elif not isinstance(objective, str) or objective not in OBJECTIVES:
-        yield Problem("objective", f"there is no {objective!r}: choose {' or '.join(OBJECTIVES)}")
-    elif objective not in (there := logged(run.tree)):
+    known = isinstance(objective, str) and objective in OBJECTIVES
+    if known and objective not in (there := logged(run.tree)):
         remedy = REMEDIES.get(objective, f"set objective={min(there, default='val/knn')}")
         yield Problem("objective", f"nothing in this run logs {objective}: {remedy}")
     for name, spec in selected(run.tree.get("callback") or {}):

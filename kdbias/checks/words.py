@@ -110,7 +110,7 @@ def unreadable(word: str) -> Problem:
     """
     key, _, value = word.partition("=")
     opened = [(a, b) for a, b in ("[]", "{}", "()") if value.count(a) != value.count(b)]
-    if " " in word and not opened:
+    if " " in word and not opened and value.startswith(("[", "{", "(")):
         return Problem(word, f"cannot be read, the shell split it at blanks: write {word.replace(' ', '')}")
     if opened:
         left, right = opened[0]

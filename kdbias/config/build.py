@@ -9,9 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
 from importlib import import_module
+from inspect import signature
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+
+from kdbias.config.errors import ArgumentError
+from kdbias.config.ranges import RANGES, refusals
 
 T = TypeVar("T")
 
@@ -65,9 +70,30 @@ def builder(group: str) -> Callable[[T], T]:
 
     def mark(thing: T) -> T:
         setattr(thing, _MARK, group)
-        return thing
+        return _refusing(thing)
 
     return mark
+
+
+def _refusing(thing: T) -> T:
+    """Let a builder refuse arguments out of ``kdbias.config.ranges``: an ``ArgumentError`` names the first."""
+    name = f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}"
+    if name not in RANGES:
+        return thing
+    made: Any = thing.__init__ if isinstance(thing, type) else thing  # type: ignore[misc]  # its own, or its parent's
+    parameters = signature(made).parameters
+    defaults = {key: one.default for key, one in parameters.items() if one.default is not one.empty}
+
+    @wraps(made)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        for argument, reason in refusals(name, {**defaults, **dict(zip(parameters, args, strict=False)), **kwargs}):
+            raise ArgumentError(argument, reason)
+        return made(*args, **kwargs)
+
+    if not isinstance(thing, type):
+        return cast("T", checked)
+    thing.__init__ = checked  # type: ignore[misc]
+    return thing
 
 
 def allow(*packages: str) -> None:

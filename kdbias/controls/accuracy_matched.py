@@ -56,10 +56,6 @@ class AccuracyMatched(Control):
     ) -> None:
         super().__init__()
         require_share(accuracy)
-        if among not in ("training", "graded"):
-            raise ArgumentError("among", f"must be training or graded, got {among!r}")
-        if every < 1 or tolerance <= 0:
-            raise ArgumentError("every", f"must be at least 1, and tolerance above 0, got {every} and {tolerance}")
         if among == "graded" and not graded:
             raise ArgumentError(
                 "graded", "names no teacher: add control.graded.NAME.weights=PATH, or choose among=training"

@@ -11,7 +11,7 @@ from torch import Tensor
 from kdbias.batch import Batch
 from kdbias.checks.plan import Plan
 from kdbias.config.build import builder, selected
-from kdbias.config.errors import ArgumentError, Problem
+from kdbias.config.errors import Problem
 from kdbias.controls.accuracy import Confidence, confidence, device_of, soft, training_batches
 from kdbias.controls.base import Control, Source
 from kdbias.data.base import ImageData
@@ -41,10 +41,6 @@ class LabelSmoothing(Control):
 
     def __init__(self, *, images: int = 2000, temperature: float | None = None) -> None:
         super().__init__()
-        if images < 1:
-            raise ArgumentError("images", f"must be at least 1, got {images}")
-        if temperature is not None and temperature <= 0:
-            raise ArgumentError("temperature", f"must be above 0, got {temperature}")
         self.images, self.temperature = images, temperature
 
     def refusals(self, run: Plan) -> Iterator[Problem]:

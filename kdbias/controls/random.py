@@ -43,8 +43,6 @@ class Random(Control):
 
     def __init__(self, *, seed: int | None = None, images: int = 1000) -> None:
         super().__init__()
-        if images < 2:
-            raise ArgumentError("images", f"BatchNorm's statistics need at least 2, got {images}")
         if seed is not None and not is_seed(seed):
             raise ArgumentError("seed", f"must be {SEEDS}, or null for the run's, got {seed!r}")
         self.seed, self.images = seed, images

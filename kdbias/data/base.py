@@ -59,7 +59,10 @@ def split_train(
         ValueError: ``val`` leaves nothing to train on, or ``limit`` is not positive.
     """
     if not 0 <= val < count:
-        raise ValueError(f"data.val={val} must lie in 0..{count - 1}: the set has {count} training images")
+        raise ValueError(
+            f"data.val={val} must lie in 0..{count - 1}: the set has {count} training images; "
+            f"a fifth is data.val={max(count // 5, 1)}"
+        )
     if limit is not None and limit < 1:
         raise ValueError(f"data.limit={limit} must be positive, or null for all training images")
     order = stream(Stream.SPLIT, seed).permutation(count)

@@ -224,14 +224,7 @@ def cues(
     Raises:
         ValueError: an argument is out of range; the message names its key.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"data.preset must be one of {sorted(PRESETS)}, got {preset!r}")
-    if not 0 <= val < train or test < 1:
-        raise ValueError(f"data needs 0 <= val < train and test >= 1, got val={val}, train={train}, test={test}")
     look = PRESETS[preset]
     shape = look.shape if shape_reliability is None else shape_reliability
     texture = look.texture if texture_reliability is None else texture_reliability
-    for key, value in (("shape_reliability", shape), ("texture_reliability", texture)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"data.{key} must be in [0, 1], got {value}")
     return CueSource(train, val, test, seed, look, shape, texture, size)

@@ -228,8 +228,6 @@ def image_folder(
     """
     if root is None:
         raise ValueError(f"data.root is not set: {LAYOUT}")
-    if size < 1:
-        raise ValueError(f"data.size={size} must be at least 1 px")
     if len(mean) not in (1, 3) or len(std) != len(mean):
         raise ValueError(
             f"data.mean and data.std must have three values each, or one for grey images, got {len(mean)} and "

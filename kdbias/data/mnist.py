@@ -85,7 +85,6 @@ def mnist(
     Raises:
         ValueError: another ``size``.
     """
-    _check(size)
     info = image_info(
         COUNT,
         val=val,
@@ -114,7 +113,6 @@ def fashion_mnist(
     Raises:
         ValueError: another ``size``.
     """
-    _check(size)
     info = image_info(
         COUNT, val=val, limit=limit, channels=1, size=size, names=FASHION_NAMES, mean=(0.2860,), std=(0.3530,)
     )
@@ -133,8 +131,3 @@ def invert_light_background(image: Tensor) -> Tensor:
     ring[1:-1, 1:-1] = False
     total = (image.to(torch.int64) * ring).sum(dim=(-2, -1), keepdim=True)
     return torch.where(total > THRESHOLD * ring.sum(), 255 - image, image)
-
-
-def _check(size: int) -> None:
-    if size not in SIZES:
-        raise ValueError(f"data.size={size} must be one of {SIZES}: 28 without padding, or 32, padded with black")

@@ -9,12 +9,11 @@ from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import builder
-from kdbias.config.errors import ArgumentError
 from kdbias.data.augment import Augment, to_float
 from kdbias.data.drawing import Drawing
 from kdbias.data.geometry import put
 from kdbias.data.loader import ImageLoader, fill_value
-from kdbias.data.order import Order, Share, require_repeats
+from kdbias.data.order import Order, Share
 from kdbias.data.prefetch import SideStream, ahead
 
 
@@ -33,11 +32,6 @@ class Resident:
 
     repeats: int = 1
     prefetch: bool = True
-
-    def __post_init__(self) -> None:
-        require_repeats(self.repeats)
-        if type(self.prefetch) is not bool:
-            raise ArgumentError("prefetch", f"must be true or false, got {self.prefetch!r}", of="loader")
 
 
 class ResidentLoader(ImageLoader):

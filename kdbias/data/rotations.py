@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdbias.config.build import builder
-from kdbias.config.errors import ArgumentError
 from kdbias.data.geometry import put
 from kdbias.data.streams import Stream, stream
 
@@ -50,12 +49,6 @@ class Rotations:
 
     crop: int = 4
     flip: bool = True
-
-    def __post_init__(self) -> None:
-        if type(self.crop) is not int or self.crop < 0:
-            raise ArgumentError("crop", f"must be a whole number of pixels, 0 for none, got {self.crop!r}")
-        if type(self.flip) is not bool:
-            raise ArgumentError("flip", f"must be true or false, got {self.flip!r}")
 
     def draw(self, count: int, seed: int, epoch: int, step: int) -> RotationDraws:
         """Draw the parameters of a global batch of ``count`` images."""

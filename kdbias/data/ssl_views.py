@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdbias.config.build import builder
-from kdbias.config.errors import ArgumentError
 from kdbias.data.colour import brighten, luminance, saturate, stretch, turn_hue
 from kdbias.data.geometry import put
 from kdbias.data.streams import Stream, stream
@@ -80,21 +79,6 @@ class TwoViews:
     grey: float = 0.2
     invert: float = 0.0
     size: int | None = None
-
-    def __post_init__(self) -> None:
-        for key, most in (("crop", 1.0), ("aspect", float("inf"))):
-            pair = tuple(getattr(self, key))
-            if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= most:
-                raise ArgumentError(key, f"must be two ascending numbers above 0{', to 1' * (most == 1)}, got {pair}")
-        for key, most in (("jitter", 1), ("brightness", 1), ("contrast", 1), ("grey", 1), ("invert", 1), ("hue", 0.5)):
-            if not 0 <= getattr(self, key) <= most:
-                raise ArgumentError(key, f"must lie in [0, {most}], got {getattr(self, key)}")
-        if self.rotate < 0 or not 0 <= self.saturation <= 1 or (self.size is not None and self.size < 1):
-            raise ArgumentError(
-                "rotate",
-                "must not be negative, saturation lie in [0, 1] and size be positive, got "
-                f"{self.rotate}, {self.saturation} and {self.size}",
-            )
 
     def draw(self, count: int, seed: int, epoch: int, step: int) -> tuple[ViewDraws, ViewDraws]:
         """Draw the parameters of both views of a global batch of ``count`` images."""

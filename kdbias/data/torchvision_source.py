@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from tarfile import ReadError
 from typing import Any
 from urllib.error import URLError
 
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 
 from kdbias.batch import DataInfo
 from kdbias.data.base import Split, split_train
+from kdbias.data.staged import staged
 from kdbias.files import lock
 
 
@@ -54,11 +57,11 @@ class TorchvisionSource:
             self.root.mkdir(parents=True, exist_ok=True)
             with lock(self.root / f".{self.folder.partition('/')[0]}.lock"):
                 self._require_whole()  # not before: another process may just be writing them
-                self.dataset(str(self.root), train=False, download=True)
-        except (URLError, OSError, RuntimeError) as error:
+                with staged(self.root, self.folder) as place:
+                    self.dataset(str(place), train=False, download=True)
+        except (HTTPException, URLError, OSError, RuntimeError, EOFError, ReadError) as error:
             self._sweep(made)
-            self._require_whole()
-            raise FileNotFoundError(self._missing(f"the download failed: {error}")) from error
+            raise FileNotFoundError(self._missing(f"the download failed ({_why(error)})")) from error
 
     def split(self, name: Split) -> tuple[Tensor, Tensor]:
         """Read one split: uint8 ``(n, C, H, W)`` and int64 ``(n,)``.
@@ -110,6 +113,14 @@ class TorchvisionSource:
             f"environment variable KDBIAS_DATA) at a folder that holds {self.folder}, or take data=cues, "
             "which needs no download"
         )
+
+
+def _why(error: Exception) -> str:
+    """Say in one line why a download failed; torchvision says "corrupted" of one that is cut short too."""
+    text = " ".join(str(error).split())
+    if "corrupted" in text:
+        return "what came is cut short, or not what was published: its MD5 sum differs"
+    return text or type(error).__name__
 
 
 def image_info(

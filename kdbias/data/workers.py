@@ -17,13 +17,12 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter, _MultiProcessingDat
 
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import builder
-from kdbias.config.errors import ArgumentError
 from kdbias.data.augment import Augment, to_float
 from kdbias.data.drawing import Drawing
 from kdbias.data.geometry import put
 from kdbias.data.loader import ImageLoader, fill_value
 from kdbias.data.mix import Mix, mix_images
-from kdbias.data.order import Order, Share, require_repeats
+from kdbias.data.order import Order, Share
 from kdbias.data.reference import image_views
 
 Anything = TypeVar("Anything")
@@ -60,17 +59,6 @@ class Workers:
     num_workers: int = 4
     prefetch_factor: int = 2
     start: Start | None = None
-
-    def __post_init__(self) -> None:
-        require_repeats(self.repeats)
-        for key, least in (("num_workers", 0), ("prefetch_factor", 1)):
-            value = getattr(self, key)
-            if type(value) is not int or value < least:
-                zero = ", 0 for no process" if least == 0 else ""
-                text = f"must be a whole number of at least {least}{zero}, got {value!r}"
-                raise ArgumentError(key, text, of="loader")
-        if self.start not in (None, *STARTS):
-            raise ArgumentError("start", f"must be {', '.join(STARTS)} or null, got {self.start!r}", of="loader")
 
 
 class WorkerLoader(ImageLoader):

@@ -13,6 +13,7 @@ from kdbias.batch import Batch, DataInfo
 from kdbias.config.errors import ArgumentError
 from kdbias.losses.gather import gather
 from kdbias.losses.schedule import Schedule
+from kdbias.losses.teaching import no_teacher
 from kdbias.models.features import Features, NetworkInfo
 
 T = TypeVar("T")
@@ -34,13 +35,6 @@ def needed(value: T | None, what: str) -> T:
     if value is None:
         raise ValueError(f"this term needs {what}: choose one, or leave the term out of loss=[...]")
     return value
-
-
-def no_teacher(name: str, wanted: list[str]) -> str:
-    """Say that the term ``name`` needs something that the teacher does not provide, and name the remedy."""
-    return (
-        f"needs a teacher ({', '.join(wanted)}) and there is none: set teacher=NAME, or leave {name} out of loss=[...]"
-    )
 
 
 def logits_lack(name: str, classes: int | None, wanted: int | None) -> str:

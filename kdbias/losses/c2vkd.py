@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -13,10 +12,11 @@ from torch.nn import functional as F
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
+from kdbias.config.kinds import at_least, whole
 from kdbias.functional.c2vkd import token_graph
 from kdbias.functional.grid import resample_tokens
 from kdbias.functional.logits.decoupled import dkd
-from kdbias.functional.logits.kl import check_temperature, soft_kl
+from kdbias.functional.logits.kl import soft_kl
 from kdbias.losses.attention_pool import pool_from_file, random_pool
 from kdbias.losses.base import needed
 from kdbias.losses.gather import gather as gathered
@@ -91,18 +91,12 @@ class C2VKD(PairedTerm):
         allow_misaligned: bool = False,
     ) -> None:
         super().__init__(weight, layers, teacher_layers, by, allow_misaligned)
-        check_temperature(temperature)
-        choices = {"patch": ("relation", "feature"), "over": ("image", "batch"), "reduction": ("batchmean", "numel")}
-        given = {"patch": patch, "over": over, "reduction": reduction}
-        for key, allowed in choices.items():
-            if given[key] not in allowed:
-                raise ArgumentError(key, f"must be {' or '.join(allowed)}, got {given[key]!r}")
         self.linguistic = _linguistic(linguistic)
         self.weights = {
-            "global": _weight("global_weight", global_weight),
-            "patch": _weight("patch_weight", patch_weight),
-            "linguistic": _weight("linguistic.weight", self.linguistic["weight"]),
-            "decoupled": _weight("decoupled_weight", decoupled_weight),
+            "global": float(global_weight),
+            "patch": float(patch_weight),
+            "linguistic": float(self.linguistic["weight"]),
+            "decoupled": float(decoupled_weight),
         }
         if not any(self.weights[part] for part in ("global", "patch", "linguistic")):
             raise ArgumentError("global_weight", "every part that compares maps has weight 0: use the term dkd instead")
@@ -180,12 +174,7 @@ def _linguistic(given: Mapping[str, Any]) -> dict[str, Any]:
     if unknown:
         raise ArgumentError(f"linguistic.{unknown[0]}", f"there is no such setting; there are {', '.join(LINGUISTIC)}")
     found = {**LINGUISTIC, **given}
-    if type(found["seed"]) is not int or found["seed"] < 0:
-        raise ArgumentError("linguistic.seed", f"must be a whole number of at least 0, got {found['seed']!r}")
+    for key, kind in (("weight", at_least(0)), ("seed", whole(0))):
+        if reason := kind.refusal(found[key]):
+            raise ArgumentError(f"linguistic.{key}", reason)
     return found
-
-
-def _weight(argument: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ArgumentError(argument, f"must be a finite number >= 0, got {value!r}")
-    return float(value)

@@ -28,8 +28,6 @@ class CE(LossTerm):
         self, weight: float | Mapping[str, Any] = 1.0, label_smoothing: float = 0.1, dist: bool = False
     ) -> None:
         super().__init__(weight)
-        if not 0.0 <= label_smoothing < 1.0:
-            raise ValueError(f"loss.ce.label_smoothing must be in [0, 1), got {label_smoothing}")
         self.label_smoothing = label_smoothing
         self.dist = dist
 

@@ -56,14 +56,6 @@ class CKA(PairedTerm):
         allow_misaligned: bool = False,
     ) -> None:
         super().__init__(weight, layers, teacher_layers, by, allow_misaligned)
-        if axis not in ("token", "sample"):
-            raise ArgumentError("axis", f"must be token or sample, got {axis!r}")
-        if kernel not in ("linear", "rbf"):
-            raise ArgumentError("kernel", f"must be linear or rbf, got {kernel!r}")
-        if estimator not in LEAST:
-            raise ArgumentError("estimator", f"must be biased or debiased, got {estimator!r}")
-        if not scale > 0:
-            raise ArgumentError("scale", f"must be > 0, got {scale}")
         if cls_only and axis == "token":
             raise ArgumentError("cls_only", "one CLS token an image leaves no tokens to compare: set axis=sample")
         self.axis, self.cls_only, self.normalize, self.gather = axis, cls_only, normalize, gather

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import builder
-from kdbias.config.errors import ArgumentError
 from kdbias.functional.crd import crd_loss, crd_scores
-from kdbias.functional.logits.kl import check_temperature
 from kdbias.functional.unit import unit
 from kdbias.losses.base import LossTerm, Rows, needed
 from kdbias.losses.gather import gather as gathered
@@ -66,17 +64,6 @@ class CRD(LossTerm):
         z_momentum: float | None = None,
     ) -> None:
         super().__init__(weight)
-        check_temperature(temperature)
-        for key, count in (("negatives", negatives), ("dim", dim)):
-            if type(count) is not int or count < 1:
-                raise ArgumentError(key, f"must be a whole number of at least 1, got {count!r}", of="loss.crd")
-        for key, part in (("momentum", momentum), ("z_momentum", z_momentum)):
-            if part is not None and not 0 <= part < 1:
-                raise ArgumentError(key, f"must lie in 0..1, 1 excluded, got {part}", of="loss.crd")
-        if positive not in get_args(Positive):
-            raise ArgumentError(
-                "positive", f"must be one of {', '.join(get_args(Positive))}, got {positive!r}", of="loss.crd"
-            )
         self.negatives, self.temperature, self.momentum, self.dim = negatives, temperature, momentum, dim
         self.relax, self.z_momentum = positive == "relax", z_momentum
         self._images: ByClass | None = None

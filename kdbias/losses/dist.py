@@ -10,7 +10,6 @@ from torch import Tensor
 from kdbias.batch import Batch
 from kdbias.config.build import builder
 from kdbias.functional.logits.dist import dist
-from kdbias.functional.logits.kl import check_temperature
 from kdbias.losses.base import LossTerm
 from kdbias.losses.gather import gather as gathered
 from kdbias.losses.logits import student_logits, teacher_logits
@@ -42,9 +41,6 @@ class DIST(LossTerm):
         gather: bool = True,
     ) -> None:
         super().__init__(weight)
-        check_temperature(temperature)
-        if min(beta, gamma) < 0 or beta + gamma == 0:
-            raise ValueError(f"loss.dist.beta and gamma must be >= 0 and not both 0, got {beta} and {gamma}")
         self.beta, self.gamma, self.temperature = beta, gamma, temperature
         self.gather = gather
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from kdbias.batch import Batch
 from kdbias.config.build import builder
 from kdbias.functional.logits.decoupled import dkd
-from kdbias.functional.logits.kl import check_temperature
 from kdbias.losses.base import LossTerm
 from kdbias.losses.logits import student_logits, teacher_logits
 from kdbias.models.features import Features
@@ -38,7 +37,6 @@ class DKD(LossTerm):
         temperature: float = 4.0,
     ) -> None:
         super().__init__(weight)
-        check_temperature(temperature)
         self.alpha, self.beta, self.temperature = alpha, beta, temperature
 
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kdbias.batch import Batch
 from kdbias.config.build import builder
-from kdbias.functional.logits.kl import check_temperature, soft_kl, standardize_logits
+from kdbias.functional.logits.kl import soft_kl, standardize_logits
 from kdbias.losses.base import LossTerm
 from kdbias.losses.logits import student_logits, teacher_logits
 from kdbias.models.features import Features
@@ -35,9 +35,6 @@ class KL(LossTerm):
         standardize: bool = False,
     ) -> None:
         super().__init__(weight)
-        check_temperature(temperature)
-        if reduction not in ("batchmean", "numel"):
-            raise ValueError(f"loss.kl.reduction must be batchmean or numel, got {reduction!r}")
         self.temperature = temperature
         self.reduction: Literal["batchmean", "numel"] = reduction
         self.standardize = standardize

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import builder
-from kdbias.functional.logits.kl import check_temperature
 from kdbias.functional.logits.ofa import ofa
 from kdbias.losses.base import LossTerm, needed
 from kdbias.losses.logits import student_logits, teacher_logits
@@ -55,11 +54,6 @@ class OFA(LossTerm):
         layers: Chosen = "all",
     ) -> None:
         super().__init__(weight)
-        check_temperature(temperature)
-        if min([gamma] if isinstance(gamma, int | float) else gamma, default=0) <= 0:
-            raise ValueError(f"loss.ofa.gamma must be > 0, got {gamma}")
-        if min(logits, stages) < 0 or logits + stages == 0:
-            raise ValueError(f"loss.ofa.logits and stages must be >= 0 and not both 0, got {logits} and {stages}")
         self.gamma, self.temperature = gamma, temperature
         self.logits, self.stages = logits, stages
         self.layers = layers

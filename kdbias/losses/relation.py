@@ -9,8 +9,6 @@ from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import builder
-from kdbias.config.errors import ArgumentError
-from kdbias.functional.logits.kl import check_temperature
 from kdbias.functional.relation import relation_kl
 from kdbias.losses.paired import By, Chosen, PairedTerm, require_images, require_tokens
 from kdbias.models.features import Features, NetworkInfo
@@ -46,9 +44,6 @@ class Relation(PairedTerm):
         allow_misaligned: bool = False,
     ) -> None:
         super().__init__(weight, layers, teacher_layers, by, allow_misaligned)
-        check_temperature(temperature)
-        if over not in ("batch", "tokens"):
-            raise ArgumentError("over", f"must be batch or tokens, got {over!r}")
         self.temperature, self.over, self.diagonal, self.gather = temperature, over, diagonal, gather
 
     @property

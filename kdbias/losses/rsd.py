@@ -41,10 +41,6 @@ class RSD(LossTerm):
         gather: bool = True,
     ) -> None:
         super().__init__(weight)
-        if kappa < 0:
-            raise ValueError(f"loss.rsd.kappa must be >= 0, got {kappa}")
-        if expansion < 1:
-            raise ValueError(f"loss.rsd.expansion must be at least 1, got {expansion}")
         self.kappa, self.expansion, self.gather = kappa, expansion, gather
 
     @property

@@ -49,8 +49,6 @@ class Token(PairedTerm):
         allow_misaligned: bool = False,
     ) -> None:
         super().__init__(weight, layers, teacher_layers, by, allow_misaligned)
-        if distance not in ("cosine", "mse"):
-            raise ArgumentError("distance", f"must be cosine or mse, got {distance!r}")
         if dim is not None and (not two_sided or type(dim) is not int or dim < 1):
             raise ArgumentError(
                 "dim",

@@ -76,14 +76,9 @@ def _halvings(width: int, patch: int, spare: int) -> int:
 
 def _require(conv_stem: object, **sizes: int) -> None:
     """Require whole numbers of at least 1, heads that divide the width, patches that tile the input, a known stem."""
-    for key, value in sizes.items():
-        if type(value) is not int or value < 1:
-            raise ArgumentError(key, f"must be a whole number of at least 1, got {value!r}")
     if sizes["width"] % sizes["heads"]:
         raise ArgumentError("heads", f"must divide width, got {sizes['heads']} and {sizes['width']}")
     require_tiled(sizes["size"], sizes["patch"])
-    if conv_stem not in (False, True, "deep"):
-        raise ArgumentError("conv_stem", f"must be true, false or deep, got {conv_stem!r}")
 
 
 @builder("model")

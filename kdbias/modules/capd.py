@@ -80,7 +80,6 @@ class CAPD(ManualSteps, Taught):
         adversary_hidden: int = 256,
         adversary_lr: float = 0.1,
     ) -> None:
-        _require_arguments(label_smoothing, adversary_hidden, adversary_lr)
         super().__init__(spec, teacher)
         _require_families(self.student, self.teacher.extractor)
         self.schedule, self.weights = _schedule(weight), _weights(weights, adversary)
@@ -141,15 +140,6 @@ class CAPD(ManualSteps, Taught):
         parts = [self.comparison, *([] if self.adversary is None else [self.adversary])]
         zero = torch.zeros((), device=self.device)
         return sum((0.0 * p.sum() for part in parts for p in part.parameters()), start=zero)
-
-
-def _require_arguments(label_smoothing: float, hidden: int, lr: float) -> None:
-    if not 0 <= label_smoothing < 1:
-        raise ArgumentError("label_smoothing", f"must lie in [0, 1), got {label_smoothing!r}")
-    if type(hidden) is not int or hidden < 1:
-        raise ArgumentError("adversary_hidden", f"must be a whole number of at least 1, got {hidden!r}")
-    if lr <= 0:
-        raise ArgumentError("adversary_lr", f"must be above 0, got {lr!r}; adversary=none leaves the adversary out")
 
 
 def _require_families(student: Extractor, teacher: Extractor) -> None:

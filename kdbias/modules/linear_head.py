@@ -41,8 +41,6 @@ class LinearHead(Distill):
         if teacher is not None:
             raise ArgumentError("teacher", "LinearHead learns from the labels alone: set teacher=none")
         super().__init__(spec)
-        if l2 < 0:
-            raise ArgumentError("l2", f"must be at least 0, got {l2}", of="module")
         if not self.student.frozen:
             raise ArgumentError("model.frozen", "LinearHead trains the classifier alone: set it to true")
         if not isinstance(self.head, nn.Linear):

@@ -53,7 +53,6 @@ def warmup_cosine(
     optimizer: Optimizer, total_steps: int, *, warmup: float, final_lr: float = 0.0
 ) -> LRSchedulerConfigType:
     """Build warm-up (a fraction of training) and cosine down to ``final_lr`` (a learning rate)."""
-    _check_fraction("warmup", warmup)
     final = final_lr / optimizer.defaults["lr"]
     return _by_step(optimizer, lambda step: warmup_cosine_factor(step, total_steps, warmup, final))
 
@@ -63,9 +62,6 @@ def warmup_step(
     optimizer: Optimizer, total_steps: int, *, warmup: float, milestones: Sequence[float], gamma: float = 0.1
 ) -> LRSchedulerConfigType:
     """Build warm-up and steps by ``gamma`` at ``milestones``, all fractions of training."""
-    _check_fraction("warmup", warmup)
-    for milestone in milestones:
-        _check_fraction("milestones", milestone)
     places = tuple(milestones)
     return _by_step(optimizer, lambda step: warmup_step_factor(step, total_steps, warmup, places, gamma))
 
@@ -73,8 +69,6 @@ def warmup_step(
 @builder("schedule")
 def cyclic(optimizer: Optimizer, total_steps: int, *, cycles: int, low_lr: float) -> LRSchedulerConfigType:
     """Build ``cycles`` triangles between ``low_lr`` and the optimiser's learning rate."""
-    if cycles < 1:
-        raise ValueError(f"optim.schedule.cycles must be at least 1, got {cycles}")
     low = low_lr / optimizer.defaults["lr"]
     return _by_step(optimizer, lambda step: cyclic_factor(step, total_steps, cycles, low))
 
@@ -112,8 +106,3 @@ def _config(scheduler: LambdaLR | ReduceLROnPlateau, *, interval: str, monitor: 
         "monitor": monitor,
         "strict": True,
     }
-
-
-def _check_fraction(key: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"optim.schedule.{key} is a fraction of training in [0, 1], got {value}")

@@ -81,7 +81,7 @@ class SSKD(Taught):
             raise ArgumentError("teacher", text, of="module")
         self.weights = _weights(weights)
         self.temperatures = _temperatures(temperatures)
-        self.ratios = _ratio("ratio_tf", ratio_tf), _ratio("ratio_ss", ratio_ss)
+        self.ratios = float(ratio_tf), float(ratio_ss)
         self.views = rotations(views)
         self.gathers = gather
         settings = HeadSettings.of(head)
@@ -191,9 +191,3 @@ def _temperatures(given: Sequence[float]) -> tuple[float, float, float]:
         raise ArgumentError("temperatures", f"must be three numbers above 0, of kd, tf and ss, got {given!r}")
     kd, tf, ss = map(float, given)
     return kd, tf, ss
-
-
-def _ratio(key: str, value: float) -> float:
-    if type(value) not in (int, float) or not 0 <= value <= 1:
-        raise ArgumentError(key, f"is the share of wrong rows to keep, in [0, 1], got {value!r}")
-    return float(value)

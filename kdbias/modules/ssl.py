@@ -11,7 +11,6 @@ from torch import Tensor
 
 from kdbias.batch import Batch
 from kdbias.config.build import build
-from kdbias.config.errors import ArgumentError
 from kdbias.data.ssl_views import TwoViews
 from kdbias.functional.collapse import effective_rank, feature_std
 from kdbias.models.features import Features
@@ -68,8 +67,6 @@ class SelfSupervised(StudentModule):
             raise ValueError(f"teacher: {takes_no_teacher(type(self))}")
         if self.student.info.classes is not None:
             raise ValueError(f"model.classes: {trains_no_classifier(type(self))}")
-        if features not in ("pooled", "tokens"):
-            raise ArgumentError("features", f"must be pooled or tokens, got {features!r}")
         self.views: TwoViews = build(views, group="views")
         self.watch: CollapseWatch = build(collapse, group="collapse")
         self.read: Read = features
@@ -143,20 +140,6 @@ def takes_no_teacher(kind: type[StudentModule]) -> str:
 def trains_no_classifier(kind: type[StudentModule], remedy: str = "set it to null") -> str:
     """Say that a method trains no classifier, with the remedy for ``model.classes`` or another one."""
     return f"{kind.__name__} trains no classifier: {remedy}"
-
-
-def check_above(**values: float) -> None:
-    """Require numbers above 0."""
-    for key, value in values.items():
-        if not isinstance(value, int | float) or value <= 0:
-            raise ArgumentError(key, f"must be above 0, got {value!r}")
-
-
-def check_part(**values: float) -> None:
-    """Require numbers in [0, 1]."""
-    for key, value in values.items():
-        if not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise ArgumentError(key, f"must lie in [0, 1], got {value!r}")
 
 
 @rank_zero_only

@@ -12,14 +12,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from kdbias.batch import Batch
 from kdbias.config.build import builder
-from kdbias.config.errors import ArgumentError
 from kdbias.functional.collapse import entropy_ratios
 from kdbias.functional.dino_loss import dino_loss, dino_targets, moved_center
 from kdbias.losses.gather import gather
 from kdbias.losses.schedule import Schedule
 from kdbias.models.features import Extractor
 from kdbias.models.teacher import Teacher
-from kdbias.modules.ssl import Comparison, Read, SelfSupervised, check_above, check_part
+from kdbias.modules.ssl import Comparison, Read, SelfSupervised
 from kdbias.modules.ssl_heads import Prototypes
 
 
@@ -73,12 +72,6 @@ class DINO(SelfSupervised):
     ) -> None:
         super().__init__(spec, teacher, views=views, collapse=collapse, features=features)
         start, until = teacher_temperature_start, teacher_temperature_until
-        check_above(temperature=temperature, teacher_temperature=teacher_temperature, teacher_temperature_start=start)
-        check_above(hidden=hidden, bottleneck=bottleneck)
-        if prototypes < 2:
-            raise ArgumentError("prototypes", f"must be at least 2, got {prototypes}")
-        check_part(teacher_temperature_until=until)
-        check_part(momentum=momentum, center_momentum=center_momentum, freeze_last=freeze_last)
         self.temperature, self.center_momentum, self.freeze_last = temperature, center_momentum, freeze_last
         self.sharpening = sharpening(start, teacher_temperature, until)
         self.pace = Schedule((momentum, 1.0), (0.0, 1.0), "cosine")

@@ -12,7 +12,7 @@ from kdbias.config.build import builder
 from kdbias.functional.simclr import nt_xent, pair_accuracy
 from kdbias.losses.gather import gather
 from kdbias.models.teacher import Teacher
-from kdbias.modules.ssl import Comparison, Read, SelfSupervised, check_above
+from kdbias.modules.ssl import Comparison, Read, SelfSupervised
 from kdbias.modules.ssl_heads import projector
 
 
@@ -50,7 +50,6 @@ class SimCLR(SelfSupervised):
         gather: bool = True,
     ) -> None:
         super().__init__(spec, teacher, views=views, collapse=collapse, features=features)
-        check_above(temperature=temperature, hidden=hidden, dim=dim)
         self.temperature, self.gather = temperature, gather
         self.projector = projector(self.width, hidden, dim)
 

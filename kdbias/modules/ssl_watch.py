@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kdbias.config.build import builder
-from kdbias.config.errors import ArgumentError
 
 OBSERVATIONS = 3  # at least, before a run is given up
 
@@ -36,13 +35,6 @@ class CollapseWatch:
     std: float = 0.02
     entropy: float = 0.99
     since: dict[str, list[float]] = field(default_factory=dict, init=False)  # progress of the first sight, sightings
-
-    def __post_init__(self) -> None:
-        for key in ("begin", "patience", "std", "entropy"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise ArgumentError(key, f"must lie in [0, 1], got {getattr(self, key)}")
-        if self.rank < 0:
-            raise ArgumentError("rank", f"must not be negative, got {self.rank}; 0 switches it off")
 
     def see(self, progress: float, signs: Mapping[str, float]) -> str | None:
         """Take in the signs at ``progress`` (0..1); give the reason to stop, or None.

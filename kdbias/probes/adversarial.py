@@ -50,13 +50,6 @@ class AdversarialProbe(Probe):
     batch_size: int = 64
     name: str = "adversarial"
 
-    def __post_init__(self) -> None:
-        if min(self.steps, self.batch_size, 1 if self.images is None else self.images) < 1 or self.epsilon < 0:
-            raise ValueError(
-                "probe.adversarial: steps, images and batch_size must be at least 1 and epsilon 0 or more, "
-                f"got {self.steps}, {self.images}, {self.batch_size} and {self.epsilon}"
-            )
-
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
         """Measure ``network``.
 

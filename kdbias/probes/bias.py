@@ -77,8 +77,6 @@ class BiasProbe(Probe):
             raise ValueError(f"probe.bias.stress: a list, as in [smooth,rotate], got {self.stress!r}")
         wanted(self.stress)
         checked_strengths("probe.bias.strengths", self.strengths)
-        if self.batch_size < 1:
-            raise ValueError(f"probe.bias.batch_size must be at least 1, got {self.batch_size}")
         if self.reference is not None:
             identity(self.reference)
 

@@ -122,7 +122,7 @@ def chosen(
             stress: StressSet | OwnImages = build(one.node, group="stress")
         except (ValueError, ImportError) as error:
             if not one.shipped:
-                raise
+                raise ValueError(f"probe.bias.stress: {one.name}: {error}") from error
             left_out[one.name] = str(error)
             continue
         reason = stress.refuses(size, channels) if isinstance(stress, StressSet) else ""

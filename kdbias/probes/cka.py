@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -69,13 +69,6 @@ class CKAProbe(PassProbe):
     name: str = "cka"
     other_name: str = "other network"
     layers: Sequence[int] | Literal["all"] = "all"
-
-    def __post_init__(self) -> None:
-        for key, value, known in (("tokens", self.tokens, get_args(Tokens)), ("kernel", self.kernel, get_args(Kernel))):
-            if value not in known:
-                raise ValueError(f"probe.{self.name}.{key} must be one of {', '.join(known)}, got {value!r}")
-        if self.batch < 4 or not self.scale > 0:
-            raise ValueError(f"probe.{self.name} needs batch >= 4 and scale > 0, got {self.batch} and {self.scale}")
 
     @property
     def exact(self) -> bool:

@@ -49,10 +49,6 @@ class FeatureMapsProbe(Probe):
     precision: Precision = "fp32"
     name: str = "features"
 
-    def __post_init__(self) -> None:
-        if min(self.images, self.shown, self.batch_size) < 1:
-            raise ValueError("probe.features: images, shown and batch_size must be at least 1")
-
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
         """Measure ``network``.
 

@@ -50,12 +50,6 @@ class FrequencyProbe(Probe):
     precision: Precision = "fp32"
     name: str = "frequency"
 
-    def __post_init__(self) -> None:
-        if not self.cutoffs or not all(0 < cutoff <= 1 for cutoff in self.cutoffs):
-            raise ValueError(f"probe.frequency.cutoffs: parts of the Nyquist frequency, got {list(self.cutoffs)}")
-        if self.window not in ("ideal", "gaussian"):
-            raise ValueError(f"probe.frequency.window must be ideal or gaussian, got {self.window!r}")
-
     def refuses(self, network: Extractor) -> str:
         """Say why it is not defined for ``network``; empty if it is defined."""
         return no_classifier(network, "accuracy by frequency")

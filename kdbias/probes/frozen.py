@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -48,16 +48,6 @@ class Frozen:
     queries: Tensor
     target: Tensor
     index: Tensor
-
-
-def check_read(read: str) -> None:
-    """Require a known choice of features.
-
-    Raises:
-        ValueError: ``read`` is none of ``Read``.
-    """
-    if read not in get_args(Read):
-        raise ValueError(f"features must be one of {', '.join(get_args(Read))}, got {read!r}")
 
 
 def read_frozen(

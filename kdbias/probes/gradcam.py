@@ -61,10 +61,6 @@ class GradCAMProbe(Probe):
     name: str = "gradcam"
 
     def __post_init__(self) -> None:
-        if self.target not in ("answer", "class"):
-            raise ValueError(f"probe.gradcam.target must be answer or class, got {self.target!r}")
-        if min(self.images, self.shown, self.batch_size) < 1:
-            raise ValueError("probe.gradcam: images, shown and batch_size must be at least 1")
         if self.precision != "fp32":
             raise ValueError("probe.gradcam.precision: gradients are taken in fp32")
 

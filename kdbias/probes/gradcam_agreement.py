@@ -45,13 +45,6 @@ class GradcamAgreementProbe(Probe):
     batch_size: int = 64
     name: str = "gradcam_agreement"
 
-    def __post_init__(self) -> None:
-        if min(self.batch_size, 1 if self.images is None else self.images) < 1:
-            raise ValueError(
-                "probe.gradcam_agreement: images and batch_size must be at least 1, "
-                f"got {self.images} and {self.batch_size}"
-            )
-
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
         """Measure ``network``.
 

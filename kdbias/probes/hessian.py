@@ -87,13 +87,6 @@ class HessianProbe(Probe):
     seed: int = 0
     name: str = "hessian"
 
-    def __post_init__(self) -> None:
-        least = {"images": 1, "vectors": 2, "k": 0, "density_steps": 0, "density_starts": 1}
-        if wrong := [
-            f"{key} {getattr(self, key)} (at least {low})" for key, low in least.items() if getattr(self, key) < low
-        ]:
-            raise ValueError(f"probe.hessian: {', '.join(wrong)}")
-
     def refuses(self, network: Extractor) -> str:
         """Say why there is no Hessian of ``network``; empty if there is one."""
         return "" if network.info.classes else "it has no classifier, so no cross-entropy to differentiate"

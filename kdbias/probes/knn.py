@@ -12,7 +12,7 @@ from kdbias.functional.knn import weighted_knn
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor
 from kdbias.probes.base import Probe, Result
-from kdbias.probes.frozen import Frozen, Read, Splits, check_read, read_frozen
+from kdbias.probes.frozen import Frozen, Read, Splits, read_frozen
 
 
 @builder("probe")
@@ -35,14 +35,6 @@ class KNNProbe(Probe):
     features: Read = "pooled"
     precision: Precision = "fp32"
     name: str = "knn"
-
-    def __post_init__(self) -> None:
-        check_read(self.features)
-        if self.k < 1 or (self.bank is not None and self.bank < 1) or self.temperature <= 0:
-            raise ValueError(
-                "k-NN needs k and bank of at least 1 and a temperature above 0, "
-                f"got {self.k}, {self.bank} and {self.temperature}"
-            )
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
         """Measure ``network``."""

@@ -14,7 +14,7 @@ from kdbias.functional.logistic import logistic_regression, standardised
 from kdbias.models.evaluation import Precision
 from kdbias.models.features import Extractor
 from kdbias.probes.base import Probe, Result
-from kdbias.probes.frozen import Frozen, Read, Splits, check_read, read_frozen
+from kdbias.probes.frozen import Frozen, Read, Splits, read_frozen
 
 
 @builder("probe")
@@ -38,14 +38,6 @@ class LinearProbe(Probe):
     features: Read = "pooled"
     precision: Precision = "fp32"
     name: str = "linear"
-
-    def __post_init__(self) -> None:
-        check_read(self.features)
-        if self.l2 < 0 or self.iterations < 1 or (self.bank is not None and self.bank < 1):
-            raise ValueError(
-                "a linear probe needs l2 of at least 0, iterations and bank of at least 1, "
-                f"got {self.l2}, {self.iterations} and {self.bank}"
-            )
 
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
         """Measure ``network``."""

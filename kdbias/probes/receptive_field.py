@@ -53,12 +53,6 @@ class ReceptiveFieldProbe(Probe):
     precision: Precision = "fp32"
     name: str = "receptive_field"
 
-    def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise ValueError(f"probe.receptive_field.share must lie between 0 and 1, got {self.share}")
-        if min(self.images, self.draws, self.batch_size) < 1:
-            raise ValueError("probe.receptive_field: images, draws and batch_size must be at least 1")
-
     def __call__(self, network: Extractor, batches: Iterable[Batch]) -> Result:
         """Measure ``network``.
 

@@ -44,12 +44,6 @@ class ShiftProbe(Probe):
     precision: Precision = "fp32"
     name: str = "shift"
 
-    def __post_init__(self) -> None:
-        if not self.shifts or min(self.shifts) < 0:
-            raise ValueError(f"probe.shift.shifts: pixels, 0 or more, got {list(self.shifts)}")
-        if self.padding not in ("reflect", "circular"):
-            raise ValueError(f"probe.shift.padding must be reflect or circular, got {self.padding!r}")
-
     def refuses(self, network: Extractor) -> str:
         """Say why it is not defined for ``network``; empty if it is defined."""
         return no_classifier(network, "shift consistency")

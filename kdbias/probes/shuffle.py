@@ -39,10 +39,6 @@ class ShuffleProbe(Probe):
     precision: Precision = "fp32"
     name: str = "shuffle"
 
-    def __post_init__(self) -> None:
-        if not self.grids or min(self.grids) < 1:
-            raise ValueError(f"probe.shuffle.grids: patches to a side, 1 or more, got {list(self.grids)}")
-
     def refuses(self, network: Extractor) -> str:
         """Say why it is not defined for ``network``; empty if it is defined."""
         return no_classifier(network, "accuracy under patch shuffle")

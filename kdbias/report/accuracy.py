@@ -16,10 +16,10 @@ from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.dots import Panel, dot_panels, known
 from kdbias.report.images import colour_bar, matrix
-from kdbias.report.lines import draw
+from kdbias.report.lines import draw, percent_axis
 from kdbias.report.networks import Runs, images, named, networks, sample
 from kdbias.report.over_training import scalars, validation
-from kdbias.report.style import REFERENCE, canvas, legend_beside, panel_grid, seeds, styled
+from kdbias.report.style import REFERENCE, canvas, card, legend_beside, panel_grid, seeds, styled
 from kdbias.stats import Estimate, accuracy
 
 BINS = 15  # of confidence, as in the calibration error
@@ -44,13 +44,14 @@ def figures(
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's accuracy and calibration over training, from the Results of a ``ProbeCallback`` in order."""
     with styled():
-        figure, (left, right) = canvas(1, 2, width=7.2, height=2.9)
-        scalars(left, results, {"accuracy": "accuracy", "f1": "macro F1"}, 100)
-        left.set(ylabel="accuracy, macro F1 (%)", title=validation(results))
-        left.legend()
-        scalars(right, results, {"ece": "calibration error"}, 100, first=2)
-        right.set(ylabel="expected calibration error (%)")
-        right.set_ylim(bottom=0)
+        figure, (upper, lower) = card(2, height=2.5)
+        scalars(upper, results, {"accuracy": "accuracy", "f1": "macro F1"}, 100)
+        upper.set(ylabel="accuracy, macro F1 (%)", title=validation(results))
+        percent_axis(upper)
+        upper.legend()
+        scalars(lower, results, {"ece": "calibration error"}, 100, first=2)
+        lower.set(ylabel="calibration error (%)")
+        lower.set_ylim(bottom=0)
     return figure
 
 
@@ -116,8 +117,9 @@ def reliability(results: Mapping[str, Runs], *, control: str | None = None, init
             error, style = np.mean([run.scalars["ece"] for run in network.runs]), network.style
             upper.plot(sure, right, label=f"{network.label}, ECE {100 * error:.1f} %", **style)
             lower.stairs(100 * share, edges, color=style["color"], linestyle=style.get("linestyle", "-"), linewidth=1.3)
-        upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share of right answers", title=sample(results))
+        upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of right answers", title=sample(results))
         lower.set(xlim=(0, 1), xlabel="confidence: probability of the answer", ylabel="images (%)")
+        lower.set_ylim(bottom=0)
         legend_beside(upper)
     return figure
 

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.dots import Panel, dot_panels
+from kdbias.report.lines import percent_axis
 from kdbias.report.networks import Runs, sample
 from kdbias.report.over_training import scalars, validation
-from kdbias.report.style import canvas, legend_beside, seeds, styled
+from kdbias.report.style import card, seeds, styled
 from kdbias.stats import Estimate, accuracy
 
 
@@ -39,11 +40,12 @@ def training(results: Sequence[Result]) -> Figure:
     """Draw how often one network is fooled over training, from the Results of a ``ProbeCallback`` in order."""
     labels = {"pgd_fooled": "PGD", "fgsm_fooled": "FGSM", "turned_fooled": "PGD turned by 180°"}
     with styled():
-        figure, axes = canvas()
+        figure, axes = card()
         scalars(axes, results, labels, 100)
-        axes.set(ylabel="fooled (%)", ylim=(0, 104))
-        axes.set_title(f"attacks on the teacher; {validation(results)}, those both get right")
-        legend_beside(axes)
+        axes.set(ylabel="fooled (%)")
+        percent_axis(axes)
+        axes.set_title(f"attacks on the teacher;\n{validation(results)}, those both get right")
+        axes.legend()
     return figure
 
 

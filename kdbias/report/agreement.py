@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.dots import Panel, dot_panels
+from kdbias.report.lines import percent_axis
 from kdbias.report.networks import Runs, sample
 from kdbias.report.over_training import scalars, validation
-from kdbias.report.style import REFERENCE, canvas, seeds, styled
+from kdbias.report.style import REFERENCE, card, seeds, styled
 from kdbias.stats import Estimate, accuracy, bootstrap_mean, ratio
 from kdbias.stats.bootstrap import Floats, interval, resampled_means
 
@@ -40,13 +41,14 @@ def training(results: Sequence[Result]) -> Figure:
     """Draw one network's agreement with its teacher over training, from the Results of a ``ProbeCallback`` in order."""
     labels = {"agreement": "same answer", "accuracy": "right answer"}
     with styled():
-        figure, (left, right) = canvas(1, 2, width=7.2, height=2.9)
-        scalars(left, results, labels, 100)
-        left.set(ylabel="share of images (%)", title=validation(results))
-        left.legend()
-        right.axhline(0, **REFERENCE)
-        scalars(right, results, {"kappa": "error consistency"}, first=2)
-        right.set(ylabel="error consistency κ")
+        figure, (upper, lower) = card(2, height=2.5)
+        scalars(upper, results, labels, 100)
+        upper.set(ylabel="share of images (%)", title=validation(results))
+        percent_axis(upper)
+        upper.legend()
+        lower.axhline(0, **REFERENCE)
+        scalars(lower, results, {"kappa": "error consistency"}, first=2)
+        lower.set(ylabel="error consistency κ")
     return figure
 
 

@@ -16,7 +16,7 @@ from kdbias.report.lines import by_layer, ticks, uniform
 from kdbias.report.named_level import named_level
 from kdbias.report.networks import NetworkLines, Runs, beside, images, networks
 from kdbias.report.over_training import epochs, some, validation
-from kdbias.report.style import REFERENCE, canvas, heading, legend_beside, panel_grid, styled
+from kdbias.report.style import REFERENCE, canvas, card, heading, legend_beside, panel_grid, styled
 
 ACROSS = 4  # panels in a row
 COLLAPSE = 0.9  # a head whose CLS token gives itself a larger weight counts as collapsed
@@ -108,7 +108,7 @@ def cls_by_layer(found: Sequence[NetworkLines]) -> Figure:
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's attention distance by layer over training, from a ``ProbeCallback``'s Results in order."""
     with styled():
-        figure, axes = canvas()
+        figure, axes = card()
         panels.layers(axes, epochs(results))
         axes.set_title(validation(results))
         handles = axes.get_legend_handles_labels()[0]

@@ -14,8 +14,8 @@ from kdbias.report.lines import bands, chance, classes, draw
 from kdbias.report.named_level import named_level
 from kdbias.report.networks import NetworkLines, Runs, images, networks
 from kdbias.report.over_training import scalars, validation
-from kdbias.report.rows import named_value
-from kdbias.report.style import canvas, heading, legend_beside, panel_grid, styled
+from kdbias.report.rows import named_value, percent_row_axis
+from kdbias.report.style import canvas, card, heading, legend_beside, panel_grid, styled
 
 KAPPA = "error consistency with the teacher (kappa)"
 SHARES = {
@@ -111,6 +111,7 @@ def cues(found: Sequence[NetworkLines]) -> Figure | None:
             draw_rows(axes, found, Rows([SHARES[key] for key in shares], [estimate(key) for key in shares], 100.0))
             named_value(axes, 50.0, "")
             axes.set_xlabel("conflict images (%)")
+            axes.set_xlim(0, 100)
         if alone:
             axes = panels.pop(0)
             rows = Rows([SENSITIVITIES[key] for key in alone], [estimate(key) for key in alone])
@@ -119,7 +120,7 @@ def cues(found: Sequence[NetworkLines]) -> Figure | None:
             for value in level:
                 named_value(axes, value, "chance")
             axes.set_xlabel("sensitivity (mean reciprocal rank)")
-            axes.set_xlim(0, 1.03)
+            axes.set_xlim(0, 1)
         legend(figure, found)
         heading(figure, f"{images(found)}; intervals: 95 % over images")
     return figure
@@ -137,6 +138,7 @@ def corruptions(found: Sequence[NetworkLines]) -> Figure | None:
         figure, axes = canvas(width=6.4, height=1.4 + (0.2 + 0.05 * len(found)) * len(keys))
         draw_rows(axes, found, Rows(names, [estimate(key) for key in keys], 100.0))
         axes.set_xlabel("error (%), mean over severities")
+        percent_row_axis(axes)
         legend(figure, found)
         heading(figure, f"{images(found)}; intervals: 95 % over images")
     return figure
@@ -146,7 +148,7 @@ def corruptions(found: Sequence[NetworkLines]) -> Figure | None:
 def training(results: Sequence[Result]) -> Figure:
     """Draw accuracy (%) on each set over training, from the Results of a ``ProbeCallback`` in order."""
     with styled():
-        figure, axes = canvas(height=3.6)
+        figure, axes = card(height=3.4)
         names = {"accuracy": "clean"} | {f"accuracy_{name}": name for name in last_versions(results[-1])}
         scalars(axes, results, names, 100)
         chance(axes, {results[-1].meta["classes"]})

@@ -16,9 +16,10 @@ from kdbias.report.images import colour_bar, matrix
 from kdbias.report.line_ends import label_ends
 from kdbias.report.lines import draw, ticks
 from kdbias.report.networks import Runs, epoch_name, named, networks
-from kdbias.report.style import REFERENCE, canvas, panel_grid, seeds, styled
+from kdbias.report.style import CARD, REFERENCE, canvas, panel_grid, seeds, styled
 
 ACROSS = 4  # panels in a row
+ASIDE = 0.9  # inches, of the scale beside them
 
 
 def figures(
@@ -49,11 +50,11 @@ def heat_map(result: Result, *, name: str = "student", other: str | None = None)
     return panels({name: result}, other=other)
 
 
-def panels(results: Mapping[str, Result], *, other: str | None = None) -> Figure:
+def panels(results: Mapping[str, Result], *, other: str | None = None, width: float = 3.0) -> Figure:
     """Draw the CKA of several networks side by side, on one colour scale over the values that occur.
 
-    ``other`` names the second network if the Results are of two. The debiased estimate can be below 0 for unrelated
-    features. Such a value has the colour of 0 but shows its own number.
+    ``other`` names the second network if the Results are of two; ``width`` is that of a panel (inches). The debiased
+    estimate can be below 0 for unrelated features. Such a value has the colour of 0 but shows its own number.
 
     Raises:
         ValueError: there is no Result.
@@ -61,8 +62,8 @@ def panels(results: Mapping[str, Result], *, other: str | None = None) -> Figure
     if not results:
         raise ValueError("nothing to draw: no Result of CKA")
     with styled():
-        height = 3.3 if other is None else 2.7
-        figure, grid = panel_grid(len(results), ACROSS, width=3.0, height=height, above=0.0)
+        height = width + 0.3 if other is None else 0.9 * width
+        figure, grid = panel_grid(len(results), ACROSS, width=width, height=height, aside=ASIDE, above=0.0)
         figure.set_layout_engine("compressed")
         bottom, top = occurring([result.arrays["cka"] for result in results.values()])
         for axes, (name, result) in zip(grid, results.items(), strict=True):
@@ -111,7 +112,8 @@ def by_layer(results: Mapping[str, Runs], *, control: str | None = None, initial
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's CKA at first and at last, from the Results of a ``ProbeCallback`` in order."""
     shown = [results[-1]] if len(results) == 1 else [results[0], results[-1]]
-    return panels({epoch_name(result): result for result in shown}, other=results[-1].meta.get("other"))
+    named = {epoch_name(result): result for result in shown}
+    return panels(named, other=results[-1].meta.get("other"), width=(CARD - ASIDE) / 2)
 
 
 def occurring(matrices: Iterable[npt.NDArray[Any]]) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from kdbias.report import forensics, means
 from kdbias.report.method import NOT_MEASURED, Method, over_images, over_seeds, pairing
 from kdbias.report.networks import Looks, counted, looks, networks, sample
-from kdbias.report.rows import arm, named_value, row_axes
+from kdbias.report.rows import arm, named_value, percent_row_axis, row_axes
 from kdbias.report.style import INK, canvas, legend_beside, styled
 from kdbias.report.table import Cell, Column, Table, percent
 from kdbias.stats import Estimate
@@ -119,6 +119,7 @@ def _accuracies(methods: Sequence[Method], styles: Looks) -> Figure:
         named_value(axes, 100 / int(shown[0].accuracy[0].meta["classes"]), "chance", "right")
         _names(axes, shown)
         axes.set_xlabel("accuracy (%), 95 % interval over images; ticks: seeds")
+        percent_row_axis(axes)
         if axes.get_legend_handles_labels()[1]:
             legend_beside(axes)
     return figure

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
 from kdbias.report.networks import Looks, Runs, counted, looks, named
-from kdbias.report.rows import arm, named_value, offsets, row_axes
+from kdbias.report.rows import arm, named_value, offsets, percent_row_axis, row_axes
 from kdbias.report.style import CONTROL, canvas, heading, seeds, styled
 from kdbias.stats import Estimate
 
@@ -53,6 +53,8 @@ def dot_panels(
             row_axes(axes, labels if axes is cells[0][0] else [""] * len(labels))
             _draw(axes, panel, results, looks(results, control, initial), control)
             axes.set_xlabel(panel.label)
+            if panel.scale == 100:
+                percent_row_axis(axes)
         heading(figure, title)
     return figure
 

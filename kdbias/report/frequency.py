@@ -13,7 +13,7 @@ from kdbias.probes.base import Result
 from kdbias.report.lines import bands, chance, classes, draw
 from kdbias.report.networks import NetworkLines, Runs, images, networks
 from kdbias.report.over_training import series, validation
-from kdbias.report.style import canvas, heading, legend_beside, styled
+from kdbias.report.style import canvas, card, heading, legend_beside, styled
 from kdbias.stats import accuracy as estimate_of
 
 KEPT = {"low": "low-pass: below the cutoff is kept", "high": "high-pass: above the cutoff is kept"}
@@ -31,7 +31,7 @@ def figures(
                 _curve(axes, network, band)
             chance(axes, classes(found))
             axes.set(xlabel="cutoff (parts of the Nyquist frequency)", ylabel="accuracy (%)", title=title)
-            axes.set_xlim(-0.03, 1.03)
+            axes.set_xlim(0, 1)
         panels[1].sharey(panels[0])
         legend_beside(panels[1])
         heading(figure, f"{images(found)}; {bands(found)}")
@@ -42,14 +42,14 @@ def figures(
 def training(results: Sequence[Result]) -> Figure:
     """Draw accuracy (%) by cutoff over training, under low-pass and high-pass, from a ``ProbeCallback``'s Results."""
     with styled():
-        figure, panels = canvas(1, 2, width=7.6, height=3.1)
+        figure, panels = card(2, height=2.6)
         cutoffs = results[-1].arrays["cutoffs"]
         for axes, (band, title) in zip(panels, KEPT.items(), strict=True):
             accuracy = 100 * np.stack([result.arrays[f"accuracy_{band}"] for result in results], axis=1)
             series(axes, results, ((f"{cutoff:.3g}", row) for cutoff, row in zip(cutoffs, accuracy, strict=True)))
             chance(axes, {results[-1].meta["classes"]})
             axes.set(ylabel="accuracy (%)", title=title)
-        legend_beside(panels[1], title="cutoff (Nyquist)")
+        legend_beside(panels[0], title="cutoff (Nyquist)")
         heading(figure, validation(results))
     return figure
 

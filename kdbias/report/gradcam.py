@@ -19,7 +19,7 @@ from kdbias.report.over_training import some
 from kdbias.report.style import heading, styled
 
 CELL, SMALL = 0.72, 6.0  # inches of an image, and points of the class above it
-EPOCHS = 5  # rows of a figure of training
+EPOCHS, SHOWN = 5, 5  # rows and images of a figure of training: what a card of TensorBoard shows legibly
 EMPTY = "no evidence\nfor this class"
 STRENGTH = 0.55  # of the map over the image
 Array = npt.NDArray[np.float64]
@@ -51,7 +51,7 @@ def training(results: Sequence[Result]) -> Figure:
     If there are many epochs, five are drawn, including the first and the last.
     """
     chosen = [results[place] for place in some(len(results), EPOCHS)]
-    return _sheet(networks({epoch_name(result): result for result in chosen}))
+    return _sheet(networks({epoch_name(result): result for result in chosen}), SHOWN, 0.95)
 
 
 def overlay(image: Array, heat: Array) -> Array:
@@ -70,11 +70,12 @@ def _same(a: Result, b: Result) -> bool:
     return np.array_equal(a.arrays["image"], b.arrays["image"])
 
 
-def _sheet(group: Sequence[NetworkLines]) -> Figure:
+def _sheet(group: Sequence[NetworkLines], most: int | None = None, aside: float = 1.7) -> Figure:
+    """Draw a row for each network, of the first ``most`` images; ``aside`` is room for their names (inches)."""
     first = group[0].runs[0]
-    images, targets = first.arrays["image"] / 255, first.arrays["target"]
+    images, targets = first.arrays["image"][:most] / 255, first.arrays["target"][:most]
     with styled():
-        figure, cells = sheet(len(group) + 1, len(images), cell=CELL + 0.13, aside=1.7)
+        figure, cells = sheet(len(group) + 1, len(images), cell=CELL + 0.13, aside=aside)
         for axes, image, target in zip(cells[0], images, targets, strict=True):
             show(axes, image)
             over(axes, _name(first, target), size=SMALL, width=CELL)
@@ -83,7 +84,10 @@ def _sheet(group: Sequence[NetworkLines]) -> Figure:
             run = network.runs[0]
             beside(row[0], network.label)
             for axes, image, heat, answer, target in zip(
-                row, images, run.arrays["map"], run.arrays["answer"], run.arrays["target"], strict=True
+                row,
+                images,
+                *(run.arrays[key][:most] for key in ("map", "answer", "target")),
+                strict=True,
             ):
                 show(axes, overlay(image, heat))
                 if not heat.any():

@@ -12,7 +12,7 @@ from kdbias.probes.base import Result
 from kdbias.report.dots import Panel, dot_panels, known
 from kdbias.report.networks import Runs, sample
 from kdbias.report.over_training import scalars, validation
-from kdbias.report.style import REFERENCE, canvas, seeds, styled
+from kdbias.report.style import REFERENCE, card, seeds, styled
 from kdbias.stats import Estimate, bootstrap_mean
 
 RESAMPLES = 2_000
@@ -42,10 +42,10 @@ def training(results: Sequence[Result]) -> Figure:
     """Draw the correlation with the teacher's maps over training, from the Results of a ``ProbeCallback`` in order."""
     labels = {"correlation": "the same image", "correlation_other": "another image"}
     with styled():
-        figure, axes = canvas()
+        figure, axes = card()
         axes.axhline(0, **REFERENCE)
         scalars(axes, results, labels)
-        axes.set(ylabel="correlation with the teacher's Grad-CAM", title=validation(results))
+        axes.set(ylabel="correlation with\nthe teacher's Grad-CAM", title=validation(results))
         axes.legend()
     return figure
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
 from kdbias.report.networks import looks
-from kdbias.report.rows import arm, row_axes
+from kdbias.report.rows import arm, percent_row_axis, row_axes
 from kdbias.report.style import canvas, styled
 from kdbias.report.table import Cell, Column, Table, percent
 from kdbias.stats import Difference, Estimate, difference, image_noise, seed_mean
@@ -169,6 +169,7 @@ def accuracy_figure(groups: Sequence[Group]) -> Figure | None:
             axes.plot([100 * value for value in values], [place + 0.24] * len(values), "|", color=style["color"])
         row_axes(axes, [group.label for group in shown])
         axes.set_xlabel("test accuracy (%), 95 % interval over seeds; ticks: seeds")
+        percent_row_axis(axes)
     return figure
 
 

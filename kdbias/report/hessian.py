@@ -18,7 +18,7 @@ from kdbias.report.lines import whole_numbers
 from kdbias.report.networks import NetworkLines, Runs, images, networks
 from kdbias.report.over_training import scalars, validation
 from kdbias.report.rows import offsets, row_axes
-from kdbias.report.style import INK, REFERENCE, canvas, legend_beside, look, styled
+from kdbias.report.style import INK, REFERENCE, canvas, card, legend_beside, look, styled
 from kdbias.stats import Estimate
 
 POINTS, WIDTH = 1024, 0.008  # of the density: points of the grid, and width of a bell relative to the axis
@@ -126,20 +126,20 @@ def training(results: Sequence[Result]) -> Figure:
     """Draw one network's trace and extreme eigenvalues over training, from a ``ProbeCallback``'s Results in order."""
     epochs = [result.meta["epoch"] for result in results]
     with styled():
-        figure, (left, right) = canvas(1, 2, width=8.2, height=2.9)
+        figure, (upper, lower) = card(2, height=2.5)
         arms = [_arm(result) for result in results]
         traces = [result.scalars["trace"] for result in results]
-        left.errorbar(epochs, traces, yerr=arms, markersize=3, capsize=2, **look(0))
+        upper.errorbar(epochs, traces, yerr=arms, markersize=3, capsize=2, **look(0))
         bars = f"bars: 95 % over {results[-1].meta['vectors']} random vectors"
-        left.set(ylabel="Hessian trace (nats)", title=f"{validation(results)}, {bars}")
+        upper.set(ylabel="Hessian trace (nats)", title=f"{validation(results)};\n{bars}")
         ends = {"top": "largest", "bottom": "most negative"}
         there = {key: name for key, name in ends.items() if all(key in result.scalars for result in results)}
-        scalars(right, results, there)
-        right.axhline(0, **REFERENCE)
-        right.set(ylabel="eigenvalue (nats)")
-        if right.get_legend_handles_labels()[0]:
-            legend_beside(right)
-        whole_numbers(left, "epoch")
+        scalars(lower, results, there)
+        lower.axhline(0, **REFERENCE)
+        lower.set(ylabel="eigenvalue (nats)")
+        if lower.get_legend_handles_labels()[0]:
+            lower.legend()
+        whole_numbers(upper, "epoch")
     return figure
 
 

@@ -73,7 +73,7 @@ def image_grid(rows: Mapping[str, npt.NDArray[np.floating]], *, columns: Sequenc
             for axes, image in zip(line, images, strict=True):
                 show(axes, image)
         for axes, label in zip(cells[0][: len(columns)], columns, strict=True):
-            over(axes, label)
+            over(axes, label, width=CELL)
         if title:
             heading(figure, title)
     return figure

@@ -46,11 +46,11 @@ def bands(found: Sequence[NetworkLines]) -> str:
 
 
 def chance(axes: Axes, classes: set[int]) -> None:
-    """Draw a named line at the accuracy of guessing (%), unless networks differ in classes; the axis begins at 0."""
+    """Draw a named line at the accuracy of guessing (%), unless networks differ in classes; the axis is 0 to 100 %."""
     if len(classes) == 1:
         floor = 100 / next(iter(classes))
         named_level(axes, floor, f"chance, {floor:.3g} %")
-    axes.set_ylim(bottom=0)
+    percent_axis(axes)
 
 
 def percent_axis(axes: Axes) -> None:

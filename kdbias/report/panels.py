@@ -31,6 +31,8 @@ def heads(axes: Axes, found: Networks) -> None:
     uniform(axes, found, "uniform_distance", "uniform attention")
     head = "head, sorted by distance" if alike else "heads, sorted by distance (%)"
     axes.set(xlabel=head, ylabel="attention distance (patches)")
+    if not alike:
+        axes.set_xlim(0, 100)
 
 
 def layers(axes: Axes, found: Networks, key: str = "distance") -> None:

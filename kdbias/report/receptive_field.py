@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
@@ -13,7 +14,7 @@ from kdbias.report.images import bare, beside, colour_bar, over
 from kdbias.report.lines import draw, uniform
 from kdbias.report.networks import NetworkLines, Runs, images, networks
 from kdbias.report.over_training import epochs, some, validation
-from kdbias.report.style import REFERENCE, canvas, heading, legend_beside, styled
+from kdbias.report.style import REFERENCE, canvas, card, heading, legend_beside, styled
 
 RADII = {"radius": "energy", "magnitude_radius": "magnitude"}
 COLUMNS = 6
@@ -25,8 +26,10 @@ def figures(
 ) -> dict[str, Figure]:
     """Draw the radii (pixels) by depth, the share of energy by radius of the last layer, and the maps."""
     found = networks(results, control, initial)
+    with styled():
+        figure, axes = canvas(1, 2, width=7.6, height=3.0)
     return {
-        "receptive_field": _radius(found, images(found)),
+        "receptive_field": _radius(figure, axes, found, images(found)),
         "receptive_field-curve": _curve(found),
         "receptive_field-maps": _maps(found),
     }
@@ -35,12 +38,13 @@ def figures(
 @builder("figure")
 def training(results: Sequence[Result]) -> Figure:
     """Draw one network's radii (pixels) by layer over training, from the Results of a ``ProbeCallback`` in order."""
-    return _radius(epochs(results), validation(results))
-
-
-def _radius(found: Sequence[NetworkLines], title: str) -> Figure:
     with styled():
-        figure, panels = canvas(1, 2, width=7.6, height=3.0)
+        figure, axes = card(2, height=2.5)
+    return _radius(figure, axes, epochs(results), validation(results))
+
+
+def _radius(figure: Figure, panels: Sequence[Axes], found: Sequence[NetworkLines], title: str) -> Figure:
+    with styled():
         for axes, (key, what) in zip(panels, RADII.items(), strict=True):
             for network in found:
                 draw(axes, network.runs[0].arrays["depth"], network, network.values(key))
@@ -48,7 +52,7 @@ def _radius(found: Sequence[NetworkLines], title: str) -> Figure:
             share = f"{found[0].runs[0].meta['share']:.0%}".replace("%", " %")
             axes.set(xlabel="depth (part of the layers)", ylabel=f"radius of {share} {what} (pixels)")
         panels[0].set_title(title)
-        legend_beside(panels[1])
+        legend_beside(panels[-1])
     return figure
 
 
@@ -61,7 +65,7 @@ def _curve(found: Sequence[NetworkLines]) -> Figure:
         first = found[0].runs[0]
         axes.plot(first.arrays["radii"], 100 * first.arrays["uniform_curve"], label="uniform", **REFERENCE)
         axes.set(xlabel="radius (pixels)", ylabel="gradient energy within (%)")
-        axes.set(title=f"last layer, {images(found)}", ylim=(0, 103))
+        axes.set(title=f"last layer, {images(found)}", ylim=(0, 100))
         axes.set_xlim(left=0)
         legend_beside(axes)
     return figure

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
 
 from kdbias.report.style import QUIET, REFERENCE
 from kdbias.stats import Estimate
@@ -52,6 +54,15 @@ def arm(axes: Axes, found: Estimate, row: float, style: Mapping[str, Any], scale
         linewidth=1.1,
         capsize=2,
     )
+
+
+def percent_row_axis(axes: Axes) -> None:
+    """Let the x axis, of shares in percent, end at 0 and 100 where it would go beyond, with all that is drawn whole."""
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, 0.0), min(high, 100.0))
+    for artist in axes.get_children():
+        if isinstance(artist, Line2D | LineCollection):
+            artist.set_clip_on(False)
 
 
 def named_value(axes: Axes, value: float, text: str, side: Literal["above", "left", "right"] = "above") -> None:

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 
 from kdbias.config.build import builder
 from kdbias.probes.base import Result
-from kdbias.report.lines import chance, classes, draw, whole_numbers
+from kdbias.report.lines import chance, classes, draw, percent_axis, whole_numbers
 from kdbias.report.networks import Runs, images, networks
 from kdbias.report.over_training import series, validation
-from kdbias.report.style import canvas, legend_beside, styled
+from kdbias.report.style import canvas, card, legend_beside, styled
 
 
 def figures(
@@ -30,6 +30,7 @@ def figures(
         for axes in (left, right):
             whole_numbers(axes, "shift (pixels)")
         left.set(ylabel="answers unchanged (%)", title=images(found))
+        percent_axis(left)
         several = any(len(network.runs) > 1 for network in found)
         right.set(ylabel="accuracy (%)", title="bands: lowest to highest seed" if several else "")
         legend_beside(right)
@@ -40,10 +41,11 @@ def figures(
 def training(results: Sequence[Result]) -> Figure:
     """Draw the share of unchanged answers (%) over training for each shift, from a ``ProbeCallback``'s Results."""
     with styled():
-        figure, axes = canvas()
+        figure, axes = card()
         shifts = results[-1].arrays["shifts"][1:]
         shares = 100 * np.stack([result.arrays["consistency"].mean(0)[1:] for result in results], axis=1)
         series(axes, results, ((f"{shift} px", row) for shift, row in zip(shifts, shares, strict=True)))
         axes.set(ylabel="answers unchanged (%)", title=f"shifts, {validation(results)}")
+        percent_axis(axes)
         legend_beside(axes)
     return figure

@@ -13,7 +13,7 @@ from kdbias.report.lines import bands, chance, classes, draw
 from kdbias.report.named_level import named_level
 from kdbias.report.networks import Runs, images, networks
 from kdbias.report.over_training import series, validation
-from kdbias.report.style import canvas, legend_beside, styled
+from kdbias.report.style import canvas, card, legend_beside, styled
 
 
 def figures(
@@ -42,7 +42,7 @@ def figures(
 def training(results: Sequence[Result]) -> Figure:
     """Draw accuracy (%) over training for each grid, from the Results of a ``ProbeCallback`` in order."""
     with styled():
-        figure, axes = canvas()
+        figure, axes = card()
         grids = results[-1].arrays["grids"]
         accuracy = 100 * np.stack([result.arrays["accuracy"] for result in results], axis=1)
         names = [f"{grid}×{grid}" if grid > 1 else "clean" for grid in grids]

@@ -22,6 +22,7 @@ INK = "#1a1a1a"
 QUIET = "#6e6e6e"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#b07d00")
 """Distinct under any colour vision, and dark enough for thin lines on white (Okabe and Ito 2008, without yellow)."""
+CARD = 5.2  # inches: a card of TensorBoard shows 400 to 600 pixels, and wider figures with smaller letters
 LETTERS, TITLE = 15, 8  # of a title above a figure: letters per inch, and size in points
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
@@ -81,6 +82,11 @@ def canvas(
     """Make a figure of ``width`` × ``height`` inches with ``rows`` × ``columns`` axes, outside pyplot's state."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=squeeze)
+
+
+def card(rows: int = 1, *, height: float = 2.8) -> tuple[Figure, Any]:
+    """Make a figure of ``rows`` axes above one another, each ``height`` inches, as wide as a card of TensorBoard."""
+    return canvas(rows, 1, width=CARD, height=height * rows)
 
 
 def panel_grid(

@@ -44,6 +44,19 @@ def stopped(folder: Path, key: str) -> str | None:
     return found.get("stopped") if isinstance(found.get("spec"), dict) and found["spec"].get("hash") == key else None
 
 
+def own_or_inside(folder: Path) -> list[Path]:
+    """Give a run folder itself, or those directly below a folder of runs.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    inside = sorted(config.parent for config in folder.glob(f"*/{CONFIG}"))
+    found = [folder] if (folder / CONFIG).is_file() else inside
+    if not found:
+        raise ConfigError(f"runs: {folder} is neither a run folder nor a folder of them")
+    return found
+
+
 def saved_config(folder: Path) -> DictConfig:
     """Give the config that a run saved, with renamed keys under their present names.
 
@@ -132,9 +145,19 @@ def require_resumable(folder: Path) -> None:
     Raises:
         ConfigError: one of them is not there.
     """
+    if not folder.is_dir():
+        known = folder.is_file() and (folder.parent.parent / CONFIG).is_file()
+        remedy = f"resume={folder.parent.parent}" if known else "`python analyze.py task=list` lists the runs"
+        what = "is a file" if folder.is_file() else "is not there"
+        raise ConfigError(f"resume={folder}: {what}: name the folder of a run ({remedy})")
     for path in (folder / CONFIG, folder / LAST):
-        if not path.is_file():
-            raise ConfigError(f"resume={folder}: {path} is not there, so there is no run to go on from")
+        if path.is_file():
+            continue
+        inside = sorted(one.parent for one in folder.glob(f"*/{CONFIG}"))
+        several = f": it holds {len(inside)} runs, name one, as in resume={inside[0]}" if inside else ""
+        begun = "; it was interrupted before its first checkpoint, so begin it anew" if path == folder / LAST else ""
+        text = f"{path} is not there, so there is no run to go on from{begun or several}"
+        raise ConfigError(f"resume={folder}: {text}")
 
 
 def _another_config(folder: Path, different: Sequence[str], overrides: Sequence[str]) -> str:

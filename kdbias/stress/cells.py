@@ -44,10 +44,6 @@ class CellSet(StressSet):
     word: ClassVar[str]
     grid: int = 4
 
-    def __post_init__(self) -> None:
-        if self.grid < 2:
-            raise ValueError(f"stress.{self.word}.grid: cells to a side, 2 or more, got {self.grid}")
-
     @property
     def aligned(self) -> bool:
         """Whether what the image shows stays where it is: not so."""

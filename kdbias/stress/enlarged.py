@@ -30,8 +30,6 @@ class Enlarged(StressSet):
     size: int = 224
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ValueError(f"stress: size must be at least 1 px, got {self.size}")
         if not isinstance(self.inner, StressSet):
             raise ValueError("stress: the part of an enlarged image must change images, not have images of its own")
 

@@ -32,10 +32,6 @@ class Grey(StressSet):
 
     way: Literal["luminance", "permute"] = "luminance"
 
-    def __post_init__(self) -> None:
-        if self.way not in ("luminance", "permute"):
-            raise ValueError(f"stress.grey.way must be luminance or permute, got {self.way!r}")
-
     def full(self, image: Image, label: int, rng: np.random.Generator) -> Image:
         """Give the image without its colours."""
         if self.way == "permute":

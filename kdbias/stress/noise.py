@@ -30,17 +30,6 @@ class Noise(StressSet):
     place: Literal["centre", "random"] = "centre"
     pattern_seed: int = 0
 
-    def __post_init__(self) -> None:
-        if self.sigma <= 0 or (self.window is not None and self.window < 1):
-            raise ValueError(
-                f"stress.noise: sigma must be positive and window at least 1 px, got {self.sigma} and {self.window}"
-            )
-        if self.pattern not in ("fixed", "per_image") or self.place not in ("centre", "random"):
-            raise ValueError(
-                "stress.noise: pattern must be fixed or per_image, and place centre or random, "
-                f"got {self.pattern!r} and {self.place!r}"
-            )
-
     def full(self, image: Image, label: int, rng: np.random.Generator) -> Image:
         """Give the image with the noise at its full sigma."""
         return self.at(image, label, 1.0, rng)

@@ -51,10 +51,6 @@ class Shape(StressSet):
             raise ValueError(f"stress.shape.engine: {reason}: choose edges, which needs none")
         if self.engine not in ("edges", "grabcut"):
             raise ValueError(f"stress.shape.engine must be edges or grabcut, got {self.engine!r}")
-        if self.show not in ("silhouette", "object", "background"):
-            raise ValueError(f"stress.shape.show must be silhouette, object or background, got {self.show!r}")
-        if self.sigma <= 0:
-            raise ValueError(f"stress.shape.sigma must be positive, got {self.sigma}")
         if self.engine == "grabcut" and find_spec("cv2") is None:
             raise ValueError(
                 "stress.shape.engine: grabcut needs OpenCV: pip install 'kdbias[opencv]', or choose edges, which needs "

@@ -44,13 +44,6 @@ class Smooth(StressSet):
     taps: int | None = None
 
     def __post_init__(self) -> None:
-        if self.filter not in ("bilateral", "gaussian") or self.protocol not in ("own", "burgert"):
-            raise ValueError(
-                "stress.smooth: filter must be bilateral or gaussian, and protocol own or burgert, "
-                f"got {self.filter!r} and {self.protocol!r}"
-            )
-        if self.diameter < 3 or min(self.colour_sigma, self.space_sigma, self.sigma) <= 0:
-            raise ValueError("stress.smooth: diameter must be at least 3 px, and each sigma positive")
         if self.taps is not None and (self.taps < 3 or self.taps % 2 == 0):
             raise ValueError(f"stress.smooth.taps: an odd number from 3 on, or null, got {self.taps}")
 

@@ -30,13 +30,6 @@ class Superpixel(StressSet):
     compactness: float = 10.0
     iterations: int = 10
 
-    def __post_init__(self) -> None:
-        if min(self.segments, self.iterations) < 1 or self.compactness <= 0:
-            raise ValueError(
-                "stress.superpixel: segments and iterations must be at least 1 and compactness positive, "
-                f"got {self.segments}, {self.iterations} and {self.compactness}"
-            )
-
     def full(self, image: Image, label: int, rng: np.random.Generator) -> Image:
         """Give the image of mean colours."""
         grey = image.shape[2] == 1  # by a colour's lightness: SLIC's compactness is one of CIELAB

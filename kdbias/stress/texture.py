@@ -35,8 +35,6 @@ class Texture(WithDonors):
             known = self.engine == "gatys"
             reason = "gatys needs the weights of VGG-19, which are not here" if known else f"no engine {self.engine!r}"
             raise ValueError(f"stress.texture.engine: {reason}: choose spectral, which needs none")
-        if self.donor not in ("image", "class"):
-            raise ValueError(f"stress.texture.donor must be image or class, got {self.donor!r}")
 
     def full(self, image: Image, label: int, rng: np.random.Generator) -> Image:
         """Give the image with the other's amplitudes."""

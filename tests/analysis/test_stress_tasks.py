@@ -38,7 +38,7 @@ def test_the_grid_has_a_row_for_each_set(tmp_path, capsys):
     [
         ([], "stress: no set is named"),
         (["stress=[noise]", "+stress.noise.sigmas=2"], "did you mean sigma"),
-        (["stress=[noise]", "stress.noise.sigma=-1"], "sigma must be positive"),
+        (["stress=[noise]", "stress.noise.sigma=-1"], "stress.noise.sigma: must be above 0"),
         (["stress=[scramble]", "stress.scramble.grid=5"], "do not divide"),
         (["stress=[noise]", "strengths=[2]"], "strengths"),
         (["stress=[noise]", "images=0"], "images"),

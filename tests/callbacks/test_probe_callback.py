@@ -155,5 +155,5 @@ def test_the_configs_build_and_run(name, tiny_info, tmp_path):
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match=r"callback\.probe_attention: every and images"):
+    with pytest.raises(ValueError, match=r"^every: must be a whole number of at least 1, got 0"):
         callback(every=0)

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from kdbias.analysis.tasks import TASKS
 from kdbias.checks.check import check
 from kdbias.checks.command import already_done, require_command
-from kdbias.checks.early import folder_problem
+from kdbias.checks.early_folders import folder_problem
 from kdbias.config import conf
 from kdbias.config.errors import ConfigError, RunStopped
 from kdbias.config.spec import spec_hash
@@ -45,7 +45,8 @@ TRAIN = {
     "experiment=exp1_kl loss.kl.temp=2": "loss.kl.temp: there is no such setting: did you mean loss.kl.temperature?",
     "experiment=exp1_kl teacher=timm_trained teacher.recipe=teacher_tim": "teacher.recipe: there is no "
     "conf/experiment/teacher_tim.yaml: did you mean teacher_timm? or give teacher.weights=PATH",
-    "resume=nowhere": "resume=nowhere: nowhere/config.yaml is not there, so there is no run to go on from",
+    "resume=nowhere": "resume=nowhere: is not there: name the folder of a run (`python analyze.py task=list` "
+    "lists the runs)",
     "paths.runs=/dev/null/x": "paths.runs: cannot write into /dev/null/x (Not a directory): choose another folder, by "
     "paths.runs or KDBIAS_RUNS",
 }
@@ -86,7 +87,7 @@ def test_a_command_that_is_not_this_checks_passes(typed):
 
 
 def test_a_folder_that_can_be_made_passes_and_is_not_made(tmp_path):
-    assert folder_problem("paths.runs", tmp_path / "a" / "b") is None
+    assert folder_problem("paths.runs", tmp_path / "a" / "b", "paths.runs") is None
     assert not list(tmp_path.iterdir())
 
 

@@ -62,7 +62,7 @@ MESSAGES: dict[str, Mistake] = {
     "a setting of a probe that compares with the teacher": (
         {"callback.p": {**PROBE, "probe": {"_target_": "kdbias.probes.cka.teacher_cka", "batch": 2}}},
         "callback.p.probe",
-        ("needs batch >= 4",),
+        ("must be a whole number of at least 4",),
     ),
     "cues where there are none": (
         {

@@ -11,7 +11,7 @@ from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
 
 from kdbias.analysis.tasks import TASKS
 from kdbias.batch import DataInfo
-from kdbias.checks import command, early_downloads, early_weights
+from kdbias.checks import command, early_downloads, early_folders, early_weights
 from kdbias.checks.command import require_command
 from kdbias.checks.early_downloads import SETS, data_problems, pretrained_problems
 from kdbias.checks.early_weights import misfit, weights_problems
@@ -156,19 +156,79 @@ MISTAKES = {
     "analyze task=build_stress stress=[noise]": "data: task=build_stress needs images",
     "analyze task=show_data": "data: task=show_data needs images",
     "analyze task=predict runs=[empty]": "image: no image to look at",
+    "analyze task=build_stress data=cues stress=[noise] strengths=[2]": "strengths: must be numbers in [0, 1]",
+    "analyze task=show_stress data=cues stress=[noise] stress.noise.sigma=-1": "stress.noise.sigma: must be above 0",
+    "analyze task=probe runs=[empty] probe=[hessian] probe.hessian.vectors=1": "probe.hessian.vectors: must be a whole",
+    "analyze task=factorial": "runs: name the runs, or the folder of a sweep",
+    "analyze task=factorial runs=[empty]": "runs: empty is neither a run folder nor a folder of them",
+    "analyze task=list out=": "out: is empty: give a path",
+    "train objective=val/acc": "objective: there is no 'val/acc': did you mean val/accuracy? choose val/accuracy or",
+    "train trainer.accelerator=tpuu": "trainer.accelerator: must be one of auto, gpu, cpu, cuda, mps, tpu, got 'tpuu'",
+    "train trainer.strategy=ddpp": "trainer.strategy: must be auto, ddp, fsdp or another strategy of Lightning",
+    "train loss=[]": "loss: no term is selected: name at least one, as in loss=[ce]",
+    "train callback.ema.decay=2": "callback.ema.decay: must lie in (0, 1), got 2",
+    "train callback.probe_cka.every=0": "callback.probe_cka.every: must be a whole number of at least 1, got 0",
+    "train experiment=exp1_kl loss.kl.temperature=0": "loss.kl.temperature: must be above 0, got 0",
+    "train experiment=exp1_kl loss.kl.weight=-1": "loss.kl: a weight must be finite and >= 0, got -1",
+    "train experiment=exp1_kl teacher=none": "loss.kl: needs a teacher (logits) and there is none: set teacher=NAME",
+    "train data=cues data.train=10 data.val=20": "data.val: must be at least 0 and below data.train, got val=20",
+    "train augment.crop=-1": "augment.crop: must be a whole number of at least 0, got -1: 0 switches it off",
+    "train augment.policy=rand": "augment.policy: must be one of none, cifar10",
+    "train model.drop_path=1.5": "model.drop_path: must lie in [0, 1), got 1.5",
+    "train ssl=simclr data=cues model=vit module.views.hue=2": "module.views.hue: must lie in [0, 0.5], got 2",
+    "train loader.repeats=0": "loader.repeats: must be a whole number of at least 1, got 0",
+    "train optim.schedule.warmup=2": "optim.schedule.warmup: must lie in [0, 1], got 2",
+    "train control=random control.images=1": "control.images: must be a whole number of at least 2, got 1",
+    "train resume=": "resume: is empty: give a path, as in resume=PATH, or leave it out",
+    "train resume=file": "resume=file: is a file: name the folder of a run",
+    "train resume=empty": "resume=empty: empty/config.yaml is not there, so there is no run to go on from",
+    "train hydra.run.dir=": "hydra.run.dir: is empty: give a path",
+    "train hydra.run.dir=/proc/no data=cues": "hydra.run.dir: cannot write into /proc/no (No such file or directory)",
+    "train hydra.run.dir=file data=cues": "hydra.run.dir: file is a file: choose a folder",
+    "train hydra.run.dir=file/below data=cues": "hydra.run.dir: cannot write into file/below (Not a directory)",
+    "train -m hydra.sweep.dir=/proc/no data=cues seed=0,1": "hydra.sweep.dir: cannot write into /proc/no",
+    "train -m hydra.sweep.dir= data=cues seed=0,1": "hydra.sweep.dir: is empty",
 }
 
 
 @pytest.mark.parametrize("typed", MISTAKES)
 def test_a_mistake_is_told_before_torch_is_loaded(tmp_path, typed):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
     config, *words = typed.split()
     with pytest.raises(ConfigError) as error:
         require_command(words, config, TASKS)
     assert MISTAKES[typed] in str(error.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["batch_size=8"], ["data.val: 1000 of the 20 images in train: set it to at most 19; a fifth is data.val=4"]),
+        (["data.val=4"], ["batch_size: no batch is full: set it to at most the 16 training images"]),
+        ([], ["data.val: 1000 of the 20", "batch_size: no batch is full: set it to at most the 16"]),
+        (["data.val=4", "batch_size=8", "data.limit=7"], ["batch_size: no batch is full: set it to at most the 7"]),
+        (["data.val=4", "batch_size=16"], []),
+    ],
+)
+def test_a_folder_of_few_images_is_told_before_torch_is_loaded(tmp_path, monkeypatch, words, said):
+    monkeypatch.setenv("KDBIAS_RUNS", str(tmp_path / "runs"))
+    for place in (*(f"train/{name}/{i}.png" for name in ("müde Katzen", "b") for i in range(10)), "test/b/1.png"):
+        path = tmp_path / "Meine Bilder" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    command = ["experiment=baseline", "data=image_folder", f"data.root={tmp_path / 'Meine Bilder'}", *words]
+    if not said:
+        require_command(command, "train")
+        return
+    with pytest.raises(ConfigError) as error:
+        require_command(command, "train")
+    assert all(line in str(error.value) for line in said)
+    assert str(error.value).count("images") == len(said)
 
 
 def test_the_examples_of_the_docstrings():
     assert doctest.testmod(early_weights).failed == 0
     assert doctest.testmod(command).failed == 0
+    assert doctest.testmod(early_folders).failed == 0

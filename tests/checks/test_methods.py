@@ -65,9 +65,9 @@ def test_views_of_half_patches_and_an_objective_that_nobody_logs() -> None:
     ("change", "key", "text"),
     [
         ("module.temperature=0", "module.temperature", "must be above 0, got 0"),
-        ("module.hidden=0", "module.hidden", "must be above 0, got 0"),
+        ("module.hidden=0", "module.hidden", "must be a whole number of at least 1, got 0"),
         ("module.features=foo", "module.features", "must be pooled or tokens, got 'foo'"),
-        ("module.dim=many", "module.dim", "must be above 0, got 'many'"),
+        ("module.dim=many", "module.dim", "must be a whole number of at least 1, got 'many'"),
         ("ssl=dino module.teacher_temperature=-1", "module.teacher_temperature", "must be above 0, got -1"),
         (
             "ssl=dino module.teacher_temperature_until=2",
@@ -75,8 +75,8 @@ def test_views_of_half_patches_and_an_objective_that_nobody_logs() -> None:
             "must lie in [0, 1], got 2",
         ),
         ("ssl=dino module.momentum=1.5", "module.momentum", "must lie in [0, 1], got 1.5"),
-        ("ssl=dino module.prototypes=0", "module.prototypes", "must be at least 2, got 0"),
-        ("callback.knn.k=0", "callback.knn.k", "must be at least 1, got 0"),
+        ("ssl=dino module.prototypes=0", "module.prototypes", "must be a whole number of at least 2, got 0"),
+        ("callback.knn.k=0", "callback.knn.k", "must be a whole number of at least 1, got 0"),
         ("callback=[checkpoint,knn,early_stopping]", "callback.early_stopping.monitor", "it stops by a metric"),
         *(
             (f"callback.checkpoint_last.every={value}", "callback.checkpoint_last.every", "must be a whole number of")
@@ -86,7 +86,7 @@ def test_views_of_half_patches_and_an_objective_that_nobody_logs() -> None:
             "callback=[checkpoint,knn,early_stopping] "
             "callback.early_stopping.monitor=val/knn callback.early_stopping.patience=-1",
             "callback.early_stopping.patience",
-            "must be a whole number of validations, at least 1, got -1",
+            "must be a whole number of at least 1, got -1",
         ),
         ("batch_size=1", "batch_size", "SimCLR compares images, of which each process needs 2: use at least 2"),
         ("batch_size=2 trainer.devices=2", "batch_size", "SimCLR compares images, of which each process needs 2"),

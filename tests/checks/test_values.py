@@ -35,7 +35,11 @@ MESSAGES: dict[str, Mistake] = {
     "no GPU": ({"trainer.accelerator": "gpu"}, "trainer.accelerator", ("no GPU is there: use trainer=cpu",)),
     "half precision": ({"trainer.precision": "16-mixed"}, "trainer.precision", ("scaled gradients", "use bf16-mixed")),
     "an unknown precision": ({"trainer.precision": 32}, "trainer.precision", ("there is no 32", "32-true")),
-    "an unknown objective": ({"objective": "val/acc"}, "objective", ("no 'val/acc': choose val/accuracy or val/loss",)),
+    "an unknown objective": (
+        {"objective": "val/acc"},
+        "objective",
+        ("no 'val/acc': did you mean val/accuracy? choose val/accuracy or val/loss",),
+    ),
     "the worst checkpoint": (
         {"objective": "val/loss", "callback.checkpoint_best": BEST},
         "callback.checkpoint_best.mode",

@@ -203,11 +203,11 @@ def test_other_sizes_show_the_same_scene(source, size):
 @pytest.mark.parametrize(
     ("arguments", "key"),
     [
-        ({"preset": "hard"}, "data.preset"),
-        ({"train": 100, "val": 100}, "val"),
-        ({"test": 0}, "test"),
-        ({"shape_reliability": 1.2}, "data.shape_reliability"),
-        ({"texture_reliability": -0.1}, "data.texture_reliability"),
+        ({"preset": "hard"}, "^preset: "),
+        ({"train": 100, "val": 100}, "^val: "),
+        ({"test": 0}, "^test: "),
+        ({"shape_reliability": 1.2}, "^shape_reliability: "),
+        ({"texture_reliability": -0.1}, "^texture_reliability: "),
     ],
 )
 def test_errors_name_the_key(arguments, key):

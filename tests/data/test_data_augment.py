@@ -140,20 +140,20 @@ def test_clean_view_is_untouched(images):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"crop": -1}, "augment.crop must not be negative"),
-        ({"crop": 2.5}, "augment.crop must be a whole number, got 2.5"),
-        ({"magnitude": 9.5}, "augment.magnitude must be a whole number, got 9.5"),
-        ({"flip": "on"}, "augment.flip must be true or false, got 'on'"),
-        ({"erasing": 1.5}, r"augment.erasing must lie in \[0, 1\]"),
-        ({"mix_probability": -0.1}, "augment.mix_probability"),
-        ({"view": "other"}, "augment.view must be one of same, photometric, clean"),
+        ({"crop": -1}, "crop: must be a whole number of at least 0, got -1"),
+        ({"crop": 2.5}, "crop: must be a whole number of at least 0, got 2.5"),
+        ({"magnitude": 9.5}, "magnitude: must be a whole number in 0..30, got 9.5"),
+        ({"flip": "on"}, "flip: must be true or false, got 'on'"),
+        ({"erasing": 1.5}, r"erasing: must lie in \[0, 1\]"),
+        ({"mix_probability": -0.1}, r"mix_probability: must lie in \[0, 1\], got -0.1"),
+        ({"view": "other"}, "view: must be one of same, photometric, clean"),
         (
             {"policy": "CIFAR10"},
-            "augment.policy must be one of none, cifar10, imagenet, svhn, randaugment, trivialaugment",
+            "policy: must be one of none, cifar10, imagenet, svhn, randaugment, trivialaugment",
         ),
-        ({"policy": None}, "augment.policy must be one of"),
-        ({"operations": 0}, "augment.operations must be positive, got 0"),
-        ({"magnitude": 31}, r"augment.magnitude must lie in 0..30, got 31"),
+        ({"policy": None}, "policy: must be one of"),
+        ({"operations": 0}, "operations: must be a whole number of at least 1, got 0"),
+        ({"magnitude": 31}, r"magnitude: must be a whole number in 0..30, got 31"),
     ],
 )
 def test_a_value_out_of_range_is_named(settings, message):

@@ -55,7 +55,7 @@ def test_a_folder_that_does_not_fit_is_told(root, change, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"size": 0}, "data.size=0"),
+        ({"size": 0}, "size: must be a whole number of at least 1, got 0"),
         ({"mean": [0.5]}, "data.mean and data.std must have three values each"),
         ({"mean": [0.5], "std": [0.0]}, "data.mean and data.std must be of images in"),
         ({"mean": [123.7], "std": [0.2]}, "divide values"),

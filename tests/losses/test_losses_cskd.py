@@ -151,10 +151,10 @@ def test_a_teacher_of_other_classes_is_refused(two):
     [
         ({"targets": "both"}, "targets: must be hard or soft"),
         ({"temperature": 2.0}, "temperature: hard targets have none, got 2.0"),
-        ({"targets": "soft", "temperature": 0.0}, "temperature must be > 0"),
+        ({"targets": "soft", "temperature": 0.0}, "temperature: must be above 0"),
         ({"schedule": "cos"}, "schedule: must be one of linear, square, cosine, got 'cos'"),
-        ({"dense": 0.0}, "dense: must be finite and > 0, got 0.0: without it, use the term hard_kl"),
-        ({"dense": math.nan}, "dense: must be finite and > 0"),
+        ({"dense": 0.0}, "dense: must be above 0, got 0.0: without it, use the term hard_kl"),
+        ({"dense": math.nan}, "dense: must be above 0, got nan"),
         ({"alpha": -0.1}, "weight must be finite and >= 0"),
     ],
 )

@@ -187,11 +187,11 @@ def test_constant_images_are_finite(two):
 
 
 def test_bad_settings_are_refused(two):
-    with pytest.raises(ValueError, match=r"loss\.ofa\.gamma must be > 0, got 0"):
+    with pytest.raises(ValueError, match="gamma: must be above 0, or be a list of numbers of this kind, got 0"):
         OFA(gamma=0)
-    with pytest.raises(ValueError, match=r"loss\.ofa\.gamma must be > 0, got \[1.0, -1.0\]"):
+    with pytest.raises(ValueError, match=r"gamma: must be above 0, .* got \[1.0, -1.0\]"):
         OFA(gamma=[1.0, -1.0])
-    with pytest.raises(ValueError, match=r"loss\.ofa\.logits and stages must be >= 0 and not both 0"):
+    with pytest.raises(ValueError, match="logits: must be"):
         OFA(logits=0.0, stages=0.0)
     names = ", ".join(layer.name for layer in two.student.info.layers)
     with pytest.raises(ValueError, match=rf"loss\.ofa\.gamma has 2 values, and 3 are needed.*{names}"):

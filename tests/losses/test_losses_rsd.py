@@ -72,7 +72,7 @@ def test_one_image_is_an_error(two):
 
 
 def test_bad_settings_are_refused_when_built():
-    with pytest.raises(ValueError, match=r"loss\.rsd\.kappa must be >= 0, got -0.1"):
+    with pytest.raises(ValueError, match=r"kappa: must be a number of at least 0, got -0\.1"):
         RSD(kappa=-0.1)
-    with pytest.raises(ValueError, match=r"loss\.rsd\.expansion must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="expansion: must be a whole number of at least 1, got 0"):
         RSD(expansion=0)

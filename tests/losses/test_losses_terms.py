@@ -48,7 +48,7 @@ def test_ce_checks_its_heads(pair, tiny_info):
         CE(dist=True).build(info, None, tiny_info)
     with pytest.raises(ValueError, match="needs a student with a classifier"):
         CE().build(replace(info, classes=None), None, tiny_info)
-    with pytest.raises(ValueError, match=r"label_smoothing must be in \[0, 1\), got 1.0"):
+    with pytest.raises(ValueError, match=r"label_smoothing: must lie in \[0, 1\), got 1.0"):
         CE(label_smoothing=1.0)
 
 
@@ -95,7 +95,7 @@ def test_a_teacher_without_logits_is_an_error_with_a_remedy(seen, term):
 
 
 def test_bad_settings_are_refused_when_built():
-    with pytest.raises(ValueError, match="temperature must be > 0"):
+    with pytest.raises(ValueError, match="temperature: must be above 0"):
         KL(temperature=0.0)
     with pytest.raises(ValueError, match="batchmean or numel, got 'mean'"):
         KL(reduction="mean")

@@ -82,7 +82,7 @@ def test_a_width_that_a_stem_cannot_halve():
 
 
 def test_an_unknown_stem(tiny_info):
-    with pytest.raises(ValueError, match=r"^conv_stem: must be true, false or deep, got 'wide'"):
+    with pytest.raises(ValueError, match=r"^conv_stem: must be one of true, false, deep, got 'wide'"):
         vit(tiny_info, width=24, depth=1, heads=3, conv_stem="wide")
 
 

@@ -80,7 +80,7 @@ def test_each_image_is_read_once(tiny_info):
     ("overrides", "settings", "message"),
     [
         (["model.frozen=false"], {}, "model.frozen: LinearHead trains the classifier alone"),
-        ([], {"l2": -1.0}, "l2: must be at least 0"),
+        ([], {"l2": -1.0}, "l2: must be a number of at least 0"),
     ],
 )
 def test_what_it_cannot_train_is_refused(tiny_info, overrides, settings, message):

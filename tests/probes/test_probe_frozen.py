@@ -126,7 +126,7 @@ def test_the_config_builds_the_probe(name, colours):
 
 @pytest.mark.parametrize("name", PROBES)
 def test_bad_settings_are_refused(name, colours):
-    with pytest.raises(ValueError, match="bank of at least 1"):
+    with pytest.raises(ValueError, match="bank: must be a whole number of at least 1"):
         PROBES[name](colours, bank=0)
-    with pytest.raises(ValueError, match="features must be one of pooled, tokens"):
+    with pytest.raises(ValueError, match="features: must be pooled or tokens"):
         PROBES[name](colours, features="cls")

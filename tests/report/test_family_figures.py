@@ -1,10 +1,12 @@
 """Figures of the probes that are defined for any family."""
 
 import io
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from axes_of import assert_fits_a_card, assert_shares_end_at_0_and_100
 from matplotlib.image import imread
 
 from kdbias.probes.base import Result
@@ -108,6 +110,7 @@ def test_figures_are_named_and_render_the_same_twice(name):
         border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
         assert (border[:, :3] == 1).all()  # nothing is cut off at the edge
         assert any("n = " in text or "images" in text for text in texts(found[key]))
+        assert_shares_end_at_0_and_100(found[key])
     assert dict(mpl.rcParams) == before
 
 
@@ -130,6 +133,8 @@ def test_training(name):
         figure = module.training(results)
         assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
         assert any("validation images" in text for text in texts(figure))
+        assert_fits_a_card(figure)
+        assert_shares_end_at_0_and_100(figure)
 
 
 def test_accuracy_lines_are_means_in_percent_with_chance():
@@ -199,6 +204,8 @@ def test_maps_over_training_are_rows_by_epoch_and_components_those_of_the_last()
     figure = gradcam.training(seen)
     rows = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
     assert rows == ["image, class", "untrained", "epoch 20", "epoch 30", "epoch 40", "epoch 60"]
+    many = gradcam_result(images=12)
+    assert_fits_a_card(gradcam.training([replace(many, meta={**many.meta, "epoch": 0})]))
     last = features_result()
     last.meta["epoch"] = 20
     assert any("epoch 20" in text for text in texts(features.training([last])))

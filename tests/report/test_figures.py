@@ -5,6 +5,7 @@ from itertools import pairwise
 import matplotlib as mpl
 import numpy as np
 import pytest
+from axes_of import assert_fits_a_card, assert_shares_end_at_0_and_100
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
@@ -69,6 +70,9 @@ def texts(figure):
 def test_every_figure_has_labelled_axes_and_renders_the_same_twice(name):
     before = dict(mpl.rcParams)
     figure = DRAWINGS[name]()
+    assert_shares_end_at_0_and_100(figure)
+    if name.endswith("training"):
+        assert_fits_a_card(figure)
     for axes in figure.axes:
         assert axes.get_ylabel()
         assert axes.get_xlabel() or axes.get_label() == "<colorbar>"

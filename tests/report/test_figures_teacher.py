@@ -7,6 +7,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from axes_of import assert_fits_a_card, assert_shares_end_at_0_and_100
 from matplotlib.image import imread
 
 from kdbias.functional.consistency import error_consistency
@@ -82,7 +83,9 @@ def test_every_figure_has_labelled_axes_and_room_for_its_text(module):
     drawn = module.figures(three(make), control="no teacher", initial="untrained")
     assert set(drawn) == names
     drawn["training"] = module.training([epoch(make(), 0), epoch(make(), 5)])
+    assert_fits_a_card(drawn["training"])
     for figure in drawn.values():
+        assert_shares_end_at_0_and_100(figure)
         for axes in figure.axes:
             assert axes.get_xlabel() or axes.get_ylabel()
         assert any("400" in text for text in texts(figure))

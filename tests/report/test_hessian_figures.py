@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from axes_of import assert_fits_a_card
 
 from kdbias.probes.base import Result
 from kdbias.report import hessian
@@ -58,6 +59,7 @@ def test_eigenvalues_stand_where_they_are():
 @pytest.mark.parametrize("whole", [True, False])
 def test_training_over_epochs(whole):
     figure = hessian.training([measured(epoch, epoch, whole) for epoch in (0, 5, 10)])
+    assert_fits_a_card(figure)
     left, right = figure.axes
     np.testing.assert_array_equal(left.lines[0].get_xdata(), [0, 5, 10])
     assert len(right.lines) == (3 if whole else 1)  # with the line at zero

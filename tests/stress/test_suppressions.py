@@ -69,7 +69,7 @@ def test_a_grid_that_does_not_divide_is_refused_by_name(size, says):
     for stress in (Scramble(8), Rotate(8)):
         assert "do not divide" in stress.refuses(size, 1)
         assert says in stress.refuses(size, 1)
-    with pytest.raises(ValueError, match=r"stress\.scramble\.grid"):
+    with pytest.raises(ValueError, match="grid: must be a whole number of at least 2, got 1"):
         Scramble(1)
 
 
