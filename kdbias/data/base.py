@@ -59,7 +59,7 @@ def split_train(
         ValueError: ``val`` leaves nothing to train on, or ``limit`` is not positive.
     """
     if not 0 <= val < count:
-        raise ValueError(f"data.val={val} must lie in 0..{count - 1}: the set has {count} training images")
+        raise ValueError(f"data.val={val} must lie in 0..{count - 1}: there are {count} training images")
     if limit is not None and limit < 1:
         raise ValueError(f"data.limit={limit} must be positive, or null for all training images")
     order = stream(Stream.SPLIT, seed).permutation(count)
