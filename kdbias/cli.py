@@ -24,7 +24,7 @@ from kdbias.config.overrides import key_of
 from kdbias.config.renamed import refuse_old_names
 from kdbias.files import printable
 from kdbias.interrupted import interruptible
-from kdbias.runs import failure, run_folder, sweep
+from kdbias.runs import failure, launchers, run_folder, sweep
 
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
@@ -143,6 +143,7 @@ def _train() -> None:
             study_train.train_study(sys.argv[1:])
             return
         require_command(sys.argv[1:], "train")
+        launchers.require_launcher(sys.argv[1:])
         if already_done(sys.argv[1:]):
             return
 

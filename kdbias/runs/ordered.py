@@ -20,6 +20,7 @@ from kdbias.config.errors import ConfigError
 from kdbias.files import lock, write_json
 from kdbias.runs import failure, parallel, process, run_folder, schedule
 from kdbias.runs.board import Board
+from kdbias.runs.cores import cores, threads
 from kdbias.runs.parallel import Run, show
 
 
@@ -38,7 +39,7 @@ def train(waiting: Sequence[Run], needs: Mapping[Run, Run], *, lanes: int, board
         by_folder = {run.folder: run for run in waiting}
         needs = {run: by_folder.get(need.folder, need) for run, need in needs.items()}
         costs = estimates(waiting, {})
-        found = schedule.plan(waiting, needs, costs, lanes=lanes, cores=parallel.cores())
+        found = schedule.plan(waiting, needs, costs, lanes=lanes, cores=cores())
         work = Work(found.order, found, needs, lanes, board)
         work.arrange()
         try:
@@ -98,7 +99,7 @@ class Work:
         """Put the runs that wait in the order that is the shortest, by the time that runs like them have taken."""
         costs = estimates(self.plan.order, {run: time for run in self.plan.order if (time := took(run)) is not None})
         waiting, needs = [run for run in self.plan.order if run in self.queue], self.needs
-        self.queue = schedule.plan(waiting, needs, costs, lanes=self.lanes, cores=parallel.cores()).order
+        self.queue = schedule.plan(waiting, needs, costs, lanes=self.lanes, cores=cores()).order
 
     def close(self) -> None:
         """End what is still at work, and release the locks."""
@@ -125,7 +126,7 @@ class Work:
                 show(self.board, run)
                 return
             failure.forget(run.folder)
-            variables = parallel.threads(self.plan.threads[run], among_others=bool(self.active))
+            variables = threads(self.plan.threads[run], among_others=bool(self.active))
             child = held.enter_context(process.child(run.command(), log=run.log, variables=variables))
             self.active[run] = (child, held.pop_all())
 

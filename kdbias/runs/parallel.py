@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import sysconfig
@@ -18,9 +19,10 @@ from omegaconf import open_dict
 from kdbias.config.spec import Tree, plain, spec_hash
 from kdbias.runs import failure, process, progress, run_folder
 from kdbias.runs.board import Board
+from kdbias.runs.cores import cores, threads
 from kdbias.runs.pretrained import settled
 from kdbias.runs.progress import Progress
-from kdbias.runs.sweep import LOG, quoted
+from kdbias.runs.sweep import LOG, PROGRAM, quoted
 
 POLL = 0.3  # seconds
 _PROGRAMS = ("train.py", "kdbias-train", "kdbias-train.exe")
@@ -135,27 +137,16 @@ def lanes(wanted: int | None) -> int:
     return wanted or max(2, cores())
 
 
-def cores() -> int:
-    """Give how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def threads(number: int, *, among_others: bool = False) -> dict[str, str]:
-    """Give the variables with which a run has this many threads.
-
-    Threads that wait for each other in a loop take the cores from the runs beside them (28 images/s in place of 220):
-    ``among_others`` they sleep. The result is the same.
-    """
-    asleep = {"OMP_WAIT_POLICY": "passive"} if among_others and number > 1 else {}
-    return {"OMP_NUM_THREADS": str(number), "MKL_NUM_THREADS": str(number), **asleep}
-
-
 def training_program() -> list[str]:
     """Give the command that starts ``train.py``, or ``kdbias-train`` if the package is installed.
+
+    In a job of a launcher it is the program that has started the launcher.
 
     Raises:
         FileNotFoundError: neither is in the folder of this program or among the scripts of this Python.
     """
+    if PROGRAM in os.environ:
+        return [sys.executable, *json.loads(os.environ[PROGRAM])]
     places = (Path(sys.argv[0]).absolute().parent, Path(sysconfig.get_path("scripts")))
     for path in (place / name for place in places for name in _PROGRAMS):
         if path.is_file():

@@ -14,6 +14,7 @@ from toy_run.start import alive, wait_for
 
 from kdbias.files import is_held
 from kdbias.runs import failure, ordered, parallel, process
+from kdbias.runs.cores import threads
 from kdbias.runs.parallel import Run
 
 PROGRAM = """
@@ -69,7 +70,7 @@ def test_a_run_waits_for_the_one_it_needs_and_lanes_are_filled_meanwhile(new, tm
 
 
 def test_a_teacher_alone_has_both_cores_and_others_wait_for_its_end(new, tmp_path, monkeypatch):
-    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    monkeypatch.setattr(ordered, "cores", lambda: 2)
     teacher, student, control = new("teacher"), new("student"), new("control")
     assert ordered.train([control, student, teacher], {student: teacher}, lanes=2, board=Board()) == {}
     assert begun(tmp_path)[0] == "teacher"
@@ -79,9 +80,9 @@ def test_a_teacher_alone_has_both_cores_and_others_wait_for_its_end(new, tmp_pat
 
 
 def test_a_last_run_with_all_threads_sleeps_while_another_is_at_work():
-    assert parallel.threads(2, among_others=True)["OMP_WAIT_POLICY"] == "passive"
-    assert parallel.threads(1, among_others=True) == parallel.threads(1)
-    assert parallel.threads(2) == {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+    assert threads(2, among_others=True)["OMP_WAIT_POLICY"] == "passive"
+    assert threads(1, among_others=True) == threads(1)
+    assert threads(2) == {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
 
 
 def test_times_of_runs_that_are_done_tell_those_of_runs_like_them(new):
@@ -154,7 +155,8 @@ STUDY = """
     import sys
     from pathlib import Path
     from kdbias.runs import ordered, parallel
-    from kdbias.runs.parallel import Run
+    from kdbias.runs.cores import threads
+from kdbias.runs.parallel import Run
     folder = Path(sys.argv[1])
     parallel.training_program = lambda: [sys.executable, str(folder / "pretend.py")]
     class Board:
