@@ -55,7 +55,8 @@ def _wave(folder: Path, waiting: Sequence[Run], words: Sequence[str]) -> None:
         *("hydra.output_subdir=null", "hydra/job_logging=disabled"),
     ]
     try:
-        hydra.main(version_base="1.3", config_path=None)(job)()
+        with process.terminable():
+            hydra.main(version_base="1.3", config_path=None)(job)()
     except SystemExit as error:  # one of the jobs, or the launcher itself; Hydra has said why
         if error.code != 1 or not any(run.done for run in waiting):
             raise

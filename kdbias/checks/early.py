@@ -19,6 +19,7 @@ from kdbias.config.errors import Problem
 from kdbias.config.kept import EPOCHS, KINDS
 from kdbias.data.part import MEANING, is_part
 from kdbias.data.streams import SEEDS, is_seed
+from kdbias.runs.started import problems
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "64-true")
 
@@ -95,7 +96,7 @@ def plain_problems(tree: Mapping[str, Any]) -> list[Problem]:
     """Give the problems of a config, plain types, that show in its values alone; a value that is missing has none."""
     return [
         problem
-        for rule in (_known, _ranges, _precision, _alpha, _weights_files, _image_folder, _parts)
+        for rule in (_known, _ranges, _precision, _alpha, _weights_files, _image_folder, _parts, problems)
         for problem in rule(tree)
     ]
 

@@ -190,7 +190,10 @@ class SweepSummary(Callback):
         if count is not None:
             os.environ[JOBS] = str(count)
         os.environ[PROGRAM] = json.dumps(program())
-        os.environ.update(launchers.environment(config.hydra.overrides.hydra))
+        own = launchers.environment(config.hydra.overrides.hydra)
+        os.environ.update(own)
+        if own:
+            process.heed_termination()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the list of jobs."""
