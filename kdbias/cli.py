@@ -25,7 +25,7 @@ from kdbias.config.quotes import with_quotes
 from kdbias.config.renamed import refuse_old_names
 from kdbias.files import printable
 from kdbias.interrupted import interruptible
-from kdbias.runs import failure, run_folder, sweep
+from kdbias.runs import failure, launchers, run_folder, started, sweep
 
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
@@ -61,6 +61,8 @@ def register() -> None:
 def _run_dir(resume: str | None, runs: str, name: str, now: str) -> str:
     """Call ``conf.run_dir``; if it, or the folder itself, refuses, the program ends before Hydra writes anything."""
     try:
+        if not resume:
+            started.require_one_folder()
         found = conf.run_dir(resume, runs, name, now)
         run_folder.require_own(Path(found))
         return found
@@ -144,6 +146,7 @@ def _train() -> None:
             study_train.train_study(sys.argv[1:])
             return
         require_command(sys.argv[1:], "train")
+        launchers.require_launcher(sys.argv[1:])
         if already_done(sys.argv[1:]):
             return
 

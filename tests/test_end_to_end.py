@@ -4,9 +4,11 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from preloaded import Forked
@@ -23,6 +25,7 @@ HELD = HERE / "toy_run" / "held.py"
 SMALL = ["model=vit", "model.width=16", "model.depth=2", "model.heads=2", "model.patch=8", "trainer=smoke"]
 DATA = ["data.train=200", "data.val=40", "data.test=40", "callback=[checkpoint,throughput,progress]"]
 STUDENT = ["experiment=exp1_resnet_kl", *SMALL, *DATA, "model.distilled=true"]
+TOGETHER: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 
 
 def logged_means(folder: Path) -> list[str]:
@@ -32,9 +35,11 @@ def logged_means(folder: Path) -> list[str]:
 
 
 def start(runs: Path, *arguments: str, program: Path = PROGRAM) -> Forked:
-    environment = os.environ | {"KDBIAS_RUNS": str(runs), "OMP_NUM_THREADS": "1", "KDBIAS_ALLOCATOR": "0"}
-    command = [sys.executable, str(program), *arguments]
-    return Forked(command, cwd=runs, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return Forked([sys.executable, str(program), *arguments], cwd=runs, env=environment(runs), **TOGETHER)
+
+
+def environment(runs: Path) -> dict[str, str]:
+    return os.environ | {"KDBIAS_RUNS": str(runs), "OMP_NUM_THREADS": "1", "KDBIAS_ALLOCATOR": "0"}
 
 
 def run(runs: Path, *arguments: str) -> str:
@@ -93,10 +98,35 @@ def test_a_killed_run_that_is_resumed_ends_as_if_nothing_had_been(tmp_path):
     assert validated == [["0", "1", "2"]] * 2
 
 
-def test_two_processes_make_one_run(tmp_path):
+def test_two_processes_make_one_run_on_one_machine_and_on_two(tmp_path):
+    """torchrun starts the second pair, as on two machines of one process each; the weights are the same bit for bit."""
     network = build({"_target_": "kdbias.models.resnet_cifar.small_cnn"}, cues(train=200, val=40, test=40).info).network
     save_file(network.state_dict(), tmp_path / "teacher.safetensors")
     two = ["trainer.devices=2", "trainer.strategy=ddp", f"hydra.run.dir={tmp_path}/two"]
-    run(tmp_path, *STUDENT, "teacher=small_cnn", f"teacher.weights={tmp_path}/teacher.safetensors", *two)
+    words = [*STUDENT, "teacher=small_cnn", f"teacher.weights={tmp_path}/teacher.safetensors"]
+    run(tmp_path, *words, *two)
     result = json.loads((tmp_path / "two" / "result.json").read_text())
     assert (result["processes"], result["steps"], result["teacher"]) == (2, 2, "small_cnn")
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    nodes = ["trainer.num_nodes=2", "trainer.strategy=ddp", f"hydra.run.dir={tmp_path}/nodes"]
+    both = []
+    for rank in range(2):
+        agent = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nnodes=2",
+            f"--node-rank={rank}",
+            "--nproc-per-node=1",
+        ]
+        agent += ["--rdzv-backend=c10d", f"--rdzv-endpoint={place}", str(PROGRAM), *words, *nodes]
+        both.append(subprocess.Popen(agent, cwd=tmp_path, env=environment(tmp_path), **TOGETHER, text=True))
+    output = "".join(process.communicate(timeout=900)[0] for process in both)
+    assert [process.returncode for process in both] == [0, 0], output
+    result = json.loads((tmp_path / "nodes" / "result.json").read_text())
+    assert (result["processes"], result["steps"]) == (2, 2)
+    one, other = (last_weights(tmp_path / name) for name in ("two", "nodes"))
+    assert all(torch.equal(one[key], other[key]) for key in one)

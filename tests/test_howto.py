@@ -40,6 +40,7 @@ from kdbias.config.spec import plain
 from kdbias.data.augment import Augment
 from kdbias.data.base import ImageData
 from kdbias.probes.cache import GIVEN
+from kdbias.runs.launchers import of_launcher
 
 TESTS = Path(__file__).parent
 PAGES = {page.stem: page.read_text() for page in sorted((TESTS.parent / "docs" / "howto").glob("*.md"))}
@@ -193,7 +194,7 @@ def test_a_command_composes_and_passes_the_check(page, program, arguments, stran
             (own.folder / "IMAGES" / split / "a" / f"{image}.png").touch()
     Image.new("RGB", (4, 4)).save(own.folder / "IMAGES" / "train" / "a" / "0.png")
     if program == "train" and "study=" in arguments:
-        words = [word for word in shlex.split(arguments) if word != "-m"]
+        words = [word for word in shlex.split(arguments) if word != "-m" and not of_launcher(word)]
         of_study = [*study_words(words), "study.seeds=[0]"]  # one is enough to compose every group
         with own.running("train", of_study):
             assert study_train.composed(of_study, [word for word in words if word not in of_study]).runs

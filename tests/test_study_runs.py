@@ -47,7 +47,11 @@ def test_a_study_is_trained_once_and_its_status_and_page_are_made(tmp_path, caps
         (["-m", "study=nothing"], "study: there is no nothing: choose bias_transfer, demo"),
         (["-m", "study=demo", "seed=3"], "seed=3: a study decides this for each run: study.seeds=[0,1]"),
         (["-m", "study=demo", "experiment=baseline"], "experiment=baseline: a study decides this for each run"),
-        (["-m", "study=demo", "hydra/launcher=joblib"], "trained in lanes of this machine"),
+        (
+            ["-m", "study=demo", "hydra.sweep.dir=x"],
+            "in lanes of this machine (study.lanes=2) or by hydra/launcher",
+        ),
+        (["-m", "study=demo", "hydra/launcher=ray"], "its plugin is not installed: pip install hydra-ray-launcher"),
         (["-m", "study=demo", "study.seeds=3"], "study.seeds: must be a list of different seeds"),
         (["-m", "study=demo", "study.lane=3"], "study.lane: there is no such setting: did you mean study.lanes?"),
         (["-m", "study=demo", "epoch=3"], "did you mean epochs"),

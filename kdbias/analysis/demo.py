@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,11 @@ from kdbias.report.demo_tables import gain_table, index_table, networks_table
 from kdbias.report.demo_words import lead
 from kdbias.report.page import Code
 from kdbias.report.style import save
-from kdbias.runs import parallel, run_folder
+from kdbias.runs import ordered, parallel, run_folder
 from kdbias.runs.board import Board, board
-from kdbias.runs.parallel import Run, RunFailed, planned
+from kdbias.runs.parallel import Run, planned
 from kdbias.runs.sweep import quoted
-from kdbias.runs.teacher_recipe import recipe
+from kdbias.runs.teacher_recipe import recipe, training_images
 
 # The networks are small: one CPU thread each is the fastest way, and fp32 gives the same result on every CPU.
 TRAINER = ("trainer=cpu", "trainer.precision=32-true", "trainer.log_every=10")
@@ -53,12 +53,12 @@ class DemoRuns:
 
     @property
     def order(self) -> list[Run]:
-        """All runs that are started: students and controls in turn. The first student starts the teacher's training."""
+        """Students and controls in turn."""
         return [run for pair in zip(self.student, self.control, strict=True) for run in pair]
 
     @property
     def all(self) -> list[Run]:
-        """All runs."""
+        """All runs, the teacher first."""
         return [self.teacher, *self.order]
 
 
@@ -77,10 +77,12 @@ def demo(tree: Tree) -> None:
     began = time.monotonic()
     measuring = 2 * len(plan.all)  # cues of each network; attention of all but the teacher, and of the untrained one
     with run_folder.alone(folder), board("demo", sum(run.epochs for run in plan.all) + measuring) as shown:
-        try:
-            parallel.train(plan.order, lanes=parallel.lanes(study["lanes"]), board=shown, watched=[plan.teacher])
-        except RunFailed as error:
-            raise SystemExit(f"the demo stopped: {error}\nThe same command goes on from here.") from None
+        needs = dict.fromkeys(plan.student, plan.teacher)
+        failed = ordered.train(plan.all, needs, lanes=parallel.lanes(study["lanes"]), board=shown)
+        if failed:
+            run, reason = next(iter(failed.items()))
+            text = f"{run.label} failed: {reason}\nits log is {run.log}"
+            raise SystemExit(f"the demo stopped: {text}\nThe same command goes on from here.")
         measured = measure(plan, study, shown, folder)
         path = write(measured, folder)
     Console().print(f"\n{lead(measured)}\n", highlight=False, markup=False)
@@ -97,9 +99,11 @@ def plan_runs(study: Tree, root: Path, folder: Path) -> DemoRuns:
     student = [run("student", "demo_kl", seed) for seed in study["seeds"]]
     control = [run("control", "demo_control", seed)[0] for seed in study["seeds"]]
     tree = student[0][1]
+    images = training_images(tree["data"]) or 1
     found = recipe(tree, root / "teachers", "train")
-    teacher = Run("teacher", tuple(found.overrides), found.folder, found.key, found.epochs)
-    return DemoRuns(teacher, control, [one for one, _ in student], tree)
+    teacher = Run("teacher", tuple(found.overrides), found.folder, found.key, found.epochs, found.images)
+    control, students = ([replace(one, images=images) for one in runs] for runs in (control, [s for s, _ in student]))
+    return DemoRuns(teacher, control, students, tree)
 
 
 def measure(plan: DemoRuns, study: Tree, shown: Board, folder: Path) -> DemoResults:

@@ -23,7 +23,7 @@ from kdbias.files import write_json
 from kdbias.runs.ordered import needed_first
 from kdbias.runs.parallel import Run, planned
 from kdbias.runs.sweep import quoted
-from kdbias.runs.teacher_recipe import recipe
+from kdbias.runs.teacher_recipe import recipe, training_images
 
 RECORD = "started.json"
 SMOKE = (  # what trainer=smoke decides: a study's own words on these keys would undo it
@@ -97,15 +97,18 @@ def plan(node: Tree, words: Sequence[str], root: Path) -> Study:
     require_study(node)
     found: list[StudyRun] = []
     teachers: dict[str, Run | None] = {}
+    images: dict[str, int] = {}
     for seed in node["seeds"]:
         for group, one in node["runs"].items():
             typed = run_words(node, one, int(seed), words, root)
             run, tree = _planned(f"{group}, seed {seed}", typed, root / "studies" / "runs")
             name = str(tree["name"]).replace(" ", "-")
-            run = replace(run, folder=run.folder.parent / f"{name}-seed{seed}-{run.key[:8]}")
-            if group not in teachers:  # neither teacher nor mistakes depend on the seed
+            if group not in teachers:  # neither teacher nor mistakes nor images depend on the seed
                 _require_sound(group, tree)
                 teachers[group] = teacher_run(tree, root / "teachers")
+                images[group] = training_images(tree["data"]) or 1
+            folder = run.folder.parent / f"{name}-seed{seed}-{run.key[:8]}"
+            run = replace(run, folder=folder, images=images[group])
             found.append(StudyRun(group, int(seed), run, teachers[group]))
     return Study(node, tuple(words), tuple(found), root / "studies" / str(node["name"]))
 
@@ -145,7 +148,8 @@ def teacher_run(tree: Tree, teachers: Path) -> Run | None:
     if not trained or not (use.uses_teacher and use.uses_teacher_weights):
         return None
     found = recipe(tree, teachers, "train")
-    return Run(f"teacher {teacher['name']}", tuple(found.overrides), found.folder, found.key, found.epochs)
+    label = f"teacher {teacher['name']}"
+    return Run(label, tuple(found.overrides), found.folder, found.key, found.epochs, found.images)
 
 
 def save(study: Study) -> None:
@@ -197,12 +201,14 @@ def _plain(run: Run, root: Path) -> dict[str, Any]:
         "folder": os.path.relpath(run.folder, root),
         "key": run.key,
         "epochs": run.epochs,
+        "images": run.images,
     }
 
 
 def _run(found: Mapping[str, Any], root: Path) -> Run:
     words, folder = tuple(map(str, found["overrides"])), root / str(found["folder"])
-    return Run(str(found["label"]), words, folder, str(found["key"]), int(found["epochs"]))
+    images = int(found.get("images", 1))  # records of before have none
+    return Run(str(found["label"]), words, folder, str(found["key"]), int(found["epochs"]), images)
 
 
 def _bare(word: str) -> bool:

@@ -16,7 +16,7 @@ from kdbias.data.streams import SEEDS, is_seed
 from kdbias.stats.planner import seeds_needed
 
 KEYS = ("name", "question", "seeds", "common", "overrides", "runs", "hypotheses", "images", "probes", "lanes")
-OWN = ("conflict_images", "attention_images")  # of task=demo
+OWN = ("conflict_images", "attention_images", "cnn_weights", "vit_weights")  # of single studies, which their runs name
 RUN = ("experiment", "overrides", "control")
 HYPOTHESIS = ("says", "measure", "of", "than", "times", "direction", "smallest", "sd", "seeds", "matched", "within")
 DIRECTIONS = ("higher", "lower", "equal")

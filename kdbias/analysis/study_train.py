@@ -13,14 +13,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kdbias.analysis import study as studies
 from kdbias.analysis.study import Study, study_words
+from kdbias.analysis.study_launch import launch
 from kdbias.checks.command import composition_error
 from kdbias.checks.words import composes_elsewhere, overrides, sweeps
 from kdbias.config.conf import conf_dir, expanded
 from kdbias.config.errors import ConfigError
 from kdbias.config.overrides import key_of
 from kdbias.config.spec import plain
-from kdbias.runs import ordered, parallel
+from kdbias.runs import launchers, ordered, parallel
 from kdbias.runs.board import board
+from kdbias.runs.launchers import chosen
+from kdbias.runs.parallel import Run
 
 REFUSED = ("experiment", "seed", "sweep", "resume", "name", "study")  # what a study decides for each of its runs
 
@@ -45,16 +48,20 @@ def train_study(arguments: Sequence[str]) -> None:
     if composes_elsewhere(arguments):
         raise ConfigError("study: its yaml and those of its runs lie in conf/ of this package: leave --config-dir out")
     words = [word for word in typed if word not in set(study_words(typed))]
+    launcher = [word for word in words if launchers.of_launcher(word)]
+    launchers.require_launcher(launcher)
+    words = [word for word in words if word not in launcher]
     for word in words:
         key = (key_of(word) or word).split(".")[0].split("/")[0]
         if key in REFUSED:
             raise ConfigError(f"{word}: a study decides this for each run: study.seeds=[0,1], study.overrides=[...]")
         if key == "hydra":
-            raise ConfigError(f"{word}: the runs of a study are trained in lanes of this machine (study.lanes=2)")
+            text = "the runs of a study are trained in lanes of this machine (study.lanes=2) or by hydra/launcher=NAME"
+            raise ConfigError(f"{word}: {text}")
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         found = composed(list(study_words(typed)), words)
     studies.save(found)
-    train(found)
+    train(found, launcher)
 
 
 def composed(of_study: Sequence[str], words: Sequence[str]) -> Study:
@@ -70,8 +77,8 @@ def composed(of_study: Sequence[str], words: Sequence[str]) -> Study:
     return studies.plan(plain(OmegaConf.create({"study": node}))["study"] if node is not None else {}, kept, root)
 
 
-def train(found: Study) -> None:
-    """Train what is missing of a planned study.
+def train(found: Study, launcher: Sequence[str] = ()) -> None:
+    """Train what is missing of a planned study, in lanes of this machine or by the ``launcher`` that words choose.
 
     Raises:
         SystemExit: a run failed (status 1), or Ctrl-C was pressed (status 130).
@@ -80,10 +87,9 @@ def train(found: Study) -> None:
     done = sum(run.done for run in runs)
     print(f"study {found.name}: {len(runs)} runs with their teachers, {done} done already", flush=True)
     try:
-        with board(f"study {found.name}", sum(run.epochs for run in runs)) as shown:
-            failed = ordered.train(runs, found.needs, lanes=parallel.lanes(found.node.get("lanes")), board=shown)
+        failed = launch(found, launcher) if chosen(launcher) not in (None, "basic") else _in_lanes(found)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; go on with: {found.command}", flush=True)
+        print(f"\ninterrupted; go on with: {' '.join([found.command, *launcher])}", flush=True)
         raise SystemExit(130) from None
     for run, reason in failed.items():
         print(f"failed: {run.label}: {reason}\n        {run.log}")
@@ -91,3 +97,8 @@ def train(found: Study) -> None:
     if failed:
         raise SystemExit(1)
     print(f"python analyze.py task=report study={found.name}")
+
+
+def _in_lanes(found: Study) -> dict[Run, str]:
+    with board(f"study {found.name}", sum(run.epochs for run in found.order)) as shown:
+        return ordered.train(found.order, found.needs, lanes=parallel.lanes(found.node.get("lanes")), board=shown)

@@ -11,7 +11,7 @@ from kdbias.callbacks.averaging import Averaging
 from kdbias.checks.kept import kept_answers
 from kdbias.checks.lacks import teacher_lack
 from kdbias.checks.methods import module_arguments, module_rules
-from kdbias.checks.plan import REFUSALS, Plan, plan, refusal
+from kdbias.checks.plan import REFUSALS, Plan, describe_data, plan, refusal
 from kdbias.checks.probes import probe_callback
 from kdbias.checks.stress_views import stress_views
 from kdbias.checks.values import settings
@@ -68,12 +68,19 @@ def _devices(run: Plan) -> Iterator[Problem]:
 
 
 def _teacher_batch(run: Plan) -> Iterator[Problem]:
-    """A batch for the teacher's own training that its images do not fill, or the processes do not divide."""
-    size = (run.tree.get("teacher") or {}).get("batch_size")
+    """Images that the teacher's own training cannot have; a batch that they do not fill, or processes do not divide."""
+    teacher = run.tree.get("teacher") or {}
+    size, data = teacher.get("batch_size"), run.data
+    if data is not None and run.has_teacher and teacher.get("weights") is None and teacher.get("data"):
+        try:
+            data = describe_data({**run.tree["data"], **teacher["data"]})
+        except REFUSALS as error:
+            yield refusal("teacher.data", error)
+            return
     if type(size) is not int or size < 1:
         return
-    if run.data is not None:
-        yield from _refused(require_full, size, run.data.train, place="teacher.")
+    if data is not None:
+        yield from _refused(require_full, size, data.train, place="teacher.")
     if run.processes:
         yield from _refused(require_divided, size, run.processes, place="teacher.")
 

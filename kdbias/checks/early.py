@@ -19,7 +19,9 @@ from kdbias.checks.words import known_keys
 from kdbias.config.conf import FOLDER_NAME, is_folder_name
 from kdbias.config.errors import Problem
 from kdbias.config.kept import EPOCHS, KINDS
+from kdbias.data.part import MEANING, is_part
 from kdbias.data.streams import SEEDS, is_seed
+from kdbias.runs.started import problems
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "64-true")
 ACCELERATORS = ("auto", "gpu", "cpu", "cuda", "mps", "tpu")
@@ -63,6 +65,10 @@ def _flag(value: Any) -> bool:
     return type(value) is bool
 
 
+def _part(value: Any) -> bool:
+    return value is None or is_part(value)
+
+
 RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("name", is_folder_name, FOLDER_NAME),
     ("epochs", positive, "must be a whole number of at least 1"),
@@ -97,6 +103,8 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("optim.optimizer.lr", lambda value: above(value) or value == 0, "must be a number of at least 0"),
     ("optim.clip", lambda value: value is None or above(value) or value == 0, "must be at least 0, or null for none"),
     ("data.val", positive, "must be at least 1 image: the best checkpoint is chosen by the validation split"),
+    ("data.part", _part, f"must be {MEANING}, or null for all training images"),
+    ("teacher.data.part", _part, f"must be {MEANING}, or null for all training images"),
 )
 
 
@@ -111,7 +119,9 @@ def plain_problems(tree: Mapping[str, Any]) -> list[Problem]:
         term_problems,
         _weights_files,
         _image_folder,
+        _parts,
         logger_problems,
+        problems,
     )
     found = [problem for rule in rules for problem in rule(tree)]
     keys = {problem.key for problem in found}
@@ -223,3 +233,15 @@ def _image_folder(tree: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("data.root", f"there is no folder {root}: name one that holds {parts}")
     elif isinstance(root, str):
         yield from few_images(Path(root), data, tree.get("batch_size"))
+
+
+def _parts(tree: Mapping[str, Any]) -> Iterator[Problem]:
+    """Parts of the training images that are cut in two ways, and so share images that they should not."""
+    data, teacher = tree.get("data"), tree.get("teacher")
+    other = teacher.get("data") if isinstance(teacher, Mapping) else None
+    if not isinstance(data, Mapping) or not isinstance(other, Mapping):
+        return
+    seed, both = data.get("split_seed", 0), data.get("part") is not None and other.get("part") is not None
+    if both and other.get("split_seed", seed) != seed:
+        text = f"must be {seed}, that of data.split_seed: parts that two seeds cut have images in common"
+        yield Problem("teacher.data.split_seed", text)

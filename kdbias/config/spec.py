@@ -72,12 +72,18 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def deciding(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """Give ``plain(cfg)`` without the keys of ``NEUTRAL``. It does not read them: some resolve only in a running job.
+    """Give ``plain(cfg)`` without the keys of ``NEUTRAL``, and without ``data.part`` if it is not set.
+
+    It does not read keys of ``NEUTRAL``: some resolve only in a running job.
 
     Raises:
         TypeError, omegaconf.errors.OmegaConfBaseException: as ``plain``.
     """
-    return _plain_dict(_config(cfg), "", NEUTRAL)
+    found = _plain_dict(_config(cfg), "", NEUTRAL)
+    for data in (_node(found, "data"), _node(_node(found, "teacher"), "data")):
+        if data.get("part") is None:  # as before there was such a setting
+            data.pop("part", None)
+    return found
 
 
 def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def split_train(
     """
     if not 0 <= val < count:
         raise ValueError(
-            f"data.val={val} must lie in 0..{count - 1}: the set has {count} training images; "
+            f"data.val={val} must lie in 0..{count - 1}: there are {count} training images; "
             f"a fifth is data.val={max(count // 5, 1)}"
         )
     if limit is not None and limit < 1:

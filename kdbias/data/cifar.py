@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -32,44 +33,65 @@ COUNT = 50_000
 
 @builder("data")
 def cifar10(
-    *, root: str, download: bool = True, val: int = 5_000, split_seed: int = 0, limit: int | None = None
+    *,
+    root: str,
+    download: bool = True,
+    part: Sequence[float] | None = None,
+    val: int = 5_000,
+    split_seed: int = 0,
+    limit: int | None = None,
 ) -> TorchvisionSource:
     """Give CIFAR-10 from ``root/cifar-10-batches-py``; arguments as in ``TorchvisionSource``."""
     info = image_info(
         COUNT,
         val=val,
         limit=limit,
+        part=part,
         channels=3,
         size=32,
         names=CIFAR10_NAMES,
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
     )
-    return _source(CIFAR10, root, info, val, split_seed, limit, download)
+    return _source(CIFAR10, root, info, val, split_seed, limit, download, part)
 
 
 @builder("data")
 def cifar100(
-    *, root: str, download: bool = True, val: int = 5_000, split_seed: int = 0, limit: int | None = None
+    *,
+    root: str,
+    download: bool = True,
+    part: Sequence[float] | None = None,
+    val: int = 5_000,
+    split_seed: int = 0,
+    limit: int | None = None,
 ) -> TorchvisionSource:
     """Give CIFAR-100 (fine labels) from ``root/cifar-100-python``; arguments as in ``TorchvisionSource``."""
     info = image_info(
         COUNT,
         val=val,
         limit=limit,
+        part=part,
         channels=3,
         size=32,
         names=CIFAR100_NAMES,
         mean=(0.5071, 0.4865, 0.4409),
         std=(0.2673, 0.2564, 0.2762),
     )
-    return _source(CIFAR100, root, info, val, split_seed, limit, download)
+    return _source(CIFAR100, root, info, val, split_seed, limit, download, part)
 
 
 def _source(
-    dataset: type[CIFAR10], root: str, info: DataInfo, val: int, split_seed: int, limit: int | None, download: bool
+    dataset: type[CIFAR10],
+    root: str,
+    info: DataInfo,
+    val: int,
+    split_seed: int,
+    limit: int | None,
+    download: bool,
+    part: Sequence[float] | None,
 ) -> TorchvisionSource:
     published = dict([*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])])
     fault = partial(md5_fault, published=published)
     folder = dataset.base_folder
-    return TorchvisionSource(dataset, Path(root), folder, info, COUNT, val, split_seed, limit, download, fault)
+    return TorchvisionSource(dataset, Path(root), folder, info, COUNT, val, split_seed, limit, download, fault, part)

@@ -22,6 +22,7 @@ from kdbias.config.build import builder
 from kdbias.data.base import Split, split_train
 from kdbias.data.folder_scan import class_folders, images_in, summary
 from kdbias.data.image_file import SUFFIXES, open_image, reader, square
+from kdbias.data.part import part_rows
 from kdbias.data.streams import Stream, stream
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -82,6 +83,7 @@ class FolderSource:
     val: int
     split_seed: int
     limit: int | None
+    part: Sequence[float] | None = None
 
     @cached_property
     def info(self) -> DataInfo:
@@ -137,8 +139,9 @@ class FolderSource:
         if name == "val" and both:
             return self._mixed(found["val"])
         files, labels = found["train"]
-        train, val = split_train(len(files), 0 if both else self.val, self.split_seed, self.limit)
-        rows = train if name == "train" else val
+        part = part_rows(labels, self.part, self.split_seed)
+        train, val = split_train(len(part), 0 if both else self.val, self.split_seed, self.limit)
+        rows = part[train if name == "train" else val]
         return files[rows], labels[rows]
 
     def _mixed(self, listed: Files) -> Files:
@@ -203,6 +206,7 @@ def image_folder(
     size: int = 224,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
+    part: Sequence[float] | None = None,
     val: int = 1_000,
     split_seed: int = 0,
     limit: int | None = None,
@@ -219,8 +223,9 @@ def image_folder(
         size: the shorter side is resized to it, and the image is cropped to a square.
         mean: of each channel of the training images in [0, 1]: three values, or one for grey images.
         std: their standard deviation.
+        part: share of the images of ``train`` to use, as in ``part_rows``; None uses all.
         val: validation images to take from ``train``.
-        split_seed: seed of that choice.
+        split_seed: seed of these choices.
         limit: number of training images to keep; None keeps all.
 
     Raises:
@@ -238,4 +243,4 @@ def image_folder(
             f"data.mean and data.std must be of images in [0, 1], got {list(mean)} and {list(std)}: divide values "
             "of images in 0..255 by 255"
         )
-    return FolderSource(Path(root), size, tuple(mean), tuple(std), val, split_seed, limit)
+    return FolderSource(Path(root), size, tuple(mean), tuple(std), val, split_seed, limit, part)

@@ -6,6 +6,7 @@ MNIST: LeCun et al., 1998. Fashion-MNIST: Xiao et al., 2017, arXiv:1708.07747.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -74,6 +75,7 @@ def mnist(
     root: str,
     download: bool = True,
     size: int = 28,
+    part: Sequence[float] | None = None,
     val: int = 5_000,
     split_seed: int = 0,
     limit: int | None = None,
@@ -89,13 +91,16 @@ def mnist(
         COUNT,
         val=val,
         limit=limit,
+        part=part,
         channels=1,
         size=size,
         names=tuple("0123456789"),
         mean=(0.1307,),
         std=(0.3081,),
     )
-    return TorchvisionSource(RawMNIST, Path(root), "MNIST/raw", info, COUNT, val, split_seed, limit, download, FAULT)
+    return TorchvisionSource(
+        RawMNIST, Path(root), "MNIST/raw", info, COUNT, val, split_seed, limit, download, FAULT, part
+    )
 
 
 @builder("data")
@@ -104,6 +109,7 @@ def fashion_mnist(
     root: str,
     download: bool = True,
     size: int = 28,
+    part: Sequence[float] | None = None,
     val: int = 5_000,
     split_seed: int = 0,
     limit: int | None = None,
@@ -114,10 +120,18 @@ def fashion_mnist(
         ValueError: another ``size``.
     """
     info = image_info(
-        COUNT, val=val, limit=limit, channels=1, size=size, names=FASHION_NAMES, mean=(0.2860,), std=(0.3530,)
+        COUNT,
+        val=val,
+        limit=limit,
+        part=part,
+        channels=1,
+        size=size,
+        names=FASHION_NAMES,
+        mean=(0.2860,),
+        std=(0.3530,),
     )
     return TorchvisionSource(
-        RawFashionMNIST, Path(root), "FashionMNIST/raw", info, COUNT, val, split_seed, limit, download, FAULT
+        RawFashionMNIST, Path(root), "FashionMNIST/raw", info, COUNT, val, split_seed, limit, download, FAULT, part
     )
 
 

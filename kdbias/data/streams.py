@@ -23,6 +23,7 @@ class Stream(IntEnum):
     PARTNER = 10
     UNTRAINED = 11
     STRESS = 12
+    PART = 13
 
 
 SEEDS = "a whole number from 0 to 2**32 - 1"

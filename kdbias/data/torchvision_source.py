@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from kdbias.batch import DataInfo
 from kdbias.data.base import Split, split_train
+from kdbias.data.part import bounds, part_rows
 from kdbias.data.staged import staged
 from kdbias.files import lock
 
@@ -25,8 +26,9 @@ class TorchvisionSource:
     """Images of ``dataset``, a torchvision class with ``data`` and ``targets``, in ``root / folder``.
 
     ``fault`` names a file in that folder that is broken, and why, where there is one. ``count`` is the size of the
-    official training set; ``val``, ``split_seed`` and ``limit`` are as in
-    ``split_train``. Grey images get one channel; all are padded with black to ``info.size``.
+    official training set, of which ``part`` is taken (as in ``part_rows``, by ``split_seed``) and split: ``val``,
+    ``split_seed`` and ``limit`` are as in ``split_train``. Grey images get one channel; all are padded with black to
+    ``info.size``.
     """
 
     dataset: Callable[..., Any]
@@ -39,6 +41,7 @@ class TorchvisionSource:
     limit: int | None
     download: bool
     fault: Callable[[Path], tuple[Path, str] | None]
+    part: Sequence[float] | None = None
 
     def prepare(self) -> None:
         """Download the files if they are missing; processes that share ``root`` wait for each other.
@@ -78,8 +81,9 @@ class TorchvisionSource:
         images, labels = torch.as_tensor(data.data), torch.as_tensor(data.targets, dtype=torch.int64)
         images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
         if name != "test":
-            train, val = split_train(self.count, self.val, self.split_seed, self.limit)
-            rows = torch.from_numpy(train if name == "train" else val)
+            part = part_rows(labels[: self.count].numpy(), self.part, self.split_seed)
+            train, val = split_train(len(part), self.val, self.split_seed, self.limit)
+            rows = torch.from_numpy(part[train if name == "train" else val])
             images, labels = images.index_select(0, rows), labels[rows]
         border = (self.info.size - images.shape[-1]) // 2
         return F.pad(images, [border] * 4).contiguous(), labels
@@ -133,7 +137,9 @@ def image_info(
     names: tuple[str, ...],
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    part: Sequence[float] | None = None,
 ) -> DataInfo:
-    """Describe a set of ``count`` official training images after the validation split and ``limit``."""
-    train = len(split_train(count, val, 0, limit)[0])
+    """Describe a set of ``count`` official training images after ``part``, the validation split and ``limit``."""
+    begin, end = bounds(count, part)
+    train = len(split_train(end - begin, val, 0, limit)[0])
     return DataInfo(channels, size, len(names), names, train, mean, std)

@@ -1,4 +1,4 @@
-"""Runs side by side of which some need another first, such as a student its teacher.
+"""Runs side by side of which some need another first, such as a student its teacher; planned by ``schedule``.
 
 A run that fails does not stop the others. Each run is trained under the lock of its folder, so that several studies
 share the runs and the teachers that they have in common: what one of them trains, the others wait for.
@@ -11,22 +11,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from subprocess import Popen
 
 from filelock import FileLock, Timeout
 
 from kdbias.config.errors import ConfigError
 from kdbias.files import lock, write_json
-from kdbias.runs import failure, parallel, process, run_folder
+from kdbias.runs import failure, parallel, process, run_folder, schedule
 from kdbias.runs.board import Board
-from kdbias.runs.parallel import ONE_THREAD, Run, show
+from kdbias.runs.cores import cores, threads
+from kdbias.runs.parallel import Run, show
 
 
 def train(waiting: Sequence[Run], needs: Mapping[Run, Run], *, lanes: int, board: Board) -> dict[Run, str]:
     """Train the runs that are not done, ``lanes`` at a time, and give the runs that failed with the reason of each.
 
     Args:
-        waiting: All runs, in the order in which they begin; a run whose folder is in the list twice is trained once.
+        waiting: All runs, each folder once; ``schedule.plan`` gives the order in which they begin and their threads.
         needs: For a run the run that must be done first; a run whose need failed does not begin.
         lanes: How many are trained at a time.
         board: What shows their epochs.
@@ -34,7 +36,12 @@ def train(waiting: Sequence[Run], needs: Mapping[Run, Run], *, lanes: int, board
     No process is left behind, however this function ends. The next call resumes the runs that were interrupted.
     """
     with process.terminable():
-        work = Work(list(waiting), needs, lanes, board)
+        by_folder = {run.folder: run for run in waiting}
+        needs = {run: by_folder.get(need.folder, need) for run, need in needs.items()}
+        costs = estimates(waiting, {})
+        found = schedule.plan(waiting, needs, costs, lanes=lanes, cores=cores())
+        work = Work(found.order, found, needs, lanes, board)
+        work.arrange()
         try:
             while work.queue or work.active:
                 work.begin()
@@ -50,6 +57,7 @@ class Work:
     """The runs that wait, those at work with what is released at their end, and why runs failed."""
 
     queue: list[Run]
+    plan: schedule.Plan[Run]
     needs: Mapping[Run, Run]
     lanes: int
     board: Board
@@ -67,8 +75,11 @@ class Work:
             elif need in self.failed:
                 self.queue.remove(run)
                 self.failed[run] = f"{need.label if need else ''}, which it needs, failed"
-            elif len(self.active) < self.lanes and (need is None or need.done):
-                self._start(run)
+            elif need is None or need.done:
+                if schedule.may_begin(run, set(self.active), self.plan.alone, self.lanes):
+                    self._start(run)
+                elif run in self.plan.alone and run not in self._told:  # it waits for the others to end
+                    break
 
     def reap(self) -> None:
         """Show how far the runs are, and take off those that ended."""
@@ -81,6 +92,14 @@ class Work:
                     self.failed[run] = why(run, child.returncode)
             finally:
                 held.close()
+            if run.done:
+                self.arrange()
+
+    def arrange(self) -> None:
+        """Put the runs that wait in the order that is the shortest, by the time that runs like them have taken."""
+        costs = estimates(self.plan.order, {run: time for run in self.plan.order if (time := took(run)) is not None})
+        waiting, needs = [run for run in self.plan.order if run in self.queue], self.needs
+        self.queue = schedule.plan(waiting, needs, costs, lanes=self.lanes, cores=cores()).order
 
     def close(self) -> None:
         """End what is still at work, and release the locks."""
@@ -107,8 +126,32 @@ class Work:
                 show(self.board, run)
                 return
             failure.forget(run.folder)
-            child = held.enter_context(process.child(run.command(), log=run.log, variables=ONE_THREAD))
+            variables = threads(self.plan.threads[run], among_others=bool(self.active))
+            child = held.enter_context(process.child(run.command(), log=run.log, variables=variables))
             self.active[run] = (child, held.pop_all())
+
+
+def estimates(runs: Sequence[Run], took: Mapping[Run, float]) -> dict[Run, float]:
+    """Estimate the time of each run, in seconds once one of them ``took`` a known time.
+
+    It goes by epochs and images, and by runs of the same label but for the seed, else by all.
+    """
+    size = {run: float(run.epochs * run.images) for run in runs}
+    pace: dict[str, list[float]] = {}
+    for run, seconds in took.items():
+        pace.setdefault(_like(run), []).append(seconds / size[run])
+    every = [one for found in pace.values() for one in found] or [1.0]
+    return {run: size[run] * fmean(pace.get(_like(run), every)) for run in runs}
+
+
+def took(run: Run) -> float | None:
+    """Give the seconds that a finished run has taken; None if that is not known."""
+    seconds = (run_folder.result(run.folder, run.key) or {}).get("seconds")
+    return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
+
+
+def _like(run: Run) -> str:
+    return run.label.partition(", seed")[0]
 
 
 def taken(folder: Path) -> FileLock | None:

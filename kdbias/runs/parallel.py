@@ -1,7 +1,8 @@
-"""Training runs in parallel: each is its own process with one thread. Runs that are done are left out."""
+"""Training runs in parallel: each is its own process. Runs that are done are left out."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import sysconfig
@@ -18,12 +19,12 @@ from omegaconf import open_dict
 from kdbias.config.spec import Tree, plain, spec_hash
 from kdbias.runs import failure, process, progress, run_folder
 from kdbias.runs.board import Board
+from kdbias.runs.cores import cores, threads
 from kdbias.runs.pretrained import settled
 from kdbias.runs.progress import Progress
-from kdbias.runs.sweep import LOG, quoted
+from kdbias.runs.sweep import LOG, PROGRAM, quoted
 
 POLL = 0.3  # seconds
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _PROGRAMS = ("train.py", "kdbias-train", "kdbias-train.exe")
 
 
@@ -33,13 +34,17 @@ class RunFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """A planned or finished training run: its command line, its folder, its spec hash and its epochs."""
+    """A planned or finished training run: its command line, its folder, its spec hash and its epochs.
+
+    ``images`` are those of an epoch, 1 if they are not known.
+    """
 
     label: str
     overrides: tuple[str, ...]
     folder: Path
     key: str
     epochs: int
+    images: int = 1
 
     @property
     def log(self) -> Path:
@@ -79,18 +84,18 @@ def planned(label: str, overrides: Sequence[str], parent: Path) -> tuple[Run, Tr
     return run, {**tree, "chosen": {**choices, "overrides": overrides}}
 
 
-def train(waiting: Sequence[Run], *, lanes: int, board: Board, watched: Sequence[Run] = ()) -> None:
-    """Train the runs that are not done, ``lanes`` at a time in the order given; ``board`` shows their epochs.
+def train(waiting: Sequence[Run], *, lanes: int, board: Board) -> None:
+    """Train the runs that are not done, ``lanes`` at a time in the order given, each with one thread.
 
-    ``watched`` are runs that other runs start (a teacher on demand); the board shows them too. No process is left
-    behind, however this function ends. The next call resumes the runs that were interrupted.
+    ``board`` shows their epochs. No process is left behind, however this function ends. The next call resumes the runs
+    that were interrupted.
 
     Raises:
         RunFailed: a run failed; the others are ended.
         ConfigError: a run's folder has links to places outside.
     """
     queue = [run for run in waiting if not run.done]
-    for run in (*watched, *waiting):
+    for run in waiting:
         if run.done:
             show(board, run)
     active: dict[Run, Popen[bytes]] = {}
@@ -100,10 +105,10 @@ def train(waiting: Sequence[Run], *, lanes: int, board: Board, watched: Sequence
                 run = queue.pop(0)
                 run_folder.require_own(run.folder)
                 failure.forget(run.folder)
-                child = process.child(run.command(), log=run.log, variables=ONE_THREAD)
+                child = process.child(run.command(), log=run.log, variables=threads(1))
                 active[run] = stack.enter_context(child)
             time.sleep(POLL)
-            for run in (*active, *(run for run in watched if run.log.is_file())):
+            for run in active:
                 show(board, run)
             for run in [run for run, child in active.items() if child.poll() is not None]:
                 require_done(run, active.pop(run).returncode)
@@ -129,16 +134,19 @@ def require_done(run: Run, status: int) -> None:
 
 def lanes(wanted: int | None) -> int:
     """Give how many runs to train at a time: ``wanted`` if given, else one for each core, at least two."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return wanted or max(2, cores)
+    return wanted or max(2, cores())
 
 
 def training_program() -> list[str]:
     """Give the command that starts ``train.py``, or ``kdbias-train`` if the package is installed.
 
+    In a job of a launcher it is the program that has started the launcher.
+
     Raises:
         FileNotFoundError: neither is in the folder of this program or among the scripts of this Python.
     """
+    if PROGRAM in os.environ:
+        return [sys.executable, *json.loads(os.environ[PROGRAM])]
     places = (Path(sys.argv[0]).absolute().parent, Path(sysconfig.get_path("scripts")))
     for path in (place / name for place in places for name in _PROGRAMS):
         if path.is_file():

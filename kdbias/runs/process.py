@@ -45,9 +45,15 @@ _ESCALATION = ((signal.SIGINT, 8.0), (signal.SIGTERM, 4.0), (signal.SIGKILL, 2.0
 _FOLLOWERS = 0.5  # seconds that the rest of the group has after the leader is gone
 
 
-def run(command: Sequence[str], *, log: Path | None, meanwhile: Callable[[], None] | None = None) -> int:
+def run(
+    command: Sequence[str],
+    *,
+    log: Path | None,
+    meanwhile: Callable[[], None] | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> int:
     """Run a command to its end as a ``child``; give its exit status. ``meanwhile`` is called every ``POLL`` seconds."""
-    with child(command, log=log) as process:
+    with child(command, log=log, variables=variables) as process:
         while meanwhile is not None:
             with suppress(subprocess.TimeoutExpired):
                 return process.wait(POLL)
@@ -138,6 +144,12 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def heed_termination() -> None:
+    """Turn SIGTERM into an exception from now on, where nothing else does; a launcher then ends its workers."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _leave)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -14,7 +14,7 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,9 @@ from kdbias.config.control import teacher_use
 from kdbias.config.errors import ConfigError
 from kdbias.config.overrides import key_of, separate, sets
 from kdbias.config.spec import deciding, spec_hash
-from kdbias.runs import process, run_folder
+from kdbias.runs import launchers, process, run_folder
 from kdbias.runs.clock import rounded
+from kdbias.runs.cores import cores
 from kdbias.runs.pretrained import settled
 from kdbias.runs.sweep_progress import JOBS, job_count, of_job
 
@@ -106,10 +107,7 @@ def run_job(cfg: DictConfig) -> float | None:
         with run_folder.alone(folder):
             found, state = run_folder.result(folder, key), "done already"
             if found is None:
-                print(f"running, log in {folder / LOG}", flush=True)
-                overrides = [*hydra.overrides.task, *decided]
-                with of_job(folder, int(hydra.job.num), os.environ.get(_RECORD)) as watch:
-                    found = single_run(overrides, folder, key, log=folder / LOG, meanwhile=watch.look)
+                found = _trained(hydra, folder, key, decided)
                 state = "done"
     except ConfigError as error:  # the folder has links; the other jobs go on
         print(error, flush=True)
@@ -120,17 +118,39 @@ def run_job(cfg: DictConfig) -> float | None:
     return objective
 
 
+def _trained(hydra: Any, folder: Path, key: str, decided: Sequence[str]) -> dict[str, Any] | None:
+    """Run a job when it has its place among those of its launcher, and show how far it is."""
+    launcher, turns = hydra.runtime.choices["hydra/launcher"], Path(str(hydra.sweep.dir))
+    watch = of_job(folder, int(hydra.job.num), os.environ.get(_RECORD))
+
+    def look() -> None:
+        launchers.end_with_launcher()
+        watch.look()
+
+    with launchers.place(launcher, turns, max(2, cores())) as variables, watch:
+        print(f"running, log in {folder / LOG}", flush=True)
+        overrides = [*hydra.overrides.task, *decided]
+        return single_run(overrides, folder, key, log=folder / LOG, meanwhile=look, variables=variables)
+
+
 def single_run(
-    overrides: Sequence[str], folder: Path, key: str, *, log: Path | None, meanwhile: Callable[[], None] | None = None
+    overrides: Sequence[str],
+    folder: Path,
+    key: str,
+    *,
+    log: Path | None,
+    meanwhile: Callable[[], None] | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> dict[str, Any] | None:
     """Run this program again as one run in ``folder`` and give its result; None if it failed.
 
-    It resumes from the last checkpoint with the same spec hash ``key``. ``log`` and ``meanwhile`` are those of
-    ``kdbias.runs.process.run``.
+    It resumes from the last checkpoint with the same spec hash ``key``. ``log``, ``meanwhile`` and ``variables`` are
+    those of ``kdbias.runs.process.run``.
     """
     extra = [f"resume={quoted(str(folder))}"] if run_folder.resumable(folder, key) else []
     begin = log.stat().st_size if log is not None and log.is_file() else 0
-    status = process.run(_command([*overrides, *extra], folder), log=log, meanwhile=meanwhile)
+    command = _command([*overrides, *extra], folder)
+    status = process.run(command, log=log, meanwhile=meanwhile, variables=variables)
     found = run_folder.result(folder, key) if status == 0 else None
     if found is None:
         reason = f"exit status {status}" if status else f"no {run_folder.RESULT} of spec {key} in {folder}"
@@ -169,7 +189,11 @@ class SweepSummary(Callback):
         count = job_count(words)
         if count is not None:
             os.environ[JOBS] = str(count)
-        os.environ[PROGRAM] = json.dumps(_program())
+        os.environ[PROGRAM] = json.dumps(program())
+        own = launchers.environment(config.hydra.overrides.hydra)
+        os.environ.update(own)
+        if own:
+            process.heed_termination()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the list of jobs."""
@@ -177,7 +201,7 @@ class SweepSummary(Callback):
         jobs = [Job(**json.loads(line)) for line in record.read_text().splitlines()] if record.is_file() else []
         record.unlink(missing_ok=True)
         failed = sum(job.state == "failed" for job in jobs)
-        for name in (_SWEPT, JOBS):
+        for name in (_SWEPT, JOBS, launchers.STARTED_BY):
             os.environ.pop(name, None)
         head = f"{'state':<14}{'objective':>9}  {'time':>10}  folder; of a failed job its log"
         print("\n".join([f"\nsweep: {len(jobs)} jobs, {failed} failed", head, *map(_line, jobs)]), flush=True)
@@ -232,7 +256,7 @@ def _settled(cfg: Any) -> tuple[str, list[str]]:
 def _command(overrides: Sequence[str], folder: Path) -> list[str]:
     """Give the command line of a single run; options come first, because launchers append overrides to it."""
     hydra = HydraConfig.get()
-    program = json.loads(os.environ[PROGRAM]) if PROGRAM in os.environ else _program()
+    start = json.loads(os.environ[PROGRAM]) if PROGRAM in os.environ else program()
     sources = {source.provider: source for source in hydra.runtime.config_sources}
     options = ["--config-name", hydra.job.config_name]
     if sources["main"].schema == "file":
@@ -241,10 +265,10 @@ def _command(overrides: Sequence[str], folder: Path) -> list[str]:
         options += ["--config-dir", sources["command-line"].path]
     kept = [o for o in hydra.overrides.hydra if sets(o, *_HYDRA_KEPT)]
     own = [f"hydra.run.dir={quoted(str(folder))}", "hydra.mode=RUN"]
-    return [sys.executable, *program, *options, *overrides, *kept, *own]
+    return [sys.executable, *start, *options, *overrides, *kept, *own]
 
 
-def _program() -> list[str]:
+def program() -> list[str]:
     """Give Python's arguments for this program: a script (such as a console command) or ``-m module``."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return [str(Path(sys.argv[0]).absolute())] if spec is None else ["-m", spec.name]

@@ -28,12 +28,13 @@ READING = ("layers", "dense", "qkv")  # what a run reads from a network; the net
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a teacher is trained: the overrides of its command line, its run folder, its spec hash and its epochs."""
+    """How a teacher is trained: the overrides of its command line, its run folder, its spec hash, epochs and images."""
 
     overrides: list[str]
     folder: Path
     key: str
     epochs: int
+    images: int = 1
 
     @property
     def done(self) -> bool:
@@ -104,7 +105,8 @@ def recipe_of(overrides: list[str], name: str, data: str, teachers: Path, config
     composed, decided = settled(plain(typed))
     digest = spec_hash(composed)
     folder = (teachers / f"{name}-{data}-{digest}").absolute()
-    return Recipe([*overrides, *decided], folder, digest, int(composed["epochs"]))
+    images = training_images(composed.get("data") or {}) or 1
+    return Recipe([*overrides, *decided], folder, digest, int(composed["epochs"]), images)
 
 
 def recipe_overrides(tree: Tree, config_name: str) -> list[str]:
@@ -133,7 +135,7 @@ def _smaller_batch(composed: Tree) -> list[str]:
 
     The largest batch is taken that the devices of the recipe's trainer divide.
     """
-    size, count = composed.get("batch_size"), _training_images(composed.get("data") or {})
+    size, count = composed.get("batch_size"), training_images(composed.get("data") or {})
     if type(size) is not int or count is None or size <= count:
         return []
     devices = (composed.get("trainer") or {}).get("devices")
@@ -141,8 +143,8 @@ def _smaller_batch(composed: Tree) -> list[str]:
     return [f"batch_size={count - count % among}"]
 
 
-def _training_images(node: Mapping[str, Any]) -> int | None:
-    """How many training images a data set has; None if that is not known here, where it is missing."""
+def training_images(node: Mapping[str, Any]) -> int | None:
+    """Give how many training images a data set has; None if that is not known here, where it is missing."""
     if "_target_" not in node:
         return None
     from kdbias.data.cues import CueSource  # it loads torch, which a sweep does not need

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from toy_run.start import alive, wait_for
 
 from kdbias.files import is_held
 from kdbias.runs import failure, ordered, parallel, process
+from kdbias.runs.cores import threads
 from kdbias.runs.parallel import Run
 
 PROGRAM = """
@@ -23,6 +25,7 @@ PROGRAM = """
     with (folder.parent / "begun").open("a") as file:
         file.write(given["key"] + "\\n")
     (folder / "pid").write_text(str(os.getpid()))
+    (folder / "threads").write_text(os.environ["OMP_NUM_THREADS"])
     if "wait" in given:
         while not Path(given["wait"]).exists():
             time.sleep(0.01)
@@ -59,11 +62,39 @@ def begun(folder: Path) -> list[str]:
 
 def test_a_run_waits_for_the_one_it_needs_and_lanes_are_filled_meanwhile(new, tmp_path):
     teacher, student = new("teacher", f"wait={tmp_path / 'control' / 'result.json'}"), new("student")
-    control = new("control")
-    failed = ordered.train([teacher, student, control], {student: teacher}, lanes=2, board=Board())
+    control = replace(new("control"), epochs=3)
+    failed = ordered.train([student, control, teacher], {student: teacher}, lanes=2, board=Board())
     assert failed == {}
     assert begun(tmp_path)[-1] == "student"
     assert sorted(begun(tmp_path)) == ["control", "student", "teacher"]
+
+
+def test_a_teacher_alone_has_both_cores_and_others_wait_for_its_end(new, tmp_path, monkeypatch):
+    monkeypatch.setattr(ordered, "cores", lambda: 2)
+    teacher, student, control = new("teacher"), new("student"), new("control")
+    assert ordered.train([control, student, teacher], {student: teacher}, lanes=2, board=Board()) == {}
+    assert begun(tmp_path)[0] == "teacher"
+    begin = min((folder / "pid").stat().st_mtime for folder in (student.folder, control.folder))
+    assert (teacher.folder / "result.json").stat().st_mtime <= begin
+    assert [(run.folder / "threads").read_text() for run in (teacher, student, control)] == ["2", "1", "1"]
+
+
+def test_a_last_run_with_all_threads_sleeps_while_another_is_at_work():
+    assert threads(2, among_others=True)["OMP_WAIT_POLICY"] == "passive"
+    assert threads(1, among_others=True) == threads(1)
+    assert threads(2) == {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+
+
+def test_times_of_runs_that_are_done_tell_those_of_runs_like_them(new):
+    short, long, other = (replace(new(f"{name}, seed 0"), epochs=2) for name in "abc")
+    again = replace(new("b, seed 1"), epochs=4, images=10)
+    assert ordered.estimates([short, again], {}) == {short: 2, again: 40}
+    found = ordered.estimates([short, long, other, again], {short: 20.0, long: 60.0})
+    assert found == {short: 20, long: 60, other: 40, again: 1200}
+    assert ordered.took(short) is None
+    short.folder.mkdir()
+    (short.folder / "result.json").write_text(json.dumps({"spec_hash": short.key, "seconds": 7}))
+    assert ordered.took(short) == 7.0
 
 
 def test_a_failure_stops_only_what_needs_it_and_stays_in_its_folder(new, tmp_path):
@@ -124,7 +155,8 @@ STUDY = """
     import sys
     from pathlib import Path
     from kdbias.runs import ordered, parallel
-    from kdbias.runs.parallel import Run
+    from kdbias.runs.cores import threads
+from kdbias.runs.parallel import Run
     folder = Path(sys.argv[1])
     parallel.training_program = lambda: [sys.executable, str(folder / "pretend.py")]
     class Board:
