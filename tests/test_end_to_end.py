@@ -114,15 +114,8 @@ def test_two_processes_make_one_run_on_one_machine_and_on_two(tmp_path):
     nodes = ["trainer.num_nodes=2", "trainer.strategy=ddp", f"hydra.run.dir={tmp_path}/nodes"]
     both = []
     for rank in range(2):
-        agent = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--nnodes=2",
-            f"--node-rank={rank}",
-            "--nproc-per-node=1",
-        ]
-        agent += ["--rdzv-backend=c10d", f"--rdzv-endpoint={place}", str(PROGRAM), *words, *nodes]
+        agent = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={rank}"]
+        agent += ["--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint={place}", str(PROGRAM), *words, *nodes]
         both.append(subprocess.Popen(agent, cwd=tmp_path, env=environment(tmp_path), **TOGETHER, text=True))
     output = "".join(process.communicate(timeout=900)[0] for process in both)
     assert [process.returncode for process in both] == [0, 0], output
