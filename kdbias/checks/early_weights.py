@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tarfile import is_tarfile
 from typing import Any
 
 from kdbias.checks.tensor_names import Shapes, builder_of, content, shapes
@@ -30,6 +31,10 @@ def weights_problems(tree: Mapping[str, Any]) -> Iterator[Problem]:
         given, node = _at(tree, key), _at(tree, place)
         if not isinstance(given, str) or not Path(given).is_file() or not isinstance(node, Mapping):
             continue
+        if not _may_hold_weights(Path(given)):
+            text = "cannot be read as weights: it is no file of torch.save or safetensors: copy or download it again"
+            yield Problem(key, f"{given} {text}")
+            continue
         builder = str(node.get("_target_"))
         found = content(Path(given))
         own = builder_of(found)
@@ -39,6 +44,14 @@ def weights_problems(tree: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(key, text)
         elif own is None and (reason := misfit(builder, shapes(found))):
             yield Problem(key, f"{given} does not fit {builder.rpartition('.')[2]}: {reason}: {REMEDY}")
+
+
+def _may_hold_weights(path: Path) -> bool:
+    """Whether a file may be one of torch, a zip, a tar or a pickle, or of safetensors, by its first bytes."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    named = 0 < int.from_bytes(head[:8], "little") < path.stat().st_size and head[8:] == b"{"
+    return head.startswith((b"PK", b"\x80")) or named or is_tarfile(path)
 
 
 def misfit(builder: str, found: Shapes) -> str:

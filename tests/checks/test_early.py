@@ -179,6 +179,7 @@ MISTAKES = {
     "train loader.repeats=0": "loader.repeats: must be a whole number of at least 1, got 0",
     "train optim.schedule.warmup=2": "optim.schedule.warmup: must lie in [0, 1], got 2",
     "train control=random control.images=1": "control.images: must be a whole number of at least 2, got 1",
+    "train experiment=exp1_kl teacher=resnet20 teacher.weights=file": "teacher.weights: file cannot be read as weights",
     "train resume=": "resume: is empty: give a path, as in resume=PATH, or leave it out",
     "train resume=file": "resume=file: is a file: name the folder of a run",
     "train resume=empty": "resume=empty: empty/config.yaml is not there, so there is no run to go on from",
