@@ -179,19 +179,28 @@ def _label(saved: Tree, taken: Sequence[str]) -> str:
 def _control(key: str, found: Mapping[str, ReportedGroup]) -> str | None:
     """The group without a teacher that a group, of ``found`` by its config, is compared with.
 
-    It is the only one. Of several it is the only one with the same data and network, else network builder, else family
-    of builders: a method may add a token to its student.
+    It is the only one. Of several it is one with a seed in common, since differences are paired by seed, and the same
+    data and network, else network builder, else family of builders: a method may add a token to its student. Of these
+    it is the one whose network differs in the fewest settings; of two alike it is none.
     """
     untaught = [one for one, group in found.items() if next(iter(group.facts.values())).get("teacher") is None]
     if key in untaught:
         return None
     if len(untaught) == 1:
         return found[untaught[0]].label
+    paired = [one for one in untaught if found[one].folders.keys() & found[key].folders.keys()] or untaught
     for student in (_network, _builder, _family):
-        same = [one for one in untaught if (_data(one), student(one)) == (_data(key), student(key))]
+        same = [one for one in paired if (_data(one), student(one)) == (_data(key), student(key))]
         if same:
-            return found[same[0]].label if len(same) == 1 else None
+            unlike = {one: _unlike(_network(one), _network(key)) for one in same}
+            nearest = [one for one in same if unlike[one] == min(unlike.values())]
+            return found[nearest[0]].label if len(nearest) == 1 else None
     return None
+
+
+def _unlike(a: Mapping[str, Any], b: Mapping[str, Any]) -> int:
+    """How many settings differ, or are in one alone."""
+    return sum(name not in a or name not in b or a[name] != b[name] for name in a.keys() | b.keys())
 
 
 def _settings(key: str, begin: str) -> dict[str, Any]:

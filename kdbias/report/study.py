@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
-from kdbias.report import bias_maps, bias_tables
+from kdbias.report import bias_claims, bias_maps, bias_tables
 from kdbias.report.bias_tables import Transfer
 from kdbias.report.bias_transfer import PROBE as BIAS
 from kdbias.report.bias_transfer import directions
@@ -112,14 +112,14 @@ def study_tables(found: StudyResults) -> dict[str, Table]:
     for probe in found.probes:
         table = scalar_table(probe, found.groups, found.beside.get(probe, {})) if probe != BIAS else None
         tables |= {probe: table} if table is not None else {}
-    tables |= {} if (transfer := found.transfer) is None else bias_tables.tables(transfer)
+    tables |= {} if (transfer := found.transfer) is None else _transfer_tables(transfer)
     return tables | ({"teachers": index_table(found)} if found.teachers and found.judged else {})
 
 
 def study_markdown(found: StudyResults) -> str:
     """Write the page without its figures."""
     verdicts = "".join(f"* {one.sentence}\n" for one in found.judged)
-    bias = "" if found.transfer is None else "".join(f"* {line}\n" for line in bias_tables.sentences(found.transfer))
+    bias = "" if found.transfer is None else "".join(f"* {line}\n" for line in _transfer_sentences(found.transfer))
     tables = "\n".join(table.markdown() for table in study_tables(found).values())
     how = "\n\n".join(f"```\n{part.text}\n```" if isinstance(part, Code) else part for part in found.how)
     noise = "\n".join(f"* {line}" for line in within_noise(found))
@@ -191,12 +191,23 @@ def _accuracy(found: StudyResults) -> Section:
     return Section("Accuracy", [*parts, table])
 
 
+def _transfer_tables(transfer: Transfer) -> dict[str, Table]:
+    """The tables on the transfer of bias, with the claims of the earlier report where the page has its methods."""
+    judged = bias_claims.claims_table(transfer)
+    return bias_tables.tables(transfer) | ({"bias_claims": judged} if judged.rows else {})
+
+
+def _transfer_sentences(transfer: Transfer) -> list[str]:
+    judged = bias_claims.tally(bias_claims.claims(transfer))
+    return bias_tables.sentences(transfer) + ([judged] if judged else [])
+
+
 def _bias(transfer: Transfer, found: StudyResults) -> Section:
-    said = bias_tables.sentences(transfer)
+    said = _transfer_sentences(transfer)
     parts: list[Part] = ["\n\n".join(said) if said else "No control beside: whether a bias was handed on is open."]
     caption = "Retention of each method against its control. Coloured cells and filled marks are shown after Holm."
     parts += [Image([Panel(figure, " ".join(said))], caption) for figure in bias_maps.figures(transfer).values()]
-    parts += bias_tables.tables(transfer).values()
+    parts += _transfer_tables(transfer).values()
     runs = "The probe bias, each run by itself."
     parts += [Image([Panel(figure, runs)], runs) for figure in found.figures.get(BIAS, {}).values()]
     return Section("Transfer of bias", parts)

@@ -64,6 +64,23 @@ def test_of_two_controls_of_one_kind_a_run_has_the_one_of_its_own_network_and_da
     assert found["few_lm"] is None
 
 
+def test_a_token_in_the_student_has_the_control_with_that_token(tmp_path):
+    """CSKD's student differs from its own control in how it answers, and from the plain one in its token too."""
+    written(tmp_path, "alone", None, model={**VIT, "dist": False, "answer": "mean"})
+    written(tmp_path, "alone_dist", None, model={**VIT, "dist": True, "answer": "mean"})
+    written(tmp_path, "lm", "resnet", model={**VIT, "dist": False, "answer": "mean"})
+    written(tmp_path, "cskd", "resnet", model={**VIT, "dist": True, "answer": "dense"})
+    assert controls(tmp_path) == {"alone": None, "alone_dist": None, "lm": "alone", "cskd": "alone_dist"}
+
+
+def test_a_network_of_no_common_seed_is_no_control(tmp_path):
+    """A ViT that was trained to teach CNNs lies in the same folder, with the data and the network of the control."""
+    written(tmp_path, "alone", None, model=VIT)
+    written(tmp_path, "teacher_vit", None, model=VIT, epochs=30, seed=1000)
+    written(tmp_path, "lm", "resnet", model=VIT)
+    assert controls(tmp_path) == {"alone": None, "teacher_vit": None, "lm": "alone"}
+
+
 def test_the_page_names_the_command_with_its_probes_and_its_smallest_difference(tmp_path):
     written(tmp_path, "alone", None, model=VIT)
     tree = {"runs": [str(tmp_path)], "out": str(tmp_path / "out")}
