@@ -22,11 +22,6 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
-from kdbias.data.cifar import cifar10
-from kdbias.probes.bias_sets import wanted
-from kdbias.runs.result import environment
-from kdbias.stress import load
-
 ALL = 10_000
 SILHOUETTE = {"silhouette": {"_target_": "kdbias.stress.shape.Shape", "engine": "grabcut"}}
 SETS: tuple[Any, ...] = (
@@ -47,6 +42,8 @@ def spent() -> float:
 
 def timed(node: Any, source: Any, images: int, workers: int | None) -> dict[str, float]:
     """Build one set, and give its seconds and CPU seconds."""
+    from kdbias.stress import load
+
     with TemporaryDirectory(prefix="kdbias-stress-") as folder:
         began, before = monotonic(), spent()
         load(node, source, root=folder, limit=images, workers=workers)
@@ -55,6 +52,11 @@ def timed(node: Any, source: Any, images: int, workers: int | None) -> dict[str,
 
 def main() -> None:
     """Build, measure and print."""
+    # the processes that build import this file again: without torch they start as quickly as those of analyze.py
+    from kdbias.data.cifar import cifar10
+    from kdbias.probes.bias_sets import wanted
+    from kdbias.runs.result import environment
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder that holds cifar-10-batches-py")
     parser.add_argument("--images", type=int, default=ALL)

@@ -1,6 +1,7 @@
 """The tables over seeds in docs/results.md follow from the counts of each seed by the statistics of today."""
 
 import csv
+import importlib.util
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -89,3 +90,34 @@ def test_the_matrix_has_the_verdicts_of_its_seeds():
         assert numbers == pytest.approx(expected, abs=1e-9), name
         assert row[f"{column} verdict"] == one.verdict == "no difference shown"
         assert re.search(rf"^\| {name} \|.*{re.escape(f'[{100 * one.estimate.low:+.2f}')}", PAGE, re.MULTILINE)
+
+
+def bias_table():
+    """The script that made the tables of stress sets."""
+    spec = importlib.util.spec_from_file_location("bias_table", ROOT / "benchmarks" / "bias_table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_has_the_accuracies_under_stress_sets_and_the_errors_under_corruption_of_the_data():
+    script, measured = bias_table(), rows_of("cifar10-bias")
+    for lines in (
+        script.accuracy_rows(measured, False),
+        script.accuracy_rows(measured, True),
+        script.error_rows(rows_of("cifar10-mce")),
+    ):
+        assert len(lines) > 5
+        assert "\n".join(lines) in PAGE
+
+
+def test_no_number_under_stress_is_one_that_only_the_set_explains():
+    """ResNet-56 is above chance on every set at full strength, and nothing makes a network more accurate."""
+    measured = rows_of("cifar10-bias")
+    clean = {(row["network"], row["n"]): float(row["accuracy high"]) for row in measured if row["set"] == "clean"}
+    for row in measured:
+        assert int(row["n"]) >= 400
+        full = row["network"] == "ResNet-56" and float(row["strength"]) == 1
+        assert not full or float(row["p of guessing"]) < 0.01, row["set"]
+        if row["set"] != "silhouette":  # only where one was found
+            assert float(row["accuracy"]) <= clean[row["network"], row["n"]], row

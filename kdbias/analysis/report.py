@@ -27,7 +27,15 @@ from kdbias.report.bias_transfer import PROBE as BIAS
 from kdbias.report.cues import shape_and_texture
 from kdbias.report.group import TEST, Group
 from kdbias.report.judged import Judged, verdict_csv
-from kdbias.report.study import StudyResults, lead, study_figures, study_markdown, study_page, study_tables
+from kdbias.report.study import (
+    StudyResults,
+    lead,
+    study_figures,
+    study_markdown,
+    study_page,
+    study_tables,
+    transfer_sentences,
+)
 from kdbias.report.style import save
 
 OF_RUN = ("test", "val", "train")  # measures that a run folder holds itself
@@ -54,6 +62,8 @@ def report(tree: Tree) -> None:
     Console().print(f"\n{found.title}\n{lead(found)}\n", highlight=False, markup=False)
     for one in found.judged:
         Console().print(f"* {one.sentence}", highlight=False, markup=False)
+    for line in [] if found.transfer is None else transfer_sentences(found.transfer):
+        Console().print(f"* {line}", highlight=False, markup=False)
     print(f"\nthe page, with its tables and figures beside it:\n{path}")
 
 

@@ -96,12 +96,14 @@ def claims_table(found: Transfer) -> Table:
 
 
 def tally(found: Sequence[Claim]) -> str:
-    """Say in a sentence how many claims stand, fall and are open; empty without claims."""
+    """Say in a sentence how many claims stand, fall and are open, and why all are, if so; empty without claims."""
     if not found:
         return ""
     count = Counter(one.verdict for one in found)
     parts = ", ".join(f"{count[verdict]} {_number(verdict, count[verdict])}" for verdict in VERDICTS)
-    return f"{len(found)} claims of the earlier report on these methods and sets: {parts}."
+    reasons = {one.here.estimate.reason for one in found}
+    why = f" ({reasons.pop()})" if len(reasons) == 1 and "" not in reasons else ""
+    return f"{len(found)} claims of the earlier report on these methods and sets: {parts}{why}."
 
 
 def _number(verdict: Verdict, count: int) -> str:

@@ -119,7 +119,7 @@ def study_tables(found: StudyResults) -> dict[str, Table]:
 def study_markdown(found: StudyResults) -> str:
     """Write the page without its figures."""
     verdicts = "".join(f"* {one.sentence}\n" for one in found.judged)
-    bias = "" if found.transfer is None else "".join(f"* {line}\n" for line in _transfer_sentences(found.transfer))
+    bias = "" if found.transfer is None else "".join(f"* {line}\n" for line in transfer_sentences(found.transfer))
     tables = "\n".join(table.markdown() for table in study_tables(found).values())
     how = "\n\n".join(f"```\n{part.text}\n```" if isinstance(part, Code) else part for part in found.how)
     noise = "\n".join(f"* {line}" for line in within_noise(found))
@@ -197,13 +197,14 @@ def _transfer_tables(transfer: Transfer) -> dict[str, Table]:
     return bias_tables.tables(transfer) | ({"bias_claims": judged} if judged.rows else {})
 
 
-def _transfer_sentences(transfer: Transfer) -> list[str]:
+def transfer_sentences(transfer: Transfer) -> list[str]:
+    """Say of each method on which sets it differs from its control, and how many published claims that decides."""
     judged = bias_claims.tally(bias_claims.claims(transfer))
     return bias_tables.sentences(transfer) + ([judged] if judged else [])
 
 
 def _bias(transfer: Transfer, found: StudyResults) -> Section:
-    said = _transfer_sentences(transfer)
+    said = transfer_sentences(transfer)
     parts: list[Part] = ["\n\n".join(said) if said else "No control beside: whether a bias was handed on is open."]
     caption = "Retention of each method against its control. Coloured cells and filled marks are shown after Holm."
     parts += [Image([Panel(figure, " ".join(said))], caption) for figure in bias_maps.figures(transfer).values()]

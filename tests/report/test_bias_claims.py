@@ -48,7 +48,12 @@ def test_a_claim_stands_where_the_difference_is_shown_on_its_side_and_falls_wher
 @pytest.mark.parametrize("found", [page(0.3), page(0.005, seeds=1)], ids=["seeds that differ", "one seed"])
 def test_nothing_is_decided_where_the_seeds_show_nothing(found):
     assert set(verdicts(found).values()) == {"not decided"}
-    assert tally(claims(found.transfer)).endswith("0 stand, 0 fall, 5 are not decided.")
+
+
+def test_one_seed_decides_nothing_and_the_sentence_says_so():
+    noisy, alone = (tally(claims(found.transfer)) for found in (page(0.3), page(0.005, seeds=1)))
+    assert noisy.endswith("5 are not decided.")
+    assert alone.endswith("5 are not decided (one seed shows no noise, so there is no interval).")
 
 
 def test_without_a_smallest_difference_no_claim_of_equality_stands():
