@@ -155,8 +155,7 @@ STUDY = """
     import sys
     from pathlib import Path
     from kdbias.runs import ordered, parallel
-    from kdbias.runs.cores import threads
-from kdbias.runs.parallel import Run
+    from kdbias.runs.parallel import Run
     folder = Path(sys.argv[1])
     parallel.training_program = lambda: [sys.executable, str(folder / "pretend.py")]
     class Board:
