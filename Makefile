@@ -9,7 +9,7 @@ PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --
 
 FAULTS_SECONDS ?= 900
 
-.PHONY: demo test test-fast faults check docs format wheel clean
+.PHONY: demo test test-fast faults bench check docs format wheel clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -29,6 +29,9 @@ test-fast: $(VENV)/.installed  ## while you work: all but the long files; about 
 
 faults: $(VENV)/.installed  ## kills, full disks, malformed and hostile files, counted; at most FAULTS_SECONDS (15 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/faults --seconds $(FAULTS_SECONDS)
+
+bench: $(VENV)/.installed  ## every benchmark in its quick form, into docs/performance.md; about ten minutes, on an idle machine
+	$(BIN)/python benchmarks/collect.py
 
 check: $(VENV)/.installed  ## style, types, and which room may import which
 	$(BIN)/ruff check .

@@ -27,11 +27,11 @@ import torch
 from images import INFO
 from torch.nn import functional as F
 
-from kdbias.cli import ALLOCATOR
 from kdbias.config.build import build
 from kdbias.models import attention_path
 from kdbias.modules.optim import adamw, param_groups
 from kdbias.runs.result import environment
+from kdbias.start import ALLOCATOR
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "vit_tiny": {"_target_": "kdbias.models.deit.vit_tiny"},

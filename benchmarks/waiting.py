@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from kdbias.batch import Batch
-from kdbias.cli import ALLOCATOR
 from kdbias.config.build import build
 from kdbias.data.augment import Augment
 from kdbias.data.resident import ResidentLoader
 from kdbias.modules.optim import adamw, param_groups
 from kdbias.runs.result import environment
+from kdbias.start import ALLOCATOR
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "vit_tiny": {"_target_": "kdbias.models.deit.vit_tiny"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +12,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from kdbias.analysis import study_train
 from kdbias.analysis.tasks import TASKS
 from kdbias.checks.command import already_done, require_command, require_words
+from kdbias.checks.words import names_study
 from kdbias.config import conf, manual
 from kdbias.config.build import allow
 from kdbias.config.conf import conf_dir
@@ -25,30 +24,10 @@ from kdbias.config.quotes import with_quotes
 from kdbias.config.renamed import refuse_old_names
 from kdbias.files import printable
 from kdbias.interrupted import interruptible
+from kdbias.late import put_off
 from kdbias.runs import failure, launchers, run_folder, started, sweep
 
-ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "68719476736",
-    "MALLOC_TOP_PAD_": "268435456",
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
-
-
 AGAIN = "the same command goes on from here"
-
-
-def tune_allocator() -> None:
-    """Start this process again, once, with allocator settings that keep large blocks (Linux).
-
-    By default, glibc returns every tensor above 32 MB to the kernel and pays for its pages again. The settings take
-    effect only if they are made before a process starts. ``KDBIAS_ALLOCATOR=0`` leaves the process alone.
-    """
-    again = sys.platform == "linux" and Path(sys.argv[0]).is_file()
-    if not again or os.environ.get("KDBIAS_ALLOCATOR") is not None:
-        return
-    settings = {key: value for key, value in ALLOCATOR.items() if key not in os.environ}
-    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **settings, "KDBIAS_ALLOCATOR": "1"})
 
 
 def register() -> None:
@@ -127,7 +106,6 @@ def require_own_folder(arguments: Sequence[str]) -> None:
 
 def train() -> None:
     """Train one run; with ``-m``, train a sweep of runs, each in its own process."""
-    tune_allocator()
     with interruptible(lambda: AGAIN):
         _train()
 
@@ -141,7 +119,9 @@ def _train() -> None:
     with plain_errors():
         refuse_old_names(sys.argv[1:])
         require_own_folder(sys.argv[1:])
-        if study_train.asked(sys.argv[1:]):
+        if names_study(sys.argv[1:]):
+            from kdbias.analysis import study_train
+
             require_words(sys.argv[1:], "train")
             study_train.train_study(sys.argv[1:])
             return
@@ -162,8 +142,9 @@ def _train() -> None:
                 cfg = run_folder.resumed(cfg, list(HydraConfig.get().overrides.task))
         run_folder.note_choices(cfg)
         OmegaConf.update(cfg, "paths.run", HydraConfig.get().runtime.output_dir)
-        from kdbias.checks.check import require_valid
-        from kdbias.train import train as run
+        with put_off():
+            from kdbias.checks.check import require_valid
+            from kdbias.train import train as run
 
         folder = Path(str(cfg.paths.run))
         with (
@@ -180,7 +161,6 @@ def _train() -> None:
 
 def analyze() -> None:
     """Evaluate and probe runs, checkpoints and networks; draw figures and reports."""
-    tune_allocator()
     with interruptible(lambda: AGAIN):
         _analyze()
 

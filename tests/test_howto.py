@@ -29,12 +29,12 @@ from test_docs import jobs
 import kdbias
 from kdbias import cli
 from kdbias.analysis import study_train, tasks
-from kdbias.analysis.study import study_words
 from kdbias.api.words import command
 from kdbias.batch import DataInfo
 from kdbias.checks import early_loggers
 from kdbias.checks.check import check
 from kdbias.checks.command import require_command
+from kdbias.checks.words import study_words
 from kdbias.config.build import build, target
 from kdbias.config.spec import plain
 from kdbias.data.augment import Augment

@@ -29,8 +29,8 @@ def test_wheel_holds_the_configs_and_the_commands(installed):
     assert {path.suffix for path in zoo.glob("demo-student*")} == {".json", ".safetensors"}
     (entry,) = installed.glob("kdbias-*.dist-info/entry_points.txt")
     text = entry.read_text()
-    assert "kdbias-train = kdbias.cli:train" in text
-    assert "kdbias-analyze = kdbias.cli:analyze" in text
+    assert "kdbias-train = kdbias.start:train" in text
+    assert "kdbias-analyze = kdbias.start:analyze" in text
 
 
 COMMANDS = [("train", "experiment=exp1_resnet_kl"), ("analyze", "teacher=resnet20")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -214,8 +214,3 @@ def _run(found: Mapping[str, Any], root: Path) -> Run:
 def _bare(word: str) -> bool:
     """Whether a shell passes a word as it is."""
     return not set(word) & set("[]{}()'\"*?$&|;<> ~#")
-
-
-def study_words(words: Sequence[str]) -> Iterator[str]:
-    """Give those of the words that set the study or a part of it."""
-    return (word for word in words if (key_of(word) or "").split(".")[0] == "study")

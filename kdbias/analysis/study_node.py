@@ -12,7 +12,7 @@ from kdbias.checks.words import options
 from kdbias.config.conf import conf_dir, is_folder_name
 from kdbias.config.errors import ConfigError, Problem
 from kdbias.config.spec import Tree
-from kdbias.data.streams import SEEDS, is_seed
+from kdbias.data.seeds import SEEDS, is_seed
 from kdbias.stats.planner import seeds_needed
 
 KEYS = ("name", "question", "seeds", "common", "overrides", "runs", "hypotheses", "images", "probes", "lanes")

@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdbias.analysis import study as studies
-from kdbias.analysis.study import Study, study_words
+from kdbias.analysis.study import Study
 from kdbias.analysis.study_launch import launch
 from kdbias.checks.command import composition_error
-from kdbias.checks.words import composes_elsewhere, overrides, sweeps
+from kdbias.checks.words import composes_elsewhere, overrides, study_words, sweeps
 from kdbias.config.conf import conf_dir, expanded
 from kdbias.config.errors import ConfigError
 from kdbias.config.overrides import key_of
@@ -26,11 +26,6 @@ from kdbias.runs.launchers import chosen
 from kdbias.runs.parallel import Run
 
 REFUSED = ("experiment", "seed", "sweep", "resume", "name", "study")  # what a study decides for each of its runs
-
-
-def asked(arguments: Sequence[str]) -> bool:
-    """Whether the words of a command name a study."""
-    return any(True for _ in study_words(overrides(arguments)))
 
 
 def train_study(arguments: Sequence[str]) -> None:

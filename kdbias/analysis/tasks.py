@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import plain
+from kdbias.late import put_off
 
 TASKS = (
     "build_stress",
@@ -41,4 +42,6 @@ def run(cfg: DictConfig) -> None:
     task = tree["task"]
     if task not in TASKS:
         raise ConfigError(f"task: no task {task!r}; there are {', '.join(TASKS)}")
-    getattr(import_module(f"kdbias.analysis.{task}"), task)(tree)
+    with put_off():
+        module = import_module(f"kdbias.analysis.{task}")
+    getattr(module, task)(tree)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
+from kdbias.late import eagerly
+
 
 def has_batchnorm(network: nn.Module) -> bool:
     """Say whether ``network`` has statistics to compute; those of a frozen trunk stay as they are."""
@@ -38,7 +40,7 @@ def recompute_batchnorm(trainer: Trainer, network: nn.Module, batches: int) -> N
 
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else []),
-        torch.compiler.set_stance("force_eager"),
+        eagerly(),
         trainer.precision_plugin.forward_context(),
     ):
         update_bn(images(), network)

@@ -8,14 +8,13 @@ from dataclasses import replace
 from datetime import timedelta
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
-from matplotlib.figure import Figure
 
 from kdbias.batch import Batch
 from kdbias.callbacks.averaging import Averaging
@@ -29,7 +28,10 @@ from kdbias.probes.telling import listening, tell
 from kdbias.runs.clock import Pulse
 from kdbias.stress.split import StressedSplit
 
-Drawing = Callable[[Sequence[Result]], Figure]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Drawing = Callable[[Sequence[Result]], "Figure"]
 PATIENCE = timedelta(days=1)
 """How long the other processes wait for rank 0's probe."""
 

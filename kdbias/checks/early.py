@@ -20,7 +20,7 @@ from kdbias.config.conf import FOLDER_NAME, is_folder_name
 from kdbias.config.errors import Problem
 from kdbias.config.kept import EPOCHS, KINDS
 from kdbias.data.part import MEANING, is_part
-from kdbias.data.streams import SEEDS, is_seed
+from kdbias.data.seeds import SEEDS, is_seed
 from kdbias.runs.started import problems
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "64-true")

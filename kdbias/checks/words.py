@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kdbias.config.conf import conf_dir
 from kdbias.config.errors import Problem
+from kdbias.config.overrides import key_of
 
 # Hydra's own options, and those of them that take the next word.
 TAKES_WORD = (
@@ -48,6 +49,16 @@ def composes_elsewhere(arguments: Sequence[str]) -> bool:
     options = {word.partition("=")[0] for word in arguments}
     searched = any(word.lstrip("+~").startswith("hydra.searchpath") for word in arguments)
     return searched or bool(options.intersection(ELSEWHERE))
+
+
+def study_words(words: Sequence[str]) -> Iterator[str]:
+    """Give those of the words that set the study or a part of it."""
+    return (word for word in words if (key_of(word) or "").split(".")[0] == "study")
+
+
+def names_study(arguments: Sequence[str]) -> bool:
+    """Whether the words of a command name a study."""
+    return any(True for _ in study_words(overrides(arguments)))
 
 
 def sweeps(arguments: Sequence[str]) -> bool:

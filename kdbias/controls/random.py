@@ -17,7 +17,8 @@ from kdbias.config.spec import Tree
 from kdbias.controls.accuracy import accuracy, device_of, training_batches
 from kdbias.controls.base import Control, Source, missing_file
 from kdbias.data.base import ImageData
-from kdbias.data.streams import SEEDS, Stream, is_seed, stream
+from kdbias.data.seeds import SEEDS, is_seed
+from kdbias.data.streams import Stream, stream
 from kdbias.models.checkpoint import architecture
 from kdbias.models.features import Extractor, NetworkInfo
 from kdbias.models.teacher import Teacher, own_checkpoint

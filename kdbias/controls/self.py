@@ -19,7 +19,7 @@ from kdbias.controls.accuracy import accuracy
 from kdbias.controls.base import Control, Source, missing_file
 from kdbias.controls.none import NO_TEACHER, label_terms, labelled_model, unlabelled
 from kdbias.data.base import ImageData
-from kdbias.data.streams import SEEDS, is_seed
+from kdbias.data.seeds import SEEDS, is_seed
 from kdbias.models.features import NetworkInfo
 from kdbias.models.teacher import Teacher
 from kdbias.runs.teacher_recipe import Recipe, child_trainer, override, recipe_of, trained

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Real
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from kdbias.data.streams import Stream, stream
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MEANING = "two shares from 0 to 1, where the part begins and ends, as in [0,.2] for the first fifth"
 
@@ -57,6 +57,10 @@ def part_rows(labels: NDArray[np.int64], part: Sequence[float] | None, seed: int
     Raises:
         ValueError: as ``bounds``.
     """
+    import numpy as np  # late: the words of a command are checked without it
+
+    from kdbias.data.streams import Stream, stream
+
     begin, end = bounds(len(labels), part)
     if part is None:
         return np.arange(len(labels))

@@ -26,14 +26,6 @@ class Stream(IntEnum):
     PART = 13
 
 
-SEEDS = "a whole number from 0 to 2**32 - 1"
-
-
-def is_seed(value: object) -> bool:
-    """Whether a value is one of ``SEEDS``, what every generator takes."""
-    return type(value) is int and 0 <= value < 2**32
-
-
 def stream(purpose: Stream, seed: int, epoch: int = 0, step: int = 0) -> np.random.Generator:
     """Give the generator of one purpose at one place of training; ``seed``, ``epoch`` and ``step`` are not negative."""
     return np.random.default_rng([purpose, seed, epoch, step])

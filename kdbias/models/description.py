@@ -31,6 +31,7 @@ SPARE = 1000  # parameters: builders replace some of those that they made
 FILLS = {
     getattr(Tensor, name) for name in ("uniform_", "normal_", "erfinv_", "clamp_", "fill_", "zero_", "mul_", "add_")
 }
+INITS = {getattr(nn.init, name) for name in ("uniform_", "normal_", "trunc_normal_", "constant_", "kaiming_uniform_")}
 COUNTS = ("depth", "blocks")  # arguments that say how often something is made
 
 
@@ -60,6 +61,8 @@ class _Unfilled(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if func in INITS and (filled := args[0] if args else (kwargs or {})["tensor"]).is_meta:
+            return filled
         if func in FILLS and args[0].is_meta and not any(isinstance(value, Tensor) for value in args[1:]):
             return args[0]
         return func(*args, **(kwargs or {}))

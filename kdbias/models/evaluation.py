@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from kdbias.late import eagerly
 from kdbias.models.attention_path import attention_modules
 
 Precision = Literal["fp32", "bf16"]
@@ -31,7 +32,7 @@ def evaluation(network: nn.Module, precision: Precision = "fp32") -> Iterator[No
             torch.no_grad(),
             torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16"),
             full_fp32() if precision == "fp32" else nullcontext(),
-            torch.compiler.set_stance("force_eager"),
+            eagerly(),
         ):
             yield
     finally:

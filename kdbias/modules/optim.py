@@ -8,9 +8,10 @@ from typing import Any, Literal, TypedDict
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import Optimizer
 
 from kdbias.config.build import build, builder
+from kdbias.modules.eager_optim import SGD, AdamW
 
 UNDECAYED = ("token", "pos_embed", "rel_pos", "relative_position")
 FUSED_DEVICES = frozenset({"cpu", "cuda"})

@@ -101,7 +101,7 @@ def trainer(
         limit_val_batches=limit_val_batches,
         limit_test_batches=limit_test_batches,
         log_every_n_steps=log_every,
-        deterministic=deterministic,
+        deterministic=deterministic or _off(),
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         enable_model_summary=False,
@@ -124,3 +124,8 @@ class SyncedBatchNorm(LayerSync):
     def revert(self, model: nn.Module) -> nn.Module:
         """Give the network unchanged: its state dict is the same."""
         return model
+
+
+def _off() -> bool | None:
+    """Give what turns deterministic kernels off: nothing where they are off, for torch would import its compiler."""
+    return False if torch.are_deterministic_algorithms_enabled() else None

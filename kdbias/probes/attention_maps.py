@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from kdbias.late import eagerly
 from kdbias.models.attention_path import attention_modules, unfused
 
 
@@ -50,7 +50,7 @@ def attention_maps(network: nn.Module, receive: Callable[[int, Tensor], None]) -
             hook = partial(_hand_over, layer=layer, seen=seen, receive=receive)
             handle = module.attn_drop.register_forward_pre_hook(hook)  # type: ignore[union-attr]
             stack.callback(handle.remove)
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(eagerly())
         yield
     missing = sorted(set(range(len(modules))) - seen)
     if missing:

@@ -7,13 +7,13 @@ from textwrap import fill
 from typing import Any
 
 import numpy as np
+import scipy
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.container import Container
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 from matplotlib.transforms import IdentityTransform
-from scipy.optimize import isotonic_regression
 
 from kdbias.report.style import legend_beside
 
@@ -73,7 +73,7 @@ def apart(middles: np.ndarray[Any, Any], heights: np.ndarray[Any, Any]) -> np.nd
     tall = heights[order]
     below = np.concatenate([[0.0], np.cumsum((tall[:-1] + tall[1:]) / 2)])
     found = np.empty(len(middles))
-    found[order] = isotonic_regression(middles[order] - below).x + below
+    found[order] = scipy.optimize.isotonic_regression(middles[order] - below).x + below
     return found
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats as scipy_stats
 
 from kdbias.stats.bootstrap import RESAMPLES, Estimate, Floats, bootstrap_mean, pairs_of
 from kdbias.stats.seeds import seed_mean, standard_error
@@ -148,12 +148,12 @@ def _t_test(each: Floats, error: float, alternative: Alternative) -> float:
         return 1.0
     t = float(each.mean()) / error
     if alternative == "two-sided":
-        return float(2 * scipy_stats.t.sf(abs(t), len(each) - 1))
-    return float(scipy_stats.t.sf(t if alternative == "greater" else -t, len(each) - 1))
+        return float(2 * scipy.stats.t.sf(abs(t), len(each) - 1))
+    return float(scipy.stats.t.sf(t if alternative == "greater" else -t, len(each) - 1))
 
 
 def _equivalence(mean: float, error: float, n: int, smallest: float) -> float:
     """P of the two one-sided t-tests that the difference is not within ±``smallest``."""
     if not error > 0:
         return 1.0
-    return float(scipy_stats.t.sf((smallest - abs(mean)) / error, n - 1)) if math.isfinite(error) else 1.0
+    return float(scipy.stats.t.sf((smallest - abs(mean)) / error, n - 1)) if math.isfinite(error) else 1.0

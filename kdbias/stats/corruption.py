@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats as scipy_stats
 
 from kdbias.stats.bootstrap import LEVEL, Estimate, Floats, bootstrap_mean
 
@@ -80,5 +80,5 @@ def _mean_quotient(own: Floats, other: Floats, names: list[str]) -> Estimate:
     value, n = float(quotients.mean()), len(parts)
     if n < 2:
         return Estimate(value, math.nan, math.nan, "one image shows no noise, so there is no interval")
-    half = float(scipy_stats.t.isf((1 - LEVEL) / 2, n - 1)) * float(parts.std(ddof=1)) / math.sqrt(n)
+    half = float(scipy.stats.t.isf((1 - LEVEL) / 2, n - 1)) * float(parts.std(ddof=1)) / math.sqrt(n)
     return Estimate(value, value - half, value + half)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import stats as scipy_stats
-from scipy.special import ndtr
+import scipy
 
 from kdbias.stats.bootstrap import Floats
 from kdbias.stats.comparison import SHOWN_P
@@ -34,9 +33,9 @@ def power(effect: float, sd: float, seeds: int, tests: int = 1) -> float:
         raise ValueError(f"effect: must be a number other than 0, got {effect}")
     _require(sd, seeds, tests)
     shift = abs(effect) / sd * math.sqrt(seeds)
-    limit = float(scipy_stats.t.isf(SHOWN_P / tests / 2, seeds - 1))
+    limit = float(scipy.stats.t.isf(SHOWN_P / tests / 2, seeds - 1))
     spread = _spread(seeds)
-    return float((ndtr(shift - limit * spread) + ndtr(-shift - limit * spread)).mean())
+    return float((scipy.special.ndtr(shift - limit * spread) + scipy.special.ndtr(-shift - limit * spread)).mean())
 
 
 def equal_power(margin: float, sd: float, seeds: int, tests: int = 1) -> float:
@@ -53,9 +52,9 @@ def equal_power(margin: float, sd: float, seeds: int, tests: int = 1) -> float:
     if not (margin > 0 and math.isfinite(margin)):
         raise ValueError(f"margin: must be above 0, got {margin}")
     _require(sd, seeds, tests)
-    limit = float(scipy_stats.t.isf(SHOWN_P / tests, seeds - 1))
+    limit = float(scipy.stats.t.isf(SHOWN_P / tests, seeds - 1))
     room = margin / sd * math.sqrt(seeds) - limit * _spread(seeds)
-    return float(np.maximum(2 * ndtr(room) - 1, 0).mean())
+    return float(np.maximum(2 * scipy.special.ndtr(room) - 1, 0).mean())
 
 
 def seeds_needed(effect: float, sd: float, wanted: float = WANTED, tests: int = 1, *, equal: bool = False) -> int:
@@ -121,4 +120,4 @@ def _spread(seeds: int) -> Floats:
     A mean over it gives the power, because SciPy's series of the noncentral t do not always converge.
     """
     strata = (np.arange(STRATA) + 0.5) / STRATA
-    return np.asarray(np.sqrt(scipy_stats.chi2.ppf(strata, seeds - 1) / (seeds - 1)), dtype=np.float64)
+    return np.asarray(np.sqrt(scipy.stats.chi2.ppf(strata, seeds - 1) / (seeds - 1)), dtype=np.float64)

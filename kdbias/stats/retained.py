@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats as scipy_stats
 
 from kdbias.stats.bootstrap import Estimate, Floats, pairs_of
 from kdbias.stats.significance import above_chance, right_answers
@@ -145,7 +145,7 @@ def _end(inside: Callable[[float], float], value: float, side: float) -> float:
 def _arms(right: Floats) -> Arms:
     """How far Wilson's interval of a share reaches below and above it."""
     count = int(right.sum())
-    low, high = scipy_stats.binomtest(count, len(right)).proportion_ci(0.95, method="wilson")
+    low, high = scipy.stats.binomtest(count, len(right)).proportion_ci(0.95, method="wilson")
     share = count / len(right)
     return share - float(low), float(high) - share
 

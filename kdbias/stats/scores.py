@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats as scipy_stats
 
 from kdbias.stats.bootstrap import RESAMPLES, Estimate, Floats, interval, resampled_means, rows_of
 from kdbias.stats.seeds import fieller, seed_mean
@@ -32,7 +32,7 @@ def accuracy(right: ArrayLike) -> Estimate:
     """
     answers = right_answers(right)
     count = int(answers.sum())
-    low, high = scipy_stats.binomtest(count, len(answers)).proportion_ci(0.95, method="wilson")
+    low, high = scipy.stats.binomtest(count, len(answers)).proportion_ci(0.95, method="wilson")
     return Estimate(count / len(answers), float(low), float(high))
 
 

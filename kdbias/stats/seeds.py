@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats as scipy_stats
 
 from kdbias.stats.bootstrap import ANYWHERE, LEVEL, Estimate, Floats, pairs_of, rows_of
 
@@ -16,7 +16,7 @@ ROUNDING = 1e-12
 
 def t_quantile(n: int) -> float:
     """Give the half width of a 95 % interval of n values, in standard errors: 12.71 for two, 4.30 for three."""
-    return float(scipy_stats.t.isf((1 - LEVEL) / 2, n - 1))
+    return float(scipy.stats.t.isf((1 - LEVEL) / 2, n - 1))
 
 
 def standard_error(values: Floats, noise: float = 0.0) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats as scipy_stats
 
 from kdbias.stats.bootstrap import PATTERNS, RESAMPLES, Floats, pairs_of, rows_of
 
@@ -39,7 +39,7 @@ def above_chance(right: ArrayLike, classes: int) -> float:
     if classes < 2:
         raise ValueError(f"expected at least 2 classes, got {classes}")
     answers = right_answers(right)
-    return float(scipy_stats.binom.sf(answers.sum() - 1, len(answers), 1 / classes))
+    return float(scipy.stats.binom.sf(answers.sum() - 1, len(answers), 1 / classes))
 
 
 def permutation_test(

@@ -136,9 +136,10 @@ def test_a_run_that_failed_is_not_resumed(tmp_path):
 
 def test_torch_is_not_loaded():
     program = (
-        "import sys; from kdbias import cli; from kdbias.checks.command import require_command; cli.register();"
+        "import sys; import kdbias.start; print(*{'hydra', 'omegaconf', 'numpy'} & set(sys.modules));"
+        "from kdbias import cli; from kdbias.checks.command import require_command; cli.register();"
         "require_command(['experiment=exp1_resnet_kl', 'data=cues'], 'train');"
-        "print(*{'torch', 'lightning', 'timm'} & set(sys.modules))"
+        "print(*{'torch', 'lightning', 'timm', 'scipy', 'numpy'} & set(sys.modules))"
     )
     found = run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert found.stdout.strip() == ""

@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
 from kdbias.functional.hessian.product import CurvatureError, HessianProduct, Losses, as_product, finite
@@ -98,6 +97,8 @@ def _dense(product: HessianProduct) -> Eigenpairs:
 def _lanczos(
     product: HessianProduct, k: int, which: Which, generator: torch.Generator | None, tolerance: float | None, most: int
 ) -> Eigenpairs:
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+
     kind: npt.DTypeLike = np.float64 if product.dtype == torch.float64 else np.float32
 
     def multiply(vector: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:

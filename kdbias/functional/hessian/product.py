@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kdbias.functional.precision import without_autocast
+from kdbias.late import eagerly
 
 Loss = Callable[[], Tensor]
 Losses = Loss | Sequence[Loss]
@@ -205,6 +206,6 @@ def _plain_kernels(like: Tensor, *, twice: bool) -> Iterator[None]:
         torch.enable_grad(),
         without_autocast(like),
         sdpa_kernel(SDPBackend.MATH) if twice else nullcontext(),
-        torch.compiler.set_stance("force_eager"),
+        eagerly(),
     ):
         yield
