@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from read_once import read_configs_once
 
 from kdbias.batch import DataInfo
+from kdbias.config import build
 
 OUTSIDE = {"shared_data": "KDBIAS_SHARED", "shared_weights": "KDBIAS_SHARED_WEIGHTS"}
 """Fixtures that are folders from outside, and the environment variable that names each."""
@@ -83,6 +85,14 @@ PLACES = {HERE / name: place for place, name in enumerate(LONG)}
 
 read_configs_once()
 torch.set_num_threads(1)  # tests are small: a second thread costs more than it brings
+
+
+@pytest.fixture(autouse=True)
+def allowed_alone() -> Iterator[None]:
+    """Forget the packages that a test, or a command in it, allowed configs to name."""
+    before = build._allowed[:]
+    yield
+    build._allowed[:] = before
 
 
 @pytest.fixture(scope="session")

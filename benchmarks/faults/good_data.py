@@ -103,7 +103,7 @@ def _read_mnist(path: Path, sums: dict[str, str] | None = None) -> Any:
         resources = list((sums or {}).items())  # noqa: RUF012
 
         def _check_exists(self) -> bool:
-            return all((path.parent / name).is_file() for name in _plain_names())
+            return all((Path(self.raw_folder) / name).is_file() for name in _plain_names())
 
     fault = partial(idx_fault, classes=10, counts=PARTS)
     info = image_info(TRAIN, val=10, limit=None, channels=1, size=28, names=(), mean=(0.5,), std=(0.5,))

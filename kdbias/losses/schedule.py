@@ -74,7 +74,7 @@ class Schedule:
             return cls((_number("weight", weight),), (0.0,))
         given = {str(k): v for k, v in weight.items()}
         kind, complement = given.pop("kind", None), given.pop("complement", False)
-        if kind not in KEYS:
+        if not isinstance(kind, str) or kind not in KEYS:
             raise ValueError(f"weight.kind must be one of {', '.join(KEYS)}, got {kind!r}")
         _check_keys(kind, given)
         if not isinstance(complement, bool):

@@ -104,17 +104,17 @@ def test_no_images(name):
 @pytest.mark.parametrize(
     ("probe", "settings", "key"),
     [
-        (ShuffleProbe, {"grids": [0, 2]}, "probe.shuffle.grids"),
-        (ShiftProbe, {"shifts": [-1]}, "probe.shift.shifts"),
-        (ShiftProbe, {"padding": "zeros"}, "probe.shift.padding"),
-        (FrequencyProbe, {"cutoffs": [0.5, 1.5]}, "probe.frequency.cutoffs"),
-        (FrequencyProbe, {"window": "box"}, "probe.frequency.window"),
-        (ReceptiveFieldProbe, {"share": 1.0}, "probe.receptive_field.share"),
-        (ReceptiveFieldProbe, {"draws": 0}, "probe.receptive_field: images, draws"),
-        (GradCAMProbe, {"target": "best"}, "probe.gradcam.target"),
-        (FeatureMapsProbe, {"shown": 0}, "probe.features: images, shown"),
+        (ShuffleProbe, {"grids": [0, 2]}, "grids"),
+        (ShiftProbe, {"shifts": [-1]}, "shifts"),
+        (ShiftProbe, {"padding": "zeros"}, "padding"),
+        (FrequencyProbe, {"cutoffs": [0.5, 1.5]}, "cutoffs"),
+        (FrequencyProbe, {"window": "box"}, "window"),
+        (ReceptiveFieldProbe, {"share": 1.0}, "share"),
+        (ReceptiveFieldProbe, {"draws": 0}, "draws"),
+        (GradCAMProbe, {"target": "best"}, "target"),
+        (FeatureMapsProbe, {"shown": 0}, "shown"),
     ],
 )
 def test_bad_settings_name_their_key(probe, settings, key):
-    with pytest.raises(ValueError, match=key.replace(".", r"\.")):
+    with pytest.raises(ValueError, match=f"^{key}: must "):
         probe(**settings)

@@ -117,14 +117,13 @@ def test_a_control_that_asks_the_teacher_needs_its_weights(online):
 def test_a_sweep_tells_its_jobs_what_it_decided(online, monkeypatch, tmp_path):
     told = []
     hydra = SimpleNamespace(
-        runtime=SimpleNamespace(output_dir=str(tmp_path)),
+        runtime=SimpleNamespace(output_dir=str(tmp_path), choices={"hydra/launcher": "lanes"}),
+        sweep=SimpleNamespace(dir=str(tmp_path)),
         overrides=SimpleNamespace(task=list(STUDENT)),
         job=SimpleNamespace(num=0),
     )
     monkeypatch.setattr(sweep.HydraConfig, "get", lambda: hydra)
-    monkeypatch.setattr(
-        sweep, "single_run", lambda overrides, folder, key, log, meanwhile: told.append((overrides, key))
-    )
+    monkeypatch.setattr(sweep, "single_run", lambda overrides, folder, key, **_: told.append((overrides, key)))
     cfg, names = composed(STUDENT), []
     for there in (True, False):
         later(online, there)
