@@ -74,7 +74,7 @@ class Schedule:
             return cls((_number("weight", weight),), (0.0,))
         given = {str(k): v for k, v in weight.items()}
         kind, complement = given.pop("kind", None), given.pop("complement", False)
-        if not isinstance(kind, str) or kind not in KEYS:
+        if kind not in list(KEYS):  # a list has no hash
             raise ValueError(f"weight.kind must be one of {', '.join(KEYS)}, got {kind!r}")
         _check_keys(kind, given)
         if not isinstance(complement, bool):

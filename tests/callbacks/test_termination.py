@@ -6,10 +6,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from preloaded import Forked
 from toy_run.start import wait_for
+
+from kdbias.callbacks.termination import Termination
 
 PROGRAM = Path(__file__).resolve().parents[2] / "train.py"
 COMMAND = ["experiment=demo_control", "trainer=cpu", "data.train=200", "data.val=40", "data.test=40", "epochs=5000"]
@@ -39,6 +42,31 @@ def test_a_terminated_run_says_so_and_ends_whole(tmp_path, processes, slurm):
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+class Signals:
+    """Gets SIGTERM while it is being deleted, where Python drops whatever a handler raises."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_an_exit_that_python_drops_comes_at_the_next_batch(monkeypatch):
+    before, dropped = signal.getsignal(signal.SIGTERM), []
+    monkeypatch.setattr(sys, "unraisablehook", lambda caught: dropped.append(caught.exc_type))
+    termination, trainer = Termination(), SimpleNamespace(strategy=SimpleNamespace(launcher=None))
+    try:
+        termination.on_train_start(trainer, None)
+        termination.on_train_batch_start(trainer, None, None, 0)  # nobody has asked
+        thing = Signals()
+        del thing
+        assert dropped == [SystemExit]
+        for ask in (termination.on_train_batch_start, termination.on_validation_batch_start):
+            with pytest.raises(SystemExit) as left:
+                ask(trainer, None, None, 1)
+            assert left.value.code == 143
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _alive(group: int) -> bool:
