@@ -219,12 +219,14 @@ def _become(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.stdout.flush()
     sys.stderr.flush()
+    # Above all places first: a descriptor may have come under the number that is another's place.
     kept = {place: fcntl.fcntl(one.number, fcntl.F_DUPFD, ALL // 2) for place, one in handed.items()}
+    sign = fcntl.fcntl(begun.number, fcntl.F_DUPFD, ALL // 2)
     kept[0] = os.open(os.devnull, os.O_RDONLY)
     for place, number in kept.items():
         os.dup2(number, place)
     low = 3
-    for place in sorted({*kept, begun.number, ALL} - {0, 1, 2}):
+    for place in sorted({*kept, sign, ALL} - {0, 1, 2}):
         os.closerange(low, place)
         low = place + 1
     whole = -1 if "PYTHONUNBUFFERED" not in environment else 1
@@ -232,7 +234,7 @@ def _become(
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    os.close(begun.number)
+    os.close(sign)
     _run(words)
 
 

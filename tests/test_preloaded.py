@@ -1,5 +1,6 @@
 """A forked command is as one that was started: the same program says, leaves and ends the same."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -37,13 +38,16 @@ def test_a_file_is_a_program_and_an_error_has_its_traceback(tmp_path):
     assert done.stderr.endswith("ValueError: 3\n")
 
 
-def test_it_holds_what_it_is_given_and_nothing_else(tmp_path):
-    read, write = os.pipe()
+@pytest.mark.parametrize("number", range(13, 18))  # among them those that the child is given others under
+def test_it_holds_what_it_is_given_and_nothing_else(tmp_path, number):
+    first, write = os.pipe()
+    read = fcntl.fcntl(first, fcntl.F_DUPFD, number)
+    os.close(first)
     command = [sys.executable, "-c", "import os, sys; os.read(int(sys.argv[1]), 1)", str(read)]
     process = preloaded.Forked(command, cwd=tmp_path, pass_fds=(read,))
     os.close(read)
     with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(0.2)
+        process.wait(0.1)
     os.close(write)  # the only one: it ends
     assert process.wait(60) == 0
 
