@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -96,10 +97,19 @@ _shared: tuple[StressSet, float, int] | None = None
 
 
 def _begin(stress: StressSet, strength: float, seed: int) -> None:
-    """In a new process: keep what all its chunks share."""
+    """In a new process: keep what all its chunks share, and end with the process that started it."""
     global _shared
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"
     _shared = (stress, strength, seed)
+
+
+def _end_with_parent() -> None:
+    """End this process once its parent is gone: a killed parent cannot tell its pool to end."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _one(images: NDArray[np.uint8], labels: NDArray[np.int64], start: int) -> Chunk:

@@ -22,6 +22,6 @@ class Plain:
         return images[start:stop], self.labels[start:stop]
 
 
-def store(root, progress=None):
+def store(root, progress=None, workers=1):
     """Build the set, or read it."""
-    return build.stored(Scramble(4), Plain(), "s", Path(root), name="plain", workers=1, progress=progress)
+    return build.stored(Scramble(4), Plain(), "s", Path(root), name="plain", workers=workers, progress=progress)

@@ -103,18 +103,43 @@ from kdbias.stress import build, chunks
 chunks.CHUNK = build.CHUNK = 16
 def slow(done, of):
     print(done, flush=True)
-    time.sleep({pause})
-plain.store({root!r}, slow)
+    time.sleep(600 if done == {until} else {pause})
+plain.store({root!r}, slow, {workers})
 """
 
 
-def builder(root, pause):
-    code = SLOW.format(here=str(HERE), root=str(root), pause=pause)
+def builder(root, until=None, pause=0, workers=1):
+    """Start a builder of four chunks; it stops for long when it has ``until`` images."""
+    code = SLOW.format(here=str(HERE), root=str(root), until=until, pause=pause, workers=workers)
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
+def test_the_processes_of_a_killed_build_end_with_it(tmp_path):
+    killed = builder(tmp_path, 32, workers=2)
+    try:
+        assert [killed.stdout.readline() for _ in range(2)] == ["16\n", "32\n"]  # the second by the pool
+        found = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
+    finally:
+        os.kill(killed.pid, signal.SIGKILL)
+        killed.wait()
+    processes = [Path("/proc", pid) for pid in found]
+    assert len(processes) >= 2
+    end = time.monotonic() + 10
+    while any(map(running, processes)):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def running(process):
+    """Whether a process is there and has not ended: one that nobody waits for stays as a zombie."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_a_killed_build_goes_on_from_its_last_chunk_to_the_same_bytes(tmp_path, short):
-    killed = builder(tmp_path / "killed", 600)
+    killed = builder(tmp_path / "killed", 16)
     try:
         assert killed.stdout.readline() == "16\n"
     finally:
@@ -131,7 +156,7 @@ def test_a_killed_build_goes_on_from_its_last_chunk_to_the_same_bytes(tmp_path, 
 
 
 def test_a_second_builder_waits_and_reads_what_the_first_made(tmp_path, short):
-    first = builder(tmp_path, 0.3)
+    first = builder(tmp_path, pause=0.3)
     try:
         assert first.stdout.readline() == "16\n"
         began = time.monotonic()
