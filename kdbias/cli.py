@@ -25,7 +25,7 @@ from kdbias.config.renamed import refuse_old_names
 from kdbias.files import printable
 from kdbias.interrupted import interruptible
 from kdbias.late import put_off
-from kdbias.runs import failure, launchers, run_folder, started, sweep
+from kdbias.runs import failure, launchers, resuming, run_folder, started, sweep
 
 AGAIN = "the same command goes on from here"
 
@@ -139,7 +139,7 @@ def _train() -> None:
             return sweep.run_job(cfg)
         if cfg.resume:
             with plain_errors():
-                cfg = run_folder.resumed(cfg, list(HydraConfig.get().overrides.task))
+                cfg = resuming.resumed(cfg, list(HydraConfig.get().overrides.task))
         run_folder.note_choices(cfg)
         OmegaConf.update(cfg, "paths.run", HydraConfig.get().runtime.output_dir)
         with put_off():

@@ -35,7 +35,7 @@ from kdbias.modules.keep_answers import keep_answers
 from kdbias.modules.loggers import keep_until
 from kdbias.modules.quiet import quiet
 from kdbias.modules.tracked import Described
-from kdbias.runs import run_folder
+from kdbias.runs import resuming, run_folder
 from kdbias.runs.pretrained import settled
 from kdbias.runs.teacher_recipe import ensure_teacher
 from kdbias.runs.unchanged import require_unchanged
@@ -71,7 +71,7 @@ def train(cfg: DictConfig) -> float:
         tree, _ = settled(tree)
     key = spec_hash(tree)
     run = Path(tree["paths"]["run"])
-    if tree["resume"] and (known := run_folder.ended(run, key)) is not None:
+    if tree["resume"] and (known := resuming.ended(run, key)) is not None:
         return known
     run.mkdir(parents=True, exist_ok=True)
     L.seed_everything(tree["seed"], workers=True, verbose=False)
@@ -120,7 +120,7 @@ def begin(run: Path, resume: bool, spec: Mapping[str, Any]) -> Path | None:
         ConfigError: the checkpoint is of another config than ``spec``, which describes the run now, or holds the
             weights alone.
     """
-    last = run / run_folder.LAST if resume else run_folder.requeued(run)
+    last = run / run_folder.LAST if resume else resuming.requeued(run)
     found = Checkpoint(last) if last is not None and last.is_file() else None
     if found is not None:
         require_unchanged(found.spec, spec, str(run))

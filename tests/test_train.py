@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from kdbias.config.errors import ConfigError, RunStopped
 from kdbias.config.spec import plain
-from kdbias.runs import run_folder
+from kdbias.runs import resuming, run_folder
 from kdbias.train import ROOTS, begin, train
 
 SMALL = [
@@ -133,7 +133,7 @@ def going_on(stopped, tmp_path):
 
 
 def resume(folder):
-    cfg = run_folder.resumed(composed([f"resume={folder}"]), [f"resume={folder}"])
+    cfg = resuming.resumed(composed([f"resume={folder}"]), [f"resume={folder}"])
     return train(cfg)
 
 
@@ -218,9 +218,9 @@ def test_a_job_that_slurm_requeued_goes_on_from_the_checkpoint_of_its_end(stoppe
     shutil.copytree(stopped, run)
     os.replace(run / run_folder.LAST, run / "hpc_ckpt_1.ckpt")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    assert run_folder.requeued(run) is None
+    assert resuming.requeued(run) is None
     monkeypatch.setenv("SLURM_JOB_ID", "5")
-    assert run_folder.requeued(run) == run / "hpc_ckpt_1.ckpt"
+    assert resuming.requeued(run) == run / "hpc_ckpt_1.ckpt"
     spec = torch.load(run / "hpc_ckpt_1.ckpt", weights_only=True)["hyper_parameters"]["spec"]
     logged = (run / "metrics.csv").read_text()
     assert begin(run, False, spec) == run / "hpc_ckpt_1.ckpt"

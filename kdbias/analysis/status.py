@@ -13,7 +13,7 @@ from kdbias.analysis.study import Study
 from kdbias.analysis.study_node import require_study
 from kdbias.config.spec import Tree
 from kdbias.files import is_held
-from kdbias.runs import failure, parallel, progress, run_folder
+from kdbias.runs import failure, parallel, progress, resuming, run_folder
 from kdbias.runs.parallel import Run
 
 State = Literal["done", "running", "failed", "left"]
@@ -93,7 +93,7 @@ def run_state(run: Run) -> RunState:
         return RunState(run, "running", epochs, seconds, note)
     if reason := failure.reason(run.folder):
         return RunState(run, "failed", epochs, seconds, f"{reason}; log {run.log}")
-    kept = run_folder.resumable(run.folder, run.key)
+    kept = resuming.resumable(run.folder, run.key)
     note = f"goes on after epoch {epochs}" if kept and epochs else ""
     return RunState(run, "left", epochs if kept else 0, seconds, note)
 

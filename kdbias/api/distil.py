@@ -17,7 +17,7 @@ from kdbias.checks.command import require_command
 from kdbias.config import conf
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import plain, spec_hash
-from kdbias.runs import run_folder
+from kdbias.runs import resuming, run_folder
 
 
 def distil(
@@ -67,7 +67,7 @@ def resumed(run: Run) -> Run:
         words = [f"resume={written('resume', run.folder)}"]
         require_command(words, "train")
         with running("train", words) as cfg:
-            return _run(run_folder.resumed(cfg, words), run.folder)
+            return _run(resuming.resumed(cfg, words), run.folder)
 
 
 def _trained(cfg: DictConfig, folder: str | PathLike[str] | None) -> Run:
@@ -92,7 +92,7 @@ def _run(cfg: DictConfig, place: Path) -> Run:
     with kept(), run_folder.dropped_if_refused(place):
         require_valid(cfg)
         if not cfg.resume and (place / run_folder.CONFIG).is_file():
-            if run_folder.ended(place, spec_hash(settled(plain(cfg))[0])) is None:
+            if resuming.ended(place, spec_hash(settled(plain(cfg))[0])) is None:
                 text = "has a run that is not finished or of other settings"
                 raise ConfigError(f"folder: {place} {text}: choose another, or go on by kdbias.Run(folder).resume()")
             return Run(place)

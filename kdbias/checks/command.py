@@ -36,7 +36,7 @@ from kdbias.config.conf import conf_dir, expand_paths, expanded
 from kdbias.config.errors import ConfigError, Problem
 from kdbias.config.overrides import key_of
 from kdbias.config.spec import flat, spec_hash
-from kdbias.runs import run_folder
+from kdbias.runs import resuming, run_folder
 
 SHOWS = (
     "--hydra-help",
@@ -112,7 +112,7 @@ def _problems(words: Sequence[str], config: str, tasks: Sequence[str]) -> list[P
     expand_paths(cfg)
     tree = resolved(cfg, [])
     if cfg.get("resume"):
-        run_folder.require_resumable(Path(str(cfg.resume)))
+        resuming.require_resumable(Path(str(cfg.resume)))
         return []
     problems = _run_problems(tree) if config == "train" else list(task_problems(tree, tasks))
     problems += unwritable(words, tree)
@@ -184,12 +184,12 @@ def already_done(arguments: Sequence[str]) -> bool:
     if len(words) != 1 or key_of(words[0]) != "resume" or composes_elsewhere(arguments):
         return False
     folder = Path(expanded(str(OverridesParser.create().parse_override(words[0]).value())))
-    run_folder.require_resumable(folder)
+    resuming.require_resumable(folder)
     try:
         key = spec_hash(run_folder.saved_config(folder))
     except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError, OmegaConfBaseException):
         return False
-    return run_folder.ended(folder, key) is not None
+    return resuming.ended(folder, key) is not None
 
 
 def _run_problems(tree: Mapping[str, Any]) -> list[Problem]:

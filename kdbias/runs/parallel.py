@@ -17,7 +17,7 @@ from hydra import compose
 from omegaconf import open_dict
 
 from kdbias.config.spec import Tree, plain, spec_hash
-from kdbias.runs import failure, process, progress, run_folder
+from kdbias.runs import failure, process, progress, resuming, run_folder
 from kdbias.runs.board import Board
 from kdbias.runs.cores import cores, threads
 from kdbias.runs.pretrained import settled
@@ -58,7 +58,7 @@ class Run:
 
     def command(self) -> list[str]:
         """Give the command that trains it, from its last checkpoint if it has one."""
-        resume = [f"resume={quoted(str(self.folder))}"] if run_folder.resumable(self.folder, self.key) else []
+        resume = [f"resume={quoted(str(self.folder))}"] if resuming.resumable(self.folder, self.key) else []
         return [*training_program(), *self.overrides, f"hydra.run.dir={quoted(str(self.folder))}", *resume]
 
     def progress(self) -> Progress:

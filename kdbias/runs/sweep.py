@@ -31,7 +31,7 @@ from kdbias.config.control import teacher_use
 from kdbias.config.errors import ConfigError
 from kdbias.config.overrides import key_of, separate, sets
 from kdbias.config.spec import deciding, spec_hash
-from kdbias.runs import launchers, process, run_folder
+from kdbias.runs import launchers, process, resuming, run_folder
 from kdbias.runs.clock import rounded
 from kdbias.runs.cores import cores
 from kdbias.runs.pretrained import settled
@@ -147,7 +147,7 @@ def single_run(
     It resumes from the last checkpoint with the same spec hash ``key``. ``log``, ``meanwhile`` and ``variables`` are
     those of ``kdbias.runs.process.run``.
     """
-    extra = [f"resume={quoted(str(folder))}"] if run_folder.resumable(folder, key) else []
+    extra = [f"resume={quoted(str(folder))}"] if resuming.resumable(folder, key) else []
     begin = log.stat().st_size if log is not None and log.is_file() else 0
     command = _command([*overrides, *extra], folder)
     status = process.run(command, log=log, meanwhile=meanwhile, variables=variables)

@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from kdbias import cli
 from kdbias.config import conf
 from kdbias.config.spec import spec_hash
-from kdbias.runs.run_folder import CONFIG, LAST, resumed
+from kdbias.runs.resuming import resumed
+from kdbias.runs.run_folder import CONFIG, LAST
 from kdbias.runs.teacher_recipe import recipe_of
 
 ROOT = Path(__file__).parents[2]

@@ -10,10 +10,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from kdbias.config.errors import ConfigError
-from kdbias.runs import parallel, run_folder
+from kdbias.runs import parallel, resuming
 from kdbias.runs.listing import runs_below
 from kdbias.runs.parallel import Run
-from kdbias.runs.run_folder import CONFIG, LAST, alone, require_own, resumed
+from kdbias.runs.resuming import resumed
+from kdbias.runs.run_folder import CONFIG, LAST, alone, require_own
 from kdbias.runs.sweep import SweepSummary
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +70,7 @@ def test_links_inside_of_the_folder_are_its_own(sent):
 def test_a_study_looks_before_it_opens_a_log(sent, tmp_path, monkeypatch):
     (sent / "job.log").symlink_to(tmp_path / "outside" / "config.yaml")
     monkeypatch.setattr(parallel, "training_program", lambda: [sys.executable, "-c", "print(1)"])
-    monkeypatch.setattr(run_folder, "resumable", lambda folder, key: False)
+    monkeypatch.setattr(resuming, "resumable", lambda folder, key: False)
     with pytest.raises(ConfigError, match=r"job\.log is a link to"):
         parallel.train([Run("x", (), sent, "key", 1)], lanes=1, board=None)
     assert (tmp_path / "outside" / "config.yaml").read_text() == "mine"

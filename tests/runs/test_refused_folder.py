@@ -4,7 +4,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from kdbias.config.errors import ConfigError, RunStopped
-from kdbias.runs.run_folder import dropped_if_refused, resumed
+from kdbias.runs.resuming import resumed
+from kdbias.runs.run_folder import dropped_if_refused
 
 
 def begun(folder):

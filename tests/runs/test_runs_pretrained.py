@@ -20,7 +20,7 @@ from kdbias.models.checkpoint import read_spec
 from kdbias.runs import sweep
 from kdbias.runs.parallel import planned
 from kdbias.runs.pretrained import as_saved, settled
-from kdbias.runs.run_folder import resumed
+from kdbias.runs.resuming import resumed
 from kdbias.runs.teacher_recipe import recipe
 from kdbias.train import train
 

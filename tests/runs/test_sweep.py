@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from toy_run.start import PATIENCE, alive, hold, run, start, wait_for
 
 from kdbias.config.errors import ConfigError
-from kdbias.runs.run_folder import result, resumable, resumed
+from kdbias.runs.resuming import resumable, resumed
+from kdbias.runs.run_folder import result
 from kdbias.runs.sweep import job_name, quoted
 
 

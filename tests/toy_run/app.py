@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from kdbias.config.spec import plain, spec_hash
-from kdbias.runs import run_folder, sweep, teacher_recipe
+from kdbias.runs import resuming, run_folder, sweep, teacher_recipe
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> float | None:
         return sweep.run_job(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
     if cfg.resume is not None:
-        cfg = run_folder.resumed(cfg, HydraConfig.get().overrides.task)
+        cfg = resuming.resumed(cfg, HydraConfig.get().overrides.task)
         folder = Path(cfg.resume)
     run_folder.note_choices(cfg)
     (folder / "checkpoints").mkdir(exist_ok=True)
