@@ -6,7 +6,8 @@
 ``FOLDER`` holds ``cifar-10-batches-py``; the sets are made of its test images, at strength 1, in a temporary folder.
 Of each set: seconds by the clock, and CPU seconds of this process and of those that it started (``cpu``), which other
 work on the machine hardly changes. ``limits`` are seconds for 10,000 images on two idle cores; ``over`` names the sets
-that took longer, and is null for another number of images. Prints one JSON line.
+that took longer, and is null for another number of images. ``refused`` has the reason of each set that cannot be built
+here, such as frost without its photographs. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ def spent() -> float:
     return sum(used.ru_utime + used.ru_stime for used in map(getrusage, (RUSAGE_SELF, RUSAGE_CHILDREN)))
 
 
-def timed(node: Any, source: Any, images: int, workers: int | None) -> dict[str, float]:
+def timed(stress: Any, source: Any, images: int, workers: int | None) -> dict[str, float]:
     """Build one set, and give its seconds and CPU seconds."""
     from kdbias.stress import load
 
     with TemporaryDirectory(prefix="kdbias-stress-") as folder:
         began, before = monotonic(), spent()
-        load(node, source, root=folder, limit=images, workers=workers)
+        load(stress, source, root=folder, limit=images, workers=workers)
         return {"seconds": round(monotonic() - began, 2), "cpu": round(spent() - before, 2)}
 
 
@@ -54,7 +55,7 @@ def main() -> None:
     """Build, measure and print."""
     # the processes that build import this file again: without torch they start as quickly as those of analyze.py
     from kdbias.data.cifar import cifar10
-    from kdbias.probes.bias_sets import wanted
+    from kdbias.probes.bias_sets import chosen
     from kdbias.runs.result import environment
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -66,12 +67,21 @@ def main() -> None:
     named = [SILHOUETTE if name == "silhouette" else name for name in given.sets or SETS]
     source = cifar10(root=str(given.root), download=False)
     source.split("test")
+    sets, refused = chosen(named, (1.0,), size=32, channels=3)
+    for name, reason in refused.items():
+        print(f"{name:20} refused: {reason}", file=sys.stderr)
     found: dict[str, dict[str, float]] = {}
-    for one in wanted(named):
-        found[one.name] = timed(one.node, source, given.images, given.workers)
+    for one in sets:
+        found[one.name] = timed(one.stress, source, given.images, given.workers)
         print(f"{one.name:20} {found[one.name]}", file=sys.stderr)
     over = [name for name, limit in LIMITS.items() if name in found and found[name]["seconds"] > limit]
-    shown = {"images": given.images, "cores": len(os.sched_getaffinity(0)), "sets": found, "limits": LIMITS}
+    shown = {
+        "images": given.images,
+        "cores": len(os.sched_getaffinity(0)),
+        "sets": found,
+        "refused": refused,
+        "limits": LIMITS,
+    }
     shown["over"] = over if given.images == ALL else None
     print(json.dumps({"benchmark": "stress", **shown, "environment": environment()}))
 

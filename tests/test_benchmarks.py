@@ -15,6 +15,7 @@ from kdbias import cli
 from kdbias.batch import DataInfo
 from kdbias.checks.check import check
 from kdbias.config.spec import plain
+from kdbias.stress import corruption_frost
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -310,3 +311,15 @@ def test_the_page_of_mistakes_is_read_as_it_is_written():
     assert made.known(text) == [answer.command for answer in answers]
     assert "2026-11-29: " in text
     assert max(map(len, text.splitlines())) < 1000
+
+
+def test_what_cannot_be_built_here_is_named_before_the_sets_are_timed(shared_data, monkeypatch, capsys):
+    timing = script("stress")
+    monkeypatch.setattr(corruption_frost, "find_spec", lambda name: None)
+    monkeypatch.setattr(timing, "timed", lambda stress, source, images, workers: {"seconds": 1.0, "cpu": 1.0})
+    monkeypatch.setattr(sys, "argv", ["stress.py", "--root", str(shared_data), "--images", "8", "--sets", "corruption"])
+    timing.main()
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["refused"]) == ["frost"]
+    assert "pip install" in found["refused"]["frost"]
+    assert len(found["sets"]) == 14
