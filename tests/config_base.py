@@ -1,8 +1,8 @@
 """A small right config that tests of its check change, and builders as they will come."""
 
-import copy
 import functools
 import operator
+import pickle
 import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -83,23 +83,27 @@ def other_classes(data, *, layers="all") -> Extractor:
 
 def composed(overrides: Sequence[str], program: str = "train") -> DictConfig:
     """Compose the real config, as the command line would: once for the same overrides, and a copy for every caller."""
-    return copy.deepcopy(_composed(program, tuple(overrides)))
+    return pickle.loads(_composed(program, tuple(overrides)))  # a fifth of the time of a deep copy
 
 
 @functools.cache
-def _composed(program: str, overrides: tuple[str, ...]) -> DictConfig:
+def _composed(program: str, overrides: tuple[str, ...]) -> bytes:
     cli.register()
     with initialize_config_dir(cli.conf_dir(), version_base="1.3"):
-        return compose(program, list(overrides))
+        return pickle.dumps(compose(program, list(overrides)))
+
+
+@functools.cache
+def _base() -> bytes:
+    return pickle.dumps(OmegaConf.create(BASE))
 
 
 def config(changes: dict[str, Any] | None = None, drop: str = "") -> DictConfig:
     """Give the base config with some keys set (a mapping replaces what was there), and without one key."""
-    base = copy.deepcopy(BASE)
+    cfg = pickle.loads(_base())
     if drop:
         *parents, last = drop.split(".")
-        del functools.reduce(operator.getitem, parents, base)[last]
-    cfg = OmegaConf.create(base)
+        del functools.reduce(operator.getitem, parents, cfg)[last]
     for key, value in (changes or {}).items():
         OmegaConf.update(cfg, key, value, merge=False, force_add=True)
     return cfg

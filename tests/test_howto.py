@@ -183,17 +183,25 @@ def built(node):
     )
 
 
+@pytest.fixture(scope="module")
+def own_images(tmp_path_factory) -> Path:
+    """A folder of images of one class, as many as the how-tos need; only the first is one."""
+    folder = tmp_path_factory.mktemp("own") / "IMAGES"
+    for split in ("train", "val", "test"):
+        (folder / split / "a").mkdir(parents=True)
+        for image in range(600 if split == "train" else 2):
+            (folder / split / "a" / f"{image}.png").touch()
+    Image.new("RGB", (4, 4)).save(folder / "train" / "a" / "0.png")
+    return folder
+
+
 @pytest.mark.parametrize(("page", "program", "arguments"), commands())
-def test_a_command_composes_and_passes_the_check(page, program, arguments, stranger, monkeypatch):
+def test_a_command_composes_and_passes_the_check(page, program, arguments, stranger, own_images, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(early_loggers, "installed", lambda package: True)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10**12))  # this machine's may be full
     own = stranger(page)
-    for split in ("train", "val", "test"):
-        (own.folder / "IMAGES" / split / "a").mkdir(parents=True)
-        for image in range(600 if split == "train" else 2):
-            (own.folder / "IMAGES" / split / "a" / f"{image}.png").touch()
-    Image.new("RGB", (4, 4)).save(own.folder / "IMAGES" / "train" / "a" / "0.png")
+    (own.folder / "IMAGES").symlink_to(own_images)
     if program == "train" and "study=" in arguments:
         words = [word for word in shlex.split(arguments) if word != "-m" and not of_launcher(word)]
         of_study = [*study_words(words), "study.seeds=[0]"]  # one is enough to compose every group

@@ -20,6 +20,7 @@ from kdbias.config.errors import ArgumentError, Problem, sound
 from kdbias.data.order import require_divided, require_full
 from kdbias.losses.base import LossTerm, require_free_names
 from kdbias.losses.teaching import no_teacher
+from kdbias.models.description import shapes_alone
 
 SAMPLES = 10_000  # the most steps at which a schedule is evaluated; a longer run is sampled
 
@@ -130,7 +131,7 @@ def _terms(run: Plan) -> Iterator[Problem]:
         if teacher is None and term.needs - {"hard_target"}:
             continue
         try:
-            with torch.device("meta"):
+            with shapes_alone():
                 term.build(run.student.info, teacher, run.data)
         except REFUSALS as error:
             yield refusal(f"loss.{name}", error)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
-
 from kdbias.callbacks.averaging import Averaging
 from kdbias.callbacks.history import History
 from kdbias.checks.lacks import teacher_lack
@@ -14,6 +12,7 @@ from kdbias.config.build import build, selected
 from kdbias.config.errors import ArgumentError, Problem, sound
 from kdbias.data.augment import Augment
 from kdbias.data.ssl_views import TwoViews
+from kdbias.models.description import shapes_alone
 from kdbias.models.patches import patch_side, require_tiled
 from kdbias.models.teacher import Teacher
 from kdbias.modules.base import StudentModule
@@ -151,7 +150,7 @@ def module_arguments(run: Plan, known: list[Problem]) -> Iterator[Problem]:
     spec = {"model": weightless(run.tree["model"]), "data": run.data.to_dict()}
     teacher = None if run.teacher is None else Teacher(run.teacher, run.tree["teacher"]["name"])
     try:
-        with torch.device("meta"):
+        with shapes_alone():
             build(run.tree["module"], spec, teacher, group="module")
     except ArgumentError as error:  # a module also refuses networks, which are nodes of their own
         apart = error.argument.partition(".")[0] in ("model", "teacher")

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
@@ -33,6 +34,7 @@ FILLS = {
 }
 INITS = {getattr(nn.init, name) for name in ("uniform_", "normal_", "trunc_normal_", "constant_", "kaiming_uniform_")}
 COUNTS = ("depth", "blocks")  # arguments that say how often something is made
+ALIKE = {F.gelu, F.relu, F.silu, F.dropout}  # they give the shape that they are given
 
 
 def described(model: Mapping[str, Any], data: DataInfo) -> Extractor:
@@ -50,13 +52,23 @@ def described(model: Mapping[str, Any], data: DataInfo) -> Extractor:
 @lru_cache(maxsize=64)
 def _described(builder: Any, written: str, data: DataInfo) -> Extractor:
     """The network that a builder makes from its arguments; these are JSON, so that the cache can look them up."""
-    with torch.device("meta"), _Unfilled():
+    with shapes_alone():
         network: Extractor = build(json.loads(written), data, group="model")
     return network
 
 
+@contextmanager
+def shapes_alone() -> Iterator[None]:
+    """Build and call networks on torch's meta device inside the block, without what changes no shape."""
+    with torch.device("meta"), _Unfilled():
+        yield
+
+
 class _Unfilled(TorchFunctionMode):
-    """Leaves out what initialises meta tensors in place: they have no values, and torch takes long over them."""
+    """Leaves out what torch takes long over and what changes no shape: meta tensors have no values.
+
+    That is what initialises them in place, activations, and normalisation of as many channels as it has weights.
+    """
 
     def __torch_function__(
         self, func: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -65,7 +77,21 @@ class _Unfilled(TorchFunctionMode):
             return filled
         if func in FILLS and args[0].is_meta and not any(isinstance(value, Tensor) for value in args[1:]):
             return args[0]
+        if args and isinstance(args[0], Tensor) and args[0].is_meta and _alike(func, args, kwargs or {}):
+            return torch.empty_like(args[0])
         return func(*args, **(kwargs or {}))
+
+
+def _alike(func: Any, args: Sequence[Any], settings: Mapping[str, Any]) -> bool:
+    """Whether ``func`` gives a tensor of the shape of its first argument, and refuses nothing about it."""
+    x = args[0]
+    if func is F.layer_norm:
+        shape = args[1] if len(args) > 1 else settings.get("normalized_shape")
+        return shape is not None and tuple(x.shape[-len(shape) :]) == tuple(shape)
+    if func is F.batch_norm:
+        mean = args[1] if len(args) > 1 else settings.get("running_mean")
+        return not settings.get("training") and len(args) < 6 and mean is not None and x.shape[1:2] == mean.shape
+    return func in ALIKE
 
 
 def build_described(model: Mapping[str, Any], data: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Extractor:

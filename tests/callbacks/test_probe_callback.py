@@ -87,10 +87,10 @@ def test_two_processes_wait_for_a_long_probe_and_find_what_one_finds(tiny_info, 
 
     def slow(network, batches, slept=[]):  # noqa: B006
         if not slept:
-            slept.append(time.sleep(13))
+            slept.append(time.sleep(8))
         return AttentionProbe()(network, batches)
 
-    strategy = DDPStrategy(start_method="fork", timeout=timedelta(seconds=10))
+    strategy = DDPStrategy(start_method="fork", timeout=timedelta(seconds=6))
     train(tiny_info, tmp_path / "two", [callback(slow, every=2)], epochs=1, devices=2, strategy=strategy)
     train(tiny_info, tmp_path / "one", [callback()], epochs=1)
     (first, last), (alone, _) = (history(tmp_path / name / "probes", "attention") for name in ("two", "one"))

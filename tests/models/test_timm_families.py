@@ -7,6 +7,7 @@ import timm
 import torch
 from timm.models import list_models, list_modules
 
+from kdbias.models.description import shapes_alone
 from kdbias.models.features import Extractor
 
 pytestmark = pytest.mark.slow
@@ -128,13 +129,13 @@ def smallest(module):
 
 def create(name, side, device="meta"):
     """Build a network for images of ``side``, where it is built for a size."""
-    with torch.device("meta"):
+    with shapes_alone():
         network = timm.create_model(name, num_classes=10)
     config = timm.get_pretrained_cfg(name)
     takes = "img_size" in inspect.signature(type(network).__init__).parameters
     size = {"img_size": side} if takes or (config is not None and config.fixed_input_size) else {}
     if size or device != "meta":
-        with torch.device(device):
+        with shapes_alone() if device == "meta" else torch.device(device):
             network = timm.create_model(name, num_classes=10, **size)
     return network.eval()
 
@@ -143,7 +144,7 @@ def create(name, side, device="meta"):
 def test_a_network_of_every_module_is_read_or_refused(module):
     name, side = smallest(module)
     network = create(name, side)
-    with torch.device("meta"):
+    with shapes_alone():
         if module in REFUSED:
             with pytest.raises(ValueError, match=rf"^\w+ cannot be (read|used) .*{REFUSED[module]}") as found:
                 Extractor(network, mean=(0.0,) * 3, std=(1.0,) * 3, size=side)

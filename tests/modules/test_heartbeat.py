@@ -9,7 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from kdbias.modules import heartbeat
 from kdbias.modules.heartbeat import OVER, Heartbeat, Silence
+
+WORKED, SILENT = 1.0, 2.0  # seconds
 
 
 def test_silence_counts_rounds_without_a_change():
@@ -39,14 +42,15 @@ def _member(rank: int, folder: Path, stopped: int, first: int, over: bool) -> No
     environment = SimpleNamespace(main_address="127.0.0.1")
     strategy = SimpleNamespace(cluster_environment=environment, broadcast=broadcast, launcher=SimpleNamespace(procs=[]))
     trainer = SimpleNamespace(world_size=2, global_rank=rank, node_rank=0, strategy=strategy)
-    beat = Heartbeat(2.0)
+    heartbeat.INTERVAL, heartbeat.GRACE = 0.4, 1.0  # of this child alone
+    beat = Heartbeat(SILENT)
     beat.setup(trainer, None, "fit")
-    time.sleep(2.5)
+    time.sleep(WORKED)
     if rank == stopped:
         os.kill(os.getpid(), signal.SIGSTOP)
     if over:
         beat.teardown(trainer, None, "fit")
-        time.sleep(0 if rank else 4)
+        time.sleep(0 if rank else 2 * SILENT)
         os._exit(0)
     time.sleep(60)
     os._exit(0)
@@ -71,7 +75,7 @@ def test_who_is_left_of_a_stopped_process_ends_with_status_1(tmp_path, stopped):
             assert time.monotonic() - began < 40
             time.sleep(0.05)
         assert os.waitstatus_to_exitcode(found[1]) == 1
-        assert time.monotonic() - began > 4
+        assert time.monotonic() - began > WORKED + SILENT
     finally:
         os.kill(pids[stopped], signal.SIGKILL)
         os.waitpid(pids[stopped], 0)
