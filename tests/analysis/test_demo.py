@@ -1,5 +1,6 @@
 """task=demo is the study of its name with one seed: the same runs, the same page, in one command."""
 
+import numpy as np
 import pytest
 from config_base import composed
 from hydra import initialize_config_dir
@@ -7,9 +8,14 @@ from hydra import initialize_config_dir
 from kdbias.analysis import demo as task
 from kdbias.analysis import study as studies
 from kdbias.analysis import study_train
+from kdbias.analysis.examples import examples
+from kdbias.analysis.results import Measured
 from kdbias.analysis.run_teacher import composing
+from kdbias.analysis.study_node import hypotheses
+from kdbias.config.build import build
 from kdbias.config.conf import conf_dir
 from kdbias.config.spec import plain
+from kdbias.probes.base import Result
 
 
 @pytest.fixture
@@ -32,12 +38,14 @@ def test_the_demo_is_the_study_of_its_name_with_one_seed(begun, tmp_path):
     seen = begun()
     found = seen["study"]
     assert [(one.group, one.seed) for one in found.runs] == [("student", 0), ("control", 0)]
+    node = plain(composed(["study=demo", "study.seeds=[0]"], "analyze").study)
     with composing():
-        same = studies.plan(plain(composed(["study=demo", "study.seeds=[0]"], "analyze").study), [], tmp_path)
+        same = studies.plan(node, [], tmp_path)
     assert [one.run.folder for one in found.runs] == [one.run.folder for one in same.runs]
     assert [one.run.key for one in found.runs] == [one.run.key for one in same.runs]
     assert seen["tree"]["study"] == found.node
-    assert studies.load(tmp_path / "studies" / "demo") == found  # task=status and task=report know what was started
+    record = studies.load(tmp_path / "studies" / "demo")  # task=status and task=report know what was started
+    assert (record.node, record.chosen, record.order[0].folder) == (found.node, found.chosen, found.order[0].folder)
     assert found.command == "python train.py -m study=demo 'study.seeds=[0]'"
 
 
@@ -61,3 +69,27 @@ def test_student_and_control_have_one_network_and_recipe(begun):
     assert student.loss.alpha == student.loss.kl.temperature == 1.0
     assert (teacher.data.shape_reliability, teacher.data.texture_reliability) == (1.0, 0.0)
     assert teacher.data.preset == student.data.preset == "demo"
+
+
+def test_the_examples_are_images_of_the_data_with_the_answers_of_the_first_seed():
+    node = {"_target_": "kdbias.data.cues.cues", "train": 20, "val": 10, "test": 20, "preset": "demo"}
+    images = build(node, group="data").variant("conflict", 8)
+    cues = {"shape": images.shape.numpy(), "texture": images.texture.numpy()}
+
+    def by(cue, **more):
+        return Result("cues", {}, {**cues, "answer": cues[cue], **more})
+
+    networks = [
+        Measured(f"{label}-{seed}", label, "network", {"source": node}, {"cues": by(cue)})
+        for seed, cue in ((0, "shape"), (1, "texture"))
+        for label in ("student", "control")
+    ]
+    claims = hypotheses(plain(composed(["study=demo"], "analyze").study))
+    found = examples(claims, networks, {"student": {"cues": by("texture")}})
+    assert len(found) == 6
+    assert found[5].answers == {"teacher": "texture", "control": "shape", "student": "shape"}
+    np.testing.assert_array_equal(found[5].image, images.image[5].permute(1, 2, 0).numpy())
+    assert examples(claims, networks[::2], {}) == []  # no control was measured
+    assert examples([], networks, {}) == []
+    strange = {"student": {"cues": by("shape", shape=cues["shape"][::-1])}}
+    assert examples(claims, networks, strange) == []  # it was asked about other images

@@ -1,4 +1,4 @@
-"""The page of a study from made-up Results: the answers first, figures and tables of what was taken over, in one file."""
+"""The page of a study from made-up Results: the answers first, then figures and tables, all in one file."""
 
 import re
 
