@@ -18,7 +18,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	@touch $@
 
-demo: $(VENV)/.installed  ## teacher, control and student on the embedded data, then a page of figures
+demo: $(VENV)/.installed  ## the study demo with one seed: teacher, control and student on the embedded data, then its page
 	$(BIN)/python analyze.py task=demo
 
 test: $(VENV)/.installed  ## every test; about ten minutes on two cores

@@ -25,8 +25,8 @@ from kdbias.stats import accuracy
 
 PLACES = {
     "demo-teacher": "teachers/demo_shape-cues-*",
-    "demo-control": "demo/runs/control-seed0-*",
-    "demo-student": "demo/runs/student-seed0-*",
+    "demo-control": "studies/runs/demo_control-seed0-*",
+    "demo-student": "studies/runs/demo_kl-seed0-*",
 }
 TEACHERS = {"demo-student": "demo-teacher"}
 COMMAND = "python analyze.py task=demo"

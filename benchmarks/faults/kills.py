@@ -58,7 +58,7 @@ SCENES = [
     Scene(
         "task=demo", "analyze.py",
         ["task=demo", "study=demo", "study.seeds=[0]", "study.lanes=2", "study.conflict_images=60",
-         "study.attention_images=20",
+         "study.images=20",
          'study.overrides=["epochs=2","data.train=120","data.val=40","data.test=40","batch_size=20"]'],
     ),
     Scene(

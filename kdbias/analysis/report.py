@@ -8,27 +8,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from kdbias.analysis.collect import gathered
+from kdbias.analysis.examples import examples
 from kdbias.analysis.hypotheses import Scores, judged, score
 from kdbias.analysis.networks import INITIAL
 from kdbias.analysis.probe import draw
 from kdbias.analysis.probe_configs import Nodes, wanted
 from kdbias.analysis.published import published
-from kdbias.analysis.reported import Reported, reported_runs, reported_study
-from kdbias.analysis.results import Measured, by_label, marked
+from kdbias.analysis.reported import Reported, ReportedGroup, reported_runs, reported_study
+from kdbias.analysis.results import Measured, by_label
 from kdbias.analysis.study_node import Hypothesis, Measure, hypotheses
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import Tree
 from kdbias.files import write_text
 from kdbias.probes.base import Result
 from kdbias.report.bias_transfer import PROBE as BIAS
-from kdbias.report.cues import shape_and_texture
+from kdbias.report.curves import Metrics, read_metrics
 from kdbias.report.group import TEST, Group
 from kdbias.report.judged import Judged, verdict_csv
 from kdbias.report.study import (
-    StudyResults,
     lead,
     study_figures,
     study_markdown,
@@ -36,9 +37,11 @@ from kdbias.report.study import (
     study_tables,
     transfer_sentences,
 )
+from kdbias.report.study_results import StudyResults
 from kdbias.report.style import save
 
 OF_RUN = ("test", "val", "train")  # measures that a run folder holds itself
+METRICS = "metrics.csv"
 OF_TEACHERS = ("cues", "bias")  # what teachers are measured by, beside their accuracy
 
 
@@ -130,11 +133,36 @@ def results_of(what: Reported, claims: Sequence[Hypothesis], networks: Sequence[
     found = judged(claims, scores)
     trained = [Group(one.label, one.planned, one.facts) for one in what.teachers]
     probes = dict.fromkeys(name for one in networks for name in one.results)
-    figures = {name: drawn(name, networks, groups) for name in probes}
+    figures = {name: drawn(name, networks) for name in probes}
     ratios, setting = published(networks)
     return StudyResults(
-        what.title, what.question, groups, found, beside, teachers, figures, what.how, why, trained, ratios, setting
+        title=what.title,
+        question=what.question,
+        groups=groups,
+        judged=found,
+        beside=beside,
+        teachers=teachers,
+        figures=figures,
+        how=what.how,
+        missing=why,
+        trained=trained,
+        published=ratios,
+        setting=setting,
+        about=str(what.node.get("about") or ""),
+        metrics=curves([*what.groups, *what.teachers]),
+        examples=examples(claims, networks, teachers),
     )
+
+
+def curves(groups: Sequence[ReportedGroup]) -> dict[str, list[Metrics]]:
+    """Give what the runs of each group logged while they were trained; a run without a ``metrics.csv`` is left out."""
+    found = {
+        group.label: [
+            read_metrics(folder / METRICS) for folder in group.folders.values() if (folder / METRICS).is_file()
+        ]
+        for group in groups
+    }
+    return {label: runs for label, runs in found.items() if runs}
 
 
 def measures_of(claims: Sequence[Hypothesis]) -> list[Measure]:
@@ -187,15 +215,10 @@ def _key(one: Measured) -> Any:
     return one.about["teacher_key"] if one.role != "initial" and one.about["teacher"] else None
 
 
-def drawn(name: str, networks: Sequence[Measured], groups: Sequence[Group]) -> dict[str, Any]:
-    """Draw the figures of a probe."""
+def drawn(name: str, networks: Sequence[Measured]) -> dict[str, Figure]:
+    """Draw the figures of a probe that the page does not draw itself."""
     results = by_label(networks, name)
-    if name == "cues":
-        tests = {group.label: list(group.results[TEST].values()) for group in groups if group.results.get(TEST)}
-        own = {label: found for label, found in results.items() if label in tests}
-        return {"cues": shape_and_texture(own, tests, control=marked(own)["control"] or "")} if own else {}
-    shown = {label: found for label, found in results.items() if name != "accuracy" or label != INITIAL}
-    return draw(name, shown)
+    return draw(name, {label: found for label, found in results.items() if name != "accuracy" or label != INITIAL})
 
 
 def write(found: StudyResults, folder: Path, name: str) -> Path:

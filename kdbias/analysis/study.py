@@ -47,13 +47,14 @@ class Study:
     """A planned or started study.
 
     ``node`` is its yaml as plain types, ``words`` are the overrides that were typed for all of its runs, ``folder`` is
-    that of its page.
+    that of its page. ``chosen`` are the words that changed the yaml, such as ``study.seeds=[0]``.
     """
 
     node: Tree
     words: tuple[str, ...]
     runs: tuple[StudyRun, ...]
     folder: Path
+    chosen: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -81,12 +82,14 @@ class Study:
     @property
     def command(self) -> str:
         """The command that trains what is missing."""
-        words = [f"study={self.name}", *self.words]
+        words = [f"study={self.name}", *self.chosen, *self.words]
         return " ".join(["python train.py -m", *(word if _bare(word) else f"'{word}'" for word in words)])
 
 
-def plan(node: Tree, words: Sequence[str], root: Path) -> Study:
+def plan(node: Tree, words: Sequence[str], root: Path, chosen: Sequence[str] = ()) -> Study:
     """Compose all runs of a study; ``words`` are overrides of every run, ``root`` is the folder of runs.
+
+    ``chosen`` are the words that made ``node`` of the study's yaml: its command repeats them.
 
     Runs lie in ``<root>/studies/runs/<name>-seed<seed>-<hash>``, for all studies together: a run that two of them name
     is trained once. Call it inside ``hydra.main`` or ``kdbias.analysis.run_teacher.composing``.
@@ -110,7 +113,7 @@ def plan(node: Tree, words: Sequence[str], root: Path) -> Study:
             folder = run.folder.parent / f"{name}-seed{seed}-{run.key[:8]}"
             run = replace(run, folder=folder, images=images[group])
             found.append(StudyRun(group, int(seed), run, teachers[group]))
-    return Study(node, tuple(words), tuple(found), root / "studies" / str(node["name"]))
+    return Study(node, tuple(words), tuple(found), root / "studies" / str(node["name"]), tuple(chosen))
 
 
 def _planned(label: str, typed: Sequence[str], folder: Path) -> tuple[Run, Tree]:
@@ -164,7 +167,7 @@ def save(study: Study) -> None:
         }
         for one in study.runs
     ]
-    payload = {"study": dict(study.node), "words": list(study.words), "runs": runs}
+    payload = {"study": dict(study.node), "words": list(study.words), "chosen": list(study.chosen), "runs": runs}
     write_json(study.folder / RECORD, payload)
 
 
@@ -189,7 +192,9 @@ def load(folder: Path) -> Study | None:
             )
             for one in found["runs"]
         )
-        return Study(found["study"], tuple(map(str, found["words"])), runs, folder)
+        chosen = found.get("chosen", [])  # records of before have none
+        words, chosen = (tuple(map(str, one)) for one in (found["words"], chosen))
+        return Study(found["study"], words, runs, folder, chosen)
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is cut short or damaged ({error}): give the command of the study again") from error
 

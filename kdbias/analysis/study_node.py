@@ -15,7 +15,7 @@ from kdbias.config.spec import Tree
 from kdbias.data.seeds import SEEDS, is_seed
 from kdbias.stats.planner import seeds_needed
 
-KEYS = ("name", "question", "seeds", "common", "overrides", "runs", "hypotheses", "images", "probes", "lanes")
+KEYS = ("name", "question", "about", "seeds", "common", "overrides", "runs", "hypotheses", "images", "probes", "lanes")
 OWN = ("conflict_images", "attention_images", "cnn_weights", "vit_weights")  # of single studies, which their runs name
 RUN = ("experiment", "overrides", "control")
 HYPOTHESIS = ("says", "measure", "of", "than", "times", "direction", "smallest", "sd", "seeds", "matched", "within")

@@ -69,11 +69,15 @@ def composed(of_study: Sequence[str], words: Sequence[str]) -> Study:
     node = OmegaConf.select(cfg, "study")
     root = Path(expanded(str(cfg.paths.runs))).absolute()
     kept = [word for word in words if key_of(word) != "paths.runs"]
-    return studies.plan(plain(OmegaConf.create({"study": node}))["study"] if node is not None else {}, kept, root)
+    chosen = [word for word in of_study if key_of(word) != "study"]
+    asked = plain(OmegaConf.create({"study": node}))["study"] if node is not None else {}
+    return studies.plan(asked, kept, root, chosen)
 
 
-def train(found: Study, launcher: Sequence[str] = ()) -> None:
+def train(found: Study, launcher: Sequence[str] = (), *, again: str = "") -> None:
     """Train what is missing of a planned study, in lanes of this machine or by the ``launcher`` that words choose.
+
+    ``again`` is what to give to go on after an interrupt, where that is not the study's own command.
 
     Raises:
         SystemExit: a run failed (status 1), or Ctrl-C was pressed (status 130).
@@ -84,14 +88,15 @@ def train(found: Study, launcher: Sequence[str] = ()) -> None:
     try:
         failed = launch(found, launcher) if chosen(launcher) not in (None, "basic") else _in_lanes(found)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; go on with: {' '.join([found.command, *launcher])}", flush=True)
+        print(f"\ninterrupted; go on with: {again or ' '.join([found.command, *launcher])}", flush=True)
         raise SystemExit(130) from None
     for run, reason in failed.items():
         print(f"failed: {run.label}: {reason}\n        {run.log}")
     print(f"study {found.name}: {len(runs) - len(failed)} of {len(runs)} runs done, {time.monotonic() - began:.0f} s")
     if failed:
         raise SystemExit(1)
-    print(f"python analyze.py task=report study={found.name}")
+    if not again:
+        print(f"python analyze.py task=report study={found.name}")
 
 
 def _in_lanes(found: Study) -> dict[Run, str]:

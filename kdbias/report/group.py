@@ -160,7 +160,7 @@ def accuracy_figure(groups: Sequence[Group]) -> Figure | None:
         return None
     styles = looks([group.label for group in shown], "control", None)
     with styled():
-        figure, axes = canvas(width=6.4, height=1.1 + 0.34 * len(shown))
+        figure, axes = canvas(width=4.6, height=1.1 + 0.34 * len(shown))
         for place, group in enumerate(shown):
             values = list(group.accuracy.values())
             found, style = over_seeds(values), {**styles[group.label], "marker": "o"}
@@ -168,7 +168,7 @@ def accuracy_figure(groups: Sequence[Group]) -> Figure | None:
                 arm(axes, found, place, style, 100)
             axes.plot([100 * value for value in values], [place + 0.24] * len(values), "|", color=style["color"])
         row_axes(axes, [group.label for group in shown])
-        axes.set_xlabel("test accuracy (%), 95 % interval over seeds; ticks: seeds")
+        axes.set_xlabel("test accuracy (%)")
         percent_row_axis(axes)
     return figure
 

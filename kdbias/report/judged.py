@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from kdbias.report.forest import Measure as Panel
 from kdbias.report.forest import forest
+from kdbias.report.page import Answer, Answers
 from kdbias.report.table import Cell, Column, Table, format_estimate
 from kdbias.stats import Difference, Estimate
 
@@ -82,15 +83,25 @@ class Judged:
     @property
     def sentence(self) -> str:
         """Say the verdict in one sentence, with the numbers that it rests on."""
-        claim = self.says.rstrip(".")
+        return f"{self.heading}: {self.says.rstrip('.')} ({self.evidence})."
+
+    @property
+    def heading(self) -> str:
+        """The verdict, with the number of seeds that did not decide it."""
+        if self.verdict != "not decided" or self.difference.estimate.refused:
+            return self.verdict.capitalize()
+        return f"Not decided at {self.seeds} seed{'s' * (self.seeds != 1)}"
+
+    @property
+    def evidence(self) -> str:
+        """The numbers that the verdict rests on: the difference with its interval, and p or what it would take."""
         if self.difference.estimate.refused:
-            return f"Not decided: {claim} ({self.interval})."
+            return self.interval
+        found = f"{self.compared}: {self.interval}"
         if self.verdict != "not decided":
             small = ", smaller than what matters" if self.difference.equal and self.direction != "equal" else ""
-            return (
-                f"{self.verdict.capitalize()}: {claim} ({self.compared}: {self.interval}{small}, p {small_p(self.p)})."
-            )
-        return f"Not decided at {self.seeds} seed{'s' * (self.seeds != 1)}: {claim} ({self.interval}; {self.shows})."
+            return f"{found}{small}, p {small_p(self.p)}"
+        return f"{found}{', no interval from one seed' if self.seeds == 1 else ''}; {self.shows}"
 
     @property
     def shows(self) -> str:
@@ -107,6 +118,11 @@ class Judged:
     @property
     def _digits(self) -> int:
         return max(0, 1 - math.floor(math.log10(self.smallest * self._scale)))
+
+
+def answers(found: Sequence[Judged]) -> Answers:
+    """Give the verdict of each hypothesis, for the top of a page."""
+    return Answers([Answer(one.verdict, one.heading, one.says, one.evidence) for one in found])
 
 
 def verdict_table(found: Sequence[Judged]) -> Table:

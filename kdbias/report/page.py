@@ -43,11 +43,20 @@ class Prose:
 
 
 @dataclass(frozen=True)
-class Number:
-    """The main number of a page, and the sentence that it begins."""
+class Answer:
+    """A claim with what became of it: ``verdict`` chooses its colour, ``heading`` says it, ``evidence`` has numbers."""
 
-    value: str
-    sentence: str
+    verdict: str
+    heading: str
+    claim: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What came out, one claim below the other: the first that a reader sees."""
+
+    answers: Sequence[Answer]
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ class Code:
     text: str
 
 
-Part = str | Prose | Number | Table | Image | Examples | Code
+Part = str | Prose | Answers | Table | Image | Examples | Code
 
 
 @dataclass(frozen=True)
@@ -113,15 +122,20 @@ def _part(part: Part) -> str:
         case Examples():
             images = "\n".join(map(_example, part.examples))
             return f'<div class="examples">\n{images}\n</div>\n<p class="note">{_text(part.note)}</p>'
-        case Number():
-            value, sentence = _text(part.value), _text(part.sentence)
-            return f'<p class="number"><strong>{value}</strong> <span>{sentence}</span></p>'
+        case Answers():
+            return '<ul class="answers">\n' + "\n".join(map(_answer, part.answers)) + "\n</ul>"
         case Code():
             return f"<pre>{html.escape(part.text)}</pre>"
         case Prose():
             return re.sub(r"\*([^*]+)\*", r"<dfn>\1</dfn>", _paragraphs(part.text))
         case _:
             return _paragraphs(part)
+
+
+def _answer(answer: Answer) -> str:
+    heading, claim, evidence = (_text(text) for text in (answer.heading, answer.claim, answer.evidence))
+    kind = html.escape(answer.verdict.replace(" ", "-"))
+    return f'<li class="{kind}"><strong>{heading}:</strong> {claim} <span>{evidence}.</span></li>'
 
 
 def _image(part: Image) -> str:
@@ -133,7 +147,7 @@ def _image(part: Image) -> str:
 
 def _panel(panel: Panel) -> str:
     data, width = _data("svg+xml", adaptive(panel.figure).encode()), round(96 * panel.figure.get_figwidth())
-    return f'<img alt="{html.escape(panel.says)}" width="{width}" src="{data}">'
+    return f'<img alt="{html.escape(panel.says)}" width="{width}" style="--w: {width}px" src="{data}">'
 
 
 def _example(example: Example) -> str:

@@ -5,15 +5,19 @@ from kdbias.report.scheme import variables
 CSS = f"""{variables()}
 * {{ box-sizing: border-box; }}
 body {{ margin: 0 auto; max-width: 52rem; padding: 2rem 1.5rem 4rem; color: var(--ink); background: var(--paper);
+  overflow-wrap: break-word;
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, "DejaVu Sans", sans-serif; }}
 h1 {{ font-size: 1.7rem; line-height: 1.2; margin: 0 0 .8rem; }}
 h2 {{ font-size: 1.2rem; margin: 2.6rem 0 .6rem; padding-top: .9rem; border-top: 1px solid var(--line); }}
 p {{ margin: 0 0 .8rem; max-width: 44rem; }}
 dfn {{ font-style: normal; font-weight: 600; }}
-.number {{ display: flex; flex-wrap: wrap; align-items: center; gap: .2rem 1.2rem; margin: 1.1rem 0 1.4rem;
-  padding: .7rem 1rem; border-left: 4px solid var(--c0); background: var(--soft); max-width: none; }}
-.number strong {{ font-size: 2.6rem; line-height: 1.1; white-space: nowrap; }}
-.number span {{ flex: 1 1 20rem; }}
+.answers {{ list-style: none; margin: 1rem 0 1.3rem; padding: 0; }}
+.answers li {{ margin: 0 0 .5rem; padding: .45rem .9rem; background: var(--soft);
+  border-left: 4px solid var(--quiet); }}
+.answers .supported {{ border-color: var(--c2); }}
+.answers .contradicted {{ border-color: var(--c1); }}
+.answers span {{ display: block; color: var(--quiet); font-size: .875rem; }}
+.answers span::first-letter {{ text-transform: uppercase; }}
 .examples {{ display: grid; grid-template-columns: repeat(6, 1fr); gap: .8rem; margin: 1.1rem 0; }}
 .examples figure {{ margin: 0; }}
 .examples + .note {{ margin: -.4rem 0 0; font-size: .8rem; }}
@@ -32,7 +36,7 @@ figure img {{ display: block; max-width: 100%; height: auto; }}
 figcaption, figcaption p, .note {{ color: var(--quiet); font-size: .875rem; margin: .5rem 0 0; }}
 .title {{ font-weight: 600; margin: 0 0 .4rem; }}
 .scroll {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; border-bottom: 1.5px solid var(--ink); font-size: .85rem;
+table {{ border-collapse: separate; border-spacing: 0; border-bottom: 1.5px solid var(--ink); font-size: .85rem;
   font-variant-numeric: tabular-nums; }}
 th, td {{ padding: .3rem .9rem .3rem 0; text-align: right; vertical-align: baseline; }}
 td {{ white-space: nowrap; }}
@@ -45,7 +49,9 @@ pre {{ background: var(--soft); padding: .7rem .9rem; overflow-x: auto; font-siz
   h1 {{ font-size: 1.35rem; margin-bottom: .5rem; }}
   .examples {{ grid-template-columns: repeat(3, 1fr); gap: .6rem; margin: .7rem 0; }}
   .examples figure:nth-child(n + 4) {{ display: none; }}
-  .panels {{ display: block; }}
+  .answers li {{ padding: .3rem .6rem; }}
+  .panels {{ display: block; overflow-x: auto; }}
+  .panels img {{ max-width: none; width: min(var(--w), max(100%, .8 * var(--w))); }}
   .panels img + img {{ margin-top: 1rem; }}
 }}
 @media print {{ body {{ padding: 0; font-size: 11pt; }} figure {{ break-inside: avoid; }} }}

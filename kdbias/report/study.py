@@ -3,70 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure
 
-from kdbias.probes.base import Result
 from kdbias.report import bias_claims, bias_maps, bias_tables
 from kdbias.report.bias_tables import Transfer
 from kdbias.report.bias_transfer import PROBE as BIAS
-from kdbias.report.bias_transfer import directions
-from kdbias.report.group import Group, accuracy_figure, accuracy_table, gain, runs_table, scalar_table
-from kdbias.report.judged import VERDICTS, Judged, verdict_figure, verdict_table
-from kdbias.report.page import Code, Image, Panel, Part, Section, page
+from kdbias.report.group import accuracy_figure, accuracy_table, gain, runs_table, scalar_table
+from kdbias.report.judged import VERDICTS, answers, verdict_figure, verdict_table
+from kdbias.report.page import Code, Examples, Image, Panel, Part, Prose, Section, page
+from kdbias.report.study_attention import PROBE as ATTENTION
+from kdbias.report.study_attention import attention_parts
+from kdbias.report.study_cues import PROBE as CUES
+from kdbias.report.study_cues import cue_figures, cue_parts, networks_table
+from kdbias.report.study_results import StudyResults
+from kdbias.report.study_training import training_panels, training_section
 from kdbias.report.table import Cell, Column, Table, format_difference, percent
+from kdbias.report.terms import TERMS
 from kdbias.stats import Difference, transfer_index
 
-
-@dataclass(frozen=True)
-class StudyResults:
-    """All that a page shows.
-
-    ``judged`` is empty for runs without hypotheses. ``beside`` has, by probe, the Results of networks without seeds
-    (untrained, teachers) by name; ``teachers`` by group the Results of its teacher by probe. ``figures`` are those of
-    probes, by probe and file name. ``how`` says how the runs were made, ``missing`` what could not be measured,
-    ``trained`` what the training of the teachers cost. ``published``, ``setting`` and ``smallest`` are those of
-    `Transfer`.
-    """
-
-    title: str
-    question: str
-    groups: Sequence[Group]
-    judged: Sequence[Judged] = ()
-    beside: Mapping[str, Mapping[str, Result]] = field(default_factory=dict)
-    teachers: Mapping[str, Mapping[str, Result]] = field(default_factory=dict)
-    figures: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
-    how: Sequence[str | Code] = ()
-    missing: Sequence[str] = ()
-    trained: Sequence[Group] = ()
-    published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    setting: str = ""
-    smallest: float | None = None
-
-    @property
-    def transfer(self) -> Transfer | None:
-        """What ``probe=bias`` says of the groups; None if it measured none."""
-        teachers = {label: of[BIAS] for label, of in self.teachers.items() if BIAS in of and not of[BIAS].refused}
-        found = directions(self.groups, teachers)
-        return Transfer(found, self.published, self.setting, self.smallest) if found else None
-
-    @property
-    def probes(self) -> list[str]:
-        """The probes that measured a group, without the test at the end of each run."""
-        names = (name for group in self.groups for name in group.results if name != "test")
-        return list(dict.fromkeys(names))
-
-    @property
-    def done(self) -> int:
-        """The number of runs that are done."""
-        return sum(len(group.facts) for group in self.groups)
-
-    @property
-    def planned(self) -> int:
-        """The number of runs that there should be."""
-        return sum(group.planned for group in self.groups)
+HEADINGS = {CUES: "Shape or texture", ATTENTION: "Where attention looks"}
 
 
 def lead(found: StudyResults) -> str:
@@ -77,7 +33,25 @@ def lead(found: StudyResults) -> str:
     counts = Counter(one.verdict for one in found.judged)
     parts = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
     many = "1 hypothesis" if len(found.judged) == 1 else f"{len(found.judged)} hypotheses"
-    return f"{done}{many}, stated before the runs: {', '.join(parts)}."
+    one = " One seed does not show how much trainings differ, so it decides nothing." if found.one_seed else ""
+    return f"{done}{many}, stated before the runs: {', '.join(parts)}.{one}"
+
+
+def opening(found: StudyResults) -> list[Part]:
+    """Give what stands under the title: the answers first, then who is compared, and examples."""
+    about = found.about.split("\n\n")[0].strip()
+    parts: list[Part] = [lead(found)]
+    parts += [answers(found.judged)] if found.judged else []
+    parts += [Prose(about)] if about else []
+    note = "The first cue-conflict images, not chosen. Neither: the answer is a third class."
+    note += "" if found.one_seed else " Of several seeds, the answers of the first."
+    return [*parts, *([Examples(found.examples, note)] if found.examples else [])]
+
+
+def how_made(found: StudyResults) -> list[Part]:
+    """Give what the study says of its making beyond what stands under the title, then commands and hardware."""
+    more = "\n\n".join(found.about.split("\n\n")[1:]).strip()
+    return [*([Prose(more)] if more else []), *found.how]
 
 
 def study_page(found: StudyResults) -> str:
@@ -87,12 +61,13 @@ def study_page(found: StudyResults) -> str:
         Section("Runs and their cost", [runs_table([*found.groups, *found.trained])]),
         _accuracy(found),
         *(_probe(name, found) for name in found.probes if name != BIAS),
+        *training_section(found),
         *([] if (transfer := found.transfer) is None else [_bias(transfer, found)]),
         *([Section("Beside the teachers", [index_table(found)])] if found.teachers and found.judged else []),
         Section("What is within noise", ["\n\n".join(within_noise(found))]),
-        Section("How it was made", found.how),
+        Section("How it was made", how_made(found)),
     ]
-    return page(found.title, sections, opening=[lead(found)])
+    return page(found.title, sections, opening=opening(found))
 
 
 def study_figures(found: StudyResults) -> dict[str, Figure]:
@@ -102,6 +77,7 @@ def study_figures(found: StudyResults) -> dict[str, Figure]:
     drawn = {name: figure for name, figure in own.items() if figure is not None}
     if (transfer := found.transfer) is not None:
         drawn |= bias_maps.figures(transfer)
+    drawn |= cue_figures(found) | {name: panel.figure for name, panel in training_panels(found).items()}
     return drawn | {name: figure for figures in found.figures.values() for name, figure in figures.items()}
 
 
@@ -112,6 +88,7 @@ def study_tables(found: StudyResults) -> dict[str, Table]:
     for probe in found.probes:
         table = scalar_table(probe, found.groups, found.beside.get(probe, {})) if probe != BIAS else None
         tables |= {probe: table} if table is not None else {}
+    tables |= {} if (alone := networks_table(found)) is None else {"networks": alone}
     tables |= {} if (transfer := found.transfer) is None else _transfer_tables(transfer)
     return tables | ({"teachers": index_table(found)} if found.teachers and found.judged else {})
 
@@ -122,8 +99,10 @@ def study_markdown(found: StudyResults) -> str:
     bias = "" if found.transfer is None else "".join(f"* {line}\n" for line in transfer_sentences(found.transfer))
     tables = "\n".join(table.markdown() for table in study_tables(found).values())
     how = "\n\n".join(f"```\n{part.text}\n```" if isinstance(part, Code) else part for part in found.how)
+    about = f"{found.about.strip()}\n\n" if found.about else ""
+    said = f"{lead(found)}\n\n{verdicts}{bias}\n{about}"
     noise = "\n".join(f"* {line}" for line in within_noise(found))
-    return f"# {found.title}\n\n{lead(found)}\n\n{verdicts}{bias}\n{tables}\n## Within noise\n\n{noise}\n\n{how}\n"
+    return f"# {found.title}\n\n{said}{tables}\n## Within noise\n\n{noise}\n\n{how}\n"
 
 
 def index_table(found: StudyResults) -> Table:
@@ -177,9 +156,8 @@ def _says(table: Table) -> str:
 def _verdicts(found: StudyResults) -> Section:
     figure = verdict_figure(found.judged)
     caption = "Difference of each hypothesis in units of the smallest that matters; 95 % intervals over seeds."
-    parts: list[Part] = ["\n\n".join(one.sentence for one in found.judged)]
     says = " ".join(one.sentence for one in found.judged)
-    parts += [Image([Panel(figure, says)], caption)] if figure is not None else []
+    parts: list[Part] = [Image([Panel(figure, says)], caption)] if figure is not None else []
     return Section("Verdicts", [*parts, verdict_table(found.judged)])
 
 
@@ -216,9 +194,13 @@ def _bias(transfer: Transfer, found: StudyResults) -> Section:
 
 def _probe(name: str, found: StudyResults) -> Section:
     table = scalar_table(name, found.groups, found.beside.get(name, {}))
-    figure = next(iter(found.figures.get(name, {}).values()), None)
-    caption = f"The probe {name}: a line or row for each group, over its seeds."
-    says = caption if table is None else _says(table)
-    parts: list[Part] = [Image([Panel(figure, says)], caption)] if figure is not None else []
+    parts: list[Part] = [TERMS[name]] if name in TERMS else []
+    own = {CUES: cue_parts, ATTENTION: attention_parts}
+    if name in own:
+        parts += own[name](found)
+    elif figures := found.figures.get(name):
+        caption = f"The probe {name}: a line or row for each group, over its seeds."
+        says = caption if table is None else _says(table)
+        parts.append(Image([Panel(next(iter(figures.values())), says)], caption))
     parts += [table] if table is not None else []
-    return Section(name.replace("_", " ").capitalize(), parts)
+    return Section(HEADINGS.get(name, name.replace("_", " ").capitalize()), parts)

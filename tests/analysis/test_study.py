@@ -251,7 +251,8 @@ def test_the_page_has_the_verdicts_first_and_everything_beside_it(tmp_path, caps
     report(tmp_path)
     assert "teacher small,1 of 1" in (study.folder / "runs.csv").read_text()
     page = (study.folder / "toy.html").read_text()
-    assert page.index("Supported: It gains") < page.index("Runs and their cost") < page.index("How it was made")
+    answer = "<strong>Supported:</strong> It gains."
+    assert page.index(answer) < page.index("Runs and their cost") < page.index("How it was made")
     assert "1 hypothesis, stated before the runs: 1 supported." in page
     assert "http" not in page
     assert "abcdef0123" in page

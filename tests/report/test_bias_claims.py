@@ -9,7 +9,8 @@ from bias_results import group, known
 from kdbias.report.bias_claims import claims, claims_table, tally
 from kdbias.report.bias_tables import Transfer
 from kdbias.report.bias_transfer import directions
-from kdbias.report.study import StudyResults, study_markdown, study_tables
+from kdbias.report.study import study_markdown, study_tables
+from kdbias.report.study_results import StudyResults
 
 CONTROL = {"texture": 0.4, "shape": 0.3, "superpixel": 0.5, "scramble": 0.2, "noise": 0.7, "grey": 0.8}
 SHIFT = {"texture": 0.1, "shape": 0.1, "superpixel": -0.1, "scramble": 0.0, "noise": 0.0, "grey": 0.1}

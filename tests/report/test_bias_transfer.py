@@ -12,7 +12,8 @@ from bias_results import SETS, group, known, result
 from kdbias.report.bias_maps import figures
 from kdbias.report.bias_tables import Transfer, sentences, tables
 from kdbias.report.bias_transfer import directions, index, score
-from kdbias.report.study import StudyResults, study_figures, study_markdown, study_page, study_tables
+from kdbias.report.study import study_figures, study_markdown, study_page, study_tables
+from kdbias.report.study_results import StudyResults
 from kdbias.report.style import rendered
 from kdbias.report.table import fitted
 from kdbias.stats import difference, holm, image_noise, retention_noise

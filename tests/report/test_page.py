@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from kdbias.report.page import Code, Example, Examples, Image, Number, Panel, Prose, Section, page
+from kdbias.report.page import Answer, Answers, Code, Example, Examples, Image, Panel, Prose, Section, page
 from kdbias.report.scheme import DARK, LIGHT, adaptive
 from kdbias.report.style import COLOURS, canvas, styled
 from kdbias.report.table import Column, Table
@@ -58,7 +58,11 @@ def test_a_page_holds_everything_and_refers_to_nothing_outside():
             ),
             Section("Command", [Code("python train.py a<b")]),
         ],
-        opening=[Prose("An *index* is 1."), Number("42 %", "came along."), Examples([EXAMPLE], "first of 9")],
+        opening=[
+            Prose("An *index* is 1."),
+            Answers([Answer("not decided", "Not decided", "It <gains>.", "+42 % [1, 83]")]),
+            Examples([EXAMPLE], "first of 9"),
+        ],
     )
     reader = read(text)
     names = [tag for tag, _ in reader.tags]
@@ -72,14 +76,16 @@ def test_a_page_holds_everything_and_refers_to_nothing_outside():
         0,
         0,
     ]
-    assert ("p", {"class": "number"}) in reader.tags
+    assert ("li", {"class": "not-decided"}) in reader.tags
     for part in (
         "Shape & texture",
         "First.",
         "Second <b>.",
         "control <a>",
         "python train.py a<b",
-        "42\N{NO-BREAK SPACE}%",
+        "Not decided:",
+        " It <gains>. ",
+        "+42\N{NO-BREAK SPACE}% [1, 83].",
     ):
         assert part in reader.text
     assert not re.search(r"https?:|url\(|@import", text)

@@ -1,0 +1,78 @@
+"""The section of a study on attention: how far away the layers of its transformers look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kdbias.probes.base import Result
+from kdbias.report.attention import distance_by_layer
+from kdbias.report.page import Image, Panel, Part
+from kdbias.report.study_results import StudyResults
+from kdbias.report.table import format_difference
+from kdbias.stats import difference
+
+PROBE = "attention"
+CONTROL, UNTRAINED = "control", "untrained"
+WIDTH, HEIGHT, MOST = 4.4, 3.0, 6  # inches, and networks whose names stand beside their lines
+
+
+def attention_parts(found: StudyResults) -> list[Part]:
+    """Give the mean distances in words and the distances of all layers as a figure; nothing if none was measured."""
+    groups = {group.label: list(group.results.get(PROBE, {}).values()) for group in found.groups}
+    groups = {label: results for label, results in groups.items() if results}
+    if not groups:
+        return []
+    control, untrained = groups.get(CONTROL), found.beside.get(PROBE, {}).get(UNTRAINED)
+    figure = distance_by_layer(
+        {label: results for label, results in groups.items() if label != CONTROL},
+        control=control,
+        initial=untrained,
+        width=WIDTH if len(groups) < MOST else 1.5 * WIDTH,
+        height=HEIGHT,
+    )
+    lines = {**groups, **({} if untrained is None else {UNTRAINED: [untrained]})}
+    uniform = float(next(iter(groups.values()))[0].arrays["uniform_distance"])
+    says = "; ".join(f"{label} {_by_layer(results)}" for label, results in lines.items())
+    caption = (
+        "Mean attention distance of each layer, in patches, on the same images. A band goes from the lowest to the "
+        "highest seed. The axis is drawn around the line of uniform attention, not from 0."
+    )
+    alt = f"Lines: mean attention distance of each layer, from the first to the last. {says}. Uniform: {uniform:.2f}."
+    return [attention_sentence(found), Image([Panel(figure, alt)], caption)]
+
+
+def attention_sentence(found: StudyResults) -> str:
+    """Compare the mean attention distance of each group with its control's, the untrained network and uniformity."""
+    said = []
+    for group in found.groups:
+        own, control = group.results.get(PROBE, {}), found.control_of(group)
+        if not own:
+            continue
+        other = control.results.get(PROBE, {}) if control is not None else {}
+        seeds = sorted(own.keys() & other.keys())
+        text = f"{group.label} attends {_mean(list(own.values())):.2f} patches away on average"
+        if seeds and control is not None:
+            ours, theirs = ([of[seed].scalars["distance"] for seed in seeds] for of in (own, other))
+            shown = (
+                format_difference(difference(ours, theirs), digits=2) if len(seeds) > 1 else "one seed decides nothing"
+            )
+            text += f" (against {control.label}: {shown})"
+        said.append(text)
+    beside = found.beside.get(PROBE, {}).get(UNTRAINED)
+    first = next(result for group in found.groups for result in group.results.get(PROBE, {}).values())
+    if beside is not None:
+        said.append(f"the untrained network is at {beside.scalars['distance']:.2f}")
+    said.append(f"uniform attention is at {float(first.arrays['uniform_distance']):.2f}")
+    return f"Over all layers: {'; '.join(said)}."
+
+
+def _mean(results: Sequence[Result]) -> float:
+    return float(np.mean([result.scalars["distance"] for result in results]))
+
+
+def _by_layer(results: Sequence[Result]) -> str:
+    depth = min(len(result.arrays["distance"]) for result in results)
+    layers = np.mean([result.arrays["distance"][:depth].mean(1) for result in results], axis=0)
+    return ", ".join(f"{value:.2f}" for value in layers)

@@ -1,0 +1,104 @@
+"""The page of a study from made-up Results: the answers first, then figures and tables, all in one file."""
+
+import re
+
+import pytest
+from study_page_results import SHAPES, TEXTURES, study
+
+from kdbias.analysis.report import write
+from kdbias.report.cue_examples import goes_by
+from kdbias.report.study import lead, study_tables
+from kdbias.report.study_attention import attention_sentence
+from kdbias.report.study_cues import inheritance, networks_table
+from kdbias.report.table import percent
+
+FIGURES = (
+    *("verdicts", "accuracy", "cues", "shape-share", "cue-accuracy"),
+    *("training-accuracy", "training-loss"),
+)
+
+
+def words(html: str) -> str:
+    """The text of a page, without tags."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html.replace("\N{NO-BREAK SPACE}", " ")))
+
+
+def test_the_page_answers_first_and_stands_alone_with_everything_beside_it(tmp_path):
+    found = study()
+    path = write(found, tmp_path, "toy")
+    html = path.read_text()
+    first = html[html.index("<body>") : html.index("<h2>")]
+    order = [first.index(part) for part in ("<h1>", 'class="answers"', "<dfn>teacher</dfn>", "<img")]
+    assert order == sorted(order)
+    for one in found.judged:
+        assert f"Supported: {one.says} {one.evidence}." in words(first)
+    assert "http" not in html
+    assert "<script" not in html
+    assert (html.count("data:image/png;base64,"), html.count("data:image/svg+xml;base64,")) == (6, 7)
+    assert all(re.search(r"\d", alt) for alt in re.findall(r'alt="([^"]*)"', html))
+    for part in (
+        "Shape or texture",
+        "Where attention looks",
+        "Training",
+        "Transfer index",
+        "Images are made on the spot",
+    ):
+        assert part in html
+    assert first.count("Images are made on the spot") == 0
+    assert {one.name for one in (tmp_path / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")
+    }
+    assert "Here the *teacher* trains" in (tmp_path / "toy.md").read_text()
+
+
+def test_one_seed_decides_nothing_and_still_has_its_numbers(tmp_path):
+    found = study(seeds=1)
+    text = words(write(found, tmp_path, "toy").read_text())
+    assert {one.verdict for one in found.judged} == {"not decided"}
+    for one in found.judged:
+        assert one.heading == "Not decided at 1 seed"
+        assert f"{one.heading}: {one.says} {one.evidence}." in text
+        assert one.evidence.endswith("no interval from one seed; 5 seeds could show 20 points")
+    assert "One seed does not show how much trainings differ, so it decides nothing." in lead(found)
+    assert not re.search(r"Supported|Contradicted|\bnan\b|1 seeds", text)
+    assert "one seed says nothing of other seeds" in inheritance(found)[0]
+    assert "one seed decides nothing" in attention_sentence(found)
+    rows = [row[0] for row in study_tables(found)["networks"].rows]
+    assert rows == ["student", "control", "teacher"]
+    assert (tmp_path / "networks.csv").is_file()
+    assert networks_table(study(seeds=2)) is None
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        ({}, "The student took over"),
+        ({"student": 0.05}, "The student moved away from its teacher's preference"),
+        ({"student": 0.2}, "No difference shown: whether the student inherited"),
+        ({"teacher": 0.2, "student": 0.2}, "Whether a preference was inherited cannot be said"),
+    ],
+)
+def test_what_was_taken_over_claims_no_more_than_is_shown(made, says):
+    (said,) = inheritance(study(**made))
+    assert said.startswith(says)
+    assert "nan" not in said
+
+
+def test_examples_say_which_cue_each_network_goes_by():
+    found = study()
+    example = found.examples[2]
+    assert example.caption == f"{SHAPES[2]} filled with {TEXTURES[5]}"
+    networks = {"teacher": found.teachers["student"]["cues"]}
+    networks |= {group.label: group.results["cues"][0] for group in found.groups}
+    assert list(example.answers) == ["teacher", "control", "student"]
+    for name, cues in networks.items():
+        expected = "shape" if cues.arrays["by_shape"][2] else "texture" if cues.arrays["decided"][2] else "neither"
+        assert example.answers[name] == goes_by(cues, 2) == expected
+        assert f"the {name} names" in example.says
+
+
+def test_the_networks_of_one_seed_stand_in_a_table_with_intervals_over_images():
+    table = networks_table(study(seeds=1))
+    assert table is not None
+    assert table.columns[1] == percent("accuracy")
+    assert all(cell.low < cell.value < cell.high for row in table.rows for cell in row[1:3])
