@@ -35,8 +35,15 @@ QUICK: dict[str, list[str]] = {
     "cka": ["--images", "256", "--batch", "64", "--rounds", "2"],
     "crd": ["--bank", "5000", "--negatives", "1024", "--rounds", "2"],
     "hessian": ["--images", "32", "--vectors", "2", "--rounds", "1"],
+    "scaling": ["--quick", "--figure", "docs/figures/scaling.png"],
+    "peers": ["--quick"],
 }
 """Arguments by which a benchmark takes at most about a minute on two idle cores; all of them together at most ten."""
+NOTES = {
+    "scaling": "![Time of a step and of probes against their sizes, and the probes' memory](figures/scaling.png)\n\n",
+    "peers": "RepDistiller and mdistiller are there if `KDBIAS_REPDISTILLER`, `KDBIAS_MDISTILLER` name checkouts.\n\n",
+}
+"""What stands before a benchmark's table."""
 TEXT = """# Performance
 
 `make bench` wrote this page: every benchmark in its quick form, on the machine that its section names. A number is a
@@ -104,6 +111,7 @@ def section(name: str, found: Mapping[str, Any]) -> str:
         f"{where['cpu']}, {where['cores']} cores, {where['threads']} threads, GPU: {where['gpu'] or 'none'};",
         f"{versions}; {git}.",
         "",
+        *NOTES.get(name, "").splitlines(),
         "| what | value |",
         "| --- | ---: |",
     ]
