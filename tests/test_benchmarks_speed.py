@@ -97,7 +97,7 @@ def test_peers_train_the_same_network_and_absent_ones_are_named(monkeypatch, cap
     printed = capsys.readouterr()
     found = json.loads(printed.out)
     assert set(found["kd"]["cpu_ms"]) == {"kdbias", "kdbias auto", "timm"}
-    assert found["kd"]["loss_difference"] < 1e-3  # the second step has the weights that the first one left
+    assert found["kd"]["loss_difference"] < 0.01  # of several nats: another loss, weight or step would show
     assert found["kd"]["over_kdbias"]["timm"][0] > 0
     assert set(found["crd"]["cpu_ms"]) == {"kdbias", "kdbias auto"}
     assert "crd: mdistiller is left out: there is no checkout" in printed.err
