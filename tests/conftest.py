@@ -43,6 +43,7 @@ LONG = (
     "callbacks/test_termination.py",
     "modules/test_sskd_head.py",
     "test_docs.py",
+    "test_benchmarks_speed.py",
     "data/test_stress_views.py",
     "runs/test_sweep.py",
     "callbacks/test_probe_callback.py",
