@@ -35,8 +35,19 @@ QUICK: dict[str, list[str]] = {
     "cka": ["--images", "256", "--batch", "64", "--rounds", "2"],
     "crd": ["--bank", "5000", "--negatives", "1024", "--rounds", "2"],
     "hessian": ["--images", "32", "--vectors", "2", "--rounds", "1"],
+    "scaling": ["--quick", "--figure", "docs/figures/scaling.png"],
+    "peers": ["--quick", "--only", "kd", "crd"],
 }
 """Arguments by which a benchmark takes at most about a minute on two idle cores; all of them together at most ten."""
+NOTES = {
+    "scaling": "![Time of a step and of probes against their sizes, and the probes' memory](figures/scaling.png)\n\n",
+    "peers": """RepDistiller and mdistiller are there if KDBIAS_REPDISTILLER and KDBIAS_MDISTILLER name checkouts. What
+ours does otherwise: a fused optimiser, channels-last convolutions, no value read back in a step, and in CRD scores
+without gathered vectors; what each of them gives is not measured here. torchvision's workers: `benchmarks/data.py`.
+
+""",
+}
+"""What stands before a benchmark's table."""
 TEXT = """# Performance
 
 `make bench` wrote this page: every benchmark in its quick form, on the machine that its section names. A number is a
@@ -103,7 +114,9 @@ def section(name: str, found: Mapping[str, Any]) -> str:
         f"`{found['command']}`, {found['date']}, {len(found['lines'])} run{'s' * (len(found['lines']) > 1)}.",
         f"{where['cpu']}, {where['cores']} cores, {where['threads']} threads, GPU: {where['gpu'] or 'none'};",
         f"{versions}; {git}.",
+        *([f"{found['note']}."] if found.get("note") else []),
         "",
+        *NOTES.get(name, "").splitlines(),
         "| what | value |",
         "| --- | ---: |",
     ]
@@ -132,6 +145,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(QUICK), default=list(QUICK))
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds of one run of one benchmark")
+    parser.add_argument("--note", help="words that go with these lines, as in: beside other work")
     args = parser.parse_args()
     kept = json.loads(LINES.read_text()) if LINES.is_file() else {}
     lines: dict[str, list[dict[str, Any]]] = {name: [] for name in args.only}
@@ -148,6 +162,8 @@ def main() -> None:
         if found_lines and name not in failed:
             command = " ".join(["python", f"benchmarks/{name}.py", *QUICK[name]])
             kept[name] = {"command": command, "date": date.today().isoformat(), "lines": found_lines}
+            if args.note:
+                kept[name]["note"] = args.note
     LINES.write_text(json.dumps(kept, indent=1) + "\n")
     PAGE.write_text(page(kept))
     if failed:

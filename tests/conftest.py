@@ -44,6 +44,7 @@ LONG = (
     "api/test_probing.py",
     "api/test_distil.py",
     "test_docs.py",
+    "test_benchmarks_speed.py",
     "data/test_stress_views.py",
     "runs/test_sweep.py",
     "callbacks/test_probe_callback.py",

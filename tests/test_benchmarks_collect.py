@@ -38,12 +38,13 @@ def test_what_does_not_run_or_fails_keeps_its_lines(tmp_path, monkeypatch):
     startup, spin = (tmp_path / "benchmarks" / f"{name}.py" for name in ("startup", "spin"))
     startup.write_text(f"print('told first')\nprint({json.dumps(line(4.0))!r})")
     spin.write_text("raise SystemExit(3)")
-    monkeypatch.setattr(sys, "argv", ["collect.py", "--only", "startup"])
+    monkeypatch.setattr(sys, "argv", ["collect.py", "--only", "startup", "--note", "Beside other work"])
     collect.main()
     page = (tmp_path / "page.md").read_text()
     assert "## startup" in page
     assert "| seconds: one | 4 (3 to 5) |" in page
     assert "a CPU, 2 cores, 2 threads, GPU: none;" in page
+    assert "installed.\nBeside other work.\n" in page
 
     startup.write_text("raise SystemExit('broken')")
     monkeypatch.setattr(sys, "argv", ["collect.py", "--only", "startup", "spin"])

@@ -67,19 +67,12 @@ def sskd_keep(scores: Tensor, true: Tensor, ratio: float) -> Tensor:
     >>> sskd_keep(scores, torch.tensor([0, 0, 0]), ratio=0.5)  # ranks 2, 0 and 1
     tensor([1, 2])
     """
-    if scores.ndim != 2 or true.shape != scores.shape[:1] or scores.numel() == 0:
+    kept = _kept(scores, true, ratio)
+    if bool(((true < 0) | (true >= scores.shape[1])).any()):
         raise ValueError(
-            f"expected scores (n, m) and the true column (n,), got {tuple(scores.shape)} and {tuple(true.shape)}"
+            f"the true column must be in 0..{scores.shape[1] - 1}, got {int(true.min())} to {int(true.max())}"
         )
-    if not 0 <= ratio <= 1:
-        raise ValueError(f"ratio is the share of wrong rows to keep, 0..1, got {ratio}")
-    _check_columns(true, scores.shape[1])
-    own = scores.gather(1, true[:, None])
-    left = torch.arange(scores.shape[1], device=scores.device) < true[:, None]
-    rank = ((scores > own) | ((scores == own) & left)).sum(dim=1)
-    wrong = int(rank.count_nonzero())
-    kept = len(rank) - wrong + int(wrong * ratio)
-    return rank.argsort(stable=True)[:kept].sort().values
+    return kept.nonzero().squeeze(1)
 
 
 def sskd_parts(
@@ -121,8 +114,8 @@ def sskd_parts(
         upright, rotated = _upright(student_logits), _rotated(student_logits)
         of_teacher = _rotated(teacher_logits)
         similar, similar_of_teacher = sskd_similarity(student_features), sskd_similarity(teacher_features)
-        kept_tf = sskd_keep(of_teacher, target.repeat_interleave(VIEWS - 1), ratio_tf)
-        kept_ss = sskd_keep(similar_of_teacher, sskd_partners(len(target), target.device), ratio_ss)
+        kept_tf = _kept(of_teacher, target.repeat_interleave(VIEWS - 1), ratio_tf)
+        kept_ss = _kept(similar_of_teacher, sskd_partners(len(target), target.device), ratio_ss)
         return {
             "ce": F.cross_entropy(upright, target),
             "kd": soft_kl(upright, _upright(teacher_logits), tau_kd),
@@ -131,11 +124,30 @@ def sskd_parts(
         }
 
 
-def _kl_of_rows(student: Tensor, teacher: Tensor, rows: Tensor, temperature: float) -> Tensor:
-    check_temperature(temperature)
-    if len(rows) == 0:  # a mean over no rows is 0/0
-        return student.sum() * 0.0
-    return soft_kl(student[rows], teacher[rows], temperature)
+@torch.no_grad()
+def _kept(scores: Tensor, true: Tensor, ratio: float) -> Tensor:
+    """Mark the rows ``(n,)`` that ``sskd_keep`` gives; that way their number decides no shape, and nothing waits."""
+    if scores.ndim != 2 or true.shape != scores.shape[:1] or scores.numel() == 0:
+        raise ValueError(
+            f"expected scores (n, m) and the true column (n,), got {tuple(scores.shape)} and {tuple(true.shape)}"
+        )
+    if not 0 <= ratio <= 1:
+        raise ValueError(f"ratio is the share of wrong rows to keep, 0..1, got {ratio}")
+    if true.is_floating_point() or true.dtype == torch.bool:
+        raise ValueError(f"the true column must be an integer, not {true.dtype}: SSKD takes classes, not mixtures")
+    own = scores.gather(1, true[:, None].clamp(0, scores.shape[1] - 1))
+    left = torch.arange(scores.shape[1], device=scores.device) < true[:, None]
+    rank = ((scores > own) | ((scores == own) & left)).sum(dim=1)
+    wrong = rank.count_nonzero()
+    kept = len(rank) - wrong + (wrong * torch.full_like(wrong, ratio, dtype=torch.float64)).long()
+    place = torch.arange(len(rank), device=rank.device)
+    return torch.empty_like(rank).scatter_(0, rank.argsort(stable=True), place) < kept
+
+
+def _kl_of_rows(student: Tensor, teacher: Tensor, kept: Tensor, temperature: float) -> Tensor:
+    """The mean over the marked rows: the others answer as the teacher, and are 0 without gradient."""
+    mean = soft_kl(torch.where(kept[:, None], student, teacher), teacher, temperature)
+    return mean * len(kept) / kept.sum().clamp(min=1)
 
 
 def _upright(views: Tensor) -> Tensor:
@@ -151,13 +163,6 @@ def _check_views(views: Tensor, name: str, width: str) -> None:
         raise ValueError(
             f"expected {name} (4B, {width}) of 4 rotations of each of B images, interleaved, got {tuple(views.shape)}"
         )
-
-
-def _check_columns(true: Tensor, count: int) -> None:
-    if true.is_floating_point() or true.dtype == torch.bool:
-        raise ValueError(f"the true column must be an integer, not {true.dtype}: SSKD takes classes, not mixtures")
-    if bool(((true < 0) | (true >= count)).any()):
-        raise ValueError(f"the true column must be in 0..{count - 1}, got {int(true.min())} to {int(true.max())}")
 
 
 def _check_parts(logits_s: Tensor, logits_t: Tensor, features_s: Tensor, features_t: Tensor, target: Tensor) -> None:

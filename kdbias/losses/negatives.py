@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+MOST = 2**25
+"""Entries of a table (classes, images) up to which all classes are prepared, which spares a look at the batch."""
+
 
 class ByClass:
     """The training images by class, to draw from with torch's global generator of their device.
@@ -20,7 +23,9 @@ class ByClass:
             raise ValueError(f"expected classes (n,) int64, got {tuple(classes.shape)} {classes.dtype}")
         if not (classes != classes[:1]).any():
             raise ValueError("negatives are images of other classes, and all training images are of one class")
-        self.classes = classes
+        _, number, counts = torch.unique(classes, return_inverse=True, return_counts=True)
+        self.classes, self._counts = number, counts  # numbered from 0 without gaps
+        self._others = (len(classes) - counts).tolist()  # on the host, so that no draw waits for the device
 
     def __len__(self) -> int:
         """The number of training images."""
@@ -42,26 +47,61 @@ class ByClass:
         set of negatives is equally probable, but the samples of two images are not independent. Independent samples
         (the largest of random keys, for each image) take six to eight times as long for 16,384 of 50,000 images of
         ten classes.
+
+        Nothing waits for a GPU, unless classes times images exceed ``MOST``.
         """
         order = torch.randperm(len(self), device=index.device)
-        permuted, own = self.classes[order], self.classes[index]
+        own = self.classes[index]
         drawn = index.new_empty(len(index), 1 + negatives)
-        drawn[:, 0] = index
-        for one in sorted(set(own.tolist())):
-            rows = (own == one).nonzero().squeeze(1)
-            drawn[rows, 1:] = _samples(order[permuted != one], len(rows), negatives)
-            if relax:
-                same = order[permuted == one]
-                drawn[rows, 0] = same[torch.randint(len(same), (len(rows),), device=index.device)]
+        drawn[:, 0] = self._positive(order, own) if relax else index
+        drawn[:, 1:] = self._negatives(order, own, negatives)
         return drawn
 
+    def _positive(self, order: Tensor, own: Tensor) -> Tensor:
+        """Give for each class of ``own`` ``(B,)`` a random image of it."""
+        by_class = order[self.classes[order].argsort(stable=True)]
+        first = self._counts.cumsum(0) - self._counts
+        return by_class[first[own] + _below(self._counts[own])]
 
-def _samples(shuffled: Tensor, rows: int, count: int) -> Tensor:
-    """Give ``rows`` samples of ``shuffled`` ``(m,)``, ``(rows, count)``."""
-    size = len(shuffled)
-    if count == size:  # all of them, always in one order: equal to the last bit, whatever the generator
-        return shuffled.sort().values.expand(rows, -1)
-    if count > size:
-        return shuffled[torch.randint(size, (rows, count), device=shuffled.device)]
-    windows = torch.cat([shuffled, shuffled[: count - 1]]).unfold(0, count, 1)  # (m, count), a view
-    return windows[torch.randint(size, (rows,), device=shuffled.device)]
+    def _negatives(self, order: Tensor, own: Tensor, count: int) -> Tensor:
+        """Give for each class of ``own`` ``(B,)`` a sample of the images of others, ``(B, count)``."""
+        classes, row = self._prepared(own)
+        size = len(self) - self._counts[classes]  # (W,)
+        table = _without(order, self.classes[order] != classes[:, None])
+        fewest, most = min(self._others), max(self._others)
+        if fewest >= count:
+            place = torch.arange(most + count - 1, device=own.device) % size[:, None]
+            ring = table.gather(1, place).flatten()  # each class's images, then the first of them again
+            windows = ring.unfold(0, count, 1)[row * place.shape[1] + _below(size[row])]
+        else:
+            places = _below(size[row, None].expand(-1, count))
+            start = (torch.arange(count, device=own.device) + _below(size[row])[:, None]) % size[row, None]
+            windows = table[row[:, None], torch.where(size[row, None] < count, places, start)]
+        if count in self._others:  # all of them, always in one order: equal to the last bit, whatever the generator
+            windows = torch.where(size[row, None] == count, windows.sort(dim=1).values, windows)
+        return windows
+
+    def _prepared(self, own: Tensor) -> tuple[Tensor, Tensor]:
+        """Give classes ``(W,)`` among which all of ``own`` ``(B,)`` are, and the place of each of these, ``(B,)``."""
+        if own.device.type != "cpu" and len(self._counts) * len(self) <= MOST:
+            return torch.arange(len(self._counts), device=own.device), own
+        classes, row = torch.unique(own, return_inverse=True)
+        return classes, row
+
+
+def _below(bound: Tensor) -> Tensor:
+    """Draw a whole number from 0 to below each of ``bound``."""
+    drawn = (torch.rand(bound.shape, dtype=torch.float64, device=bound.device) * bound).long()
+    return drawn.minimum(bound - 1)  # a product can round up
+
+
+def _without(order: Tensor, kept: Tensor) -> Tensor:
+    """Give for each row of ``kept`` ``(W, n)`` the marked images of ``order`` ``(n,)``, in order, then anything.
+
+    The number of marked ones decides no shape, so nothing waits for the device.
+    """
+    place = torch.where(kept, kept.cumsum(1) - 1, kept.shape[1])  # those that are left out go to a column of their own
+    width = kept.shape[1] + 1
+    place += width * torch.arange(len(kept), device=order.device)[:, None]
+    table = order.new_zeros(len(kept) * width)
+    return table.scatter_(0, place.flatten(), order.repeat(len(kept))).view(len(kept), width)

@@ -21,11 +21,13 @@ from kdbias.modules.optim import clip_gradients, configure
 
 def step_seed(seed: int, rank: int, step: int) -> int:
     """Mix seed, rank and step into one 62-bit seed: what a step draws does not depend on the steps before it."""
-    return int(torch.tensor([seed, rank, step], dtype=torch.int64).mul(_PRIMES).sum().abs() % (2**62))
+    mixed = sum(part * prime for part, prime in zip((seed, rank, step), _PRIMES, strict=True))
+    wrapped = (mixed + 2**63) % 2**64 - 2**63  # as int64 sums, which seeds of runs have always been
+    return abs(wrapped) % 2**62
 
 
 REMEDY = "lower optim.optimizer.lr, set optim.clip, or train with trainer.precision=32-true"
-_PRIMES = torch.tensor([1_000_003, 7_368_787, 2_147_483_647], dtype=torch.int64)
+_PRIMES = (1_000_003, 7_368_787, 2_147_483_647)
 
 
 class StudentModule(L.LightningModule):
@@ -68,11 +70,13 @@ class StudentModule(L.LightningModule):
         return tree
 
     def setup(self, stage: str) -> None:
-        """Put what convolves into channels-last order and compile the student in place, before DDP wraps the module."""
+        """Put what convolves into channels-last order, and compile both networks, in place and before DDP wraps it."""
         if self.spec.get("channels_last") and self.student.info.convolves:
             self.student.to(memory_format=torch.channels_last)
         if stage == "fit" and self.spec.get("compile"):
             self.student.compile()
+            if self.teacher is not None:
+                self.teacher.compile()
 
     @property
     def progress(self) -> float:

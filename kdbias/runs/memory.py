@@ -13,14 +13,15 @@ STATUS = Path("/proc/self/status")
 
 
 def peak_memory(device: torch.device) -> dict[str, Any]:
-    """Give ``{"gib": value, "of": kind}``, the most memory since the start of this process.
+    """Give ``{"gib": value, "of": kind}``, the most memory since the start of this process; on a GPU ``host_gib`` too.
 
     On a GPU (``of: gpu``) it is what tensors took there, as PyTorch's allocator counts it. Elsewhere (``of: process``)
     it is the resident memory of this process, with the data and Python itself; None if the system does not tell
-    (Windows). Other processes, such as those of a loader or of other ranks, do not count.
+    (Windows). ``host_gib`` is that memory on the host of a GPU. Other processes, such as those of a loader or of other
+    ranks, do not count.
     """
     if device.type == "cuda":
-        return {"gib": torch.cuda.max_memory_allocated(device) / GIB, "of": "gpu"}
+        return {"gib": torch.cuda.max_memory_allocated(device) / GIB, "of": "gpu", "host_gib": _resident()}
     return {"gib": _resident(), "of": "process"}
 
 

@@ -35,3 +35,10 @@ def test_a_system_that_does_not_tell(monkeypatch):
     monkeypatch.setattr(memory, "STATUS", Path("/no/such/file"))
     monkeypatch.setattr(sys, "platform", "win32")
     assert peak_memory(CPU) == {"gib": None, "of": "process"}
+
+
+def test_on_a_gpu_the_memory_of_the_host_stands_beside_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * GIB)
+    peak = peak_memory(torch.device("cuda"))
+    assert (peak["gib"], peak["of"]) == (3.0, "gpu")
+    assert peak["host_gib"] == pytest.approx(peak_memory(CPU)["gib"], rel=0.01)

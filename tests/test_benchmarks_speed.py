@@ -1,0 +1,111 @@
+"""Benchmarks of speed: each runs at its smallest, and its line holds what its page and its figure read."""
+
+import importlib.util
+import json
+import math
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def script(name):
+    """Import a benchmark."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def of_a_script(monkeypatch):
+    """The folder of a script is where it imports from."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+
+def lines(name, arguments, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    script(name).main()
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_epochs_of_a_whole_experiment_are_timed_traced_and_have_a_floor(tmp_path, monkeypatch, capsys):
+    words = ["--tiny", "--only", "exp1", "--warm", "1", "--epochs", "1", "--trace", str(tmp_path)]
+    (found,) = lines("gpu", words, monkeypatch, capsys)
+    median, low, high = found["seconds"]
+    assert 0 < low == median == high
+    assert found["images_per_second"] == pytest.approx(48 / low, abs=1)
+    assert (found["steps"], found["batch"]) == (3, 16)
+    assert 0 < found["outside"] < 1
+    assert found["kernels_per_step"] > 100
+    assert (found["waits"], found["peak_memory"]["of"]) == (None, "process")
+    assert (tmp_path / "exp1.json").is_file()
+    # ResNet-56 has 125.5 million products an image; a block of the student 8 width^2 a token and 2 tokens^2 width
+    tokens, width = 18, 24
+    student = 2 * 12 * (8 * tokens * width**2 + 2 * tokens**2 * width)
+    assert found["gflops_per_image"] == pytest.approx((2 * 125.5e6 + 3 * student) / 1e9, rel=0.01)
+    assert found["floor"] == pytest.approx(48 * found["gflops_per_image"] * 1e9 / 790e12, rel=0.01)
+    assert found["over_floor"] > 1
+
+
+def test_a_setting_is_its_experiment(monkeypatch):
+    gpu = script("gpu")
+    args = SimpleNamespace(tiny=False, warm=2, epochs=3, precision="auto", compile=True, data="cifar", words=["seed=3"])
+    words = gpu.words("exp3_224", args, Path("run"))
+    assert {"experiment=exp3_dino", "teacher.size=224", "data.root=cifar", "compile=true", "epochs=6"} <= set(words)
+    assert words[-1] == "seed=3"
+    gpu.cli.register()
+    with gpu.initialize_config_dir(gpu.cli.conf_dir(), version_base="1.3"):
+        for name in gpu.SETTINGS:
+            tree = gpu.plain(gpu.compose("train", gpu.words(name, args, Path("run"))))
+            assert (tree["batch_size"], tree["data"]["val"]) == (512, 0)
+
+
+def test_costs_are_fitted_and_drawn(tmp_path, monkeypatch, capsys):
+    sizes = {"width": [12, 24], "side": [16, 32], "batch": [4, 8], "images": [32, 64]}
+    words = ["--quick", "--sizes", json.dumps(sizes), "--figure", str(tmp_path / "scaling.png")]
+    scaling = script("scaling")
+    monkeypatch.setattr(scaling, "DEPTH", 1)
+    monkeypatch.setattr(scaling, "WIDTH", 12)
+    monkeypatch.setattr(scaling, "SETS", ("grey",))
+    monkeypatch.setattr(sys, "argv", ["scaling.py", *words])
+    scaling.main()
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["step"]["tokens"]["cpu_seconds"]) == ["16", "64"]
+    for one in [*found["step"].values(), *found["probes"].values()]:
+        (small, low), (large, high) = one["cpu_seconds"].items()
+        assert one["exponent"] == pytest.approx(math.log(high / low) / math.log(int(large) / int(small)), abs=0.02)
+    assert all(list(one["peak_mb"]) == ["32", "64"] for one in found["probes"].values())
+    assert found["processes"]["efficiency"] == pytest.approx(
+        found["processes"]["one"] / found["processes"]["two"], 0.01
+    )
+    assert (tmp_path / "scaling.png").stat().st_size > 10_000
+
+
+def test_peers_train_the_same_network_and_absent_ones_are_named(monkeypatch, capsys):
+    small = ["--student", "small_cnn", "--teacher", "small_cnn", "--batch", "4", "--negatives", "8", "--bank", "40"]
+    words = [*small, "--images", "64", "--steps", "1", "--rounds", "1", "--only", "kd", "crd"]
+    for name in ("KDBIAS_REPDISTILLER", "KDBIAS_MDISTILLER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "argv", ["peers.py", *words])
+    script("peers").main()
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert set(found["kd"]["cpu_ms"]) == {"kdbias", "kdbias auto", "timm"}
+    assert found["kd"]["loss_difference"] < 0.01  # of several nats: another loss, weight or step would show
+    assert found["kd"]["over_kdbias"]["timm"][0] > 0
+    assert set(found["crd"]["cpu_ms"]) == {"kdbias", "kdbias auto"}
+    assert "crd: mdistiller is left out: there is no checkout" in printed.err
+
+
+def test_negatives_of_another_data_set_are_of_other_classes():
+    steps = script("peer_steps")
+    classes = torch.arange(30) % 3
+    drawn = steps.Others(classes, 10)(torch.tensor([4, 5]))
+    assert drawn[:, 0].tolist() == [4, 5]
+    assert (classes[drawn[:, 1:]] != classes[[4, 5]][:, None]).all()
