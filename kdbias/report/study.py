@@ -1,4 +1,4 @@
-"""The page of a study or of any runs: verdicts first, then cost, accuracy, geometry, controls, and how it was made."""
+"""The page of a study or of any runs: verdicts, what networks go by, accuracy, geometry, controls, cost, the making."""
 
 from __future__ import annotations
 
@@ -58,13 +58,14 @@ def study_page(found: StudyResults) -> str:
     """Write the page; it refers to nothing outside it."""
     sections = [
         *([_verdicts(found)] if found.judged else []),
-        Section("Runs and their cost", [runs_table([*found.groups, *found.trained])]),
+        *(_probe(name, found) for name in found.probes if name == CUES),
         _accuracy(found),
-        *(_probe(name, found) for name in found.probes if name != BIAS),
+        *(_probe(name, found) for name in found.probes if name not in (BIAS, CUES)),
         *training_section(found),
         *([] if (transfer := found.transfer) is None else [_bias(transfer, found)]),
         *([Section("Beside the teachers", [index_table(found)])] if found.teachers and found.judged else []),
         Section("What is within noise", ["\n\n".join(within_noise(found))]),
+        Section("Runs and their cost", [runs_table([*found.groups, *found.trained])]),
         Section("How it was made", how_made(found)),
     ]
     return page(found.title, sections, opening=opening(found))

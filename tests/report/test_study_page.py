@@ -63,6 +63,7 @@ def test_one_seed_decides_nothing_and_still_has_its_numbers(tmp_path):
     assert not re.search(r"Supported|Contradicted|\bnan\b|1 seeds", text)
     assert "one seed says nothing of other seeds" in inheritance(found)[0]
     assert "one seed decides nothing" in attention_sentence(found)
+    assert [row[4] for row in study_tables(found)["hypotheses"].rows] == ["-"] * len(found.judged)  # no p from one seed
     rows = [row[0] for row in study_tables(found)["networks"].rows]
     assert rows == ["student", "control", "teacher"]
     assert (tmp_path / "networks.csv").is_file()
