@@ -91,8 +91,8 @@ def table(direction: str, found: dict[str, list[dict[str, Any]]], note: str) -> 
     """Give a line for each row: accuracy, difference from its control, share of its accuracy, and cost."""
     rows: list[list[Cell]] = []
     for row, results in found.items():
-        scores = [result["metrics"]["test/accuracy"] for result in results]
-        control = [result["metrics"]["test/accuracy"] for result in found[CONTROLS.get(row, "independent")]]
+        scores = [result["test"]["accuracy"] for result in results]
+        control = [result["test"]["accuracy"] for result in found[CONTROLS.get(row, "independent")]]
         alone = row.startswith("independent") or len(scores) < 2
         by_seed = ", ".join(f"{100 * one:.1f}" for one in scores)
         share = min(one / other for one, other in zip(scores, control, strict=True))
@@ -155,7 +155,7 @@ def main() -> None:
     (plan.folder / "learning.md").write_text("\n".join(made.markdown() for made in tables))
     (plan.folder / "learning.csv").write_text("\n".join(made.csv() for made in tables))
     print("\n".join(made.markdown() for made in tables), file=sys.stderr)
-    scores = {"/".join(key): [one["metrics"]["test/accuracy"] for one in of] for key, of in results.items()}
+    scores = {"/".join(key): [one["test"]["accuracy"] for one in of] for key, of in results.items()}
     print(json.dumps({"benchmark": "learning", "accuracy": scores, "environment": environment()}))
 
 

@@ -323,3 +323,19 @@ def test_what_cannot_be_built_here_is_named_before_the_sets_are_timed(shared_dat
     assert list(found["refused"]) == ["frost"]
     assert "pip install" in found["refused"]["frost"]
     assert len(found["sets"]) == 14
+
+
+def test_the_table_of_learning_has_each_method_beside_its_own_control():
+    made = script("learning")
+
+    def runs(*accuracies):
+        return [{"test": {"accuracy": one}, "metrics": {"val/accuracy": 0.1}, "seconds": 10.0} for one in accuracies]
+
+    scores = {"independent": runs(0.5, 0.52), "lm": runs(0.4, 0.52), "independent_dist": runs(0.2, 0.3)}
+    found = made.table("cnn_to_vit", scores | {"cskd": runs(0.3, 0.3)}, "note")
+    by_name = {row[0]: row for row in found.rows}
+    assert by_name["lm"][1] == "40.0, 52.0"
+    assert by_name["lm"][4] == pytest.approx(0.8)  # the worse of two seeds
+    assert by_name["cskd"][4] == pytest.approx(1.0)  # beside the control with a DIST token
+    assert by_name["independent_dist"][3] == by_name["independent"][3] == "-"
+    assert found.markdown()
