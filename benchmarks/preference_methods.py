@@ -35,13 +35,15 @@ METHODS: dict[str, list[str]] = {
     "shuffled": [*ALONE, "control=shuffled"],
     "random_labels": ["loss=[ce,kl]", "loss.kl.temperature=1.0", "control=random"],
     "teacher_view_scramble": [*ALONE, "augment.teacher_stress=scramble"],
+    "teacher_view_scramble_labels": ["loss=[ce,kl]", "augment.teacher_stress=scramble"],
     "student_view_smooth": [*ALONE, "augment.student_stress=smooth"],
 }
 """What each row trains with; ``self`` to ``random_labels`` are under a control.
 
-The last two are ``kl_alone`` with a cue suppressed in one view. ``teacher_view_scramble``: the teacher, which goes by
+The last three have a cue suppressed in one view. ``teacher_view_scramble``: the teacher, which goes by
 shape, answers on images whose cells have changed places; an index as high as that of ``kl_alone`` would mean that the
-preference needs no image that shows the shape. ``student_view_smooth``: the student sees little texture, and has to
+preference needs no image that shows the shape. Such a teacher may know nothing to teach, so the row with ``_labels``
+has labels beside it, as ``kl`` has. ``student_view_smooth``: the student sees little texture, and has to
 explain by the rest what the teacher answers on the whole image.
 """
 
