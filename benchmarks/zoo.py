@@ -1,5 +1,6 @@
-"""python benchmarks/zoo.py RUNS: make the networks of kdbias/zoo again from the runs of ``analyze.py task=demo``.
+"""python benchmarks/zoo.py RUNS: make the networks of kdbias/zoo anew from the runs of ``analyze.py task=demo``.
 
+The networks that are there are of the demo before its transformers had a convolutional stem; these will have one.
 RUNS is the folder that the demo had as ``paths.runs``. Weights are rounded to 16 bits, and the accuracy in the
 description is that of the rounded weights on the test set of the run. It prints one JSON line.
 """

@@ -155,13 +155,19 @@ def results_of(what: Reported, claims: Sequence[Hypothesis], networks: Sequence[
 
 
 def curves(groups: Sequence[ReportedGroup]) -> dict[str, list[Metrics]]:
-    """Give what the runs of each group logged while they were trained; a run without a ``metrics.csv`` is left out."""
-    found = {
-        group.label: [
-            read_metrics(folder / METRICS) for folder in group.folders.values() if (folder / METRICS).is_file()
-        ]
-        for group in groups
-    }
+    """Give what the runs of each group logged while they were trained.
+
+    A run without a ``metrics.csv`` is left out, and one whose file is damaged, with a line that says so.
+    """
+    found: dict[str, list[Metrics]] = {}
+    for group in groups:
+        for folder in group.folders.values():
+            try:
+                found.setdefault(group.label, []).append(read_metrics(folder / METRICS))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                print(f"{error}: its training curves are left out")
     return {label: runs for label, runs in found.items() if runs}
 
 

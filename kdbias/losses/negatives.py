@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 MOST = 2**25
-"""Entries of a table (classes, images) up to which all classes are prepared, which spares a look at the batch."""
+"""Entries that a table (classes, images) has at most; one of all classes spares a look at the batch."""
 
 
 class ByClass:
@@ -66,16 +66,27 @@ class ByClass:
     def _negatives(self, order: Tensor, own: Tensor, count: int) -> Tensor:
         """Give for each class of ``own`` ``(B,)`` a sample of the images of others, ``(B, count)``."""
         classes, row = self._prepared(own)
+        at_once = max(1, MOST // len(self))
+        if len(classes) <= at_once:
+            return self._windows(order, classes, row, count)
+        drawn = own.new_empty(len(own), count)
+        for first in range(0, len(classes), at_once):
+            there = ((row >= first) & (row < first + at_once)).nonzero().squeeze(1)
+            drawn[there] = self._windows(order, classes[first : first + at_once], row[there] - first, count)
+        return drawn
+
+    def _windows(self, order: Tensor, classes: Tensor, row: Tensor, count: int) -> Tensor:
+        """Give a sample of the images of others for each place ``row`` ``(B,)`` in ``classes`` ``(W,)``."""
         size = len(self) - self._counts[classes]  # (W,)
         table = _without(order, self.classes[order] != classes[:, None])
         fewest, most = min(self._others), max(self._others)
         if fewest >= count:
-            place = torch.arange(most + count - 1, device=own.device) % size[:, None]
+            place = torch.arange(most + count - 1, device=row.device) % size[:, None]
             ring = table.gather(1, place).flatten()  # each class's images, then the first of them again
             windows = ring.unfold(0, count, 1)[row * place.shape[1] + _below(size[row])]
         else:
             places = _below(size[row, None].expand(-1, count))
-            start = (torch.arange(count, device=own.device) + _below(size[row])[:, None]) % size[row, None]
+            start = (torch.arange(count, device=row.device) + _below(size[row])[:, None]) % size[row, None]
             windows = table[row[:, None], torch.where(size[row, None] < count, places, start)]
         if count in self._others:  # all of them, always in one order: equal to the last bit, whatever the generator
             windows = torch.where(size[row, None] == count, windows.sort(dim=1).values, windows)

@@ -31,11 +31,19 @@ METRICS: Mapping[str, tuple[str, float]] = {
 
 
 def read_metrics(path: str | Path) -> Metrics:
-    """Read the ``metrics.csv`` of a run; a cell without a number is NaN."""
-    with Path(path).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = list(rows[0]) if rows else []
-    return {name: np.array([float(row[name]) if row[name] else np.nan for row in rows]) for name in names}
+    """Read the ``metrics.csv`` of a run; an empty cell is NaN.
+
+    Raises:
+        OSError: it cannot be opened.
+        ValueError: it is damaged.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        names = list(rows[0]) if rows else []
+        return {name: np.array([float(row[name]) if row[name] else np.nan for row in rows]) for name in names}
+    except (ValueError, TypeError, csv.Error) as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
 
 
 def training_curves(networks: Mapping[str, Runs], *, control: Runs | None = None) -> Figure:

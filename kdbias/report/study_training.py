@@ -38,7 +38,7 @@ def training_panels(found: StudyResults) -> dict[str, Panel]:
 
 def _with(found: StudyResults, metric: str) -> dict[str, Sequence[Metrics]]:
     logged = {
-        label: [run for run in runs if metric in run and np.isfinite(run[metric]).any()]
+        label: [run for run in runs if {metric, "epoch"} <= run.keys() and len(by_epoch(run, metric)[0])]
         for label, runs in found.metrics.items()
     }
     return {label: runs for label, runs in logged.items() if runs}

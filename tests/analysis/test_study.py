@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 
 from kdbias.analysis import study as studies
 from kdbias.analysis import study_train
+from kdbias.analysis.report import curves
+from kdbias.analysis.reported import ReportedGroup
 from kdbias.analysis.run_teacher import composing
 from kdbias.analysis.status import run_state, status_lines, study_of
 from kdbias.analysis.study import Study, StudyRun
@@ -242,6 +244,19 @@ def report(root: Path, *words: str) -> None:
     cfg = composed(["task=report", "trainer=cpu", f"paths.runs={root}", f"out={root / 'out'}", *words], "analyze")
     OmegaConf.update(cfg, "study", None if any(word.startswith("runs=") for word in words) else NODE, force_add=True)
     run(cfg)
+
+
+def test_a_run_whose_log_is_damaged_has_no_curves_and_its_page_has_the_rest(tmp_path, capsys):
+    folders = {seed: tmp_path / str(seed) for seed in range(3)}
+    for folder in folders.values():
+        folder.mkdir()
+    (folders[0] / "metrics.csv").write_text("epoch,train/loss\n0,1.5\n")
+    (folders[1] / "metrics.csv").write_bytes(b"epoch,train/loss\n" + bytes(40))  # a power cut leaves zeros
+    found = curves([ReportedGroup("student", 3, folders), ReportedGroup("control", 1, {0: folders[2]})])
+    assert {label: len(runs) for label, runs in found.items()} == {"student": 1}
+    said = capsys.readouterr().out
+    assert f"{folders[1] / 'metrics.csv'} is damaged" in said
+    assert len(said.splitlines()) == 1
 
 
 def test_the_page_has_the_verdicts_first_and_everything_beside_it(tmp_path, capsys):

@@ -9,6 +9,7 @@ from state import in_two_processes, same, trained
 from torch import Tensor
 
 from kdbias.batch import Batch, DataInfo
+from kdbias.losses import negatives
 from kdbias.losses.base import Total
 from kdbias.losses.ce import CE
 from kdbias.losses.crd import CRD
@@ -164,6 +165,28 @@ def test_all_images_of_other_classes_are_drawn_without_chance():
     first = by_class.draw(index, 5)
     assert torch.equal(first, by_class.draw(index, 5))
     assert first[0].tolist() == [0, 1, 2, 4, 7, 8]
+
+
+@pytest.mark.parametrize(("most", "at_once"), [(25, 2), (3, 1)])
+@pytest.mark.parametrize("count", [3, 5, 7, 9])
+def test_many_classes_of_many_images_are_prepared_a_few_at_a_time(count, most, at_once, monkeypatch):
+    """A table of all 1,000 classes of 1.3 million images would take 10 GB."""
+    prepared, made = [], negatives._without
+
+    def without(order, kept):
+        prepared.append(len(kept))
+        return made(order, kept)
+
+    monkeypatch.setattr(negatives, "_without", without)
+    monkeypatch.setattr(negatives, "MOST", most)
+    torch.manual_seed(0)
+    index = torch.tensor([7, 0, 4, 2, 9])
+    drawn = ByClass(LABELS).draw(index, count)
+    assert prepared == ([2, 1] if at_once == 2 else [1, 1, 1])
+    assert torch.equal(drawn[:, 0], index)
+    assert (LABELS[drawn[:, 1:]] != LABELS[index][:, None]).all()
+    for row, image in zip(drawn[:, 1:].tolist(), index.tolist(), strict=True):
+        assert len(set(row)) == count or count > OTHERS[int(LABELS[image])]
 
 
 def test_a_relaxed_positive_is_any_image_of_the_class():

@@ -184,6 +184,20 @@ def test_metrics_come_from_the_csv_of_a_run(tmp_path):
     assert curves.by_epoch(metrics, "val/accuracy")[1].tolist() == [0.25]
 
 
+def test_a_row_that_is_cut_short_counts_by_the_cells_that_it_has(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,step,train/loss,val/accuracy\n0,9,3.5,\n0,9,2.5,\n0,9,")
+    assert curves.by_epoch(curves.read_metrics(path), "train/loss")[1].tolist() == [3.0]
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 40, b"\xff\xfe", b"0,9,1.5,,,\n1,x,1.0,\n"])
+def test_damaged_metrics_are_an_error_that_names_the_file(damage, tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(b"epoch,step,train/loss,val/accuracy\n0,9,3.5,\n" + damage)
+    with pytest.raises(ValueError, match=r"metrics\.csv is damaged"):
+        curves.read_metrics(path)
+
+
 def test_nothing_to_draw_is_an_error():
     with pytest.raises(ValueError, match="nothing to draw"):
         attention.distance_by_layer({})

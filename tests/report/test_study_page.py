@@ -1,7 +1,9 @@
 """The page of a study from made-up Results: the answers first, then figures and tables, all in one file."""
 
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from study_page_results import SHAPES, TEXTURES, study
 
@@ -10,6 +12,7 @@ from kdbias.report.cue_examples import goes_by
 from kdbias.report.study import lead, study_tables
 from kdbias.report.study_attention import attention_sentence
 from kdbias.report.study_cues import inheritance, networks_table
+from kdbias.report.study_training import training_panels
 from kdbias.report.table import percent
 
 FIGURES = (
@@ -96,6 +99,13 @@ def test_examples_say_which_cue_each_network_goes_by():
         expected = "shape" if cues.arrays["by_shape"][2] else "texture" if cues.arrays["decided"][2] else "neither"
         assert example.answers[name] == goes_by(cues, 2) == expected
         assert f"the {name} names" in example.says
+
+
+def test_curves_without_epochs_are_not_drawn():
+    odd = {"train/loss": np.ones(2)}, {"train/loss": np.ones(2), "epoch": np.full(2, np.nan)}
+    found = replace(study(), metrics={"student": odd, "control": study().metrics["control"]})
+    assert "student" not in training_panels(found)["training-loss"].says
+    assert "control from" in training_panels(found)["training-loss"].says
 
 
 def test_the_networks_of_one_seed_stand_in_a_table_with_intervals_over_images():
