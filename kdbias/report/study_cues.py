@@ -111,11 +111,14 @@ def networks_table(found: StudyResults) -> Table | None:
         alone = [accuracy(cues.arrays[f"right_{cue}"]) for cue in ("shape", "texture")]
         rows.append([name, accuracy(right), share(cues), cues.scalars["decided"], *alone])
     columns = [Column("network"), percent("accuracy"), percent("shape share"), percent("decided", 0)]
-    sizes = sorted({len(of[0].arrays["right"]) for of in tests.values()})
+    sizes: dict[int, list[str]] = {}
+    for name, of in tests.items():
+        sizes.setdefault(len(of[0].arrays["right"]), []).append(name)
+    tested = [f"{size:,}" + (f" ({', '.join(names)})" if len(sizes) > 1 else "") for size, names in sizes.items()]
     counts = sorted({int(of[0].meta["n"]) for of in networks.values()})
     note = (
-        f"Accuracy on {_counted(sizes)} test images whose cues agree; the other columns on {_counted(counts)} images "
-        "each. Decided: decisions for either cue. 95 % intervals over images: they say nothing of other seeds."
+        f"Accuracy on {' or '.join(tested)} test images whose cues agree; the other columns on {_counted(counts)} "
+        "images each. Decided: decisions for either cue. 95 % intervals over images: they say nothing of other seeds."
     )
     return Table("Networks", [*columns, percent("shape alone"), percent("texture alone")], rows, note)
 

@@ -8,6 +8,7 @@ import pytest
 from study_page_results import SHAPES, TEXTURES, study
 
 from kdbias.analysis.report import write
+from kdbias.probes.base import Result
 from kdbias.report.cue_examples import goes_by
 from kdbias.report.study import lead, study_tables
 from kdbias.report.study_attention import attention_sentence
@@ -113,3 +114,12 @@ def test_the_networks_of_one_seed_stand_in_a_table_with_intervals_over_images():
     assert table is not None
     assert table.columns[1] == percent("accuracy")
     assert all(cell.low < cell.value < cell.high for row in table.rows for cell in row[1:3])
+    assert table.note.startswith("Accuracy on 500 test images")
+
+
+def test_the_table_of_networks_says_which_of_them_was_tested_on_fewer_images():
+    found = study(seeds=1)
+    few = Result("accuracy", {"accuracy": 0.5}, {"right": np.arange(100) % 2 == 0}, {"n": 100, "classes": 10})
+    table = networks_table(replace(found, beside={**found.beside, "accuracy": {"teacher demo_shape": few}}))
+    assert table is not None
+    assert table.note.startswith("Accuracy on 500 (student, control) or 100 (teacher) test images")
