@@ -114,7 +114,7 @@ def test_the_networks_of_one_seed_stand_in_a_table_with_intervals_over_images():
     assert table is not None
     assert table.columns[1] == percent("accuracy")
     assert all(cell.low < cell.value < cell.high for row in table.rows for cell in row[1:3])
-    assert table.note.startswith("Accuracy on 500 test images")
+    assert table.caption.startswith("Accuracy on 500 test images")
 
 
 def test_the_table_of_networks_says_which_of_them_was_tested_on_fewer_images():
@@ -122,4 +122,4 @@ def test_the_table_of_networks_says_which_of_them_was_tested_on_fewer_images():
     few = Result("accuracy", {"accuracy": 0.5}, {"right": np.arange(100) % 2 == 0}, {"n": 100, "classes": 10})
     table = networks_table(replace(found, beside={**found.beside, "accuracy": {"teacher demo_shape": few}}))
     assert table is not None
-    assert table.note.startswith("Accuracy on 500 (student, control) or 100 (teacher) test images")
+    assert table.caption.startswith("Accuracy on 500 (student, control) or 100 (teacher) test images")
