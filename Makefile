@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed  ## the study demo with one seed: teacher, control and student on the embedded data, then its page
 	$(BIN)/python analyze.py task=demo
 
-test: $(VENV)/.installed  ## every test; about ten minutes on two cores
+test: $(VENV)/.installed  ## every test; seven to eight minutes on two cores
 	$(PYTEST)
 
 test-fast: $(VENV)/.installed  ## while you work: all but the long files; about a minute and a half on two cores
