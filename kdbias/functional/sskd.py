@@ -11,6 +11,7 @@ from kdbias.functional.precision import full_precision, without_autocast
 from kdbias.functional.unit import unit
 
 VIEWS = 4  # 0, 90, 180 and 270 degrees
+NONE = -(2**62)  # no class that an image has: cross-entropy would leave out -100 without a word
 
 
 def sskd_similarity(features: Tensor, temperature: float | None = None) -> Tensor:
@@ -98,6 +99,7 @@ def sskd_parts(
 
     Raises:
         ValueError: shapes, soft targets, ratios outside 0..1, or temperatures <= 0.
+        IndexError: a class outside 0..C-1 (on a GPU, torch's assertion).
 
     Source: Xu et al., ECCV 2020, arXiv:2006.07114; the official weights are .1, .9, 2.7 and 10.
 
@@ -117,7 +119,7 @@ def sskd_parts(
         kept_tf = _kept(of_teacher, target.repeat_interleave(VIEWS - 1), ratio_tf)
         kept_ss = _kept(similar_of_teacher, sskd_partners(len(target), target.device), ratio_ss)
         return {
-            "ce": F.cross_entropy(upright, target),
+            "ce": F.cross_entropy(upright, target, ignore_index=NONE),
             "kd": soft_kl(upright, _upright(teacher_logits), tau_kd),
             "tf": _kl_of_rows(rotated, of_teacher, kept_tf, tau_tf),
             "ss": _kl_of_rows(similar, similar_of_teacher, kept_ss, tau_ss),

@@ -249,3 +249,10 @@ def test_bad_input_is_an_error():
         sskd_parts(logits, logits, features, features, torch.ones(4, 5))
     with pytest.raises(ValueError, match="temperature must be > 0"):
         sskd_parts(logits, logits, features, features, TARGET, temperatures=(4.0, 4.0, 0.0))
+
+
+@pytest.mark.parametrize("wrong", [-100, -1, 5])
+def test_a_class_that_there_is_not_is_refused_and_not_left_out(wrong):
+    logits, features = wave(8, 5), wave(8, 3)
+    with pytest.raises(IndexError, match="out of bounds"):
+        sskd_parts(logits, logits, features, features, torch.tensor([0, wrong]))
