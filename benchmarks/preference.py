@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hydra import initialize_config_dir
+from preference_kinds import Shares, kinds_table, parse_kinds
 from preference_methods import (
     AUGMENT,
     COMMON,
@@ -210,6 +211,11 @@ def table(
     return Table(f"{student} student, {len(control[0])} seeds", columns, rows, note)
 
 
+def shares(found: list[dict[str, float]]) -> Shares:
+    """Give the shape share of each seed, and that without what guesses explain."""
+    return Shares([run["shape_share"] for run in found], [certain(run) for run in found])
+
+
 def judged(a: list[float], b: list[float]) -> Any:
     return difference(a, b) if len(a) > 1 else "-"
 
@@ -226,6 +232,7 @@ def main() -> None:
     parser.add_argument("--teacher-images", type=int, default=5000)
     parser.add_argument("--teacher-epochs", type=int, default=10)
     parser.add_argument("--conflict", type=int, default=4000, help="conflict images")
+    parser.add_argument("--kinds", nargs=2, type=parse_kinds, metavar="NAME=ROW,ROW", help="compare two kinds of rows")
     parser.add_argument("--lanes", type=int, default=None, help="runs side by side, one thread each")
     args = parser.parse_args()
     folder: Path = args.out.absolute()
@@ -260,6 +267,11 @@ def main() -> None:
             (folder / f"preference-{student}.md").write_text(made.markdown())
             (folder / f"preference-{student}.csv").write_text(made.csv())
             print(made.markdown(), file=sys.stderr)
+            if args.kinds:
+                beside = kinds_table(student, {name: shares(found) for name, found in scores.items()}, dict(args.kinds))
+                (folder / f"preference-kinds-{student}.md").write_text(beside.markdown())
+                (folder / f"preference-kinds-{student}.csv").write_text(beside.csv())
+                print(beside.markdown(), file=sys.stderr)
             shown[student] = scores
     print(json.dumps({"benchmark": "preference", "scores": shown, "environment": environment()}))
 

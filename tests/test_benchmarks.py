@@ -242,6 +242,35 @@ def test_a_run_is_probed_again_on_another_number_of_images(tmp_path, monkeypatch
     assert probed == [100, 200]
 
 
+def test_two_kinds_of_rows_are_compared_by_their_means_and_pair_by_pair():
+    """The means of the kinds differ by .5 in each seed, within .02; one pair differs by nothing that is shown."""
+    shares = {
+        "kl": preference.Shares([0.90, 0.91, 0.92, 0.90], [0.95, 0.96, 0.97, 0.95]),
+        "dist": preference.Shares([0.80, 0.80, 0.81, 0.82], [0.85, 0.85, 0.86, 0.87]),
+        "cka": preference.Shares([0.40, 0.40, 0.42, 0.41], [0.4, 0.4, 0.41, 0.42]),
+        "gram": preference.Shares([0.30, 0.90, 0.20, 0.95], [0.3, 0.9, 0.2, 0.95]),
+    }
+    kinds = dict([preference.parse_kinds("logits=kl,dist"), preference.parse_kinds("geometry=cka,gram")])
+    made = preference.kinds_table("cnn", shares, kinds)
+    assert [row[0] for row in made.rows] == [
+        "logits − geometry, means", "kl − cka", "kl − gram", "dist − cka", "dist − gram",
+    ]  # fmt: skip
+    first = [np.mean([shares[row].plain[seed] for row in ("kl", "dist")]) for seed in range(4)]
+    second = [np.mean([shares[row].plain[seed] for row in ("cka", "gram")]) for seed in range(4)]
+    assert made.rows[0][1].estimate.value == pytest.approx(np.mean(first) - np.mean(second))
+    assert made.rows[1][1].estimate.value == pytest.approx(0.5, abs=0.01)
+    text = made.markdown()
+    assert "| kl − cka | +0.500" in text
+    assert "| kl − gram | no diff" in text
+    assert "Holm" in text
+    with pytest.raises(ValueError, match="no such row here: token"):
+        preference.kinds_table("cnn", shares, {"logits": ["kl"], "geometry": ["token"]})
+    with pytest.raises(ValueError, match="two kinds"):
+        preference.kinds_table("cnn", shares, {"logits": ["kl"]})
+    with pytest.raises(preference.argparse.ArgumentTypeError, match="NAME=ROW"):
+        preference.parse_kinds("kl,dist")
+
+
 def test_the_preference_table_has_the_index_over_seeds():
     def one(share, accuracy, decided=0.9, chance_p=0.0, decided_p=0.0):
         run = {"shape_share": share, "accuracy": accuracy, "decided": decided}
