@@ -16,6 +16,8 @@ from kdbias.config.spec import Tree, flat, plain, spec
 from kdbias.report.page import Code
 from kdbias.runs import run_folder
 
+LONGEST = 100  # characters of a group's name
+
 
 @dataclass(frozen=True)
 class ReportedGroup:
@@ -75,6 +77,7 @@ def reported_runs(tree: Tree) -> Reported:
         ConfigError: there is no finished run, or two runs of a group have the same seed.
     """
     found: dict[str, ReportedGroup] = {}
+    typed: dict[str, list[str]] = {}
     unfinished = 0
     for folder in run_folders(paths(tree["runs"])):
         try:
@@ -89,7 +92,8 @@ def reported_runs(tree: Tree) -> Reported:
         rest = {key: value for key, value in flat(spec(saved)).items() if key != "seed"}
         key, seed = json.dumps(rest, sort_keys=True, default=str), int(saved["seed"])
         if key not in found:
-            found[key] = ReportedGroup(_label(saved, [group.label for group in found.values()]), 0)
+            found[key] = ReportedGroup(_label(saved, typed), 0)
+            typed[found[key].label] = _typed(saved)
         if seed in found[key].folders:
             other = found[key].folders[seed]
             raise ConfigError(f"runs: {folder} and {other} are the same run of seed {seed}: leave one out")
@@ -164,16 +168,25 @@ def _recipes(study: Study) -> str:
     return "\n".join(lines)
 
 
-def _label(saved: Tree, taken: Sequence[str]) -> str:
-    """A name for a group: the run's own, that of its control, and what was typed if that is not enough."""
+def _label(saved: Tree, taken: Mapping[str, Sequence[str]]) -> str:
+    """A name for a group: the run's own and that of its control, then what was typed otherwise, then a number.
+
+    ``taken`` has the overrides of the groups that have a name. Of the group's own overrides those are named that the
+    first group of the same name does not have.
+    """
     control = str((saved.get("control") or {}).get("_target_", "")).rpartition(".")[2]
     label = f"{saved['name']}{f', control {control}' if control else ''}"
     if label not in taken:
         return label
-    words = [str(word) for word in (saved.get("chosen") or {}).get("overrides", [])]
-    typed = " ".join(word for word in words if not word.startswith(("experiment=", "seed=", "trainer", "paths.")))
-    label = f"{label} {typed}"[:80]
+    longer = " ".join([label, *(word for word in _typed(saved) if word not in taken[label])])
+    label = longer if len(longer) <= LONGEST else f"{longer[:LONGEST].rpartition(' ')[0]} …"
     return label if label not in taken else f"{label} ({len(taken)})"
+
+
+def _typed(saved: Tree) -> list[str]:
+    """The overrides of a run but for those that choose its experiment, seed, machine and folders."""
+    words = [str(word) for word in (saved.get("chosen") or {}).get("overrides", [])]
+    return [word for word in words if not word.startswith(("experiment=", "seed=", "trainer", "paths."))]
 
 
 def _control(key: str, found: Mapping[str, ReportedGroup]) -> str | None:

@@ -20,8 +20,8 @@ VIT = {"_target_": "deit.vit", "width": 64}
 CNN = {"_target_": "resnet.cnn", "width": 16}
 
 
-def written(root: Path, name: str, teacher: str | None, **config) -> None:
-    folder = root / f"{name}-0"
+def written(root: Path, name: str, teacher: str | None, *, folder: str = "", **config) -> None:
+    folder = root / (folder or f"{name}-0")
     folder.mkdir()
     tree = {"name": name, "seed": 0, "epochs": 2, "teacher": {"name": teacher}, **config}
     OmegaConf.save(OmegaConf.create(tree), folder / "config.yaml")
@@ -31,6 +31,20 @@ def written(root: Path, name: str, teacher: str | None, **config) -> None:
 def controls(root: Path) -> dict[str, str | None]:
     found = reported_runs({"runs": [str(root)], "out": str(root / "out")})
     return {group.label: group.control for group in found.groups}
+
+
+def test_groups_of_one_experiment_are_named_by_what_was_typed_otherwise(tmp_path):
+    """The words that all share say nothing; a name that is too long ends at a word."""
+    shared = ["experiment=cnn_to_vit/independent", "trainer=cpu", "epochs=12", "callback=[checkpoint]", "data.val=1000"]
+    many = [f"model.setting_{n}=1000" for n in range(9)]
+    for folder, width, own in [("a", 64, []), ("b", 65, ["model.distilled=true"]), ("c", 66, many), ("d", 67, [])]:
+        chosen = {"overrides": [*shared, f"seed={width}", *own]}
+        written(tmp_path, "alone", None, folder=folder, model={**VIT, "width": width}, chosen=chosen)
+    first, second, long, same = controls(tmp_path)
+    assert (first, second, same) == ("alone", "alone model.distilled=true", "alone (3)")
+    assert long.startswith("alone model.setting_0=1000 model.setting_1=1000")
+    assert long.endswith("=1000 …")
+    assert len(long) <= 102
 
 
 def test_each_direction_of_a_sweep_has_its_own_control(tmp_path):
