@@ -184,9 +184,9 @@ def _label(saved: Tree, taken: Mapping[str, Sequence[str]]) -> str:
 
 
 def _typed(saved: Tree) -> list[str]:
-    """The overrides of a run but for those that choose its experiment, seed, machine and folders."""
+    """The overrides of a run but for those that choose its experiment, seed, machine, folders and checkpoint."""
     words = [str(word) for word in (saved.get("chosen") or {}).get("overrides", [])]
-    return [word for word in words if not word.startswith(("experiment=", "seed=", "trainer", "paths."))]
+    return [word for word in words if not word.startswith(("experiment=", "seed=", "resume=", "trainer", "paths."))]
 
 
 def _control(key: str, found: Mapping[str, ReportedGroup]) -> str | None:

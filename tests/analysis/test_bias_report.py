@@ -35,10 +35,16 @@ def controls(root: Path) -> dict[str, str | None]:
 
 def test_groups_of_one_experiment_are_named_by_what_was_typed_otherwise(tmp_path):
     """The words that all share say nothing; a name that is too long ends at a word."""
-    shared = ["experiment=cnn_to_vit/independent", "trainer=cpu", "epochs=12", "callback=[checkpoint]", "data.val=1000"]
+    shared = [
+        "experiment=cnn_to_vit/independent",
+        "trainer=cpu",
+        "epochs=12",
+        "callback=[checkpoint]",
+        "data.val=1000",
+    ]
     many = [f"model.setting_{n}=1000" for n in range(9)]
     for folder, width, own in [("a", 64, []), ("b", 65, ["model.distilled=true"]), ("c", 66, many), ("d", 67, [])]:
-        chosen = {"overrides": [*shared, f"seed={width}", *own]}
+        chosen = {"overrides": [*shared, f"seed={width}", *own, f"resume={tmp_path}/{folder}"]}
         written(tmp_path, "alone", None, folder=folder, model={**VIT, "width": width}, chosen=chosen)
     first, second, long, same = controls(tmp_path)
     assert (first, second, same) == ("alone", "alone model.distilled=true", "alone (3)")
