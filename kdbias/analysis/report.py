@@ -37,7 +37,7 @@ from kdbias.report.study import (
     study_tables,
     transfer_sentences,
 )
-from kdbias.report.study_results import StudyResults
+from kdbias.report.study_results import StudyResults, unlike
 from kdbias.report.style import save
 
 OF_RUN = ("test", "val", "train")  # measures that a run folder holds itself
@@ -206,9 +206,11 @@ def references(
 ) -> tuple[dict[str, dict[str, Result]], dict[str, dict[str, Result]]]:
     """Give the Results of untrained networks and teachers by probe, and those of each group's teacher by group."""
     beside: dict[str, dict[str, Result]] = {}
+    taken = [group.label for group in what.groups]
     for one in networks:
         if one.role in ("initial", "teacher"):
-            label = f"teacher {one.label}" if one.role == "teacher" else one.label
+            label = unlike(f"teacher {one.label}", taken) if one.role == "teacher" else one.label
+            taken.append(label)
             for name, result in one.results.items():
                 beside.setdefault(name, {})[label] = result
     by_key = {one.about["teacher_key"]: one.results for one in networks if one.role == "teacher"}

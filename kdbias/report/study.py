@@ -33,8 +33,16 @@ def lead(found: StudyResults) -> str:
     counts = Counter(one.verdict for one in found.judged)
     parts = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
     many = "1 hypothesis" if len(found.judged) == 1 else f"{len(found.judged)} hypotheses"
-    one = " One seed does not show how much trainings differ, so it decides nothing." if found.one_seed else ""
-    return f"{done}{many}, stated before the runs: {', '.join(parts)}.{one}"
+    return f"{done}{many}, stated before the runs: {', '.join(parts)}.{_of_seeds(found)}"
+
+
+def _of_seeds(found: StudyResults) -> str:
+    """What cannot be said for want of a second seed."""
+    if found.one_seed:
+        return " One seed does not show how much trainings differ, so it decides nothing."
+    if found.unrepeated:
+        return " No group has a second seed, to show how much trainings differ, and other seeds are not paired."
+    return ""
 
 
 def opening(found: StudyResults) -> list[Part]:
@@ -44,7 +52,7 @@ def opening(found: StudyResults) -> list[Part]:
     parts += [answers(found.judged)] if found.judged else []
     parts += [Prose(about)] if about else []
     note = "The first cue-conflict images, not chosen. Neither: the answer is a third class."
-    note += "" if found.one_seed else " Of several seeds, the answers of the first."
+    note += "" if found.unrepeated else " Of several seeds, the answers of the first."
     return [*parts, *([Examples(found.examples, note)] if found.examples else [])]
 
 

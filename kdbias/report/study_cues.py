@@ -11,7 +11,7 @@ from kdbias.probes.base import Result
 from kdbias.report.cues import cue_accuracies, shape_and_texture, shape_shares, share
 from kdbias.report.group import TEST, Group
 from kdbias.report.page import Image, Panel, Part
-from kdbias.report.study_results import TEACHER, StudyResults
+from kdbias.report.study_results import TEACHER, StudyResults, unlike
 from kdbias.report.table import Cell, Column, Table, percent
 from kdbias.report.verdict import cost, gain, index, inherited
 from kdbias.stats import accuracy
@@ -25,8 +25,9 @@ Networks = Mapping[str, Sequence[Result]]
 
 def cue_parts(found: StudyResults) -> list[Part]:
     """Give what was inherited in words, then shape shares and accuracies as figures; for one seed a table as well."""
-    alone = ["These networks are of one seed: what is said of them, with intervals over images, holds for them alone."]
-    said = "\n\n".join([*(alone if found.one_seed else []), *inheritance(found)])
+    whose = "of one seed" if found.one_seed else "of one seed each, not the same"
+    alone = [f"These networks are {whose}: what is said of them, with intervals over images, holds for them alone."]
+    said = "\n\n".join([*(alone if found.unrepeated else []), *inheritance(found)])
     caption = (
         "First: decisions for the shape, of all for either cue, on cue-conflict images, with 95 % intervals over "
         "images; the line is at one half. Second: accuracy with both cues, and where only one is there."
@@ -80,7 +81,7 @@ def shown(found: StudyResults) -> tuple[Networks, Networks]:
     taught = {name: result for name, result in found.beside.get(PROBE, {}).items() if name.startswith(TEACHER) and both}
     for name, result in taught.items():
         if name in tested:
-            label = TEACHER.strip() if len(taught) == 1 else name
+            label = unlike(TEACHER.strip() if len(taught) == 1 else name, cues)
             cues[label], tests[label] = [result], [tested[name]]
     return cues, tests
 
@@ -103,7 +104,7 @@ def inheritance(found: StudyResults) -> list[str]:
 def networks_table(found: StudyResults) -> Table | None:
     """Give a row for each network, with intervals over images; None where seeds have intervals of their own."""
     networks, tests = shown(found)
-    if not networks or not found.one_seed:
+    if not networks or not found.unrepeated:
         return None
     rows: list[list[Cell]] = []
     for name, (cues, *_) in networks.items():
