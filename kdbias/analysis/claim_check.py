@@ -43,7 +43,7 @@ def hypothesis_problems(key: str, one: Any, groups: Sequence[Any], many: int) ->
     try:
         planned = _planned(float(one["smallest"]), float(one["sd"]), many, one["direction"] == "equal")
     except ValueError as error:
-        yield Problem(key, f"smallest and sd: {error}")
+        yield Problem(f"{key}.sd", f"with smallest: {error}")
         return
     if one.get("seeds") is not None and (type(one["seeds"]) is not int or one["seeds"] != planned):
         yield Problem(f"{key}.seeds", f"the planner gives {planned} for these numbers, got {one['seeds']!r}")

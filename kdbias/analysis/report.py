@@ -37,6 +37,7 @@ from kdbias.report.study import (
     study_tables,
     transfer_sentences,
 )
+from kdbias.report.study_cues import first_numbers
 from kdbias.report.study_results import StudyResults, unlike
 from kdbias.report.style import save
 
@@ -62,7 +63,8 @@ def report(tree: Tree) -> None:
     networks = gathered(measured_tree(tree, what), nodes, teacher_nodes(tree, nodes)) if nodes else []
     found = replace(results_of(what, claims, networks), smallest=smallest)
     path = write(found, what.folder, what.name)
-    Console().print(f"\n{found.title}\n{lead(found)}\n", highlight=False, markup=False)
+    first = [line for line in (found.title, first_numbers(found), lead(found)) if line]
+    Console().print("\n" + "\n".join(first) + "\n", highlight=False, markup=False)
     for one in found.judged:
         Console().print(f"* {one.sentence}", highlight=False, markup=False)
     for line in [] if found.transfer is None else transfer_sentences(found.transfer):

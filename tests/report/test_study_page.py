@@ -11,9 +11,9 @@ from kdbias.analysis.report import write
 from kdbias.probes.base import Result
 from kdbias.report.cue_examples import goes_by
 from kdbias.report.networks import beside
-from kdbias.report.study import lead, study_page, study_tables
+from kdbias.report.study import lead, study_markdown, study_page, study_tables
 from kdbias.report.study_attention import attention_parts, attention_sentence
-from kdbias.report.study_cues import cue_parts, inheritance, networks_table, shown
+from kdbias.report.study_cues import cue_parts, first_numbers, inheritance, networks_table, shown
 from kdbias.report.study_training import training_panels
 from kdbias.report.table import percent
 
@@ -124,6 +124,23 @@ def test_the_table_of_networks_says_which_of_them_was_tested_on_fewer_images():
     table = networks_table(replace(found, beside={**found.beside, "accuracy": {"teacher demo_shape": few}}))
     assert table is not None
     assert table.caption.startswith("Accuracy on 500 (student, control) or 100 (teacher) test images")
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_numbers_that_answer_the_question_stand_under_the_title(seeds):
+    found = study(seeds=seeds)
+    shares = [np.mean([one.scalars["shape_share"] for one in group.results["cues"].values()]) for group in found.groups]
+    student, control = (f"{100 * one:.0f} %" for one in shares)
+    numbers = (
+        f"the student decides for the shape in {student} of its decisions, the control without a teacher in {control}"
+    )
+    page = words(study_page(found))
+    assert numbers in page[: page.index("2 hypotheses, stated before the runs")]
+    assert numbers in study_markdown(found).split("2 hypotheses")[0]
+    untaught = replace(found, teachers={})
+    assert first_numbers(untaught) == ""
+    two = replace(found, groups=[*found.groups, replace(found.groups[0], label="other")])
+    assert first_numbers(replace(two, teachers={**found.teachers, "other": found.teachers["student"]})) == ""
 
 
 def test_groups_with_the_names_of_references_stand_beside_them():
