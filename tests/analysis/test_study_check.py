@@ -40,7 +40,7 @@ from kdbias.config.errors import ConfigError
         ({"hypotheses": {"gain": {**GAIN, "smallest": "much"}}}, "gain.smallest: must be a number above 0"),
         (
             {"hypotheses": {"gain": {**GAIN, "smallest": 1e-5}}},
-            "gain.sd: with smallest: effect: more than 10,000 seeds",
+            "gain.sd: with smallest: effect: more than 10,000",
         ),
         ({"hypotheses": {"gain": {**GAIN, "of": "control"}}}, "gain.than: is 'control' as well as of"),
         ({"hypotheses": {"gain": {**GAIN, "of": []}}}, "gain.of: must be one of the runs, or two of them"),
@@ -97,6 +97,7 @@ ALSO = {  # strange values that a key may have, by its name or the last two of i
     "times": [5, -1, 1.5, None],
     "smallest": [5, 1.5],
     "sd": [1.5],
+    "within": [5, 1.5],
 }
 
 
