@@ -80,7 +80,7 @@ def status_lines(study: Study) -> list[str]:
     summary = ", ".join(f"{counts[state]} {state}" for state in STATES)
     lanes = parallel.lanes(study.node.get("lanes"))
     lines.append(f"study {study.name}: {len(found)} runs with their teachers: {summary}; {time_left(found, lanes)}")
-    return [*lines, *([study.command] if any(one.state != "done" for one in found) else [])]
+    return [*lines, *([study.again] if any(one.state != "done" for one in found) else [])]
 
 
 def run_state(run: Run) -> RunState:

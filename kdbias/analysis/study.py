@@ -83,8 +83,13 @@ class Study:
 
     @property
     def command(self) -> str:
-        """The command that trains what is missing."""
-        return shell(["python train.py -m", f"study={self.name}", *self.chosen, *self.words, *self.place])
+        """The command that trains it, wherever its runs lie."""
+        return shell(["python train.py -m", f"study={self.name}", *self.chosen, *self.words])
+
+    @property
+    def again(self) -> str:
+        """The command that trains here what is missing."""
+        return shell([self.command, *self.place])
 
     @property
     def place(self) -> list[str]:

@@ -92,7 +92,7 @@ def train(found: Study, launcher: Sequence[str] = (), *, again: str = "") -> Non
     try:
         failed = launch(found, launcher) if chosen(launcher) not in (None, "basic") else _in_lanes(found)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; go on with: {again or ' '.join([found.command, *launcher])}", flush=True)
+        print(f"\ninterrupted; go on with: {again or ' '.join([found.again, *launcher])}", flush=True)
         raise SystemExit(130) from None
     for run, reason in failed.items():
         print(f"failed: {run.label}: {reason}\n        {run.log}")

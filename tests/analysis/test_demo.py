@@ -50,7 +50,8 @@ def test_the_demo_is_the_study_of_its_name_with_one_seed(begun, tmp_path):
     assert seen["tree"]["study"] == found.node
     record = studies.load(tmp_path / "studies" / "demo")  # task=status and task=report know what was started
     assert (record.node, record.chosen, record.order[0].folder) == (found.node, found.chosen, found.order[0].folder)
-    assert found.command == f"python train.py -m study=demo 'study.seeds=[0]' paths.runs={tmp_path}"
+    assert found.command == "python train.py -m study=demo 'study.seeds=[0]'"
+    assert found.again == f"{found.command} paths.runs={tmp_path}"
 
 
 def test_the_demo_takes_a_study_with_its_seeds_and_overrides(begun):
@@ -78,7 +79,7 @@ def test_the_command_to_go_on_gives_the_very_same_study(words, begun, tmp_path):
     if "study.hypotheses.inherits.sd=.1" in words:
         words = [*words, "study.hypotheses.inherits.seeds=null"]
     found = begun("study=demo", *words)["study"]
-    typed = shlex.split(found.command)[3:]
+    typed = shlex.split(found.again)[3:]
     of_study = list(study_words(typed))
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         again = study_train.composed(of_study, [word for word in typed if word not in of_study])
