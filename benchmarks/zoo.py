@@ -1,6 +1,8 @@
 """python benchmarks/zoo.py RUNS: make the networks of kdbias/zoo anew from the runs of ``analyze.py task=demo``.
 
-The networks that are there are of the demo before its transformers had a convolutional stem; these will have one.
+The networks that are there are of the demo before its transformers had a convolutional stem; these will have one. Of
+those that are there, ``made`` in the description has the revision at which the command gave them, and the words with
+which ``train.py`` trains the same recipe (the same spec hash) at any revision.
 RUNS is the folder that the demo had as ``paths.runs``. Weights are rounded to 16 bits, and the accuracy in the
 description is that of the rounded weights on the test set of the run. It prints one JSON line.
 """
@@ -16,6 +18,7 @@ from safetensors.torch import save
 
 from kdbias import zoo
 from kdbias.analysis.networks import image_data
+from kdbias.config.overrides import sets
 from kdbias.config.spec import plain
 from kdbias.files import digest, write_bytes, write_json
 from kdbias.models.checkpoint import Checkpoint
@@ -57,7 +60,8 @@ def made(name: str, folder: Path) -> dict[str, Any]:
     network = checkpoint.student().half()
     path = zoo.HOME / f"{name}{zoo.WEIGHTS}"
     write_bytes(path, save({key: value.contiguous() for key, value in network.network.state_dict().items()}))
-    data = plain(saved_config(folder))["data"]
+    config = plain(saved_config(folder))
+    data = config["data"]
     found = {
         "name": name,
         "sha256": digest(path),
@@ -66,9 +70,10 @@ def made(name: str, folder: Path) -> dict[str, Any]:
         "teacher": TEACHERS.get(name),
         "made": {
             "command": COMMAND,
+            "revision": result["environment"]["git"],
+            "words": [word for word in config["chosen"]["overrides"] if not sets(word, "paths", "hydra", "name")],
             "experiment": result["name"],
             "seed": result["seed"],
-            "revision": result["environment"]["git"],
             "torch": result["environment"]["torch"],
             "weights": "rounded to 16 bits",
         },

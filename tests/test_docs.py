@@ -92,3 +92,25 @@ def test_the_readme_has_every_option_that_it_names():
         assert (ROOT / "conf" / group / f"{option}.yaml").exists(), f"{group}={option}"
     for task in re.findall(r"task=(\w+)", README):
         assert task in tasks.TASKS
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "study").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_list_of_studies_says_what_each_asks(path):
+    page = (ROOT / "docs" / "studies" / "index.md").read_text()
+    (section,) = [part for part in page.split("\n## ") if part.startswith(f"{path.stem}\n")]
+    study = OmegaConf.load(path)
+    said = " ".join(section.split())
+    assert study.question in said
+    assert all(f"`{group}`" in said for group in study.runs)
+    assert f"seeds {', '.join(map(str, study.seeds))}" in said
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| `")]
+    within = {"equal": "within ±"}
+    assert rows == [
+        [f"`{name}`", one.says, f"`{one.measure}`", f"{within.get(one.direction, '')}{one.smallest}", str(one.seeds)]
+        for name, one in study.hypotheses.items()
+    ]
+    first = path.read_text().splitlines()[0].removeprefix("# ")
+    assert first in said
+    page = path.with_suffix(".html").name
+    assert f"`{page}`" in said
+    assert (ROOT / "docs" / "studies" / page).exists() == (f"({page})" in said)  # linked once it is there

@@ -54,6 +54,10 @@ def test_a_study_is_trained_once_and_its_status_and_page_are_made(tmp_path, caps
         (["-m", "study=demo", "hydra/launcher=ray"], "its plugin is not installed: pip install hydra-ray-launcher"),
         (["-m", "study=demo", "study.seeds=3"], "study.seeds: must be a list of different seeds"),
         (["-m", "study=demo", "study.lane=3"], "study.lane: there is no such setting: did you mean study.lanes?"),
+        (["-m", "study=demo", "study.overrides=5"], "study.overrides: must be a list of overrides, such as"),
+        (["-m", "study=demo", "study.common=7"], "study.common: must be a list of overrides, such as"),
+        (["-m", "study=demo", "study.hypotheses=x"], "study.hypotheses: must be NAME:"),
+        (["-m", "study=demo", "study.name=mine"], "study.name: must be demo, as its yaml is called, got mine"),
         (["-m", "study=demo", "epoch=3"], "did you mean epochs"),
         (
             ["-m", "study=demo", "model.widht=3"],

@@ -14,6 +14,7 @@ import kdbias
 from kdbias import zoo
 from kdbias.analysis import tasks
 from kdbias.checks.command import require_command
+from kdbias.config.spec import spec_hash
 from kdbias.models.checkpoint import Checkpoint
 
 NAMES = ("demo-control", "demo-student", "demo-teacher")
@@ -27,6 +28,9 @@ def test_they_are_small_and_say_how_they_were_made():
         found = zoo.entry(zoo.file_of(name))
         assert found["made"]["command"] == "python analyze.py task=demo"
         assert len(found["made"]["revision"]) == 40
+        # the command trains other networks since; these words are the recipe of this one
+        assert spec_hash(composed(found["made"]["words"])) == found["spec"]["hash"]
+        assert "later revisions" in found["made"]["since"]
         network = kdbias.load_student(name)
         assert sum(p.numel() for p in network.parameters()) == found["parameters"]
         assert next(network.parameters()).dtype == torch.float32
@@ -90,6 +94,7 @@ def test_they_are_made_again_from_run_folders(tmp_path, monkeypatch):
     monkeypatch.setattr(script.zoo, "HOME", tmp_path.resolve())
     found = script.made("demo-student", run.folder)
     assert json.loads((tmp_path / "demo-student.json").read_text()) == found
+    assert "batch_size=20" in found["made"]["words"]
     half = Checkpoint(tmp_path / "demo-student.safetensors")
     assert half.epoch == Checkpoint(run.folder / "checkpoints" / "best.ckpt").epoch
     image = torch.rand(4, 3, 32, 32)

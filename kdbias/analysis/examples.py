@@ -13,6 +13,7 @@ from kdbias.data.cues import CueSource
 from kdbias.probes.base import Result
 from kdbias.report.cue_examples import cue_examples
 from kdbias.report.page import Example
+from kdbias.report.study_results import unlike
 
 PROBE = "cues"
 COUNT = 6  # images on a page
@@ -34,7 +35,7 @@ def examples(
     if not isinstance(source, CueSource):
         return []
     taught = [teachers[label][PROBE] for label in groups if PROBE in teachers.get(label, {})]
-    answered = {"teacher": taught[-1]} if taught else {}
+    answered = {unlike("teacher", groups): taught[-1]} if taught else {}
     answered |= {label: found[label].results[PROBE] for label in groups}
     images = source.variant("conflict", COUNT)
     if not all(np.array_equal(one.arrays["shape"][:COUNT], images.shape.numpy()) for one in answered.values()):

@@ -37,7 +37,8 @@ from kdbias.report.study import (
     study_tables,
     transfer_sentences,
 )
-from kdbias.report.study_results import StudyResults
+from kdbias.report.study_cues import first_numbers
+from kdbias.report.study_results import StudyResults, unlike
 from kdbias.report.style import save
 
 OF_RUN = ("test", "val", "train")  # measures that a run folder holds itself
@@ -62,7 +63,8 @@ def report(tree: Tree) -> None:
     networks = gathered(measured_tree(tree, what), nodes, teacher_nodes(tree, nodes)) if nodes else []
     found = replace(results_of(what, claims, networks), smallest=smallest)
     path = write(found, what.folder, what.name)
-    Console().print(f"\n{found.title}\n{lead(found)}\n", highlight=False, markup=False)
+    first = [line for line in (found.title, first_numbers(found), lead(found)) if line]
+    Console().print("\n" + "\n".join(first) + "\n", highlight=False, markup=False)
     for one in found.judged:
         Console().print(f"* {one.sentence}", highlight=False, markup=False)
     for line in [] if found.transfer is None else transfer_sentences(found.transfer):
@@ -206,9 +208,11 @@ def references(
 ) -> tuple[dict[str, dict[str, Result]], dict[str, dict[str, Result]]]:
     """Give the Results of untrained networks and teachers by probe, and those of each group's teacher by group."""
     beside: dict[str, dict[str, Result]] = {}
+    taken = [group.label for group in what.groups]
     for one in networks:
         if one.role in ("initial", "teacher"):
-            label = f"teacher {one.label}" if one.role == "teacher" else one.label
+            label = unlike(f"teacher {one.label}", taken) if one.role == "teacher" else one.label
+            taken.append(label)
             for name, result in one.results.items():
                 beside.setdefault(name, {})[label] = result
     by_key = {one.about["teacher_key"]: one.results for one in networks if one.role == "teacher"}

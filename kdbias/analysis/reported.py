@@ -14,6 +14,7 @@ from kdbias.analysis.study import Study
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import Tree, flat, plain, spec
 from kdbias.report.page import Code
+from kdbias.report.study_results import unlike
 from kdbias.runs import run_folder
 
 LONGEST = 100  # characters of a group's name
@@ -64,7 +65,7 @@ def reported_study(tree: Tree) -> Reported:
         groups.append(group)
     question = str(study.node.get("question") or "")
     how = how_made(study.command, groups, [_recipes(study)])
-    title, teachers = question or study.name, _teachers(study)
+    title, teachers = question or study.name, study_teachers(study)
     return Reported("study", study.name, title, question, study.node, groups, how, study.folder, teachers)
 
 
@@ -141,13 +142,13 @@ def how_made(command: str, groups: Sequence[ReportedGroup], more: Sequence[str])
     ]
 
 
-def _teachers(study: Study) -> list[ReportedGroup]:
-    """The teachers that were trained for the study, each a group of one run."""
+def study_teachers(study: Study) -> list[ReportedGroup]:
+    """Give the teachers that were trained for the study, each a group of one run."""
     found = {one.teacher.folder: one.teacher for one in study.runs if one.teacher is not None}
-    groups = []
+    groups: list[ReportedGroup] = []
     for folder, teacher in found.items():
         facts = run_folder.result(folder, teacher.key)
-        group = ReportedGroup(teacher.label, 1)
+        group = ReportedGroup(unlike(teacher.label, [*study.groups, *(one.label for one in groups)]), 1)
         if facts is not None:
             seed = int(facts.get("seed") or 0)
             group.folders[seed], group.facts[seed] = folder, facts

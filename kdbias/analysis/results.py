@@ -142,7 +142,8 @@ def by_label(networks: Sequence[Measured], probe: str) -> dict[str, list[Result]
     found: dict[str, list[Result]] = {}
     for one in order:
         if probe in one.results and one.role != "teacher":
-            found.setdefault(one.label, []).append(one.results[probe])
+            label = f"{INITIAL} (a run)" if one.label == INITIAL and one.role != "initial" else one.label
+            found.setdefault(label, []).append(one.results[probe])
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeGuard
 
 from kdbias.analysis import study as studies
 from kdbias.analysis.study import Study
-from kdbias.analysis.study_node import require_study
+from kdbias.analysis.study_check import require_own_name, require_study
 from kdbias.config.spec import Tree
 from kdbias.files import is_held
 from kdbias.runs import failure, parallel, progress, resuming, run_folder
@@ -56,6 +56,7 @@ def study_of(tree: Tree) -> Study:
     """
     node, root = tree.get("study"), Path(str(tree["paths"]["runs"])).absolute()
     require_study(node)
+    require_own_name(node)
     assert isinstance(node, Mapping)
     found = studies.load(root / "studies" / str(node["name"]))
     if found is not None:
@@ -79,7 +80,7 @@ def status_lines(study: Study) -> list[str]:
     summary = ", ".join(f"{counts[state]} {state}" for state in STATES)
     lanes = parallel.lanes(study.node.get("lanes"))
     lines.append(f"study {study.name}: {len(found)} runs with their teachers: {summary}; {time_left(found, lanes)}")
-    return [*lines, *([study.command] if any(one.state != "done" for one in found) else [])]
+    return [*lines, *([study.again] if any(one.state != "done" for one in found) else [])]
 
 
 def run_state(run: Run) -> RunState:

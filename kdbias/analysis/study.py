@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from kdbias.analysis.study_node import require_study
+from kdbias.analysis.study_check import require_study
 from kdbias.checks.command import composition_error
 from kdbias.checks.early import plain_problems
+from kdbias.config.conf import expanded
 from kdbias.config.control import teacher_use
 from kdbias.config.errors import ConfigError
 from kdbias.config.overrides import key_of, sets
@@ -81,9 +83,19 @@ class Study:
 
     @property
     def command(self) -> str:
-        """The command that trains what is missing."""
-        words = [f"study={self.name}", *self.chosen, *self.words]
-        return " ".join(["python train.py -m", *(word if _bare(word) else f"'{word}'" for word in words)])
+        """The command that trains it, wherever its runs lie."""
+        return shell(["python train.py -m", f"study={self.name}", *self.chosen, *self.words])
+
+    @property
+    def again(self) -> str:
+        """The command that trains here what is missing."""
+        return shell([self.command, *self.place])
+
+    @property
+    def place(self) -> list[str]:
+        """The word that names the folder of its runs; none where that is the default one."""
+        root = self.folder.parents[1]
+        return [] if root == Path(expanded(os.environ.get("KDBIAS_RUNS", "runs"))).absolute() else [_runs_in(root)]
 
 
 def plan(node: Tree, words: Sequence[str], root: Path, chosen: Sequence[str] = ()) -> Study:
@@ -137,7 +149,7 @@ def run_words(node: Tree, one: Tree, seed: int, words: Sequence[str], root: Path
     added = [*(node.get("overrides") or []), *words]
     if any(word.replace(" ", "") == "trainer=smoke" for word in added):
         own = [word for word in own if not sets(word, *SMOKE)]
-    typed = [f"experiment={one['experiment']}", f"seed={seed}", *own, *added, f"paths.runs={quoted(str(root))}"]
+    typed = [f"experiment={one['experiment']}", f"seed={seed}", *own, *added, _runs_in(root)]
     return [str(word) for word in typed]
 
 
@@ -216,6 +228,19 @@ def _run(found: Mapping[str, Any], root: Path) -> Run:
     return Run(str(found["label"]), words, folder, str(found["key"]), int(found["epochs"]), images)
 
 
-def _bare(word: str) -> bool:
-    """Whether a shell passes a word as it is."""
-    return not set(word) & set("[]{}()'\"*?$&|;<> ~#")
+def _runs_in(root: Path) -> str:
+    return f"paths.runs={quoted(str(root))}"
+
+
+def shell(words: Sequence[str]) -> str:
+    """Write a command for a shell: the first of ``words`` as it is, the others in quotes where they need them.
+
+    >>> print(shell(["python train.py -m", "study=demo", "study.common=['epochs=1']"]))
+    python train.py -m study=demo "study.common=['epochs=1']"
+    """
+    return " ".join([words[0], *map(_for_shell, words[1:])])
+
+
+def _for_shell(word: str) -> str:
+    plain_in_double = "'" in word and not set(word) & set('"$`\\!')
+    return f'"{word}"' if plain_in_double else shlex.quote(word)

@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdbias.analysis import study as studies
-from kdbias.analysis.study import Study
+from kdbias.analysis.study import Study, shell
+from kdbias.analysis.study_check import DECIDED, require_own_name
 from kdbias.analysis.study_launch import launch
 from kdbias.checks.command import composition_error
 from kdbias.checks.words import composes_elsewhere, overrides, study_words, sweeps
@@ -25,7 +26,7 @@ from kdbias.runs.board import board
 from kdbias.runs.launchers import chosen
 from kdbias.runs.parallel import Run
 
-REFUSED = ("experiment", "seed", "sweep", "resume", "name", "study")  # what a study decides for each of its runs
+REFUSED = (*DECIDED, "name")  # words for all runs that no study takes
 
 
 def train_study(arguments: Sequence[str]) -> None:
@@ -48,11 +49,11 @@ def train_study(arguments: Sequence[str]) -> None:
     words = [word for word in words if word not in launcher]
     for word in words:
         key = (key_of(word) or word).split(".")[0].split("/")[0]
-        if key in REFUSED:
-            raise ConfigError(f"{word}: a study decides this for each run: study.seeds=[0,1], study.overrides=[...]")
         if key == "hydra":
             text = "the runs of a study are trained in lanes of this machine (study.lanes=2) or by hydra/launcher=NAME"
             raise ConfigError(f"{word}: {text}")
+        if key in REFUSED:
+            raise ConfigError(f"{word}: a study decides this for each run: study.seeds=[0,1], study.overrides=[...]")
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         found = composed(list(study_words(typed)), words)
     studies.save(found)
@@ -71,6 +72,9 @@ def composed(of_study: Sequence[str], words: Sequence[str]) -> Study:
     kept = [word for word in words if key_of(word) != "paths.runs"]
     chosen = [word for word in of_study if key_of(word) != "study"]
     asked = plain(OmegaConf.create({"study": node}))["study"] if node is not None else {}
+    for word in of_study:
+        if key_of(word) == "study":
+            require_own_name(asked, word.partition("=")[2])
     return studies.plan(asked, kept, root, chosen)
 
 
@@ -88,7 +92,7 @@ def train(found: Study, launcher: Sequence[str] = (), *, again: str = "") -> Non
     try:
         failed = launch(found, launcher) if chosen(launcher) not in (None, "basic") else _in_lanes(found)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; go on with: {again or ' '.join([found.command, *launcher])}", flush=True)
+        print(f"\ninterrupted; go on with: {again or ' '.join([found.again, *launcher])}", flush=True)
         raise SystemExit(130) from None
     for run, reason in failed.items():
         print(f"failed: {run.label}: {reason}\n        {run.log}")
@@ -96,7 +100,7 @@ def train(found: Study, launcher: Sequence[str] = (), *, again: str = "") -> Non
     if failed:
         raise SystemExit(1)
     if not again:
-        print(f"python analyze.py task=report study={found.name}")
+        print(shell(["python analyze.py task=report", f"study={found.name}", *found.place]))
 
 
 def _in_lanes(found: Study) -> dict[Run, str]:

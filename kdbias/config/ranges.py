@@ -121,6 +121,7 @@ CONTROLS: dict[str, dict[str, Kind]] = {
         "tolerance": above(0),
     },
     "label_smoothing.LabelSmoothing": {"images": COUNT, "temperature": above(0).or_null("that of the terms")},
+    "same_family.SameFamily": {key: COUNT.or_null("as in its recipe") for key in ("epochs", "batch_size")},
     "random.Random": {"images": whole(2, hint="BatchNorm's statistics need two")},
 }
 

@@ -115,6 +115,8 @@ def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
             node["weights"] = "sha256:" + digest(Path(weights))
     _put_recipe(teacher)
     _drop_unset(teacher)
+    if control.get("batch_size") is None:  # as before same_family had it
+        control.pop("batch_size", None)
     put_stress(augment)
     augment |= _whole(augment)
     use = teacher_use(found)

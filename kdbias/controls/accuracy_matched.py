@@ -30,8 +30,8 @@ class AccuracyMatched(Control):
     Accuracies are measured on the validation split, or given: for weights that were trained on these images the
     measured accuracy would be too high. A teacher's training keeps checkpoints if it has
     ``callback.checkpoint_history``; if no such training exists, it runs once. Graded teachers with weights are compared
-    first. The others are then trained one by one, in their order, until one is near enough, for ``teacher.epochs`` and
-    on ``teacher.data``.
+    first. The others are then trained one by one, in their order, until one is near enough, for ``teacher.epochs``, in
+    batches of ``teacher.batch_size`` and on ``teacher.data``.
 
     Args:
         accuracy: The wanted accuracy, 0 to 1.
@@ -157,13 +157,13 @@ class AccuracyMatched(Control):
         )
 
     def _named(self, name: str) -> dict[str, Any]:
-        """The settings of a graded teacher; if it is trained, for the epochs and on the data of the replaced one."""
+        """The settings of a graded teacher; if it is trained, with epochs, batch and data of the replaced one."""
         teacher = named_teacher(name)
         weights = self.graded[name].get("weights") or teacher["weights"]
         if weights is not None:
             return {**teacher, "weights": weights}
-        epochs = self._replaced.get("epochs") or teacher["epochs"]
-        return {**on_the_images_of(self._replaced, teacher), "epochs": epochs}
+        trained = {key: self._replaced.get(key) or teacher.get(key) for key in ("epochs", "batch_size")}
+        return {**on_the_images_of(self._replaced, teacher), **trained}
 
     def _given(self) -> dict[str, float]:
         """The accuracies of graded teachers that are given."""

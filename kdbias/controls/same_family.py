@@ -21,22 +21,32 @@ from kdbias.models.teacher import Teacher
 class SameFamily(Control):
     """Another network of the student's family as the teacher; without weights its own recipe trains it once.
 
-    It is trained on the images that the replaced teacher is trained on (``teacher.data``).
+    It is trained on the images that the replaced teacher is trained on (``teacher.data``), but by its own recipe: the
+    epochs and the batch of another family do not suit it.
 
     Args:
         vit: The teacher of a vision transformer, by the name of its config.
         cnn: The teacher of a CNN.
         weights: Those of the new teacher, a ``.safetensors`` file or a checkpoint.
         epochs: Those of its training; None takes the recipe's.
+        batch_size: That of its training; None takes the recipe's.
     """
 
     kind = "same_family"
     uses_teacher = False
     keeps_of_teacher = ("data",)
 
-    def __init__(self, *, vit: str, cnn: str, weights: str | None = None, epochs: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        vit: str,
+        cnn: str,
+        weights: str | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+    ) -> None:
         super().__init__()
-        self.names, self.weights, self.epochs = {"vit": vit, "cnn": cnn}, weights, epochs
+        self.names, self.weights, self.epochs, self.batch_size = {"vit": vit, "cnn": cnn}, weights, epochs, batch_size
 
     @classmethod
     def teachers_named(cls, control: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -88,6 +98,7 @@ class SameFamily(Control):
         replaced = tree["teacher"]
         teacher = on_the_images_of(replaced, named_teacher(self.names[student.family]))
         teacher |= {"weights": self.weights or teacher["weights"], "epochs": self.epochs or teacher["epochs"]}
+        teacher |= {"batch_size": self.batch_size or teacher.get("batch_size")}
         self.found = {
             "matched": ["family"],
             "family": student.family,

@@ -1,4 +1,4 @@
-"""The precision in which losses and similarities are computed: fp32 at least, never autocast."""
+"""The precision of losses and similarities: fp32 at least, fp64 where the device has it, never autocast."""
 
 from __future__ import annotations
 
@@ -21,3 +21,13 @@ def without_autocast(like: Tensor) -> torch.autocast:
     Of ``like``, ``(...)``, nothing but the device is read.
     """
     return torch.autocast(like.device.type, enabled=False)
+
+
+def has_float64(device: torch.device) -> bool:
+    """Whether tensors on ``device`` may be fp64: Apple's GPUs have none."""
+    return device.type != "mps"
+
+
+def widest(values: Tensor) -> Tensor:
+    """Give ``values``, ``(...)``, in fp64, or in fp32 on a device without it."""
+    return values.double() if has_float64(values.device) else values.float()

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdbias.functional.logits.kl import check_logits, check_temperature, soft_kl
-from kdbias.functional.precision import full_precision, without_autocast
+from kdbias.functional.precision import full_precision, has_float64, without_autocast
 from kdbias.functional.unit import unit
 
 VIEWS = 4  # 0, 90, 180 and 270 degrees
@@ -141,9 +141,16 @@ def _kept(scores: Tensor, true: Tensor, ratio: float) -> Tensor:
     left = torch.arange(scores.shape[1], device=scores.device) < true[:, None]
     rank = ((scores > own) | ((scores == own) & left)).sum(dim=1)
     wrong = rank.count_nonzero()
-    kept = len(rank) - wrong + (wrong * torch.full_like(wrong, ratio, dtype=torch.float64)).long()
+    kept = len(rank) - wrong + _part(wrong, ratio, len(rank))
     place = torch.arange(len(rank), device=rank.device)
     return torch.empty_like(rank).scatter_(0, rank.argsort(stable=True), place) < kept
+
+
+def _part(count: Tensor, ratio: float, most: int) -> Tensor:
+    """The floor of ``ratio`` times a ``count`` of at most ``most``, in fp64: fp32 would round other counts up."""
+    if has_float64(count.device):
+        return (count * torch.full_like(count, ratio, dtype=torch.float64)).long()
+    return (torch.arange(most + 1) * torch.full((most + 1,), ratio, dtype=torch.float64)).long().to(count.device)[count]
 
 
 def _kl_of_rows(student: Tensor, teacher: Tensor, kept: Tensor, temperature: float) -> Tensor:

@@ -7,6 +7,8 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from kdbias.functional.precision import widest
+
 EVERY = 25  # calls between two looks at the value, each look waits for the device
 
 
@@ -41,8 +43,8 @@ class CollapseMonitor(nn.Module):
 
     @torch.no_grad()
     def row(self, tokens: Tensor) -> Tensor:
-        """Give the mean token of each image and its mean square length, ``(B, D + 1)`` in fp64."""
-        tokens = tokens.detach().double()
+        """Give the mean token of each image and its mean square length, ``(B, D + 1)`` in fp64, where it is there."""
+        tokens = widest(tokens.detach())
         return torch.cat([tokens.mean(1), tokens.square().sum(-1).mean(1, keepdim=True)], dim=1)
 
     @torch.no_grad()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kdbias.functional.precision import has_float64
+
 MOST = 2**25
 """Entries that a table (classes, images) has at most; one of all classes spares a look at the batch."""
 
@@ -102,8 +104,9 @@ class ByClass:
 
 def _below(bound: Tensor) -> Tensor:
     """Draw a whole number from 0 to below each of ``bound``."""
-    drawn = (torch.rand(bound.shape, dtype=torch.float64, device=bound.device) * bound).long()
-    return drawn.minimum(bound - 1)  # a product can round up
+    most = bound if has_float64(bound.device) else bound.cpu()
+    drawn = (torch.rand(most.shape, dtype=torch.float64, device=most.device) * most).long()
+    return drawn.minimum(most - 1).to(bound.device)  # a product can round up
 
 
 def _without(order: Tensor, kept: Tensor) -> Tensor:

@@ -71,6 +71,7 @@ def beside(own: Mapping[str, Runs], control: Runs | None, initial: Runs | None) 
         ValueError: there is no network.
     """
     given = {name: runs for name, runs in zip(BESIDE, (control, initial), strict=True) if runs is not None}
+    own = {f"{name} (a run)" if name in given else name: runs for name, runs in own.items()}
     return networks({**own, **given}, *(name if name in given else None for name in BESIDE))
 
 

@@ -15,7 +15,7 @@ from kdbias.report.page import Code, Examples, Image, Panel, Part, Prose, Sectio
 from kdbias.report.study_attention import PROBE as ATTENTION
 from kdbias.report.study_attention import attention_parts
 from kdbias.report.study_cues import PROBE as CUES
-from kdbias.report.study_cues import cue_figures, cue_parts, networks_table
+from kdbias.report.study_cues import cue_figures, cue_parts, first_numbers, networks_table
 from kdbias.report.study_results import StudyResults
 from kdbias.report.study_training import training_panels, training_section
 from kdbias.report.table import Cell, Column, Table, format_difference, percent
@@ -33,18 +33,27 @@ def lead(found: StudyResults) -> str:
     counts = Counter(one.verdict for one in found.judged)
     parts = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
     many = "1 hypothesis" if len(found.judged) == 1 else f"{len(found.judged)} hypotheses"
-    one = " One seed does not show how much trainings differ, so it decides nothing." if found.one_seed else ""
-    return f"{done}{many}, stated before the runs: {', '.join(parts)}.{one}"
+    return f"{done}{many}, stated before the runs: {', '.join(parts)}.{_of_seeds(found)}"
+
+
+def _of_seeds(found: StudyResults) -> str:
+    """What cannot be said for want of a second seed."""
+    if found.one_seed:
+        return " One seed does not show how much trainings differ, so it decides nothing."
+    if found.unrepeated:
+        return " No group has a second seed, to show how much trainings differ, and other seeds are not paired."
+    return ""
 
 
 def opening(found: StudyResults) -> list[Part]:
-    """Give what stands under the title: the answers first, then who is compared, and examples."""
+    """Give what stands under the title: the numbers and answers first, then who is compared, and examples."""
     about = found.about.split("\n\n")[0].strip()
-    parts: list[Part] = [lead(found)]
+    numbers = first_numbers(found)
+    parts: list[Part] = [*([numbers] if numbers else []), lead(found)]
     parts += [answers(found.judged)] if found.judged else []
     parts += [Prose(about)] if about else []
     note = "The first cue-conflict images, not chosen. Neither: the answer is a third class."
-    note += "" if found.one_seed else " Of several seeds, the answers of the first."
+    note += "" if found.unrepeated else " Of several seeds, the answers of the first."
     return [*parts, *([Examples(found.examples, note)] if found.examples else [])]
 
 
@@ -101,7 +110,8 @@ def study_markdown(found: StudyResults) -> str:
     tables = "\n".join(table.markdown() for table in study_tables(found).values())
     how = "\n\n".join(f"```\n{part.text}\n```" if isinstance(part, Code) else part for part in found.how)
     about = f"{found.about.strip()}\n\n" if found.about else ""
-    said = f"{lead(found)}\n\n{verdicts}{bias}\n{about}"
+    numbers = f"{first}\n\n" if (first := first_numbers(found)) else ""
+    said = f"{numbers}{lead(found)}\n\n{verdicts}{bias}\n{about}"
     noise = "\n".join(f"* {line}" for line in within_noise(found))
     return f"# {found.title}\n\n{said}{tables}\n## Within noise\n\n{noise}\n\n{how}\n"
 

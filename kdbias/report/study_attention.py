@@ -9,7 +9,7 @@ import numpy as np
 from kdbias.probes.base import Result
 from kdbias.report.attention import distance_by_layer
 from kdbias.report.page import Image, Panel, Part
-from kdbias.report.study_results import StudyResults
+from kdbias.report.study_results import StudyResults, unlike
 from kdbias.report.table import format_difference
 from kdbias.stats import difference
 
@@ -32,9 +32,9 @@ def attention_parts(found: StudyResults) -> list[Part]:
         width=WIDTH if len(groups) < MOST else 1.5 * WIDTH,
         height=HEIGHT,
     )
-    lines = {**groups, **({} if untrained is None else {UNTRAINED: [untrained]})}
+    lines = [*groups.items(), *([] if untrained is None else [(unlike(UNTRAINED, groups), [untrained])])]
     uniform = float(next(iter(groups.values()))[0].arrays["uniform_distance"])
-    says = "; ".join(f"{label} {_by_layer(results)}" for label, results in lines.items())
+    says = "; ".join(f"{label} {_by_layer(results)}" for label, results in lines)
     caption = (
         "Mean attention distance of each layer, in patches, on the same images. A band goes from the lowest to the "
         "highest seed. The axis is drawn around the line of uniform attention, not from 0."

@@ -11,9 +11,9 @@ from kdbias.probes.base import Result
 from kdbias.report.cues import cue_accuracies, shape_and_texture, shape_shares, share
 from kdbias.report.group import TEST, Group
 from kdbias.report.page import Image, Panel, Part
-from kdbias.report.study_results import TEACHER, StudyResults
+from kdbias.report.study_results import TEACHER, StudyResults, unlike
 from kdbias.report.table import Cell, Column, Table, percent
-from kdbias.report.verdict import cost, gain, index, inherited
+from kdbias.report.verdict import cost, decisions, gain, index, inherited
 from kdbias.stats import accuracy
 
 PROBE = "cues"
@@ -25,8 +25,9 @@ Networks = Mapping[str, Sequence[Result]]
 
 def cue_parts(found: StudyResults) -> list[Part]:
     """Give what was inherited in words, then shape shares and accuracies as figures; for one seed a table as well."""
-    alone = ["These networks are of one seed: what is said of them, with intervals over images, holds for them alone."]
-    said = "\n\n".join([*(alone if found.one_seed else []), *inheritance(found)])
+    whose = "of one seed" if found.one_seed else "of one seed each, not the same"
+    alone = [f"These networks are {whose}: what is said of them, with intervals over images, holds for them alone."]
+    said = "\n\n".join([*(alone if found.unrepeated else []), *inheritance(found)])
     caption = (
         "First: decisions for the shape, of all for either cue, on cue-conflict images, with 95 % intervals over "
         "images; the line is at one half. Second: accuracy with both cues, and where only one is there."
@@ -80,7 +81,7 @@ def shown(found: StudyResults) -> tuple[Networks, Networks]:
     taught = {name: result for name, result in found.beside.get(PROBE, {}).items() if name.startswith(TEACHER) and both}
     for name, result in taught.items():
         if name in tested:
-            label = TEACHER.strip() if len(taught) == 1 else name
+            label = unlike(TEACHER.strip() if len(taught) == 1 else name, cues)
             cues[label], tests[label] = [result], [tested[name]]
     return cues, tests
 
@@ -88,22 +89,26 @@ def shown(found: StudyResults) -> tuple[Networks, Networks]:
 def inheritance(found: StudyResults) -> list[str]:
     """Say of each taught group how much of its teacher's preference it took over, and what that cost in accuracy."""
     said = {}
-    for group in found.groups:
-        control = found.control_of(group)
-        teacher = found.teachers.get(group.label, {}).get(PROBE)
-        if control is None or teacher is None or teacher.refused:
-            continue
+    for group, control, teacher in _taught(found):
         ours, theirs = _paired(group, control, PROBE)
-        if ours:
-            shares = (_mean(ours, "shape_share"), _mean(theirs, "shape_share"), teacher.scalars["shape_share"])
-            said[group.label] = f"{inherited(index(ours, theirs, teacher), shares)}{_cost(group, control)}"
+        said[group.label] = f"{inherited(index(ours, theirs, teacher), _shares(ours, theirs, teacher))}"
+        said[group.label] += _cost(group, control)
     return [text if len(said) == 1 else f"{label}: {text}" for label, text in said.items()]
+
+
+def first_numbers(found: StudyResults) -> str:
+    """Say in a sentence what student, control and teacher go by; empty unless one group is taught and was measured."""
+    taught = _taught(found)
+    if len(taught) != 1:
+        return ""
+    ((group, control, teacher),) = taught
+    return decisions(_shares(*_paired(group, control, PROBE), teacher))
 
 
 def networks_table(found: StudyResults) -> Table | None:
     """Give a row for each network, with intervals over images; None where seeds have intervals of their own."""
     networks, tests = shown(found)
-    if not networks or not found.one_seed:
+    if not networks or not found.unrepeated:
         return None
     rows: list[list[Cell]] = []
     for name, (cues, *_) in networks.items():
@@ -121,6 +126,20 @@ def networks_table(found: StudyResults) -> Table | None:
         "images each. Decided: decisions for either cue. 95 % intervals over images: they say nothing of other seeds."
     )
     return Table("Networks", [*columns, percent("shape alone"), percent("texture alone")], rows, note)
+
+
+def _taught(found: StudyResults) -> list[tuple[Group, Group, Result]]:
+    """The groups that were measured with their control and teacher, each with these two."""
+    taught = []
+    for group in found.groups:
+        control, teacher = found.control_of(group), found.teachers.get(group.label, {}).get(PROBE)
+        if control is not None and teacher is not None and not teacher.refused and _paired(group, control, PROBE)[0]:
+            taught.append((group, control, teacher))
+    return taught
+
+
+def _shares(ours: Sequence[Result], theirs: Sequence[Result], teacher: Result) -> tuple[float, float, float]:
+    return _mean(ours, "shape_share"), _mean(theirs, "shape_share"), teacher.scalars["shape_share"]
 
 
 def _cost(group: Group, control: Group) -> str:

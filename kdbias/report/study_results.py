@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 from matplotlib.figure import Figure
 
@@ -18,6 +19,16 @@ from kdbias.report.page import Code, Example
 
 TEACHER = "teacher "
 """How the names of teachers begin in ``beside`` and ``metrics``."""
+
+
+def unlike(name: str, taken: Collection[str]) -> str:
+    """Give a name, with a number behind it where another network has it.
+
+    >>> unlike("teacher", ["student"]), unlike("teacher", ["teacher", "teacher (2)"])
+    ('teacher', 'teacher (3)')
+    """
+    numbered = (f"{name} ({number})" for number in count(2))
+    return name if name not in taken else next(one for one in numbered if one not in taken)
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,11 @@ class StudyResults:
 
     @property
     def one_seed(self) -> bool:
+        """Whether all runs are of the same seed."""
+        return len({seed for group in self.groups for seed in group.facts}) == 1
+
+    @property
+    def unrepeated(self) -> bool:
         """Whether no group has a second seed, so that nothing shows how much trainings differ."""
         return self.done > 0 and all(len(group.facts) <= 1 for group in self.groups)
 

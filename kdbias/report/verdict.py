@@ -79,11 +79,7 @@ def inherited(found: Finding, shares: tuple[float, float, float]) -> str:
 
     ``shares`` are the shape shares (0 to 1) of student, control and teacher.
     """
-    student, control, teacher = (f"{100 * each:.0f} %" for each in shares)
-    numbers = (
-        f"Where shape and texture disagree, the student decides for the shape in {student} of its decisions, "
-        f"the control without a teacher in {control}, the teacher in {teacher}."
-    )
+    numbers = decisions(shares)
     if found.shown == "refused":
         return f"Whether a preference was inherited cannot be said: {found.reason}. {numbers}"
     text = f"{found.value:.2f}"
@@ -98,6 +94,15 @@ def inherited(found: Finding, shares: tuple[float, float, float]) -> str:
         else "moved away from its teacher's preference for shape"
     )
     return f"The student {side} (transfer index {text}; {_noise(found)}). {numbers}"
+
+
+def decisions(shares: tuple[float, float, float]) -> str:
+    """Say what student, control and teacher go by; ``shares`` are their shape shares (0 to 1)."""
+    student, control, teacher = (f"{100 * each:.0f} %" for each in shares)
+    return (
+        f"Where shape and texture disagree, the student decides for the shape in {student} of its decisions, "
+        f"the control without a teacher in {control}, the teacher in {teacher}."
+    )
 
 
 def cost(found: Finding, accuracies: tuple[float, float]) -> str:

@@ -11,12 +11,13 @@ from omegaconf import OmegaConf
 
 from kdbias.analysis import study as studies
 from kdbias.analysis import study_train
-from kdbias.analysis.report import curves
-from kdbias.analysis.reported import ReportedGroup
+from kdbias.analysis.report import curves, references
+from kdbias.analysis.reported import Reported, ReportedGroup, study_teachers
+from kdbias.analysis.results import Measured, by_label
 from kdbias.analysis.run_teacher import composing
 from kdbias.analysis.status import run_state, status_lines, study_of
 from kdbias.analysis.study import Study, StudyRun
-from kdbias.analysis.study_node import hypotheses, require_study
+from kdbias.analysis.study_node import hypotheses
 from kdbias.analysis.tasks import run
 from kdbias.checks.check import check
 from kdbias.config.conf import conf_dir
@@ -89,37 +90,6 @@ def test_a_smoke_run_of_a_study_is_as_small_as_that_of_an_experiment(tmp_path):
     assert "model.conv_stem=deep" in words
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"seeds": []}, "study.seeds: must be a list of different seeds"),
-        ({"seeds": [0, 0]}, "study.seeds: must be a list of different seeds"),
-        ({"name": "../x"}, "study.name: must be the name of a folder"),
-        ({"run": {}}, "study.run: nothing reads it"),
-        ({"runs": {}}, "study.runs: must name the runs"),
-        ({"runs": {"student": {"experiment": "nothing"}}}, "there is no experiment 'nothing'"),
-        ({"runs": {**NODE["runs"], "x": {"experiment": "demo_kl", "seed": 1}}}, "study.runs.x: nothing reads seed"),
-        (
-            {"runs": {**NODE["runs"], "x": {"experiment": "demo_kl", "control": "y"}}},
-            "must be one of the runs, got 'y'",
-        ),
-        ({"hypotheses": {"gain": {**GAIN, "of": "teacher"}}}, "hypotheses.gain.of: must be one of the runs"),
-        ({"hypotheses": {"gain": {**GAIN, "of": ["student"] * 3}}}, "gain.of: must be one of the runs, or two"),
-        ({"hypotheses": {"gain": {**GAIN, "direction": "more"}}}, "direction: must be one of higher, lower, equal"),
-        ({"hypotheses": {"gain": {**GAIN, "measure": "accuracy"}}}, "measure: must be PROBE/SCALAR"),
-        ({"hypotheses": {"gain": {**GAIN, "measure": "bais/share"}}}, "there is no probe 'bais'"),
-        ({"hypotheses": {"gain": {**GAIN, "sd": 0}}}, "smallest and sd: sd: must be above 0"),
-        ({"hypotheses": {"gain": {**GAIN, "smallest": "much"}}}, "smallest and sd: could not convert"),
-        ({"hypotheses": {"gain": {**GAIN, "seeds": 99}}}, "the planner gives 4 for these numbers, got 99"),
-        ({"hypotheses": {"gain": {**GAIN, "size": 1}}}, "gain.size: nothing reads it"),
-        ({"hypotheses": {"gain": {"says": "It gains."}}}, "hypotheses.gain: must say says, measure"),
-    ],
-)
-def test_a_mistake_in_a_study_is_named(change, message):
-    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
-        require_study({**NODE, **change})
-
-
 def test_a_study_must_be_named(tmp_path):
     with pytest.raises(ConfigError, match="study: name one"):
         study_of({"study": None, "paths": {"runs": str(tmp_path)}})
@@ -183,6 +153,35 @@ def test_a_damaged_record_is_named(tmp_path, text):
         studies.load(tmp_path)
 
 
+def test_teachers_of_one_name_and_groups_of_their_name_are_told_apart(tmp_path):
+    first, second = (Run("teacher small", (), tmp_path / name, "k", 3) for name in ("one", "two"))
+    runs = [
+        StudyRun(group, 0, Run(group, (), tmp_path / group, "k", 4), teacher)
+        for group, teacher in (("few", first), ("many", second), ("teacher small", None))
+    ]
+    node = {**NODE, "runs": {one.group: {"experiment": "demo_kl"} for one in runs}}
+    found = study_teachers(Study(node, (), tuple(runs), tmp_path / "studies" / "toy"))
+    assert [one.label for one in found] == ["teacher small (2)", "teacher small (3)"]
+
+    def measured(label: str, role: str, key: str = "") -> Measured:
+        about = {"teacher_key": key, "teacher": key or None}
+        return Measured(f"{role}-{label}-{key}", label, role, about, {"cka": Result("cka", {"x": len(key)}, {}, {})})
+
+    networks = [measured("few", "network", "a"), measured("many", "network", "bb"), measured("untrained", "initial")]
+    networks += [measured("small", "teacher", key) for key in ("a", "bb")]
+    groups = [ReportedGroup(one.group, 1) for one in runs]
+    what = Reported("study", "toy", "", "", node, groups, [], tmp_path)
+    beside, taught = references(what, networks)
+    assert {name: one.scalars["x"] for name, one in beside["cka"].items()} == {
+        "untrained": 0,
+        "teacher small (2)": 1,
+        "teacher small (3)": 2,
+    }
+    assert {group: of["cka"].scalars["x"] for group, of in taught.items()} == {"few": 1, "many": 2}
+    own = [measured("untrained", "network", "a"), measured("untrained", "initial")]
+    assert {name: len(of) for name, of in by_label(own, "cka").items()} == {"untrained (a run)": 1, "untrained": 1}
+
+
 def test_status_counts_what_is_done_running_failed_and_left(tmp_path, capsys):
     study = toy(tmp_path)
     by_label = {one.label: one for one in study.order}
@@ -201,7 +200,7 @@ def test_status_counts_what_is_done_running_failed_and_left(tmp_path, capsys):
     assert any("ValueError: no images" in line for line in lines)
     assert any(line.startswith("running") and "1/4" in line and "val accuracy 25 %" in line for line in lines)
     assert "7 runs with their teachers: 1 done, 1 running, 1 failed, 4 left; about" in lines[-2]
-    assert lines[-1] == "python train.py -m study=toy trainer=smoke"
+    assert lines[-1] == f"python train.py -m study=toy trainer=smoke paths.runs={tmp_path}"
     held.release()
     assert run_state(running).state == "left"
 

@@ -150,6 +150,11 @@ def test_of_a_teacher_that_is_replaced_by_one_of_the_family_its_images_count():
     assert spec_hash(under(COPY, data={"x": 0})) == spec_hash(under(COPY, data={"x": 1}))
 
 
+def test_the_batch_of_a_teacher_of_the_family_counts_where_it_is_set():
+    assert spec_hash(under(FAMILY)) == spec_hash(under({**FAMILY, "batch_size": None}))
+    assert spec_hash(under(FAMILY)) != spec_hash(under({**FAMILY, "batch_size": 64}))
+
+
 def test_a_teacher_that_others_use_stays_in_the_hash():
     for control in (MATCHED, {"_target_": "kdbias.controls.shuffled.Shuffled"}):
         assert spec_hash(under(control)) != spec_hash(under(control, name="resnet56"))

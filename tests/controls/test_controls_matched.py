@@ -91,12 +91,12 @@ def test_no_graded_teacher_is_trained_where_a_known_one_is_near(cfg, data, monke
 
 def test_graded_teachers_are_trained_in_their_order_until_one_is_near(cfg, data, monkeypatch):
     with open_dict(cfg):
-        cfg.teacher.epochs, cfg.teacher.data = 7, {"texture_reliability": 0.0}
+        cfg.teacher.epochs, cfg.teacher.batch_size, cfg.teacher.data = 7, 48, {"texture_reliability": 0.0}
     graded = {"resnet32": {}, "resnet20": {"weights": "w", "accuracy": 0.917}, "resnet44": {}}
     asked, report = asked_for(cfg, data, monkeypatch, 0.51, graded)
     assert [teacher["name"] for teacher in asked] == ["resnet32", "resnet32"]  # to be measured, and to teach
     assert report["candidates"] == {"resnet32": 0.5, "resnet20": 0.917}
-    assert (asked[0]["epochs"], asked[0]["data"]) == (7, {"texture_reliability": 0})
+    assert (asked[0]["epochs"], asked[0]["batch_size"], asked[0]["data"]) == (7, 48, {"texture_reliability": 0})
     with pytest.raises(ValueError, match=r"the nearest of resnet32 0.5000, .* resnet44 0.5000 is 0.1000 away"):
         asked_for(cfg, data, monkeypatch, 0.6, graded)
 

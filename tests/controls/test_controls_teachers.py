@@ -26,14 +26,18 @@ MORE = {"random": {"images": 40}, "label_smoothing": {"images": 40}}  # so few t
 def test_the_other_family_is_trained_on_the_images_of_the_teacher_that_it_replaces(cfg, data, tmp_path):
     own = {"shape_reliability": 1.0, "texture_reliability": 0.0}
     with open_dict(cfg):
-        cfg.teacher.data = own
-        cfg.control = {**control_node("same_family"), "vit": "ssl_vit"}
+        cfg.teacher.data, cfg.teacher.epochs, cfg.teacher.batch_size = own, 3, 64
+        cfg.control = {**control_node("same_family"), "vit": "ssl_vit", "batch_size": 48}
         cfg.chosen = {"data": "cues", "trainer": "cpu", "overrides": []}
     _, used = applied(plain(cfg), data.info)
     assert (used["teacher"]["name"], used["teacher"]["data"]) == ("ssl_vit", own)
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         child = compose("train", recipe(used, tmp_path, "train").overrides)
     assert {key: child.data[key] for key in own} == own
+    assert child.batch_size == 48
+    assert child.epochs != 3  # the recipe's own, as the batch would be without control.batch_size
+    cfg.control.batch_size = None
+    assert applied(plain(cfg), data.info)[1]["teacher"]["batch_size"] is None
     with open_dict(cfg):
         del cfg.teacher.data
         cfg.control.vit = "demo_shape"  # which has images of its own

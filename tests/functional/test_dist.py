@@ -4,8 +4,11 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from kdbias.functional import precision
 from kdbias.functional.logits.dist import dist, pearson
+from kdbias.losses.monitor import CollapseMonitor
 
 
 def wave(*shape: int, step: float = 0.7, scale: float = 3.0) -> torch.Tensor:
@@ -109,3 +112,25 @@ def test_bad_input_is_an_error(two):
 def test_bf16_gives_fp32(two):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert dist(*(z.bfloat16() for z in two)).dtype == torch.float32
+
+
+def test_a_device_without_float64_is_asked_for_none(monkeypatch):
+    student, teacher = (torch.randn(6, 5, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    wide, monitor, tokens = dist(student, teacher), CollapseMonitor("tokens"), torch.randn(4, 3, 8)
+    rows = monitor.row(tokens)
+    monkeypatch.setattr(precision, "has_float64", lambda device: False)
+    with NoFloat64():
+        torch.testing.assert_close(dist(student, teacher), wide)
+        torch.testing.assert_close(monitor.row(tokens), rows.float())
+    assert rows.dtype == torch.float64  # where there is fp64, it is fp64 as before
+    assert not precision.has_float64(torch.device("mps"))
+
+
+class NoFloat64(TorchDispatchMode):
+    """A device that has no fp64."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor) and found.dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return found

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kdbias.functional import sskd_keep, sskd_parts, sskd_similarity
+from kdbias.functional import sskd, sskd_keep, sskd_parts, sskd_similarity
 
 TARGET = torch.tensor([3, 0, 4, 1])
 NAMES = ("ce", "kd", "tf", "ss")
@@ -256,3 +256,18 @@ def test_a_class_that_there_is_not_is_refused_and_not_left_out(wrong):
     logits, features = wave(8, 5), wave(8, 3)
     with pytest.raises(IndexError, match="out of bounds"):
         sskd_parts(logits, logits, features, features, torch.tensor([0, wrong]))
+
+
+def test_a_device_without_float64_keeps_the_same_rows(monkeypatch):
+    count = torch.arange(3073)
+    for ratio in (0.0, 0.1, 0.29, 0.57, 0.75, 1.0):
+        wide = [int(one) for one in (count.double() * ratio).long()]
+        assert [sskd._part(one, ratio, 3072).item() for one in count[::97]] == wide[::97]
+        with monkeypatch.context() as patch:
+            patch.setattr(sskd, "has_float64", lambda device: False)
+            assert [sskd._part(one, ratio, 3072).item() for one in count] == wide
+    narrow = [int(one) for one in (count.float() * 0.29).long()]
+    assert narrow != [int(one) for one in (count.double() * 0.29).long()]  # what fp32 would keep
+    whole = sskd_keep(wave(12, 4), torch.zeros(12).long(), ratio=0.57)
+    monkeypatch.setattr(sskd, "has_float64", lambda device: False)
+    assert torch.equal(sskd_keep(wave(12, 4), torch.zeros(12).long(), ratio=0.57), whole)

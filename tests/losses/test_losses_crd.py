@@ -199,6 +199,18 @@ def test_a_relaxed_positive_is_any_image_of_the_class():
     assert (counts[LABELS == 0] - 400).abs().max() < 5 * math.sqrt(2000 * 0.2 * 0.8)
 
 
+def test_a_device_without_float64_has_the_same_draws(monkeypatch):
+    images, index = ByClass(torch.arange(60) % 3), torch.arange(20)
+
+    def drawn(negatives_of_each: int) -> Tensor:
+        torch.manual_seed(1)
+        return images.draw(index, negatives_of_each, relax=True)
+
+    whole = [drawn(count) for count in (12, 45)]  # fewer than there are, and more
+    monkeypatch.setattr(negatives, "has_float64", lambda device: False)
+    assert all(torch.equal(drawn(count), one) for count, one in zip((12, 45), whole, strict=True))
+
+
 def test_draws_follow_torchs_generator():
     by_class, index = ByClass(torch.arange(100) % 4), torch.arange(8)
     torch.manual_seed(3)

@@ -5,14 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from study_page_results import SHAPES, TEXTURES, study
+from study_page_results import SHAPES, TEXTURES, attention, study
 
 from kdbias.analysis.report import write
 from kdbias.probes.base import Result
 from kdbias.report.cue_examples import goes_by
-from kdbias.report.study import lead, study_tables
-from kdbias.report.study_attention import attention_sentence
-from kdbias.report.study_cues import inheritance, networks_table
+from kdbias.report.networks import beside
+from kdbias.report.study import lead, study_markdown, study_page, study_tables
+from kdbias.report.study_attention import attention_parts, attention_sentence
+from kdbias.report.study_cues import cue_parts, first_numbers, inheritance, networks_table, shown
 from kdbias.report.study_training import training_panels
 from kdbias.report.table import percent
 
@@ -123,3 +124,55 @@ def test_the_table_of_networks_says_which_of_them_was_tested_on_fewer_images():
     table = networks_table(replace(found, beside={**found.beside, "accuracy": {"teacher demo_shape": few}}))
     assert table is not None
     assert table.caption.startswith("Accuracy on 500 (student, control) or 100 (teacher) test images")
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_numbers_that_answer_the_question_stand_under_the_title(seeds):
+    found = study(seeds=seeds)
+    shares = [np.mean([one.scalars["shape_share"] for one in group.results["cues"].values()]) for group in found.groups]
+    student, control = (f"{100 * one:.0f} %" for one in shares)
+    numbers = (
+        f"the student decides for the shape in {student} of its decisions, the control without a teacher in {control}"
+    )
+    page = words(study_page(found))
+    assert numbers in page[: page.index("2 hypotheses, stated before the runs")]
+    assert numbers in study_markdown(found).split("2 hypotheses")[0]
+    untaught = replace(found, teachers={})
+    assert first_numbers(untaught) == ""
+    two = replace(found, groups=[*found.groups, replace(found.groups[0], label="other")])
+    assert first_numbers(replace(two, teachers={**found.teachers, "other": found.teachers["student"]})) == ""
+
+
+def test_groups_with_the_names_of_references_stand_beside_them():
+    found = study(seeds=1)
+    groups = [replace(one, label={"student": "teacher"}.get(one.label, one.label)) for one in found.groups]
+    renamed = replace(found, groups=groups, teachers={"teacher": found.teachers["student"]})
+    cues, tests = shown(renamed)
+    assert list(cues) == list(tests) == ["teacher", "control", "teacher (2)"]
+    assert cues["teacher"] == [groups[0].results["cues"][0]]
+    assert cues["teacher (2)"] == [found.teachers["student"]["cues"]]
+    assert [row[0] for row in networks_table(renamed).rows] == ["teacher", "control", "teacher (2)"]
+    untrained = [replace(one, label={"student": "untrained"}.get(one.label, one.label)) for one in found.groups]
+    alt = attention_parts(replace(found, groups=untrained))[1].panels[0].says
+    assert "untrained 3.40, 3.40" in alt
+    assert "untrained (2) 4.10, 4.10" in alt
+    own = {"untrained": groups[0].results["attention"][0], "other": groups[1].results["attention"][0]}
+    lines = beside(own, None, attention(4.1))
+    assert [(line.label, line.runs[0].scalars["distance"]) for line in lines] == [
+        *(("untrained (a run)", 3.4), ("other", 3.1), ("untrained", 4.1)),
+    ]
+
+
+def test_groups_of_one_seed_each_that_differ_are_not_called_one_seed():
+    same, mixed = study(seeds=1), study(seeds=1)
+    student, control = mixed.groups
+    other = {name: {3: of[0]} for name, of in control.results.items()}
+    mixed = replace(mixed, groups=[student, replace(control, facts={3: control.facts[0]}, results=other)])
+    assert (same.one_seed, same.unrepeated) == (True, True)
+    assert (mixed.one_seed, mixed.unrepeated) == (False, True)
+    assert (study(seeds=2).one_seed, study(seeds=2).unrepeated) == (False, False)
+    assert (replace(same, groups=[replace(student, facts={})]).unrepeated) is False
+    assert "No group has a second seed" in lead(mixed)
+    assert "One seed does not show" not in study_page(mixed)
+    assert "of one seed each, not the same" in cue_parts(mixed)[0]
+    assert networks_table(mixed) is not None  # each network has its interval over images all the same

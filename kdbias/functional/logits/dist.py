@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdbias.functional.logits.kl import check_logits, check_temperature
-from kdbias.functional.precision import full_precision, without_autocast
+from kdbias.functional.precision import full_precision, widest, without_autocast
 
 EPS = 1e-8  # added to the product of two lengths, as published
 
@@ -41,7 +41,7 @@ def dist(student: Tensor, teacher: Tensor, beta: float = 1.0, gamma: float = 1.0
     with without_autocast(student):
         student, teacher = full_precision(student, teacher)
         # Differences of nearly equal probabilities are small, and fp32 keeps too few of their digits.
-        p_s, p_t = (F.softmax(z.double() / temperature, dim=1) for z in (student, teacher))
+        p_s, p_t = (F.softmax(widest(z) / temperature, dim=1) for z in (student, teacher))
         loss = beta * (1 - pearson(p_s, p_t).mean()) + gamma * (1 - pearson(p_s.T, p_t.T).mean())
         return (loss * temperature**2).to(student.dtype)
 
