@@ -67,7 +67,7 @@ def test_a_setting_is_its_experiment(monkeypatch):
 
 
 def test_costs_are_fitted_and_drawn(tmp_path, monkeypatch, capsys):
-    sizes = {"width": [12, 24], "side": [16, 32], "batch": [4, 8], "images": [32, 64]}
+    sizes = {"width": [12, 24], "side": [16, 32], "batch": [4, 8], "images": [32, 64], "memory": [32, 64, 96]}
     words = ["--quick", "--sizes", json.dumps(sizes), "--figure", str(tmp_path / "scaling.png")]
     scaling = script("scaling")
     monkeypatch.setattr(scaling, "DEPTH", 1)
@@ -80,7 +80,10 @@ def test_costs_are_fitted_and_drawn(tmp_path, monkeypatch, capsys):
     for one in [*found["step"].values(), *found["probes"].values()]:
         (small, low), (large, high) = one["cpu_seconds"].items()
         assert one["exponent"] == pytest.approx(math.log(high / low) / math.log(int(large) / int(small)), abs=0.02)
-    assert all(list(one["peak_mb"]) == ["32", "64"] for one in found["probes"].values())
+    memory = found["memory"]
+    assert memory.pop("crd") == {"state_bytes_per_image": 2 * 128 * 4 + 8}  # two banks in fp32, and the classes
+    assert all(list(one["peak_mb"]) == ["32", "64", "96"] for one in memory.values())
+    assert all(low <= middle <= high for middle, low, high in (one["bytes_per_image"] for one in memory.values()))
     assert found["processes"]["efficiency"] == pytest.approx(
         found["processes"]["one"] / found["processes"]["two"], 0.01
     )
@@ -90,7 +93,7 @@ def test_costs_are_fitted_and_drawn(tmp_path, monkeypatch, capsys):
 def test_peers_train_the_same_network_and_absent_ones_are_named(monkeypatch, capsys):
     small = ["--student", "small_cnn", "--teacher", "small_cnn", "--batch", "4", "--negatives", "8", "--bank", "40"]
     words = [*small, "--images", "64", "--steps", "1", "--rounds", "1", "--only", "kd", "crd"]
-    for name in ("KDBIAS_REPDISTILLER", "KDBIAS_MDISTILLER"):
+    for name in ("KDBIAS_REPDISTILLER", "KDBIAS_MDISTILLER", "KDBIAS_LIGHTLY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "argv", ["peers.py", *words])
     script("peers").main()
@@ -101,6 +104,7 @@ def test_peers_train_the_same_network_and_absent_ones_are_named(monkeypatch, cap
     assert found["kd"]["over_kdbias"]["timm"][0] > 0
     assert set(found["crd"]["cpu_ms"]) == {"kdbias", "kdbias auto"}
     assert "crd: mdistiller is left out: there is no checkout" in printed.err
+    assert "kd: lightly-train is left out: there is no interpreter" in printed.err
 
 
 def test_negatives_of_another_data_set_are_of_other_classes():
