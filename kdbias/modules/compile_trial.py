@@ -67,9 +67,7 @@ class Trial:
     def _begin(self, seconds: float) -> None:
         rest = seconds * self.left()
         if rest < LEAST:
-            self.said = (
-                f"not tried: the rest of the run takes {rest:.0f} s as it is, and it is for {LEAST:.0f} s or more"
-            )
+            self.said = f"not tried: the rest of the run takes {rest:.0f} s as it is; it is for {LEAST:.0f} s or more"
             return
         self._plain = seconds
         self._suppressed, config().suppress_errors = config().suppress_errors, True

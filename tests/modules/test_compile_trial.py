@@ -63,7 +63,7 @@ def test_a_short_run_is_not_compiled():
     trial, network, steps = run(1.0, 0.5, left=1199)
     assert network._compiled_call_impl is None
     assert steps == EACH
-    assert trial.said == "not tried: the rest of the run takes 1199 s as it is, and it is for 1200 s or more"
+    assert trial.said == "not tried: the rest of the run takes 1199 s as it is; it is for 1200 s or more"
     assert run(1.0, 0.5, left=1200)[1]._compiled_call_impl is not None
 
 
