@@ -2,11 +2,16 @@
 
     python benchmarks/collect.py
     python benchmarks/collect.py --only startup profile_step --runs 3
+    python benchmarks/collect.py --take FOLDER
 
 A benchmark is a process of its own whose last line is JSON. With ``--runs`` above 1 the benchmarks take turns; a number
 is then the median over its runs, with the smallest and largest. The lines are kept in ``docs/data/performance.json``,
 and the page is drawn from it: benchmarks that do not run this time keep the lines, versions and date that they have. A
 benchmark that fails or exceeds ``--timeout`` is named, keeps its lines, and the status is 1.
+
+``--take`` runs nothing: it takes the lines of benchmarks that ran by themselves, in their full form. A file of the
+folder, ``NAME.json``, holds the line that a benchmark printed, and ``NAME.txt`` beside it the command; NAME is the
+section.
 """
 
 from __future__ import annotations
@@ -37,23 +42,26 @@ QUICK: dict[str, list[str]] = {
     "hessian": ["--images", "32", "--vectors", "2", "--rounds", "1"],
     "scaling": ["--quick", "--figure", "docs/figures/scaling.png"],
     "peers": ["--quick", "--only", "kd", "crd"],
+    "revisions": ["--quick"],
 }
 """Arguments by which a benchmark takes at most about a minute on two idle cores; all of them together at most ten."""
 NOTES = {
     "scaling": "![Time of a step and of probes against their sizes, and the probes' memory](figures/scaling.png)\n\n",
-    "peers": """RepDistiller and mdistiller are there if KDBIAS_REPDISTILLER and KDBIAS_MDISTILLER name checkouts. What
-ours does otherwise: a fused optimiser, channels-last convolutions, no value read back in a step, and in CRD scores
-without gathered vectors; what each of them gives is not measured here. torchvision's workers: `benchmarks/data.py`.
+    "peers": """RepDistiller and mdistiller are there if KDBIAS_REPDISTILLER and KDBIAS_MDISTILLER name checkouts,
+lightly-train if KDBIAS_LIGHTLY names an interpreter that has it; its loss is another: similarities to a queue of the
+teacher's features, without labels. What ours does otherwise: a fused optimiser, channels-last convolutions, no value
+read back in a step, and in CRD scores without gathered vectors; what each of them gives is not measured here.
+torchvision's workers: `benchmarks/data.py`.
 
 """,
 }
 """What stands before a benchmark's table."""
 TEXT = """# Performance
 
-`make bench` wrote this page: every benchmark in its quick form, on the machine that its section names. A number is a
-median, with the smallest and largest of its runs behind it where there were several. Numbers of one section were
-measured side by side; those of different machines or dates do not compare. `benchmarks/NAME.py --help` says what each
-measures, and its full form.
+`make bench` writes this page: every benchmark in its quick form, on the machine that its section names; sections whose
+command is another were taken from a longer run. A number is a median, with the smallest and largest of its runs behind
+it where there were several. Numbers of one section were measured side by side; those of different machines or dates do
+not compare. `benchmarks/NAME.py --help` says what each measures, and its full form.
 """
 
 
@@ -124,8 +132,33 @@ def section(name: str, found: Mapping[str, Any]) -> str:
 
 
 def page(kept: Mapping[str, Any]) -> str:
-    """Give the whole page, benchmarks in the order of ``QUICK``."""
-    return "\n".join([TEXT, *(section(name, kept[name]) for name in QUICK if name in kept)])
+    """Give the whole page, benchmarks in the order of ``QUICK``, then other sections by name."""
+    order = [*(name for name in QUICK if name in kept), *sorted(set(kept) - set(QUICK))]
+    return "\n".join([TEXT, *(section(name, kept[name]) for name in order)])
+
+
+def taken(folder: Path, note: str | None) -> dict[str, Any]:
+    """Give the sections whose lines lie in a folder.
+
+    Raises:
+        SystemExit: there are none, or one has no command.
+    """
+    found: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.json")):
+        words = path.with_suffix(".txt")
+        if not words.is_file():
+            raise SystemExit(f"{words} is not there: it holds the command of {path.name}")
+        lines = [json.loads(path.read_text(encoding="utf-8").splitlines()[-1])]
+        found[path.stem] = {"command": words.read_text(encoding="utf-8").strip(), "date": made_on(path), "lines": lines}
+        if note:
+            found[path.stem]["note"] = note
+    if not found:
+        raise SystemExit(f"{folder} has no NAME.json: run a benchmark and keep the line that it prints there")
+    return found
+
+
+def made_on(path: Path) -> str:
+    return date.fromtimestamp(path.stat().st_mtime).isoformat()
 
 
 def run(name: str, timeout: float) -> dict[str, Any] | None:
@@ -146,8 +179,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds of one run of one benchmark")
     parser.add_argument("--note", help="words that go with these lines, as in: beside other work")
+    parser.add_argument("--take", type=Path, help="a folder with the lines of benchmarks that have run")
     args = parser.parse_args()
     kept = json.loads(LINES.read_text()) if LINES.is_file() else {}
+    if args.take is not None:
+        LINES.write_text(json.dumps(kept | taken(args.take, args.note), indent=1) + "\n")
+        PAGE.write_text(page(json.loads(LINES.read_text())))
+        return
     lines: dict[str, list[dict[str, Any]]] = {name: [] for name in args.only}
     failed = set()
     for turn in range(args.runs):

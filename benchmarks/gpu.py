@@ -44,6 +44,7 @@ from kdbias import cli
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import build
 from kdbias.config.spec import plain, spec_hash
+from kdbias.models.attention_path import unfused
 from kdbias.modules.distill import Distill
 from kdbias.modules.quiet import quiet
 from kdbias.runs.memory import peak_memory
@@ -153,13 +154,18 @@ class Watch(L.Callback):
 
 
 def flops(module: Distill, info: DataInfo) -> float:
-    """Count the FLOPs of one image in a step: student forward and backward, teacher forward, all terms."""
+    """Count the FLOPs of one image in a step: student forward and backward, teacher forward, all terms.
+
+    Attention is counted by its products: not every version of torch knows the FLOPs of a CPU's fused kernel.
+    """
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(IMAGES, info.channels, info.size, info.size, generator=generator)
+    module.student.train()
     batch = Batch(image, torch.arange(IMAGES) % info.classes, torch.arange(IMAGES), image)
-    with FlopCounterMode(display=False) as counter:
+    read = module.teacher.extractor if module.teacher is not None else module.student
+    with FlopCounterMode(display=False) as counter, unfused(read):
         teacher = module.teacher.answer(batch, 0) if module.teacher is not None else None
-        loss, _ = module.total(module.student.train()(image), teacher, batch, 1.0)
+        loss, _ = module.total(module.student(image), teacher, batch, 1.0)
         loss.backward()
     module.zero_grad(set_to_none=True)
     return counter.get_total_flops() / IMAGES

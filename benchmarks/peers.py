@@ -1,20 +1,22 @@
 """Steps and batches of other codebases beside this package's, on the same network, batch and augmentation.
 
-    python benchmarks/peers.py --repdistiller FOLDER --mdistiller FOLDER
+    python benchmarks/peers.py --repdistiller FOLDER --mdistiller FOLDER --lightly PYTHON
     python benchmarks/peers.py --quick
 
 ``kd``: cross-entropy and KL from one teacher. ``kdbias`` is ``Distill`` under the Trainer in fp32, ``kdbias auto`` the
 same in the precision that a run takes; ``timm`` its ``LogitDistillationTask`` in the loop of its ``train.py``;
-``RepDistiller`` its ``train_distill``; ``mdistiller`` its trainer's ``train_iter``. ``crd``: cross-entropy and CRD with
-the draw of negatives, which the two others make in their data set, image by image; ``RepDistiller step`` is without.
-``data``: the resident loader beside torchvision's transforms in worker processes. Peers have the same first weights,
-SGD and images, already in memory; their loaders normalise the images, here within the step.
+``RepDistiller`` its ``train_distill``; ``mdistiller`` its trainer's ``train_iter``; ``lightly-train`` its
+``Distillation`` under its Trainer, with its own loss (a queue of features, no labels). ``crd``: cross-entropy and CRD
+with the draw of negatives, which the two others make in their data set, image by image; ``RepDistiller step`` is
+without. ``data``: the resident loader beside torchvision's transforms in worker processes. Peers have the same first
+weights, SGD and images, already in memory; their loaders normalise the images, here within the step.
 
 The ways take turns in every round. Milliseconds are CPU time of a step on one thread, and microseconds that of an image
 with the workers' (median, smallest, largest); ``over_kdbias`` is the ratio of each round; ``loss_difference`` the
-largest between the mean losses over all steps. A codebase without a checkout
+largest between the mean losses over all steps, where the loss is the same. A codebase without a checkout
 (``git clone`` of HobbitLong/RepDistiller and megvii-research/mdistiller; or KDBIAS_REPDISTILLER and KDBIAS_MDISTILLER)
-is left out with a line. Prints one JSON line.
+is left out with a line, and so is lightly-train without an interpreter that can import it and what this package needs
+(--lightly or KDBIAS_LIGHTLY). Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from copy import deepcopy
 from typing import Any
 
@@ -36,6 +38,7 @@ import lightning as L
 import torch
 from data import ours, timed, torchvision
 from images import INFO
+from peer_lightly import Elsewhere, lightly_step, serve
 from peer_steps import FEATURE, Setting, mdistiller_step, repdistiller_step, timm_step
 from torch import Tensor
 
@@ -72,6 +75,10 @@ class Batches:
     def milliseconds(self, ended: float | None = None) -> float:
         """Give those of a step."""
         return 1000 * ((time.process_time() if ended is None else ended) - self.began) / self.steps
+
+
+Way = Callable[[Batches], tuple[float, float]]
+"""Does the steps of a loader; gives CPU milliseconds of a step and the mean loss."""
 
 
 class End(L.Callback):
@@ -137,7 +144,6 @@ def made(setting: Setting, count: int) -> list[Batch]:
 def steps(setting: Setting, args: argparse.Namespace) -> dict[str, Any]:
     """Time the ways of a method in turns."""
     batches = made(setting, 2)
-    Way = Callable[[Batches], tuple[float, float]]
     auto = choose_precision("auto", "cpu")
     ways: dict[str, Way] = {
         "kdbias": lambda loader: kdbias_step(setting, loader, "32-true"),
@@ -155,6 +161,25 @@ def steps(setting: Setting, args: argparse.Namespace) -> dict[str, Any]:
             ways[name] = lambda loader, step=step, folder=folder: step(setting, loader, folder)
             if setting.method == "crd" and name == "RepDistiller":
                 ways[f"{name} step"] = lambda loader, step=step, folder=folder: step(setting, loader, folder, False)
+    with ExitStack() as stack:
+        if setting.method == "kd" and args.lightly is not None:
+            elsewhere = Elsewhere([args.lightly, __file__, *sys.argv[1:], "--serve"])
+            stack.callback(elsewhere.end)
+            ways["lightly-train"] = lambda loader: elsewhere()
+        elif setting.method == "kd":
+            print("kd: lightly-train is left out: there is no interpreter, see --help", file=sys.stderr)
+        spent, losses = in_turns(ways, batches, args)
+    found: dict[str, Any] = {"cpu_ms": spread(spent), **ratios(spent)}
+    if setting.method == "kd":  # CRD draws
+        same = [losses[name] for name in ways if name not in ("kdbias auto", "lightly-train")]
+        found["loss_difference"] = max(abs(loss - losses["kdbias"]) for loss in same)
+    return found
+
+
+def in_turns(
+    ways: dict[str, Way], batches: Sequence[Batch], args: argparse.Namespace
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Give the milliseconds of a step of each way in every round, and its last loss."""
     spent: dict[str, list[float]] = {name: [] for name in ways}
     losses: dict[str, float] = {}
     for _ in range(args.rounds):
@@ -162,11 +187,7 @@ def steps(setting: Setting, args: argparse.Namespace) -> dict[str, Any]:
             with redirect_stdout(sys.stderr):
                 milliseconds, losses[name] = way(Batches(batches, args.steps, 1))
             spent[name].append(milliseconds)
-    others = [name for name in ways if name not in ("kdbias", "kdbias auto")]
-    found: dict[str, Any] = {"cpu_ms": spread(spent), **ratios(spent)}
-    if setting.method == "kd":  # CRD draws
-        found["loss_difference"] = max(abs(losses[name] - losses["kdbias"]) for name in others)
-    return found
+    return spent, losses
 
 
 def batches_made(policy: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -205,6 +226,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repdistiller", default=os.environ.get("KDBIAS_REPDISTILLER"), help="folder of a checkout")
     parser.add_argument("--mdistiller", default=os.environ.get("KDBIAS_MDISTILLER"), help="folder of a checkout")
+    parser.add_argument("--lightly", default=os.environ.get("KDBIAS_LIGHTLY"), help="interpreter with lightly-train")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--only", nargs="+", choices=["kd", "crd", "data"], default=["kd", "crd", "data"])
     parser.add_argument("--student", choices=sorted(NETWORKS), default="resnet20")
     parser.add_argument("--teacher", choices=sorted(NETWORKS), default="resnet18")
@@ -226,9 +249,16 @@ def main() -> None:
     networks = tuple(build(NETWORKS[name], INFO) for name in (args.student, args.teacher))
     classes: Tensor = torch.arange(args.bank) % INFO.classes
     result: dict[str, Any] = {"benchmark": "peers", "batch": args.batch}
-    for method in ("kd", "crd"):
+    settings = {
+        method: Setting(method, args.student, args.teacher, networks, args.batch, args.negatives, classes)
+        for method in ("kd", "crd")
+    }
+    if args.serve:
+        batches = made(settings["kd"], 2)
+        serve(lambda: lightly_step(settings["kd"], Batches(batches, args.steps, 1)))
+        return
+    for method, setting in settings.items():
         if method in args.only:
-            setting = Setting(method, args.student, args.teacher, networks, args.batch, args.negatives, classes)
             result[method] = steps(setting, args)
     if "data" in args.only:
         result["data"] = {policy: batches_made(policy, args) for policy in ("none", "cifar10")}

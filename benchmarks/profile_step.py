@@ -2,9 +2,11 @@
 
     python benchmarks/profile_step.py
     python benchmarks/profile_step.py --networks resnet18 --batch 64 --steps 20
+    python benchmarks/profile_step.py --networks small_vit --compile
 
 The step is that of a run without its data: CE, backward pass, clipping, fused AdamW, in the precision that
 ``trainer.precision=auto`` takes. Attention is also timed on the path that a run does not take; the paths take turns.
+With ``--compile`` the step also takes turns with one of a compiled network, whose first two steps are timed apart.
 Milliseconds are CPU time, the median over ``--steps`` with the smallest and largest, on one thread. Prints one JSON
 line.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import time
 from itertools import pairwise
@@ -88,6 +91,31 @@ def other_path(step: Step, count: int) -> dict[str, list[float]]:
     return {path: spread(found) for path, found in times.items()}
 
 
+def compiled(network: str, batch: int, count: int, bf16: bool) -> dict[str, Any]:
+    """Time steps of a network as it is and compiled, in turns; give the CPU seconds that compiling takes, too."""
+    ways = {"plain": Step(network, batch, bf16), "compiled": Step(network, batch, bf16)}
+    ways["compiled"].student.compile()
+    before = cpu_seconds()
+    for _ in range(2):
+        ways["compiled"]()
+    taken = cpu_seconds() - before
+    ways["plain"]()
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(count):
+        for way, step in ways.items():
+            times[way].append(sum(step()))
+    ratios = [plain / fast for plain, fast in zip(times["plain"], times["compiled"], strict=True)]
+    three = [round(value, 3) for value in (statistics.median(ratios), min(ratios), max(ratios))]
+    own = {way: spread(each) for way, each in times.items()}
+    return {**own, "plain_over_compiled": three, "compile_cpu_seconds": round(taken, 1)}
+
+
+def cpu_seconds() -> float:
+    """Give the CPU time of this process and of those that it has ended, as a C++ compiler is."""
+    own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
+
+
 def measured(network: str, batch: int, count: int, bf16: bool) -> dict[str, Any]:
     step = Step(network, batch, bf16)
     step()
@@ -109,16 +137,22 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--precision", choices=["auto", "32-true", "bf16-mixed"], default="auto")
+    parser.add_argument("--compile", action="store_true", help="also of a compiled network: a minute or two for each")
     parser.add_argument("--quick", action="store_true", help="batches of 16, three steps")
     args = parser.parse_args()
     batch, count = (16, 3) if args.quick else (args.batch, args.steps)
     torch.set_num_threads(1)
     precision = choose_precision(args.precision, "cpu")
+    bf16 = precision == "bf16-mixed"
+    networks = {each: measured(each, batch, count, bf16) for each in args.networks}
+    if args.compile:
+        for each, found in networks.items():
+            found["compile"] = compiled(each, batch, count, bf16)
     result = {
         "benchmark": "profile_step",
         "batch": batch,
         "precision": precision,
-        "networks": {each: measured(each, batch, count, precision == "bf16-mixed") for each in args.networks},
+        "networks": networks,
         "environment": environment(),
     }
     print(json.dumps(result))

@@ -6,7 +6,9 @@
 A step is that of EXP-3 in small: a vision transformer of four blocks learns from another of the same patch grid by
 cross-entropy, tokens, CKA and relations; forward, backward, AdamW. Tokens grow with the side of the images at patches
 of 4 px, from 32 px on. Probes are CKA, attention statistics and bias (stress sets, conflict and cues alone) on a
-network as wide; their ``peak_mb`` is the resident memory above that before the pass, with the images in memory already.
+network as wide. ``memory`` is that of the same probes on a tiny network, with the images in memory already: the most
+that a pass holds beyond what was there before, mapped files left out, and its growth an image with a 95 % interval; and
+the bytes of CRD's banks, which hold an embedding of every training image by their method.
 ``exponent`` is the slope of log cost over log size, by least squares. Two processes (gloo, DDP) share one batch;
 ``efficiency`` is the CPU time of one process over that of both together. A value is the least of ``--rounds``, on one
 thread. Prints one JSON line.
@@ -15,7 +17,6 @@ thread. Prints one JSON line.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import math
 import multiprocessing
@@ -32,6 +33,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from images import INFO
+from scaling_memory import memory
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -58,12 +60,19 @@ TERMS = {
     "relation": {"_target_": "kdbias.losses.relation.Relation", "weight": 0.05},
 }
 SETS = ("smooth", "grey", "conflict")  # of the bias probe: one of each kind, beside the cues alone
-QUICK = {"width": [48, 96, 192], "side": [32, 48, 64], "batch": [8, 16, 32], "images": [64, 128, 256]}
+QUICK = {
+    "width": [48, 96, 192],
+    "side": [32, 48, 64],
+    "batch": [8, 16, 32],
+    "images": [64, 128, 256],
+    "memory": [256, 512, 1024, 2048],
+}
 WHOLE = {
     "width": [48, 96, 192, 384],
     "side": [32, 64, 128, 224],
     "batch": [8, 16, 32, 64, 128],
     "images": [250, 500, 1000, 2000],
+    "memory": [512, 1024, 2048, 4096, 8192],
 }
 
 
@@ -114,27 +123,8 @@ def along(sizes: Sequence[int], costs: Sequence[float]) -> dict[str, Any]:
     return {"cpu_seconds": found, "exponent": exponent(sizes, costs)}
 
 
-def resident() -> dict[str, float]:
-    """Give the resident memory and its peak in MB (Linux)."""
-    rows = [row.split() for row in Path("/proc/self/status").read_text(encoding="utf-8").splitlines()]
-    return {row[0]: int(row[1]) / 1000 for row in rows if row[0] in ("VmRSS:", "VmHWM:")}
-
-
-def probed(probe: Probe, network: Any, data: ImageData, images: int, rounds: int) -> tuple[float, float]:
-    """Give the CPU seconds of a probe and the memory that it takes beyond what was there, in MB."""
-    seconds, grown = [], []
-    for _ in range(rounds):
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed before would hide what is taken now
-        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins anew
-        before, began = resident()["VmRSS:"], time.process_time()
-        probe(network, data.batches("test", limit=images, batch_size=32))
-        seconds.append(time.process_time() - began)
-        grown.append(resident()["VmHWM:"] - before)
-    return min(seconds), max(grown)
-
-
 def probes(sizes: Sequence[int], rounds: int) -> dict[str, Any]:
-    """Give time and memory of each probe against the number of images."""
+    """Give the time of each probe against the number of images."""
     torch.manual_seed(0)
     source = cues(train=64, val=8, test=max(sizes), preset="demo")
     data = ImageData(source, Augment(), batch_size=32, eval_batch_size=32)
@@ -144,10 +134,15 @@ def probes(sizes: Sequence[int], rounds: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, probe in chosen.items():
         probe(network, data.batches("test", limit=min(sizes), batch_size=32))  # what is made once
-        seconds, memory = zip(*(probed(probe, network, data, size, rounds) for size in sizes), strict=True)
+        seconds = []
+        for size in sizes:
+            times = []
+            for _ in range(rounds):
+                began = time.process_time()
+                probe(network, data.batches("test", limit=size, batch_size=32))
+                times.append(time.process_time() - began)
+            seconds.append(min(times))
         found[name] = along(sizes, seconds)
-        found[name]["peak_mb"] = {str(size): round(value, 1) for size, value in zip(sizes, memory, strict=True)}
-        found[name]["mb_per_1000_images"] = round(1000 * float(np.polyfit(sizes, memory, 1)[0]), 2)
     return found
 
 
@@ -193,7 +188,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         for axis, (name, label) in zip(axes, steps.items(), strict=False):
             _times(axis, {"a step": result["step"][name]}, label)
         _times(axes[3], result["probes"], "images of a probe")
-        _memory(axes[4], result["probes"], "images of a probe")
+        _memory(axes[4], {name: one for name, one in result["memory"].items() if "peak_mb" in one}, "images of a probe")
         save(figure, path)
         plt.close(figure)
 
@@ -220,7 +215,7 @@ def _memory(axis: Any, found: dict[str, Any], label: str) -> None:
 
     for place, (name, one) in enumerate(found.items()):
         sizes = [int(size) for size in one["peak_mb"]]
-        text = f"{name}: {one['mb_per_1000_images']:+.0f} per 1,000 images"
+        text = f"{name}: {one['bytes_per_image'][0]:+.0f} bytes an image"
         axis.plot(sizes, list(one["peak_mb"].values()), f"-{MARKERS[place]}", color=COLOURS[place], label=text)
     axis.set_ylim(0, 1.8 * max(max(one["peak_mb"].values()) for one in found.values()) + 1)
     _finish(axis, sizes, label, "peak memory (MB)")
@@ -256,6 +251,7 @@ def main() -> None:
     step["batch"] = along(sizes["batch"], costs["batch"])
     print(json.dumps(step), file=sys.stderr, flush=True)
     result = {"benchmark": "scaling", "step": step, "probes": probes(sizes["images"], rounds)}
+    result["memory"] = memory(sizes["memory"])
     result["processes"] = processes(2 if args.quick else 5)
     if args.figure is not None:
         draw(result, args.figure)

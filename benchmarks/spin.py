@@ -7,7 +7,8 @@
 Every setting is a process of its own, because libgomp reads its settings when a process starts. The settings take turns
 over ``--rounds``. ``--load N`` starts N processes that compute all the time, one thread each, so that the threads of
 training wait for a core; on a machine that is busy anyway leave it at 0. A setting's value is the median over rounds of
-images/s of wall time, with the smallest and largest. Prints one JSON line.
+images/s of wall time, with the smallest and largest; ``over_default`` is the ratio of medians to that of no setting.
+Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -116,6 +117,10 @@ def main() -> None:
         "load_average": round(os.getloadavg()[0], 1),
         "images_per_second": {
             name: [round(value, 1) for value in (statistics.median(found), min(found), max(found))]
+            for name, found in rates.items()
+        },
+        "over_default": {
+            name: round(statistics.median(found) / statistics.median(rates[f"{name.split(':')[0]}: default"]), 3)
             for name, found in rates.items()
         },
         "environment": environment(),

@@ -191,7 +191,7 @@ def module_spec(tree: Tree, data: DataInfo, key: str, control: str | None) -> di
         "teacher": unkept(tree["teacher"]),
         "data": data.to_dict(),
         "seed": int(tree["seed"]),
-        "compile": bool(tree["compile"]),
+        "compile": tree["compile"] if tree["compile"] == "auto" else bool(tree["compile"]),
         "channels_last": tree["trainer"]["channels_last"] in ("auto", True),
         "hash": key,
         "control": control,

@@ -53,6 +53,30 @@ def test_what_does_not_run_or_fails_keeps_its_lines(tmp_path, monkeypatch):
     assert (tmp_path / "page.md").read_text() == page
 
 
+def test_lines_of_benchmarks_that_ran_by_themselves_are_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(collect, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(collect, "LINES", tmp_path / "lines.json")
+    kept = {"spin": {"command": "python benchmarks/spin.py --quick", "date": "2026-01-01", "lines": [line(2.0)]}}
+    (tmp_path / "lines.json").write_text(json.dumps(kept))
+    folder = tmp_path / "ran"
+    folder.mkdir()
+    monkeypatch.setattr(sys, "argv", ["collect.py", "--take", str(folder)])
+    with pytest.raises(SystemExit, match=r"has no NAME.json"):
+        collect.main()
+    for name in ("startup", "spin beside load"):
+        (folder / f"{name}.json").write_text(json.dumps(line(4.0)) + "\n")
+    with pytest.raises(SystemExit, match=r"spin beside load.txt is not there"):
+        collect.main()
+    for name in ("startup", "spin beside load"):
+        (folder / f"{name}.txt").write_text(f"python benchmarks/{name.split()[0]}.py --long\n")
+    collect.main()
+    page = (tmp_path / "page.md").read_text()
+    heads = [row for row in page.splitlines() if row.startswith("## ")]
+    assert heads == ["## startup", "## spin", "## spin beside load"]
+    assert "`python benchmarks/startup.py --long`, " in page
+    assert json.loads((tmp_path / "lines.json").read_text())["spin"] == kept["spin"]
+
+
 def test_every_collected_benchmark_is_there():
     for name in collect.QUICK:
         assert (collect.ROOT / "benchmarks" / f"{name}.py").is_file()

@@ -1,6 +1,8 @@
 """Benchmarks of speed: each runs at its smallest, and its line holds what its page and its figure read."""
 
 import importlib.util
+import io
+import itertools
 import json
 import math
 import sys
@@ -67,7 +69,7 @@ def test_a_setting_is_its_experiment(monkeypatch):
 
 
 def test_costs_are_fitted_and_drawn(tmp_path, monkeypatch, capsys):
-    sizes = {"width": [12, 24], "side": [16, 32], "batch": [4, 8], "images": [32, 64]}
+    sizes = {"width": [12, 24], "side": [16, 32], "batch": [4, 8], "images": [32, 64], "memory": [32, 64, 96]}
     words = ["--quick", "--sizes", json.dumps(sizes), "--figure", str(tmp_path / "scaling.png")]
     scaling = script("scaling")
     monkeypatch.setattr(scaling, "DEPTH", 1)
@@ -80,7 +82,10 @@ def test_costs_are_fitted_and_drawn(tmp_path, monkeypatch, capsys):
     for one in [*found["step"].values(), *found["probes"].values()]:
         (small, low), (large, high) = one["cpu_seconds"].items()
         assert one["exponent"] == pytest.approx(math.log(high / low) / math.log(int(large) / int(small)), abs=0.02)
-    assert all(list(one["peak_mb"]) == ["32", "64"] for one in found["probes"].values())
+    memory = found["memory"]
+    assert memory.pop("crd") == {"state_bytes_per_image": 2 * 128 * 4 + 8}  # two banks in fp32, and the classes
+    assert all(list(one["peak_mb"]) == ["32", "64", "96"] for one in memory.values())
+    assert all(low <= middle <= high for middle, low, high in (one["bytes_per_image"] for one in memory.values()))
     assert found["processes"]["efficiency"] == pytest.approx(
         found["processes"]["one"] / found["processes"]["two"], 0.01
     )
@@ -90,7 +95,7 @@ def test_costs_are_fitted_and_drawn(tmp_path, monkeypatch, capsys):
 def test_peers_train_the_same_network_and_absent_ones_are_named(monkeypatch, capsys):
     small = ["--student", "small_cnn", "--teacher", "small_cnn", "--batch", "4", "--negatives", "8", "--bank", "40"]
     words = [*small, "--images", "64", "--steps", "1", "--rounds", "1", "--only", "kd", "crd"]
-    for name in ("KDBIAS_REPDISTILLER", "KDBIAS_MDISTILLER"):
+    for name in ("KDBIAS_REPDISTILLER", "KDBIAS_MDISTILLER", "KDBIAS_LIGHTLY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "argv", ["peers.py", *words])
     script("peers").main()
@@ -101,6 +106,43 @@ def test_peers_train_the_same_network_and_absent_ones_are_named(monkeypatch, cap
     assert found["kd"]["over_kdbias"]["timm"][0] > 0
     assert set(found["crd"]["cpu_ms"]) == {"kdbias", "kdbias auto"}
     assert "crd: mdistiller is left out: there is no checkout" in printed.err
+    assert "kd: lightly-train is left out: there is no interpreter" in printed.err
+
+
+def test_a_peer_in_another_interpreter_answers_a_line_whenever_it_is_told():
+    elsewhere = script("peer_lightly").Elsewhere
+    told = "import sys\nfor number, _ in enumerate(sys.stdin): print([number + 1.5, 2.0], flush=True)"
+    peer = elsewhere([sys.executable, "-c", told])
+    assert [peer(), peer()] == [(1.5, 2.0), (2.5, 2.0)]
+    peer.end()
+    ended = elsewhere([sys.executable, "-c", "raise SystemExit(3)"])
+    with pytest.raises(RuntimeError, match="has ended"):
+        ended()
+    ended.end()
+
+
+def _train(turns):
+    for step in range(100):
+        turns.before()
+        turns.after(torch.tensor(float(step)))
+
+
+@pytest.mark.parametrize("blocks", [(1,), (2, 1, 3)])
+def test_a_process_in_turns_gives_the_cost_of_each_block(blocks, monkeypatch):
+    revisions = script("revisions")
+    answers = io.StringIO()
+    turns = revisions.Turns(answers)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{size}\n" for size in blocks)))
+    clock = itertools.count()
+    monkeypatch.setattr(revisions.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(revisions.time, "process_time", lambda: 0.0)
+    monkeypatch.setattr(revisions.os, "_exit", lambda status: (_ for _ in ()).throw(SystemExit(status)))
+    with pytest.raises(SystemExit):
+        _train(turns)
+    found = [json.loads(line) for line in answers.getvalue().splitlines()]
+    assert found[0] == [0.0]
+    assert [round(wall * size) for (wall, _, _), size in zip(found[1:], blocks, strict=True)] == [1000] * len(blocks)
+    assert [loss for *_, loss in found[1:]] == [sum(blocks[: place + 1]) - 1 for place in range(len(blocks))]
 
 
 def test_negatives_of_another_data_set_are_of_other_classes():

@@ -97,7 +97,7 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("trainer.tf32", _flag, "must be true or false"),
     ("trainer.deterministic", lambda value: _flag(value) or value == "warn", "must be true, false or warn"),
     ("trainer.channels_last", lambda value: _flag(value) or value == "auto", "must be true, false or auto"),
-    ("compile", _flag, "must be true or false"),
+    ("compile", lambda value: _flag(value) or value == "auto", "must be true, false or auto"),
     ("probe_images", positive, "must be a whole number of at least 1"),
     ("aim", lambda value: value is None or (above(value) and value <= 1), "must be an accuracy in (0, 1], or null"),
     ("optim.optimizer.lr", lambda value: above(value) or value == 0, "must be a number of at least 0"),

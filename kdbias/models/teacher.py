@@ -59,10 +59,6 @@ class Teacher:
         """
         self.extractor = asked(self.extractor, needs).eval()
 
-    def compile(self) -> None:
-        """Have its forward passes compiled from now on, in place; call it after ``give``."""
-        self.extractor.compile()
-
     def answer(self, batch: Batch, step: int) -> Features:
         """Answer the images of a batch, as the teacher sees them, at optimiser step ``step``.
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import build
@@ -16,6 +16,7 @@ from kdbias.config.spec import Tree
 from kdbias.data.base import ImageData
 from kdbias.models.features import Extractor
 from kdbias.models.teacher import Teacher
+from kdbias.modules.compile_trial import Trial
 from kdbias.modules.optim import clip_gradients, configure
 
 
@@ -60,6 +61,7 @@ class StudentModule(L.LightningModule):
         self._logged_before: dict[str, float] = {}
         self._parts: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
+        self._trial: Trial | None = None
 
     @classmethod
     def prepared(cls, tree: Tree, teacher: Teacher | None, data: ImageData, device: torch.device) -> Tree:
@@ -70,13 +72,29 @@ class StudentModule(L.LightningModule):
         return tree
 
     def setup(self, stage: str) -> None:
-        """Put what convolves into channels-last order, and compile both networks, in place and before DDP wraps it."""
+        """Put what convolves into channels-last order, and compile both networks, in place and before DDP wraps it.
+
+        With ``auto`` a run of one process tries it after its first steps.
+        """
         if self.spec.get("channels_last") and self.student.info.convolves:
             self.student.to(memory_format=torch.channels_last)
-        if stage == "fit" and self.spec.get("compile"):
-            self.student.compile()
-            if self.teacher is not None:
-                self.teacher.compile()
+        wanted = self.spec.get("compile") if stage == "fit" else False
+        if wanted == "auto" and self.trainer.world_size == 1:
+            self._trial = Trial(self.networks(), self._batches_left, self.trainer.strategy.root_device)
+        elif wanted == "auto":
+            if self.trainer.is_global_zero:
+                print("compile=auto: not tried: it is for one process, give compile=true or false", flush=True)
+        elif wanted:
+            for network in self.networks():
+                network.compile()
+
+    def networks(self) -> list[nn.Module]:
+        """Give the networks whose forward passes a step has: student and teacher."""
+        return [self.student, *([self.teacher.extractor] if self.teacher is not None else [])]
+
+    def _batches_left(self) -> int:
+        steps = int(self.trainer.estimated_stepping_batches) - self.global_step
+        return steps * int(self.trainer.accumulate_grad_batches)
 
     @property
     def progress(self) -> float:
@@ -122,9 +140,17 @@ class StudentModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed this step by (seed, rank, step); this alone makes a resumed run bit-identical."""
+        if self._trial is not None:
+            self._try_compiled(self._trial)
         self.student.choose_path()  # after validation the trainer sets modes back one by one, not by ``train``
         step = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
         torch.manual_seed(step_seed(int(self.spec["seed"]), self.global_rank, step))
+
+    def _try_compiled(self, trial: Trial) -> None:
+        trial.before_step()
+        if trial.over:
+            print(f"compile=auto: {trial.said}", flush=True)
+            self._trial = None
 
     def record(self, loss: Tensor, parts: dict[str, Tensor]) -> None:
         """Add a step's loss and its detached parts to the epoch's means; on a CPU, check that the loss is finite."""

@@ -89,8 +89,10 @@ class DINO(SelfSupervised):
         super().setup(stage)
         if self.spec.get("channels_last") and self.student.info.convolves:
             self.online.to(memory_format=torch.channels_last)
-        if stage == "fit" and self.spec.get("compile"):
-            self.online.compile()
+
+    def networks(self) -> list[nn.Module]:
+        """Give both networks."""
+        return [*super().networks(), self.online]
 
     def on_train_start(self) -> None:
         """Record the step at which a resumed run starts."""
