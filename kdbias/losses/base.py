@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, replace
 from typing import Any, ClassVar, TypeVar, cast
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.errors import ArgumentError
 from kdbias.losses.gather import gather
+from kdbias.losses.in_fp32 import in_fp32
 from kdbias.losses.schedule import Schedule
 from kdbias.losses.teaching import no_teacher
 from kdbias.models.features import Features, NetworkInfo
@@ -144,8 +144,8 @@ class LossTerm(nn.Module):
         """
         self.report, self.pending = {}, {}
         with torch.autocast(student.pooled.device.type, enabled=False):
-            teacher = None if teacher is None else _in_fp32(teacher, detach=True)
-            loss = cast(Tensor, super().__call__(_in_fp32(student), teacher, batch, progress))
+            teacher = None if teacher is None else in_fp32(teacher, detach=True)
+            loss = cast(Tensor, super().__call__(in_fp32(student), teacher, batch, progress))
         for key, rows in self.pending.items():
             if rows.ndim == 0 or len(rows) != len(batch.image):
                 raise ValueError(
@@ -261,15 +261,3 @@ def _no_gradient(student: Features, terms: list[LossTerm]) -> Tensor:
     parameters = [p for term in terms for p in term.parameters() if p.requires_grad]
     zero = torch.zeros((), device=student.pooled.device)
     return sum((0.0 * t.sum() for t in [*given, *parameters]), start=zero)
-
-
-def _in_fp32(features: Features, detach: bool = False) -> Features:
-    def cast_one(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return tuple(cast_one(v) for v in value)
-        if not isinstance(value, Tensor):
-            return value
-        value = value.detach() if detach else value
-        return value.float() if value.is_floating_point() else value
-
-    return replace(features, **{f.name: cast_one(getattr(features, f.name)) for f in fields(features)})

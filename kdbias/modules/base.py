@@ -144,7 +144,11 @@ class StudentModule(L.LightningModule):
             self._try_compiled(self._trial)
         self.student.choose_path()  # after validation the trainer sets modes back one by one, not by ``train``
         step = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
-        torch.manual_seed(step_seed(int(self.spec["seed"]), self.global_rank, step))
+        seed = step_seed(int(self.spec["seed"]), self.global_rank, step)
+        if self.device.type == "cpu":  # torch.manual_seed records the stack for each accelerator: 2 ms a step
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def _try_compiled(self, trial: Trial) -> None:
         trial.before_step()
