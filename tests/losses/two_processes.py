@@ -49,7 +49,7 @@ def gradients(term: LossTerm, rank: int = 0, processes: int = 1) -> tuple[Tensor
     step = Step(term).double()
     module = DistributedDataParallel(step) if processes > 1 else step
     rows = slice(rank * 16 // processes, (rank + 1) * 16 // processes)
-    with patch.object(base, "_in_fp32", lambda features, detach=False: features):
+    with patch.object(base, "in_fp32", lambda features, detach=False: features):
         loss, value = module(doubled(make_pair(INFO).batch(), rows))
     loss.backward()
     return value, torch.cat([p.grad.flatten() for p in step.parameters() if p.grad is not None])
