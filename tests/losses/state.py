@@ -52,7 +52,7 @@ def _train(step: Step, number: int, rank: int, processes: int, parts: int, again
         batch = doubled(whole, slice(first, first + size))
         for _ in range(1 + again):
             before = buffers(step)
-            with patch.object(base, "_in_fp32", lambda features, detach=False: features):
+            with patch.object(base, "in_fp32", lambda features, detach=False: features):
                 loss, _ = module(batch)
             step.total.hold(part)
             assert same(before, buffers(step)), "forward changed the state: that is what update is for"
