@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
 from itertools import pairwise
 from typing import Any
 
@@ -20,8 +22,8 @@ class Trial:
     """Times steps of a run as they are and compiled; call ``before_step`` before each step until it is ``over``.
 
     A step is timed from its beginning to that of the next one, the data and the optimiser included; the median leaves
-    validation out. Networks are compiled in place. Where the compiler fails, torch runs the network as it is, and the
-    trial ends as for one that is not faster. What is computed is the same up to rounding.
+    validation out. Networks are compiled in place. Where the compiler fails, in the trial or later (as in the first
+    validation), torch runs the network as it is. What is computed is the same up to rounding and to what dropout draws.
 
     Args:
         networks: what is compiled, together.
@@ -41,7 +43,6 @@ class Trial:
         self.said = ""  # why it is over
         self._times: list[float] = []
         self._plain: float | None = None
-        self._suppressed = False
 
     @property
     def over(self) -> bool:
@@ -70,22 +71,54 @@ class Trial:
             self.said = f"not tried: the rest of the run takes {rest:.0f} s as it is; it is for {LEAST:.0f} s or more"
             return
         self._plain = seconds
-        self._suppressed, config().suppress_errors = config().suppress_errors, True
+        try:
+            for network in self.networks:
+                network.compile()
+        except (ImportError, RuntimeError) as error:  # as on a Python that the compiler does not know yet
+            self._take_back()
+            self.said = f"not compiled: {str(error).strip().partition(chr(10))[0]}"
+            return
         for network in self.networks:
-            network.compile()
+            network._compiled_call_impl = forgiven(network._compiled_call_impl)
 
     def _decide(self, plain: float, compiled: float) -> None:
-        config().suppress_errors = self._suppressed
         kept = plain >= GAIN * compiled
         if not kept:
-            for network in self.networks:
-                network._compiled_call_impl = None  # as before ``compile``
+            self._take_back()
         what = "compiled from now on" if kept else "not compiled"
         self.said = f"{what}: a step takes {1000 * plain:.1f} ms as it is and {1000 * compiled:.1f} ms compiled"
 
+    def _take_back(self) -> None:
+        for network in self.networks:
+            network._compiled_call_impl = None  # as before ``compile``
 
-def config() -> Any:
-    """Give the settings of torch's compiler, which is imported where something is compiled."""
+
+def forgiven(call: Any) -> Callable[..., Any]:
+    """Give a compiled call that runs the network as it is where compiling its forward or backward pass fails."""
+
+    @wraps(call)
+    def run(*args: Any, **options: Any) -> Any:
+        with _forgiving():
+            return call(*args, **options)
+
+    return run
+
+
+@contextmanager
+def _forgiving() -> Iterator[None]:
+    """Have torch's compiler suppress its errors, those of a backward pass too, which is then compiled with the other.
+
+    By default it is compiled within ``loss.backward()``, where an error would end the run.
+    """
     from torch._dynamo import config
+    from torch._functorch import config as backward
 
-    return config
+    switches = [(config, "suppress_errors"), (backward, "force_non_lazy_backward_lowering")]
+    before = [(settings, name, getattr(settings, name)) for settings, name in switches if hasattr(settings, name)]
+    for settings, name, _ in before:
+        setattr(settings, name, True)
+    try:
+        yield
+    finally:
+        for settings, name, value in before:
+            setattr(settings, name, value)
