@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hydra import initialize_config_dir
-from preference_kinds import Shares, kinds_table, parse_kinds
+from preference_kinds import Shares, kinds_table, parse_kinds, require_kinds
 from preference_methods import (
     AUGMENT,
     COMMON,
@@ -213,7 +213,8 @@ def table(
 
 def shares(found: list[dict[str, float]]) -> Shares:
     """Give the shape share of each seed, and that without what guesses explain."""
-    return Shares([run["shape_share"] for run in found], [certain(run) for run in found])
+    guessed = any(run["decided_p"] >= CHANCE_P for run in found)
+    return Shares([run["shape_share"] for run in found], None if guessed else [certain(run) for run in found])
 
 
 def judged(a: list[float], b: list[float]) -> Any:
@@ -235,6 +236,10 @@ def main() -> None:
     parser.add_argument("--kinds", nargs=2, type=parse_kinds, metavar="NAME=ROW,ROW", help="compare two kinds of rows")
     parser.add_argument("--lanes", type=int, default=None, help="runs side by side, one thread each")
     args = parser.parse_args()
+    if args.kinds:  # before hours of training
+        for student in args.students:
+            rows = ["control", *(method for method in args.methods if ONLY.get(method, student) == student)]
+            require_kinds(dict(args.kinds), rows)
     folder: Path = args.out.absolute()
     epochs = {"cnn": args.epochs_cnn, "vit": args.epochs_vit}
     setting = Setting(args.images, epochs, args.teacher_images, args.teacher_epochs)

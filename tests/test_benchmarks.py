@@ -267,8 +267,29 @@ def test_two_kinds_of_rows_are_compared_by_their_means_and_pair_by_pair():
         preference.kinds_table("cnn", shares, {"logits": ["kl"], "geometry": ["token"]})
     with pytest.raises(ValueError, match="two kinds"):
         preference.kinds_table("cnn", shares, {"logits": ["kl"]})
+    guessing = dict(shares, gram=preference.Shares(shares["gram"].plain, None))
+    rows = {row[0]: row for row in preference.kinds_table("cnn", guessing, kinds).rows}
+    assert [rows[name][2].refused for name in ("kl − gram", "logits − geometry, means")] == [True, True]
+    assert rows["kl − gram"][1].estimate == made.rows[2][1].estimate
+    assert rows["kl − cka"][2].estimate == made.rows[1][2].estimate
+    one = {name: preference.Shares(each.plain[:1], each.certain[:1]) for name, each in shares.items()}
+    assert all(row[1:] == ["-", "-"] for row in preference.kinds_table("cnn", one, kinds).rows)
     with pytest.raises(preference.argparse.ArgumentTypeError, match="NAME=ROW"):
         preference.parse_kinds("kl,dist")
+
+
+def test_a_row_that_guesses_has_no_share_without_guesses():
+    run = {"shape_share": 0.5, "decided": 0.19, "decided_p": 0.4}
+    assert preference.shares([run]) == preference.Shares([0.5], None)
+    assert preference.shares([run | {"decided": 0.9, "decided_p": 0.0}]).certain == [pytest.approx(0.5)]
+
+
+def test_kinds_are_checked_before_anything_is_trained(tmp_path, monkeypatch):
+    words = ["--out", str(tmp_path / "x"), "--methods", "kl", "--kinds", "logits=kl", "geometry=cka"]
+    monkeypatch.setattr(sys, "argv", ["preference.py", *words])
+    with pytest.raises(ValueError, match="no such row here: cka"):
+        preference.main()
+    assert not (tmp_path / "x").exists()
 
 
 def test_the_preference_table_has_the_index_over_seeds():
