@@ -180,7 +180,13 @@ def tree_of(old: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "files.tar")
-        subprocess.run(["git", "archive", "--output", str(archive), old], cwd=ROOT, check=True)
+        try:
+            subprocess.run(["git", "archive", "--output", str(archive), old], cwd=ROOT, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise SystemExit(
+                f"--old: {old} is no revision here (a shallow clone and a downloaded archive have no history): "
+                "name a folder with the older files, --old FOLDER"
+            ) from error
         with tarfile.open(archive) as files:
             files.extractall(Path(folder, "tree"), filter="data")
         yield Path(folder, "tree")

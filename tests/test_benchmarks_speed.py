@@ -151,3 +151,15 @@ def test_negatives_of_another_data_set_are_of_other_classes():
     drawn = steps.Others(classes, 10)(torch.tensor([4, 5]))
     assert drawn[:, 0].tolist() == [4, 5]
     assert (classes[drawn[:, 1:]] != classes[[4, 5]][:, None]).all()
+
+
+def test_an_older_revision_that_is_not_here_is_one_sentence(monkeypatch, tmp_path):
+    """As in a shallow clone."""
+    revisions = script("revisions")
+    with (
+        pytest.raises(SystemExit, match=r"--old: 0000000 is no revision here.*--old FOLDER"),
+        revisions.tree_of("0" * 7),
+    ):
+        pass
+    with revisions.tree_of(str(tmp_path)) as folder:
+        assert folder == tmp_path.resolve()
