@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
 from inspect import Parameter, signature
@@ -15,6 +16,7 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import nn
 
 from kdbias.batch import Batch
 from kdbias.callbacks.averaging import Averaging
@@ -22,6 +24,7 @@ from kdbias.callbacks.due import due
 from kdbias.config.build import build, builder, target
 from kdbias.config.conf import FOLDER_NAME, is_folder_name
 from kdbias.config.errors import ArgumentError
+from kdbias.functional.precision import has_float64
 from kdbias.probes.base import Probe, Result, refused
 from kdbias.probes.reasons import by_epoch, said, why
 from kdbias.probes.telling import listening, tell
@@ -163,12 +166,14 @@ class ProbeCallback(Callback):
         assert self.probe is not None
         folder, device = Path(trainer.default_root_dir) / "probes", pl_module.device
         devices = [device] if device.type == "cuda" else []
+        student = _measurable(cast(nn.Module, pl_module.student), device)
+        device = device if has_float64(device) else torch.device("cpu")
         with torch.random.fork_rng(devices), torch.inference_mode(False):
             batches = trainer.datamodule.batches("val", device, limit=self.images)  # type: ignore[attr-defined]
             pulse = Pulse()
             try:
                 with listening(lambda what, done, total: pulse.beat(lambda: _so_far(self.name, what, done, total))):
-                    result = self.probe(pl_module.student, _told(batches))  # type: ignore[arg-type]
+                    result = self.probe(student, _told(batches))  # type: ignore[arg-type]
             except Exception as error:
                 reason = why(error)
                 result = refused(self.name, reason)
@@ -205,6 +210,14 @@ class ProbeCallback(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_figure(f"probe/{self.name}", self.figure(results), trainer.global_step)
+
+
+def _measurable(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network, or a copy on the CPU where its ``device`` lacks the float64 that probes compute in.
+
+    A teacher goes where its images are.
+    """
+    return network if has_float64(device) else deepcopy(network).cpu()
 
 
 def _told(batches: Iterable[Batch]) -> Iterator[Batch]:

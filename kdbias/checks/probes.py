@@ -7,8 +7,6 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from kdbias.checks.plan import REFUSALS, Plan, refusal
 from kdbias.config.build import build, target
 from kdbias.config.errors import Problem
@@ -24,10 +22,6 @@ def probe_callback(run: Plan, name: str, spec: Mapping[str, Any]) -> Iterator[Pr
     key, drop = f"callback.{name}", f"leave it out of callback=[...], or drop it with ~callback.{name}"
     if "_target_" not in spec["probe"]:
         yield Problem(f"{key}.probe._target_", f"is missing, so no probe is named: set it, or {drop}")
-        return
-    if _on_mps(run.tree):
-        later = "probe the finished run with analyze.py, which computes on the CPU"
-        yield Problem(key, f"computes in float64, which mps does not have: {drop}, and {later}")
         return
     parameters = signature(target(spec["probe"], "probe")).parameters
     takes = set(parameters)
@@ -46,13 +40,6 @@ def probe_callback(run: Plan, name: str, spec: Mapping[str, Any]) -> Iterator[Pr
     if run.student is not None and (reason := probe.refuses(run.student)):
         yield Problem(key, f"{reason}: {drop}")
     yield from _images(run, key, spec, probe)
-
-
-def _on_mps(tree: Mapping[str, Any]) -> bool:
-    """Whether the run trains on a GPU of Apple, as auto chooses where there is one and no other."""
-    accelerator = (tree.get("trainer") or {}).get("accelerator")
-    auto = accelerator == "auto" and not torch.cuda.is_available() and torch.backends.mps.is_available()
-    return accelerator == "mps" or auto
 
 
 def _given(run: Plan, takes: set[str]) -> dict[str, Any] | None:

@@ -145,6 +145,24 @@ def test_a_probe_is_given_the_teacher_and_the_data_of_the_run(tiny_info, tmp_pat
     assert history(tmp_path / "probes", "knn")[-1].meta["bank"] == 16
 
 
+def test_a_device_without_float64_has_its_student_measured_on_the_cpu(tiny_info, tmp_path, monkeypatch):
+    """As Apple's GPUs; the copy gives what the student gives, and the training goes on with the student."""
+    measured, trained = {}, {}
+    for has in (True, False):
+        monkeypatch.setattr("kdbias.callbacks.probe.has_float64", lambda device, has=has: has)
+
+        def noted(network, batches, has=has):
+            measured.setdefault(has, []).append(network)
+            return AttentionProbe()(network, batches)
+
+        trained[has], _ = train(tiny_info, tmp_path / str(has), [callback(noted, every=1)], epochs=1)
+        assert [one is trained[has].student for one in measured[has]] == [has, has]
+    found = [history(tmp_path / str(has) / "probes", "attention") for has in (True, False)]
+    assert [one.scalars for one in found[0]] == [one.scalars for one in found[1]]
+    for name, value in trained[True].state_dict().items():
+        assert torch.equal(value, trained[False].state_dict()[name]), name
+
+
 @pytest.mark.parametrize("name", ["probe_attention", "probe_cka"])
 def test_the_configs_build_and_run(name, tiny_info, tmp_path):
     config = OmegaConf.merge({"probe_images": 16}, OmegaConf.load(CONF / f"{name}.yaml"))

@@ -18,17 +18,6 @@ def test_the_default_callbacks_are_refused_where_there_is_no_attention_distance(
     assert check(composed([*student, "callback=[checkpoint,probe_cka]"])) == []
 
 
-def test_a_device_without_float64_has_no_probes_during_training(monkeypatch):
-    run = ["experiment=exp1_kl", "callback=[checkpoint,probe_cka]"]
-    assert check(composed([*run, "trainer=cpu"])) == []
-    (problem,) = check(composed([*run, "trainer=cpu", "trainer.accelerator=mps"]))
-    assert problem.startswith("callback.probe_cka: computes in float64, which mps does not have: leave it out")
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
-    found = check(composed([*run, "trainer=cpu", "trainer.accelerator=auto"]))
-    assert [one.partition(":")[0] for one in found] == ["callback.probe_cka"]
-
-
 def test_images_are_counted_before_training():
     few = composed(["experiment=exp1_kl", "trainer=cpu", "probe_images=2", "callback=[checkpoint,probe_cka]"])
     assert check(few) == [
