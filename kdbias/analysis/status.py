@@ -63,9 +63,10 @@ def study_of(tree: Tree) -> Study:
         return found
     from kdbias.analysis.run_teacher import composing  # it loads torch, which the record does not need
 
-    print(f"study {node['name']} was never started under {root}: python train.py -m study={node['name']}")
     with composing():
-        return studies.plan(node, [], root)
+        planned = studies.plan(node, [], root)
+    print(f"study {node['name']} was never started under {root}: {planned.again}")
+    return planned
 
 
 def status_lines(study: Study) -> list[str]:

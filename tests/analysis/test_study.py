@@ -1,21 +1,19 @@
-"""Studies: what their yamls plan and what is refused; status and page of runs that a test has written by hand."""
+"""Studies: what their yamls plan and what is refused; the page of runs that a test has written by hand."""
 
-import json
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 from config_base import composed
 from omegaconf import OmegaConf
+from toy_study import NODE, finished, toy, trained
 
 from kdbias.analysis import study as studies
-from kdbias.analysis import study_train
 from kdbias.analysis.report import curves, references
 from kdbias.analysis.reported import Reported, ReportedGroup, study_teachers
 from kdbias.analysis.results import Measured, by_label
 from kdbias.analysis.run_teacher import composing
-from kdbias.analysis.status import run_state, status_lines, study_of
+from kdbias.analysis.status import study_of
 from kdbias.analysis.study import Study, StudyRun
 from kdbias.analysis.study_node import hypotheses
 from kdbias.analysis.tasks import run
@@ -24,26 +22,9 @@ from kdbias.config.conf import conf_dir
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import plain
 from kdbias.probes.base import Result
-from kdbias.runs import ordered
 from kdbias.runs.parallel import Run
 
 SHIPPED = sorted(path.stem for path in Path(conf_dir(), "study").glob("*.yaml"))
-GAIN = {
-    "says": "It gains.",
-    "measure": "test/accuracy",
-    "of": "student",
-    "than": "control",
-    "direction": "higher",
-    "smallest": 0.05,
-    "sd": 0.02,
-}
-NODE = {
-    "name": "toy",
-    "question": "Does it gain?",
-    "seeds": [0, 1, 2],
-    "runs": {"student": {"experiment": "demo_kl"}, "control": {"experiment": "demo_control"}},
-    "hypotheses": {"gain": GAIN},
-}
 
 
 def node_of(name: str, *words: str) -> dict:
@@ -95,48 +76,6 @@ def test_a_study_must_be_named(tmp_path):
         study_of({"study": None, "paths": {"runs": str(tmp_path)}})
 
 
-def toy(root: Path, node: dict = NODE) -> Study:
-    """A started study whose runs are not there yet."""
-    teacher = Run("teacher small", (), root / "teachers" / "small", "key-teacher", 3)
-    found = [
-        StudyRun(
-            group, seed, Run(f"{group}, seed {seed}", (), root / "studies" / "runs" / f"{group}-{seed}", key, 4), of
-        )
-        for seed in node["seeds"]
-        for group, of in (("student", teacher), ("control", None))
-        for key in [f"key-{group}-{seed}"]
-    ]
-    study = Study(node, ("trainer=smoke",), tuple(found), root / "studies" / node["name"])
-    studies.save(study)
-    return study
-
-
-def finished(one: Run, accuracy: float, seed: int = 0) -> None:
-    """Write what a finished run leaves."""
-    right = np.random.default_rng([seed, len(one.label)]).random(400) < accuracy
-    Result("test", {"accuracy": float(right.mean())}, {"right": right}, {"n": 400, "classes": 10}).save(
-        one.folder / "probes"
-    )
-    environment = {"git": "abcdef0123456", "dirty": False, "cpu": "a CPU", "threads": 1, "torch": "2", "kdbias": "0"}
-    facts = {
-        "spec_hash": one.key,
-        "test": {"accuracy": float(right.mean())},
-        "teacher": "small" if "student" in one.label else None,
-        "parameters": 1234,
-        "epochs": one.epochs,
-        "seconds": 12.0,
-        "images_per_second": 99.0,
-        "peak_memory": {"gib": 0.5, "of": "process"},
-        "environment": environment,
-    }
-    (one.folder / "result.json").write_text(json.dumps(facts))
-
-
-def trained(study: Study) -> None:
-    for one in study.runs:
-        finished(one.run, 0.9 if one.group == "student" else 0.3, one.seed)
-
-
 def test_the_record_of_a_study_is_read_again_where_the_runs_were_moved_to(tmp_path):
     study = toy(tmp_path / "here")
     assert studies.load(study.folder) == study
@@ -180,63 +119,6 @@ def test_teachers_of_one_name_and_groups_of_their_name_are_told_apart(tmp_path):
     assert {group: of["cka"].scalars["x"] for group, of in taught.items()} == {"few": 1, "many": 2}
     own = [measured("untrained", "network", "a"), measured("untrained", "initial")]
     assert {name: len(of) for name, of in by_label(own, "cka").items()} == {"untrained (a run)": 1, "untrained": 1}
-
-
-def test_status_counts_what_is_done_running_failed_and_left(tmp_path, capsys):
-    study = toy(tmp_path)
-    by_label = {one.label: one for one in study.order}
-    finished(by_label["control, seed 0"], 0.4)
-    failed, running = by_label["teacher small"], by_label["control, seed 1"]
-    failed.folder.mkdir(parents=True)
-    (failed.folder / "failure.json").write_text(json.dumps({"kind": "ValueError", "text": "no images"}))
-    held = ordered.taken(running.folder)
-    OmegaConf.save(OmegaConf.create({"a": 1}), running.folder / "config.yaml")
-    (running.folder / "progress.json").write_text(json.dumps({"done": 1, "epochs": 4, "accuracy": 0.25}))
-    states = {one.label: run_state(one).state for one in study.order}
-    assert [states[label] for label in ("control, seed 0", "control, seed 1", "teacher small", "student, seed 0")] == [
-        *("done", "running", "failed", "left")
-    ]
-    lines = status_lines(study)
-    assert any("ValueError: no images" in line for line in lines)
-    assert any(line.startswith("running") and "1/4" in line and "val accuracy 25 %" in line for line in lines)
-    assert "7 runs with their teachers: 1 done, 1 running, 1 failed, 4 left; about" in lines[-2]
-    assert lines[-1] == f"python train.py -m study=toy trainer=smoke paths.runs={tmp_path}"
-    held.release()
-    assert run_state(running).state == "left"
-
-
-def test_time_left_follows_from_the_epochs_that_are_done(tmp_path):
-    node = {**NODE, "lanes": 2}
-    study = toy(tmp_path, node)
-    assert "not known before an epoch is done" in status_lines(study)[-2]
-    for one in study.runs[:2]:
-        finished(one.run, 0.5)  # 3 s an epoch; 4 runs of 4 epochs and a teacher of 3 are left: 57 s in two lanes
-    assert "about 28 s left in 2 lanes" in status_lines(study)[-2]
-    trained(study)
-    finished(study.runs[0].teacher, 0.9)
-    assert "7 done, 0 running, 0 failed, 0 left; nothing left to train" in status_lines(study)[-1]
-
-
-def test_an_interrupted_study_says_how_to_go_on(tmp_path, monkeypatch, capsys):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(ordered, "train", interrupted)
-    with pytest.raises(SystemExit) as caught:
-        study_train.train(toy(tmp_path))
-    assert caught.value.code == 130
-    assert "interrupted; go on with: python train.py -m study=toy trainer=smoke" in capsys.readouterr().out
-
-
-def test_a_study_with_a_failed_run_ends_with_status_1_and_names_it(tmp_path, monkeypatch, capsys):
-    study = toy(tmp_path)
-    monkeypatch.setattr(ordered, "train", lambda runs, *_, **__: {runs[1]: "no images"})
-    with pytest.raises(SystemExit) as caught:
-        study_train.train(study)
-    assert caught.value.code == 1
-    said = capsys.readouterr().out
-    assert "failed: student, seed 0: no images" in said
-    assert "6 of 7 runs done" in said
 
 
 def report(root: Path, *words: str) -> None:

@@ -6,7 +6,7 @@ from functools import reduce
 from operator import getitem
 
 import pytest
-from test_study import GAIN, NODE
+from toy_study import GAIN, NODE
 
 from kdbias.analysis.claim_check import NEEDED
 from kdbias.analysis.study_check import require_own_name, require_study
