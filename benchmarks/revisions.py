@@ -39,7 +39,7 @@ OLD = "b818117"  # before any work on speed
 NETWORKS = {
     "small_vit": ["model=vit", "model.heads=2", "model.mlp_ratio=4.0"],
     "small_cnn": ["model=small_cnn"],
-    "deit_tiny": ["model=deit_tiny"],
+    "deit_tiny": ["model=deit_tiny", "model.distilled=false"],  # no term here trains a DIST token
     "resnet18": ["model=resnet18"],
 }
 WORDS = (
