@@ -106,7 +106,7 @@ def claims_table(found: Transfer) -> Table:
             f"{one.published:+.3f}",
             one.says,
             one.here.estimate if one.here.estimate.refused else one.here,
-            "-" if one.says == "equal" else f"{one.half_p:.3f}",
+            "-" if one.says == "equal" else "<0.001" if one.half_p < 0.001 else f"{one.half_p:.3f}",
             one.verdict,
         ]
         for one in claims(found)
