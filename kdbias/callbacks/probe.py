@@ -166,13 +166,13 @@ class ProbeCallback(Callback):
         assert self.probe is not None
         folder, device = Path(trainer.default_root_dir) / "probes", pl_module.device
         devices = [device] if device.type == "cuda" else []
-        student = _measurable(cast(nn.Module, pl_module.student), device)
-        device = device if has_float64(device) else torch.device("cpu")
+        on = device if has_float64(device) else torch.device("cpu")
         with torch.random.fork_rng(devices), torch.inference_mode(False):
-            batches = trainer.datamodule.batches("val", device, limit=self.images)  # type: ignore[attr-defined]
+            batches = trainer.datamodule.batches("val", on, limit=self.images)  # type: ignore[attr-defined]
             pulse = Pulse()
             try:
                 with listening(lambda what, done, total: pulse.beat(lambda: _so_far(self.name, what, done, total))):
+                    student = _measurable(cast(nn.Module, pl_module.student), device)
                     result = self.probe(student, _told(batches))  # type: ignore[arg-type]
             except Exception as error:
                 reason = why(error)

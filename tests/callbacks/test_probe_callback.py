@@ -163,6 +163,16 @@ def test_a_device_without_float64_has_its_student_measured_on_the_cpu(tiny_info,
         assert torch.equal(value, trained[False].state_dict()[name]), name
 
 
+def test_a_student_that_cannot_be_copied_ends_no_training(tiny_info, tmp_path, monkeypatch):
+    def refuse(network, device):
+        raise RuntimeError("no room for a copy")
+
+    monkeypatch.setattr("kdbias.callbacks.probe._measurable", refuse)
+    probed = callback(every=1)
+    train(tiny_info, tmp_path, [probed], epochs=1)
+    assert "no room for a copy" in probed.refusals(tmp_path)["probe attention"]
+
+
 @pytest.mark.parametrize("name", ["probe_attention", "probe_cka"])
 def test_the_configs_build_and_run(name, tiny_info, tmp_path):
     config = OmegaConf.merge({"probe_images": 16}, OmegaConf.load(CONF / f"{name}.yaml"))
