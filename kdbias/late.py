@@ -1,10 +1,12 @@
 """Imports that other packages make at their own start and hardly any run needs, put off until something uses them.
 
-torchvision and Lightning import torch's compiler for one class, one question and one decorator; torch itself imports it
-at the first call of some functions, for another such decorator. The class is asked for where a module is compiled, the
-question in ``roi_align``; the decorators keep a compiler from a function, so without one they have no effect. Lightning
-also imports torchmetrics, which imports ``scipy.signal``, to add an old name to it for an audio package, and
-matplotlib, for the types and the style of ``Metric.plot``. Together these are a third of the time of all imports.
+torchvision, timm and Lightning import torch's compiler for one class, one question and one decorator; torch itself
+imports it at the first call of some functions, for another such decorator. The class is asked for where a module is
+compiled, the question in ``roi_align``; the decorators keep a compiler from a function, so without one they have no
+effect. Lightning also imports torch's counter of operations, which imports triton, and torchmetrics, which imports
+``scipy.signal``, to add an old name to it for an audio package, and matplotlib, for the types and the style of
+``Metric.plot``. Together these are a third of the time of all imports. Where torch computes shapes alone, it imports
+sympy, to ask whether a size is a symbol; ``without_symbols()`` answers that.
 
 Within ``put_off()`` these import statements, each named by the module that it is in, get a stand-in. It answers the few
 names that are read at that time, by objects that import the real module when they are called. Any other name is the
@@ -23,8 +25,30 @@ from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
-DECORATES = frozenset({"lightning.pytorch.trainer.connectors.logger_connector.result", "torchvision.tv_tensors"})
-"""Modules that call ``torch.compiler.disable`` while they are imported."""
+DECORATES = frozenset(
+    {
+        "lightning.pytorch.trainer.connectors.logger_connector.result",
+        "timm.layers.typing",
+        "torchvision.tv_tensors",
+    }
+)
+"""Modules that read ``torch.compiler.disable`` while they are imported: they or their neighbours call it then."""
+
+COMPUTES = ("torch", "torch._prims", "torch._prims_common", "torch._refs", "torch._meta_registrations", "torch._decomp")
+"""Packages in which torch computes the shapes of tensors that have no values."""
+
+ANSWERS: Mapping[str, Callable[..., bool | int]] = {
+    **dict.fromkeys(
+        ("expect_true", "guard_or_false", "guard_or_true", "guard_size_oblivious", "statically_known_true"), bool
+    ),
+    "sym_and": lambda *all_of: all(all_of),
+    "sym_or": lambda *any_of: any(any_of),
+    "sym_eq": lambda one, other: one == other,
+    "is_nested_int": lambda size: False,
+    "has_guarding_hint": lambda size: True,
+    "guarding_hint_or_throw": lambda size: size,
+}
+"""What torch asks about sizes, answered for numbers."""
 
 
 class StandIn(ModuleType):
@@ -41,6 +65,13 @@ class StandIn(ModuleType):
     def __getattr__(self, name: str) -> Any:
         given = self.__dict__["_given"]
         return given[name] if name in given else getattr(import_module(self.__name__), name)
+
+
+class Basic:
+    """Stands for ``sympy.Basic`` as the second argument of ``isinstance``: nothing is one before sympy is imported."""
+
+    def __instancecheck__(self, thing: object) -> bool:
+        return "sympy" in sys.modules and isinstance(thing, sys.modules["sympy"].Basic)
 
 
 class OptimizedModule:
@@ -97,6 +128,41 @@ def put_off() -> Iterator[None]:
             each.close()
 
 
+@contextmanager
+def without_symbols() -> Iterator[None]:
+    """Let torch compute shapes in this block without sympy, which it imports to ask whether a size is a symbol.
+
+    Sizes are numbers here. Where one is not, torch gets the answer of the real package.
+    """
+    if "torch.fx.experimental.symbolic_shapes" in sys.modules:
+        yield
+        return
+    import_module("torch.fx.experimental._config")  # what the real package would have imported, and torch reads
+    real, shapes = builtins.__import__, "torch.fx.experimental.symbolic_shapes"
+    given = {name: partial(answered, name) for name in ANSWERS}
+    stand_ins = {shapes: StandIn(shapes, given), "sympy": StandIn("sympy", {"Basic": Basic()})}
+
+    def statement(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> ModuleType:
+        importer = globals.get("__name__", "") if globals else ""
+        if name in stand_ins and name not in sys.modules and importer.removesuffix(".decompositions") in COMPUTES:
+            return stand_ins[name]
+        return real(name, globals, locals, fromlist, level)
+
+    builtins.__import__ = statement
+    try:
+        yield
+    finally:
+        builtins.__import__ = real
+
+
+def answered(question: str, *asked: Any) -> Any:
+    """Answer one of ``ANSWERS``; the real package does, if anything asked about is no number."""
+    numbers = [each for one in asked for each in (one if isinstance(one, tuple) else (one,))]
+    if all(type(each) in (bool, int) for each in numbers):
+        return ANSWERS[question](*asked)
+    return getattr(import_module("torch.fx.experimental.symbolic_shapes"), question)(*asked)
+
+
 def eagerly() -> AbstractContextManager[None]:
     """Run compiled modules eagerly in a block; where torch's compiler is not loaded, none is compiled."""
     if "torch._dynamo" not in sys.modules:
@@ -132,6 +198,7 @@ def _statements() -> dict[tuple[str, str], StandIn]:
     compiler = StandIn("torch._dynamo", {"OptimizedModule": OptimizedModule()})
     keeping = StandIn("torch._compile", {"_disable_dynamo": once_loaded(_disable_dynamo)})
     question = StandIn("torch._dynamo.utils", {"is_compile_supported": _is_compile_supported})
+    flops = StandIn("torch.utils.flop_counter", {"FlopCounterMode": _flop_counter})
     scipy = StandIn("scipy", {"signal": SimpleNamespace(hamming=_hamming)})
     pyplot = StandIn("matplotlib.pyplot", {"Figure": Any, "style": SimpleNamespace(context=_style)})
     axes, colors = SimpleNamespace(Axes=Any), SimpleNamespace(Colormap=Any)
@@ -140,6 +207,7 @@ def _statements() -> dict[tuple[str, str], StandIn]:
         ("torch", "torch._compile"): keeping,
         ("lightning.fabric.wrappers", "torch._dynamo"): compiler,
         ("lightning.pytorch.utilities.compile", "torch._dynamo"): compiler,
+        ("lightning.pytorch.utilities.model_summary.model_summary", "torch.utils.flop_counter"): flops,
         ("torchvision.ops.roi_align", "torch._dynamo.utils"): question,
         ("torchmetrics", "scipy.signal"): scipy,
         ("torchmetrics.audio", "scipy.signal"): scipy,
@@ -154,6 +222,12 @@ def _disable_dynamo(*args: Any, **options: Any) -> Any:
     from torch._compile import _disable_dynamo
 
     return _disable_dynamo(*args, **options)
+
+
+def _flop_counter(*args: Any, **options: Any) -> Any:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    return FlopCounterMode(*args, **options)
 
 
 def _is_compile_supported(device_type: str) -> bool:

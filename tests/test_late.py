@@ -1,13 +1,15 @@
 """What a run does not import, and that whatever was put off is the real thing once it is used."""
 
+import builtins
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
-from kdbias.late import StandIn, eagerly, once_loaded, put_off
+from kdbias.late import ANSWERS, StandIn, answered, eagerly, once_loaded, put_off, without_symbols
 from kdbias.modules import eager_optim
 
 RUN = """
@@ -16,7 +18,8 @@ statement = builtins.__import__
 sys.argv = ["train.py", "experiment=demo_control", "trainer=smoke", "hydra.run.dir=run"]
 from kdbias import cli
 cli.train()
-print("LOADED", *sorted({"torch._dynamo", "scipy.signal", "scipy.stats", "matplotlib", "skimage"} & set(sys.modules)))
+late = {"torch._dynamo", "torch.utils.flop_counter", "sympy", "scipy.signal", "scipy.stats", "matplotlib", "skimage"}
+print("LOADED", *sorted(late & set(sys.modules)))
 
 import torch, torchmetrics, torchvision, lightning
 from lightning.fabric.wrappers import OptimizedModule
@@ -50,6 +53,43 @@ def test_a_run_imports_no_compiler_and_no_figures_and_all_that_was_put_off_is_re
     assert done.returncode == 0, done.stderr
     assert "LOADED\n" in done.stdout
     assert done.stdout.endswith("USED\n")
+
+
+def test_timm_brings_no_compiler_whatever_is_imported_before_it():
+    first = "import sys; from kdbias.late import put_off\nwith put_off(): import timm\n"
+    then = "assert 'torch._dynamo' not in sys.modules and timm.layers.disable_compiler(abs)(-1) == 1"
+    done = subprocess.run([sys.executable, "-c", first + then], cwd=Path(__file__).parents[1], capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_torch_asks_about_numbers_is_answered_as_by_the_real_package():
+    from torch.fx.experimental import symbolic_shapes
+
+    asked = {
+        ("sym_and", "sym_or"): [(True,), (True, False), (False, False), (True, True, True)],
+        ("sym_eq",): [(1, 1), (1, 2), ((1, 2), (1, 2)), ((1, 2), (1, 3)), ((), (1,)), (torch.Size([4]), (4,))],
+        ("is_nested_int", "has_guarding_hint", "guarding_hint_or_throw"): [(0,), (3,), (True,)],
+    }
+    rest = set(ANSWERS).difference(*asked)
+    for names, questions in [*asked.items(), (rest, [(True,), (False,)])]:
+        for name in names:
+            for question in questions:
+                theirs = getattr(symbolic_shapes, name)(*question)
+                found = answered(name, *question)
+                assert (found, type(found)) == (theirs, type(theirs)), (name, question)
+    with pytest.raises(AssertionError, match="sym_eq"):  # what is no number is the real package's affair
+        answered("sym_eq", 1.5, 2)
+
+
+def test_imports_are_as_ever_after_shapes_were_computed_without_symbols(monkeypatch):
+    before = builtins.__import__
+    monkeypatch.delitem(sys.modules, "torch.fx.experimental.symbolic_shapes", raising=False)
+    with without_symbols(), torch.device("meta"):
+        assert builtins.__import__ is not before
+        assert torch.nn.functional.conv2d(torch.zeros(1, 3, 8, 8), torch.zeros(4, 3, 3, 3)).shape == (1, 4, 6, 6)
+        with pytest.raises(RuntimeError, match="broadcast"):
+            torch.zeros(2) + torch.zeros(3)
+    assert builtins.__import__ is before
 
 
 def test_a_stand_in_asks_the_real_module_for_all_that_it_does_not_answer():

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 Floats = NDArray[np.float32]
 Inside = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]
@@ -81,7 +81,7 @@ def _distance(inside: Inside) -> Floats:
     scale = np.sqrt(found.mean() * (2 * EXTENT) ** 2 / AREA)
     shift_x, shift_y = x[found].mean(), y[found].mean()
     found = inside(column * scale + shift_x, row * scale + shift_y)
-    signed = distance_transform_edt(~found) - distance_transform_edt(found)
+    signed = scipy.ndimage.distance_transform_edt(~found) - scipy.ndimage.distance_transform_edt(found)
     # Distances are to the centre of the nearest texel on the other side; the outline is half a texel nearer.
     signed = (signed - 0.5 * np.sign(signed)) * (EXTENT / SIDE)
     table: Floats = signed.reshape(SIDE, 2, SIDE, 2).mean((1, 3)).astype(np.float32)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 Floats = NDArray[np.float32]
 Tile = NDArray[np.float64]
@@ -40,7 +40,8 @@ def _zigzag() -> Tile:
 
 def _noise(seed: int, sigma: float | tuple[float, float]) -> Tile:
     """Gaussian noise, smoothed by ``sigma`` texels (along y, along x), unit deviation."""
-    smooth: Tile = gaussian_filter(np.random.default_rng(seed).standard_normal((SIDE, SIDE)), sigma, mode="wrap")
+    noise = np.random.default_rng(seed).standard_normal((SIDE, SIDE))
+    smooth: Tile = scipy.ndimage.gaussian_filter(noise, sigma, mode="wrap")
     return np.asarray(smooth / smooth.std())
 
 
@@ -81,7 +82,7 @@ def tiles() -> Floats:
     They are slightly blurred, because an image samples about every third texel. They are the same in every process.
     """
     made = _tiles()
-    soft = np.stack([gaussian_filter(made[name], 1.0, mode="wrap") for name in TEXTURES])
+    soft = np.stack([scipy.ndimage.gaussian_filter(made[name], 1.0, mode="wrap") for name in TEXTURES])
     soft -= soft.mean((1, 2), keepdims=True)
     table: Floats = (soft / soft.std((1, 2), keepdims=True)).astype(np.float32)
     table.flags.writeable = False

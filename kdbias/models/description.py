@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 from kdbias.batch import DataInfo
 from kdbias.config.build import build, target
 from kdbias.config.errors import ArgumentError
+from kdbias.late import without_symbols
 from kdbias.models.features import Extractor
 from kdbias.models.weights import misfit
 
@@ -60,7 +61,7 @@ def _described(builder: Any, written: str, data: DataInfo) -> Extractor:
 @contextmanager
 def shapes_alone() -> Iterator[None]:
     """Build and call networks on torch's meta device inside the block, without what changes no shape."""
-    with torch.device("meta"), _Unfilled():
+    with without_symbols(), torch.device("meta"), _Unfilled():
         yield
 
 
