@@ -17,6 +17,7 @@ from torch import Tensor
 from kdbias.batch import DataInfo
 from kdbias.data.augment import Augment
 from kdbias.data.base import ImageData, Split
+from kdbias.data.cues import CueSource, cues
 from kdbias.losses.crd import CRD
 from kdbias.models.deit import vit
 from kdbias.models.features import Extractor
@@ -85,13 +86,16 @@ def memory(sizes: Sequence[int]) -> dict[str, Any]:
     source = Held(INFO, image, torch.arange(count) % INFO.classes)
     data = ImageData(source, Augment(), batch_size=BATCH, eval_batch_size=BATCH)
     network = vit(INFO, width=WIDTH, depth=DEPTH, heads=2).eval()
+    drawn = cues(train=2, val=1, test=count)
+    by_cues = ImageData(drawn, Augment(), batch_size=BATCH, eval_batch_size=BATCH)
     found: dict[str, Any] = {}
-    for name in ("cka", "attention", "bias"):
+    for name in ("cka", "attention", "bias", "bias on cues"):
         peaks = []
         for size in sizes:
-            probe = made(name, source, size)
-            grown(probe, network, data, size)  # sets are built, tables are made
-            peaks.append(grown(probe, network, data, size))
+            probe = made(name, drawn if name == "bias on cues" else source, size)
+            images = by_cues if name == "bias on cues" else data
+            grown(probe, network, images, size)  # sets are built, tables are made
+            peaks.append(grown(probe, network, images, size))
         found[name] = {
             "peak_mb": {str(size): round(peak / 1e6, 2) for size, peak in zip(sizes, peaks, strict=True)},
             "bytes_per_image": slope(sizes, peaks),
@@ -100,8 +104,8 @@ def memory(sizes: Sequence[int]) -> dict[str, Any]:
     return found
 
 
-def made(name: str, source: Held, images: int) -> Probe:
-    if name == "bias":
+def made(name: str, source: Held | CueSource, images: int) -> Probe:
+    if name.startswith("bias"):
         split = StressedSplit(source, "test", limit=images)
         return BiasProbe(split, stress=list(SETS), strengths=(0.5, 1.0), batch_size=BATCH)
     return CKAProbe() if name == "cka" else AttentionProbe()

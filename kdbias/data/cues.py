@@ -157,8 +157,8 @@ class CueSource:
         """Give the training images, validation first, with the classes of the cues that they show."""
         return self._training[0]
 
-    def variant(self, name: Variant, n: int) -> CueImages:
-        """Give ``n`` test images with a cue changed.
+    def variant(self, name: Variant, n: int, start: int = 0) -> CueImages:
+        """Give ``n`` test images with a cue changed, from number ``start`` on.
 
         ``test``: both cues of one class; ``shape``: the texture replaced by a plain fill; ``texture``: the shape
         replaced by a neutral blob; ``conflict``: the texture of another class.
@@ -169,22 +169,24 @@ class CueSource:
             "texture": lambda cues: (cues.blob, cues.label),
             "conflict": lambda cues: (cues.label, (cues.label + cues.conflict) % CLASSES),
         }
-        return self._make(TEST, n, choose[name])[0]
+        return self._make(TEST, n, choose[name], start)[0]
 
-    def _make(self, stream: int, n: int, choose: Callable[[_Cues], tuple[Ints, Ints]]) -> tuple[CueImages, Tensor]:
-        """Make the first ``n`` images of a stream; chunks have their own generators, so ``n`` changes no image."""
+    def _make(
+        self, stream: int, n: int, choose: Callable[[_Cues], tuple[Ints, Ints]], start: int = 0
+    ) -> tuple[CueImages, Tensor]:
+        """Make ``n`` images of a stream; chunks have their own generators, so neither number changes an image."""
         image = np.empty((n, 3, self.size, self.size), dtype=np.uint8)
         label, shape, texture = np.empty((3, n), dtype=np.int64)
-        for start in range(0, n, CHUNK):
-            rng = np.random.default_rng([self.seed, stream, start // CHUNK])
+        for chunk in range(start // CHUNK, -(-(start + n) // CHUNK)):
+            rng = np.random.default_rng([self.seed, stream, chunk])
             cues = _draw_cues(rng)
             scene = draw(rng, CHUNK, self.look, self.size)
-            part = slice(start, min(start + CHUNK, n))
-            kept = part.stop - start
+            first, end = max(start, chunk * CHUNK), min(start + n, (chunk + 1) * CHUNK)
+            part, kept = slice(first - start, end - start), slice(first - chunk * CHUNK, end - chunk * CHUNK)
             outline, fill = choose(cues)
-            image[part] = render(scene, outline, fill)[:kept]
-            label[part], texture[part] = cues.label[:kept], fill[:kept]
-            shape[part] = np.where(outline < CLASSES, outline, -1)[:kept]
+            image[part] = render(scene, outline, fill)[kept]
+            label[part], texture[part] = cues.label[kept], fill[kept]
+            shape[part] = np.where(outline < CLASSES, outline, -1)[kept]
         images = CueImages(torch.from_numpy(image), torch.from_numpy(shape), torch.from_numpy(texture))
         return images, torch.from_numpy(label)
 

@@ -20,7 +20,7 @@ from kdbias.probes.bias_reference import identity, reference_network
 from kdbias.probes.bias_result import Collected
 from kdbias.probes.bias_rows import REFERENCE, TEACHER, Shown
 from kdbias.probes.bias_sets import Chosen, Entry, checked_strengths, chosen, wanted
-from kdbias.probes.bias_shown import device_of, of_cues, of_own, of_split, unchanged
+from kdbias.probes.bias_shown import DrawnCues, device_of, of_own, of_split, unchanged
 from kdbias.probes.versions import no_classifier
 from kdbias.stress.describe import describe
 from kdbias.stress.own_images import OwnImages
@@ -150,14 +150,14 @@ class BiasProbe(Probe):
         self, found: Collected, readers: Mapping[str, Extractor | Teacher], source: CueSource, count: int
     ) -> None:
         """Take the numbers of the images whose cues the program draws."""
-        images, shown = of_cues(source, count)
+        drawn = DrawnCues(source, count)
         device = device_of(readers[OWN])  # type: ignore[arg-type]
-        versions = [unchanged, *(one.version for one in shown)]
-        ranked = [place for place, one in enumerate(shown, 1) if one.alone]
+        versions = [unchanged, *(one.version for one in drawn.shown)]
+        ranked = [place for place, one in enumerate(drawn.shown, 1) if one.alone]
         asked = {name: reader for name, reader in readers.items() if name != REFERENCE}
-        batches = own_batches(images, self.batch_size, device)
+        batches = drawn.batches(self.batch_size, device)
         answers = ask(asked, batches, versions, precision=self.precision, ranked=ranked)
-        found.take(shown, answers, answers.right()[0], first=1)
+        found.take(drawn.shown, answers, answers.right()[0], first=1)
         for cue in ("shape", "texture"):
             key = f"retention_without_{cue}"
             low, high = (float(bound) for bound in found.arrays[f"{key}_interval"])

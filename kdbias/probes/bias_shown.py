@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from kdbias.batch import Batch
-from kdbias.data.cues import CueSource, Variant
+from kdbias.data.augment import to_float
+from kdbias.data.cues import CHUNK, CueSource, Variant
 from kdbias.probes.bias_answers import stored_version
 from kdbias.probes.bias_rows import Shown
 from kdbias.probes.bias_sets import Chosen
@@ -73,20 +74,36 @@ def _outline(stress: Shape) -> bool:
     return stress.engine == "edges" or stress.show == "silhouette"
 
 
-def of_cues(source: CueSource, count: int) -> tuple[Stressed, list[Shown]]:
-    """Give test images of ``data=cues``, and the versions of the same images with a cue removed or changed."""
-    clean = _drawn(source, "test", count)
-    found = []
-    for name, (variant, alone) in CONSTRUCTED.items():
-        made = _drawn(source, variant, count)
-        found.append(Shown(name, 1.0, stored_version(made, name), bool(alone), made.notes, alone))
-    return clean, found
+class DrawnCues:
+    """Test images of ``data=cues`` in batches, with a cue removed or changed; drawn as they are asked for, not kept.
 
+    ``shown`` are the versions; the textures among their notes are known once all batches were asked for.
+    """
 
-def _drawn(source: CueSource, variant: Variant, count: int) -> Stressed:
-    made = source.variant(variant, count)
-    notes = {"texture": made.texture} if variant == "conflict" else {}
-    return Stressed(made.image, made.target, notes, {"variant": variant})
+    def __init__(self, source: CueSource, count: int) -> None:
+        self._source, self._count = source, count
+        self._texture = torch.full((count,), -1)
+        self.shown = [self._shown(name, *each) for name, each in CONSTRUCTED.items()]
+
+    def batches(self, size: int, device: torch.device) -> Iterator[Batch]:
+        """Give the images with both cues, at most ``size`` at a time: whole chunks of the source where they fit."""
+        step = size // CHUNK * CHUNK or size
+        for start in range(0, self._count, step):
+            rows = torch.arange(start, min(start + step, self._count))
+            drawn = self._source.variant("test", len(rows), start)
+            image = to_float(drawn.image.to(device))
+            yield Batch(image, drawn.target.to(device), rows.to(device), image)
+
+    def _shown(self, name: str, variant: Variant, alone: str) -> Shown:
+        def version(batch: Batch) -> Tensor:
+            rows = batch.index.cpu()
+            drawn = self._source.variant(variant, len(rows), int(rows[0]))
+            if variant == "conflict":
+                self._texture[rows] = drawn.texture
+            return to_float(drawn.image.to(batch.image.device))
+
+        notes = {"texture": self._texture} if variant == "conflict" else {}
+        return Shown(name, 1.0, version, bool(alone), notes, alone)
 
 
 def of_own(one: Chosen, split: StressedSplit, seed: int) -> tuple[Stressed, Shown]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,10 +34,11 @@ def made_by(node: Mapping[str, Any]) -> dict[str, str]:
     return {"code": code.hexdigest()[:16], **{name: _release(name) for name in sorted(used)}}
 
 
-def digest_of(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
-    """Give the digest of images and labels as 32 hex digits."""
-    found = hashlib.sha256(f"{images.shape}".encode())
-    found.update(np.ascontiguousarray(images).data)
+def digest_of(shape: tuple[int, ...], parts: Iterable[NDArray[np.uint8]], labels: NDArray[np.int64]) -> str:
+    """Give the digest of images ``shape`` ``(n, H, W, C)``, a part after the other, and labels, as 32 hex digits."""
+    found = hashlib.sha256(f"{shape}".encode())
+    for images in parts:
+        found.update(np.ascontiguousarray(images).data)
     found.update(np.ascontiguousarray(labels).data)
     return found.hexdigest()[:32]
 

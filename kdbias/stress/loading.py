@@ -23,6 +23,7 @@ from kdbias.stress.kept import Stressed
 from kdbias.stress.own_images import OwnImages
 from kdbias.stress.stress_set import StressSet
 
+DIGESTED = 250  # images that are in memory at once where their digest is taken
 POOL = 2_000  # images that a set may take amplitudes from, the first of the split
 
 
@@ -62,7 +63,8 @@ class SplitImages:
         if isinstance(source, Fingerprinted):
             files = f"{source.fingerprint(split)} {source.info.channels} {source.info.size} {len(self)}"
             return hashlib.sha256(files.encode()).hexdigest()[:32]
-        return digest_of(*self.part(0, len(self)))
+        parts = (self.part(start, start + DIGESTED)[0] for start in range(0, len(self), DIGESTED))
+        return digest_of((len(self), *self.part(0, 1)[0].shape[1:]), parts, self.labels)
 
 
 def load(

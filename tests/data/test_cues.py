@@ -122,6 +122,13 @@ def test_variants_say_which_cue_is_gone(source):
         assert (images.texture == -1).all() == (name == "shape")
 
 
+@pytest.mark.parametrize(("start", "count"), [(0, 10), (240, 20), (250, 250), (249, 300), (500, 1)])
+def test_images_from_any_number_on_are_those_of_the_whole(source, start, count):
+    for name in VARIANTS:
+        whole, part = source.variant(name, 600), source.variant(name, count, start)
+        assert all(torch.equal(some, every[start : start + count]) for some, every in zip(part, whole, strict=True))
+
+
 def test_variants_change_the_object_alone(source):
     clean = source.variant("test", 500).image
     for name in VARIANTS[1:]:

@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from kdbias.batch import DataInfo
-from kdbias.data.augment import Augment
+from kdbias.data.augment import Augment, to_float
 from kdbias.data.base import ImageData
+from kdbias.data.cues import cues
 from kdbias.models.teacher import Teacher
 from kdbias.probes.bias import BiasProbe
+from kdbias.probes.bias_answers import Columns
 from kdbias.probes.bias_sets import chosen, wanted
+from kdbias.probes.bias_shown import CONSTRUCTED, DrawnCues
 from kdbias.stress.split import StressedSplit
 
 N = 60
@@ -113,6 +116,31 @@ def test_a_set_that_the_images_refuse_is_left_out_with_the_reason(red_reader, tm
 
 
 ROTATE = "kdbias.stress.rotate.Rotate"
+
+
+@pytest.mark.parametrize("size", [30, 250, 300, 600, 1000])
+def test_cues_are_drawn_by_batches_as_at_once(size):
+    source = cues(train=20, val=10, test=10)
+    drawn = DrawnCues(source, 620)
+    batches = list(drawn.batches(size, torch.device("cpu")))
+    assert max(len(batch.target) for batch in batches) <= size
+    whole = source.variant("test", 620)
+    assert torch.equal(torch.cat([batch.image for batch in batches]), to_float(whole.image))
+    assert torch.equal(torch.cat([batch.target for batch in batches]), whole.target)
+    assert torch.cat([batch.index for batch in batches]).tolist() == list(range(620))
+    for shown in drawn.shown:
+        changed = source.variant(CONSTRUCTED[shown.name][0], 620)
+        assert torch.equal(torch.cat([shown.version(batch) for batch in batches]), to_float(changed.image))
+        if shown.name == "conflict":
+            assert torch.equal(shown.notes["texture"], changed.texture)
+
+
+def test_columns_are_kept_in_their_order():
+    kept, parts = Columns(2, torch.int64), [torch.randint(9, (2, k)) for k in (0, 1, 700, 500, 5000)]
+    assert kept.array().shape == (2, 0)
+    for part in parts:
+        kept.add(part)
+    assert np.array_equal(kept.array(), torch.cat(parts, 1).numpy())
 
 
 def test_sets_by_name_and_by_strength():
