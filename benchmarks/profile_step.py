@@ -6,6 +6,8 @@
 
 The step is that of a run without its data: CE, backward pass, clipping, fused AdamW, in the precision that
 ``trainer.precision=auto`` takes. Attention is also timed on the path that a run does not take; the paths take turns.
+``floor`` is the time of the step's products and convolutions alone (torch counts their operations) at the rate of one
+large plain product of the same precision, measured beside it, and how many times as long the step takes.
 With ``--compile`` the step also takes turns with one of a compiled network, whose first two steps are timed apart.
 Milliseconds are CPU time, the median over ``--steps`` with the smallest and largest, on one thread. Prints one JSON
 line.
@@ -29,6 +31,7 @@ with put_off():
     from torch import nn
     from torch.nn import functional as F
     from torch.profiler import ProfilerActivity, profile
+    from torch.utils.flop_counter import FlopCounterMode
 
     from kdbias.config.build import build
     from kdbias.models.attention_path import attention_modules
@@ -44,6 +47,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 PARTS = ("forward", "backward", "optimiser")
 MOST = 8  # operations that are named
+SIDE, PRODUCTS = 2048, 7  # of the plain product, and how often it is timed
 
 
 class Step:
@@ -76,6 +80,27 @@ class Step:
 
 def spread(values: list[float]) -> list[float]:
     return [round(value, 1) for value in (statistics.median(values), min(values), max(values))]
+
+
+def floor(step: Step, milliseconds: float) -> dict[str, float]:
+    """Give the operations of a step's products (10⁹), the rate of a large product (10⁹/s), and what follows of them."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    kind = torch.bfloat16 if step.bf16 else torch.float32
+    left, right = torch.randn(2, SIDE, SIDE).to(kind).unbind()
+    taken = []
+    for _ in range(PRODUCTS):
+        began = time.process_time()
+        left @ right
+        taken.append(time.process_time() - began)
+    rate = 2 * SIDE**3 / statistics.median(taken)
+    least = 1e3 * counter.get_total_flops() / rate
+    return {
+        "gflop": round(counter.get_total_flops() / 1e9, 1),
+        "product_gflop_per_second": round(rate / 1e9, 1),
+        "milliseconds": round(least, 1),
+        "step_over_floor": round(milliseconds / least, 2),
+    }
 
 
 def other_path(step: Step, count: int) -> dict[str, list[float]]:
@@ -126,6 +151,7 @@ def measured(network: str, batch: int, count: int, bf16: bool) -> dict[str, Any]
     total = sum(row.self_cpu_time_total for row in rows)
     return {
         "milliseconds": {part: spread(list(each)) for part, each in zip(PARTS, parts, strict=True)},
+        "floor": floor(step, statistics.median(sum(each) for each in zip(*parts, strict=True))),
         "percent": {row.key: round(100 * row.self_cpu_time_total / total, 1) for row in rows[:MOST]},
         "attention": other_path(step, count),
     }
