@@ -24,8 +24,8 @@ from kdbias.data.seeds import SEEDS, is_seed
 KEYS = ("name", "question", "about", "seeds", "common", "overrides", "runs", "hypotheses", "images", "probes", "lanes")
 COUNTS = {"lanes": "one for each core", "images": "all", "conflict_images": "all", "attention_images": "all"}
 """Whole numbers of a study, and what null stands for."""
-WEIGHTS = ("cnn_weights", "vit_weights")
-OWN = ("conflict_images", "attention_images", *WEIGHTS)  # of single studies, which their runs and probes name
+OWN = ("conflict_images", "attention_images")  # of single studies, which their runs and probes name
+WEIGHTS = "_weights"  # the end of such a key that names a file, as cnn_weights
 RUN = ("experiment", "overrides", "control")
 DECIDED = ("experiment", "seed", "sweep", "resume", "study", "hydra")
 """What a study decides for each of its runs, so that no word of theirs may."""
@@ -65,8 +65,9 @@ def require_own_name(node: Any, file: str | None = None) -> None:
 
 
 def _problems(node: Tree) -> Iterator[Problem]:
-    for key in sorted(map(str, node.keys() - {*KEYS, *OWN})):
-        yield Problem(f"study.{key}", f"nothing reads it: a study has {', '.join(KEYS)}")
+    weights = [key for key in map(str, node) if key.removesuffix(WEIGHTS) not in (key, "")]
+    for key in sorted({*map(str, node)} - {*KEYS, *OWN, *weights}):
+        yield Problem(f"study.{key}", f"nothing reads it: a study has {', '.join(KEYS)}, and may have NAME{WEIGHTS}")
     if not is_folder_name(node.get("name")):
         yield Problem("study.name", "must be the name of a folder, that of the yaml")
     for key in ("question", "about"):
@@ -77,8 +78,8 @@ def _problems(node: Tree) -> Iterator[Problem]:
         yield Problem("study.seeds", f"must be a list of different seeds, each {SEEDS}, got {seeds!r}")
     for key in ("common", "overrides"):
         yield from _word_problems(f"study.{key}", node.get(key))
-    for key in WEIGHTS:
-        if not isinstance(node.get(key, ""), str):
+    for key in weights:
+        if not isinstance(node[key], str):
             yield Problem(
                 f"study.{key}", f"must be a file, got {node[key]!r}: leave it out to have the weights downloaded"
             )
