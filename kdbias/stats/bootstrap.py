@@ -113,7 +113,7 @@ def interval(value: float, draws: Floats, n: int, within: tuple[float, float] = 
     if n < 2:
         return Estimate(value, math.nan, math.nan, "one seed or image shows no noise, so there is no interval")
     tail = (1 - LEVEL) / 2
-    widen = math.sqrt(n / (n - 1)) * float(scipy.stats.t.isf(tail, n - 1) / scipy.stats.norm.isf(tail))
+    widen = math.sqrt(n / (n - 1)) * float(scipy.special.stdtrit(n - 1, tail) / scipy.special.ndtri(tail))
     low, high = np.quantile(draws, [tail, 1 - tail], method="inverted_cdf")
     low, high = value - (value - float(low)) * widen, value + (float(high) - value) * widen
     return Estimate(value, max(low, within[0]), min(high, within[1]))

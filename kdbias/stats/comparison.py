@@ -148,12 +148,12 @@ def _t_test(each: Floats, error: float, alternative: Alternative) -> float:
         return 1.0
     t = float(each.mean()) / error
     if alternative == "two-sided":
-        return float(2 * scipy.stats.t.sf(abs(t), len(each) - 1))
-    return float(scipy.stats.t.sf(t if alternative == "greater" else -t, len(each) - 1))
+        return float(2 * scipy.special.stdtr(len(each) - 1, -abs(t)))
+    return float(scipy.special.stdtr(len(each) - 1, -t if alternative == "greater" else t))
 
 
 def _equivalence(mean: float, error: float, n: int, smallest: float) -> float:
     """P of the two one-sided t-tests that the difference is not within ±``smallest``."""
     if not error > 0:
         return 1.0
-    return float(scipy.stats.t.sf((smallest - abs(mean)) / error, n - 1)) if math.isfinite(error) else 1.0
+    return float(scipy.special.stdtr(n - 1, (abs(mean) - smallest) / error)) if math.isfinite(error) else 1.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike
 
-from kdbias.stats.bootstrap import LEVEL, Estimate, Floats, bootstrap_mean
+from kdbias.stats.bootstrap import Estimate, Floats, bootstrap_mean
+from kdbias.stats.seeds import t_quantile
 
 
 def mean_error(wrong: ArrayLike) -> Estimate:
@@ -80,5 +80,5 @@ def _mean_quotient(own: Floats, other: Floats, names: list[str]) -> Estimate:
     value, n = float(quotients.mean()), len(parts)
     if n < 2:
         return Estimate(value, math.nan, math.nan, "one image shows no noise, so there is no interval")
-    half = float(scipy.stats.t.isf((1 - LEVEL) / 2, n - 1)) * float(parts.std(ddof=1)) / math.sqrt(n)
+    half = t_quantile(n) * float(parts.std(ddof=1)) / math.sqrt(n)
     return Estimate(value, value - half, value + half)

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike
 
 from kdbias.stats.bootstrap import Estimate, Floats, pairs_of
 from kdbias.stats.significance import above_chance, right_answers
+from kdbias.stats.wilson import wilson
 
 CHANCE_P = 0.01
 Arms = tuple[float, float]
@@ -145,9 +145,9 @@ def _end(inside: Callable[[float], float], value: float, side: float) -> float:
 def _arms(right: Floats) -> Arms:
     """How far Wilson's interval of a share reaches below and above it."""
     count = int(right.sum())
-    low, high = scipy.stats.binomtest(count, len(right)).proportion_ci(0.95, method="wilson")
+    low, high = wilson(count, len(right))
     share = count / len(right)
-    return share - float(low), float(high) - share
+    return share - low, high - share
 
 
 def _correlation(rows: Floats) -> float:

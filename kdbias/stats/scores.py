@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike
 
 from kdbias.stats.bootstrap import RESAMPLES, Estimate, Floats, interval, resampled_means, rows_of
 from kdbias.stats.seeds import fieller, seed_mean
 from kdbias.stats.significance import right_answers
+from kdbias.stats.wilson import wilson
 
 INDEX_SEEDS = 3
 """The fewest seeds that give a transfer index."""
@@ -32,8 +32,8 @@ def accuracy(right: ArrayLike) -> Estimate:
     """
     answers = right_answers(right)
     count = int(answers.sum())
-    low, high = scipy.stats.binomtest(count, len(answers)).proportion_ci(0.95, method="wilson")
-    return Estimate(count / len(answers), float(low), float(high))
+    low, high = wilson(count, len(answers))
+    return Estimate(count / len(answers), low, high)
 
 
 def mean_std(values: ArrayLike) -> tuple[float, float]:

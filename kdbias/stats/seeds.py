@@ -16,7 +16,7 @@ ROUNDING = 1e-12
 
 def t_quantile(n: int) -> float:
     """Give the half width of a 95 % interval of n values, in standard errors: 12.71 for two, 4.30 for three."""
-    return float(scipy.stats.t.isf((1 - LEVEL) / 2, n - 1))
+    return -float(scipy.special.stdtrit(n - 1, (1 - LEVEL) / 2))
 
 
 def standard_error(values: Floats, noise: float = 0.0) -> float:
