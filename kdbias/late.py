@@ -22,8 +22,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial, wraps
 from importlib import import_module
+from threading import RLock
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
+
+Import = Callable[..., ModuleType]
 
 DECORATES = frozenset(
     {
@@ -67,11 +70,13 @@ class StandIn(ModuleType):
         return given[name] if name in given else getattr(import_module(self.__name__), name)
 
 
-class Basic:
-    """Stands for ``sympy.Basic`` as the second argument of ``isinstance``: nothing is one before sympy is imported."""
-
-    def __instancecheck__(self, thing: object) -> bool:
+class _NoneYet(type):
+    def __instancecheck__(cls, thing: object) -> bool:
         return "sympy" in sys.modules and isinstance(thing, sys.modules["sympy"].Basic)
+
+
+class Basic(metaclass=_NoneYet):
+    """Stands for ``sympy.Basic`` as the second argument of ``isinstance``: nothing is one before sympy is imported."""
 
 
 class OptimizedModule:
@@ -100,13 +105,30 @@ class OptimizedModule:
         return getattr(self._real(), name)
 
 
+_ONE = RLock()  # two threads that took turns in putting their import statements back would leave one of them
+
+
+@contextmanager
+def _importing(statement: Callable[..., ModuleType]) -> Iterator[None]:
+    """Have ``statement`` do the imports of this block; other threads wait before theirs."""
+    with _ONE:
+        before = builtins.__import__
+        builtins.__import__ = partial(statement, before)
+        try:
+            yield
+        finally:
+            builtins.__import__ = before
+
+
 @contextmanager
 def put_off() -> Iterator[None]:
     """Import in this block without the modules of ``_statements()`` that are not loaded already."""
-    real, statements = builtins.__import__, _statements()
+    statements = _statements()
     kept: dict[str, Any] = {}
 
-    def statement(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> ModuleType:
+    def statement(
+        real: Import, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
+    ) -> ModuleType:
         stand_in = statements.get((globals.get("__name__", "") if globals else "", name))
         if stand_in is not None and level == 0 and name not in sys.modules:
             return stand_in
@@ -117,11 +139,10 @@ def put_off() -> Iterator[None]:
             compiler.disable = once_loaded(kept["disable"])
         return real(name, globals, locals, fromlist, level)
 
-    builtins.__import__ = statement
     try:
-        yield
+        with _importing(statement):
+            yield
     finally:
-        builtins.__import__ = real
         if kept:
             sys.modules["torch.compiler"].disable = kept["disable"]  # type: ignore[attr-defined]
         for each in statements.values():
@@ -134,33 +155,34 @@ def without_symbols() -> Iterator[None]:
 
     Sizes are numbers here. Where one is not, torch gets the answer of the real package.
     """
-    if "torch.fx.experimental.symbolic_shapes" in sys.modules:
+    shapes, settings = "torch.fx.experimental.symbolic_shapes", "torch.fx.experimental._config"
+    try:
+        import_module(settings)  # torch reads it, and the real package would have imported it
+    except ImportError:  # another version of torch
         yield
         return
-    import_module("torch.fx.experimental._config")  # what the real package would have imported, and torch reads
-    real, shapes = builtins.__import__, "torch.fx.experimental.symbolic_shapes"
     given = {name: partial(answered, name) for name in ANSWERS}
-    stand_ins = {shapes: StandIn(shapes, given), "sympy": StandIn("sympy", {"Basic": Basic()})}
+    stand_ins = {shapes: StandIn(shapes, given), "sympy": StandIn("sympy", {"Basic": Basic})}
 
-    def statement(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> ModuleType:
+    def statement(
+        real: Import, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
+    ) -> ModuleType:
         importer = globals.get("__name__", "") if globals else ""
-        if name in stand_ins and name not in sys.modules and importer.removesuffix(".decompositions") in COMPUTES:
+        wanted = name in stand_ins and name not in sys.modules and (fromlist or "." not in name)
+        if wanted and importer.removesuffix(".decompositions") in COMPUTES:
             return stand_ins[name]
         return real(name, globals, locals, fromlist, level)
 
-    builtins.__import__ = statement
-    try:
+    with _importing(statement):
         yield
-    finally:
-        builtins.__import__ = real
 
 
-def answered(question: str, *asked: Any) -> Any:
+def answered(question: str, *asked: Any, **named: Any) -> Any:
     """Answer one of ``ANSWERS``; the real package does, if anything asked about is no number."""
     numbers = [each for one in asked for each in (one if isinstance(one, tuple) else (one,))]
-    if all(type(each) in (bool, int) for each in numbers):
+    if not named and all(type(each) in (bool, int) for each in numbers):
         return ANSWERS[question](*asked)
-    return getattr(import_module("torch.fx.experimental.symbolic_shapes"), question)(*asked)
+    return getattr(import_module("torch.fx.experimental.symbolic_shapes"), question)(*asked, **named)
 
 
 def eagerly() -> AbstractContextManager[None]:

@@ -65,7 +65,7 @@ def require_own_name(node: Any, file: str | None = None) -> None:
 
 
 def _problems(node: Tree) -> Iterator[Problem]:
-    weights = [key for key in map(str, node) if key.removesuffix(WEIGHTS) not in (key, "")]
+    weights = [key for key in map(str, node) if key.removesuffix(WEIGHTS) not in (key, "") and _read(node[key], node)]
     for key in sorted({*map(str, node)} - {*KEYS, *OWN, *weights}):
         yield Problem(f"study.{key}", f"nothing reads it: a study has {', '.join(KEYS)}, and may have NAME{WEIGHTS}")
     if not is_folder_name(node.get("name")):
@@ -101,6 +101,11 @@ def _problems(node: Tree) -> Iterator[Problem]:
         return
     for name, one in (claims or {}).items():
         yield from hypothesis_problems(f"study.hypotheses.{name}", one, list(runs), len(claims or {}))
+
+
+def _read(file: Any, node: Tree) -> bool:
+    """Whether a run of a study reads ``file``, which a setting of its own names; what is no text is refused later."""
+    return not isinstance(file, str) or file in str([node.get(part) for part in ("common", "overrides", "runs")])
 
 
 def _word_problems(key: str, words: Any) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kdbias.batch import Batch
 from kdbias.data.augment import to_float
-from kdbias.data.cues import CHUNK, CueSource, Variant
+from kdbias.data.cues import CHUNK, CueImages, CueSource, Variant
 from kdbias.probes.bias_answers import stored_version
 from kdbias.probes.bias_rows import Shown
 from kdbias.probes.bias_sets import Chosen
@@ -83,27 +83,38 @@ class DrawnCues:
     def __init__(self, source: CueSource, count: int) -> None:
         self._source, self._count = source, count
         self._texture = torch.full((count,), -1)
+        self._last: dict[Variant, tuple[int, CueImages]] = {}  # small batches take parts of the same chunk
         self.shown = [self._shown(name, *each) for name, each in CONSTRUCTED.items()]
 
     def batches(self, size: int, device: torch.device) -> Iterator[Batch]:
-        """Give the images with both cues, at most ``size`` at a time: whole chunks of the source where they fit."""
-        step = size // CHUNK * CHUNK or size
-        for start in range(0, self._count, step):
-            rows = torch.arange(start, min(start + step, self._count))
-            drawn = self._source.variant("test", len(rows), start)
-            image = to_float(drawn.image.to(device))
+        """Give the images with both cues, at most ``size`` at a time: whole chunks of the source, or parts of one."""
+        start = 0
+        while start < self._count:
+            end = start + size // CHUNK * CHUNK if size >= CHUNK else min(start + size, (start // CHUNK + 1) * CHUNK)
+            rows = torch.arange(start, min(end, self._count))
+            image, drawn = self._images("test", rows, device)
             yield Batch(image, drawn.target.to(device), rows.to(device), image)
+            start = end
 
     def _shown(self, name: str, variant: Variant, alone: str) -> Shown:
         def version(batch: Batch) -> Tensor:
-            rows = batch.index.cpu()
-            drawn = self._source.variant(variant, len(rows), int(rows[0]))
+            image, drawn = self._images(variant, batch.index.cpu(), batch.image.device)
             if variant == "conflict":
-                self._texture[rows] = drawn.texture
-            return to_float(drawn.image.to(batch.image.device))
+                self._texture[batch.index.cpu()] = drawn.texture
+            return image
 
         notes = {"texture": self._texture} if variant == "conflict" else {}
         return Shown(name, 1.0, version, bool(alone), notes, alone)
+
+    def _images(self, variant: Variant, rows: Tensor, device: torch.device) -> tuple[Tensor, CueImages]:
+        """Draw the chunks that ``rows``, consecutive numbers, are in, or take those that were drawn last."""
+        begin, end = int(rows[0]) // CHUNK * CHUNK, int(rows[-1]) + 1
+        if variant not in self._last or self._last[variant][0] != begin or end - begin > CHUNK:
+            count = min(-(-end // CHUNK) * CHUNK, self._count) - begin
+            self._last[variant] = begin, self._source.variant(variant, count, begin)
+        part = slice(int(rows[0]) - begin, end - begin)
+        drawn = CueImages(*(each[part] for each in self._last[variant][1]))
+        return to_float(drawn.image.to(device)), drawn
 
 
 def of_own(one: Chosen, split: StressedSplit, seed: int) -> tuple[Stressed, Shown]:

@@ -59,6 +59,7 @@ from kdbias.config.errors import ConfigError
         ({"runs": {1: {"experiment": "demo_kl"}}}, "study.runs.1: the name of a group must be a text, got 1"),
         ({"cnn_weights": None}, "study.cnn_weights: must be a file, got None"),
         ({"my_net_weights": 3}, "study.my_net_weights: must be a file, got 3"),
+        ({"cn_weights": "lite0.safetensors"}, "study.cn_weights: nothing reads it"),
         ({"_weights": "x"}, "study._weights: nothing reads it"),
         ({"weight": "x"}, "study.weight: nothing reads it"),
         ({"hypotheses": {"gain": {**GAIN, "seeds": 99}}}, "the planner gives 4 for these numbers, got 99"),
