@@ -3,10 +3,9 @@
 torchvision, timm and Lightning import torch's compiler for one class, one question and one decorator; torch itself
 imports it at the first call of some functions, for another such decorator. The class is asked for where a module is
 compiled, the question in ``roi_align``; the decorators keep a compiler from a function, so without one they have no
-effect. Lightning also imports torch's counter of operations, which imports triton, and torchmetrics, which imports
-``scipy.signal``, to add an old name to it for an audio package, and matplotlib, for the types and the style of
-``Metric.plot``. Together these are a third of the time of all imports. Where torch computes shapes alone, it imports
-sympy, to ask whether a size is a symbol; ``without_symbols()`` answers that.
+effect. timm also imports the hub that has its weights. Lightning also imports torch's counter of operations, which
+imports triton, and torchmetrics, which imports ``scipy.signal``, to add an old name to it for an audio package, and
+matplotlib, for the types and the style of ``Metric.plot``. Together these are a third of the time of all imports.
 
 Within ``put_off()`` these import statements, each named by the module that it is in, get a stand-in. It answers the few
 names that are read at that time, by objects that import the real module when they are called. Any other name is the
@@ -37,21 +36,8 @@ DECORATES = frozenset(
 )
 """Modules that read ``torch.compiler.disable`` while they are imported: they or their neighbours call it then."""
 
-COMPUTES = ("torch", "torch._prims", "torch._prims_common", "torch._refs", "torch._meta_registrations", "torch._decomp")
-"""Packages in which torch computes the shapes of tensors that have no values."""
-
-ANSWERS: Mapping[str, Callable[..., bool | int]] = {
-    **dict.fromkeys(
-        ("expect_true", "guard_or_false", "guard_or_true", "guard_size_oblivious", "statically_known_true"), bool
-    ),
-    "sym_and": lambda *all_of: all(all_of),
-    "sym_or": lambda *any_of: any(any_of),
-    "sym_eq": lambda one, other: one == other,
-    "is_nested_int": lambda size: False,
-    "has_guarding_hint": lambda size: True,
-    "guarding_hint_or_throw": lambda size: size,
-}
-"""What torch asks about sizes, answered for numbers."""
+HUB = ("HfApi", "hf_hub_download", "model_info")
+"""What timm calls of the hub, for weights that it downloads and for models that somebody uploads."""
 
 
 class StandIn(ModuleType):
@@ -68,15 +54,6 @@ class StandIn(ModuleType):
     def __getattr__(self, name: str) -> Any:
         given = self.__dict__["_given"]
         return given[name] if name in given else getattr(import_module(self.__name__), name)
-
-
-class _NoneYet(type):
-    def __instancecheck__(cls, thing: object) -> bool:
-        return "sympy" in sys.modules and isinstance(thing, sys.modules["sympy"].Basic)
-
-
-class Basic(metaclass=_NoneYet):
-    """Stands for ``sympy.Basic`` as the second argument of ``isinstance``: nothing is one before sympy is imported."""
 
 
 class OptimizedModule:
@@ -109,7 +86,7 @@ _ONE = RLock()  # two threads that took turns in putting their import statements
 
 
 @contextmanager
-def _importing(statement: Callable[..., ModuleType]) -> Iterator[None]:
+def importing(statement: Callable[..., ModuleType]) -> Iterator[None]:
     """Have ``statement`` do the imports of this block; other threads wait before theirs."""
     with _ONE:
         before = builtins.__import__
@@ -140,49 +117,13 @@ def put_off() -> Iterator[None]:
         return real(name, globals, locals, fromlist, level)
 
     try:
-        with _importing(statement):
+        with importing(statement):
             yield
     finally:
         if kept:
             sys.modules["torch.compiler"].disable = kept["disable"]  # type: ignore[attr-defined]
         for each in statements.values():
             each.close()
-
-
-@contextmanager
-def without_symbols() -> Iterator[None]:
-    """Let torch compute shapes in this block without sympy, which it imports to ask whether a size is a symbol.
-
-    Sizes are numbers here. Where one is not, torch gets the answer of the real package.
-    """
-    shapes, settings = "torch.fx.experimental.symbolic_shapes", "torch.fx.experimental._config"
-    try:
-        import_module(settings)  # torch reads it, and the real package would have imported it
-    except ImportError:  # another version of torch
-        yield
-        return
-    given = {name: partial(answered, name) for name in ANSWERS}
-    stand_ins = {shapes: StandIn(shapes, given), "sympy": StandIn("sympy", {"Basic": Basic})}
-
-    def statement(
-        real: Import, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
-    ) -> ModuleType:
-        importer = globals.get("__name__", "") if globals else ""
-        wanted = name in stand_ins and name not in sys.modules and (fromlist or "." not in name)
-        if wanted and importer.removesuffix(".decompositions") in COMPUTES:
-            return stand_ins[name]
-        return real(name, globals, locals, fromlist, level)
-
-    with _importing(statement):
-        yield
-
-
-def answered(question: str, *asked: Any, **named: Any) -> Any:
-    """Answer one of ``ANSWERS``; the real package does, if anything asked about is no number."""
-    numbers = [each for one in asked for each in (one if isinstance(one, tuple) else (one,))]
-    if not named and all(type(each) in (bool, int) for each in numbers):
-        return ANSWERS[question](*asked)
-    return getattr(import_module("torch.fx.experimental.symbolic_shapes"), question)(*asked, **named)
 
 
 def eagerly() -> AbstractContextManager[None]:
@@ -220,6 +161,7 @@ def _statements() -> dict[tuple[str, str], StandIn]:
     compiler = StandIn("torch._dynamo", {"OptimizedModule": OptimizedModule()})
     keeping = StandIn("torch._compile", {"_disable_dynamo": once_loaded(_disable_dynamo)})
     question = StandIn("torch._dynamo.utils", {"is_compile_supported": _is_compile_supported})
+    hub = StandIn("huggingface_hub", {name: partial(_of_hub, name) for name in HUB})
     flops = StandIn("torch.utils.flop_counter", {"FlopCounterMode": _flop_counter})
     scipy = StandIn("scipy", {"signal": SimpleNamespace(hamming=_hamming)})
     pyplot = StandIn("matplotlib.pyplot", {"Figure": Any, "style": SimpleNamespace(context=_style)})
@@ -230,6 +172,7 @@ def _statements() -> dict[tuple[str, str], StandIn]:
         ("lightning.fabric.wrappers", "torch._dynamo"): compiler,
         ("lightning.pytorch.utilities.compile", "torch._dynamo"): compiler,
         ("lightning.pytorch.utilities.model_summary.model_summary", "torch.utils.flop_counter"): flops,
+        ("timm.models._hub", "huggingface_hub"): hub,
         ("torchvision.ops.roi_align", "torch._dynamo.utils"): question,
         ("torchmetrics", "scipy.signal"): scipy,
         ("torchmetrics.audio", "scipy.signal"): scipy,
@@ -250,6 +193,10 @@ def _flop_counter(*args: Any, **options: Any) -> Any:
     from torch.utils.flop_counter import FlopCounterMode
 
     return FlopCounterMode(*args, **options)
+
+
+def _of_hub(name: str, *args: Any, **options: Any) -> Any:
+    return getattr(import_module("huggingface_hub"), name)(*args, **options)
 
 
 def _is_compile_supported(device_type: str) -> bool:

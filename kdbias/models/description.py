@@ -23,8 +23,8 @@ from torch.overrides import TorchFunctionMode
 from kdbias.batch import DataInfo
 from kdbias.config.build import build, target
 from kdbias.config.errors import ArgumentError
-from kdbias.late import without_symbols
 from kdbias.models.features import Extractor
+from kdbias.models.symbols import without_symbols
 from kdbias.models.weights import misfit
 
 SMALLEST = 4096  # numbers up to this are no danger, however small the network
