@@ -4,8 +4,9 @@
     python benchmarks/profile_step.py --networks resnet18 --batch 64 --steps 20
     python benchmarks/profile_step.py --networks small_vit --compile
 
-The step is that of a run without its data: CE, backward pass, clipping, fused AdamW, in the precision that
-``trainer.precision=auto`` takes. Attention is also timed on the path that a run does not take; the paths take turns.
+The step is that of a run without its data, in a process with the settings of a run: CE, backward pass, clipping, fused
+AdamW, in the precision that ``trainer.precision=auto`` takes. Attention is also timed on the path that a run does not
+take; the paths take turns.
 ``floor`` is the time of the step's products and convolutions alone (torch counts their operations) at the rate of one
 large plain product of the same precision, measured beside it, and how many times as long the step takes.
 With ``--compile`` the step also takes turns with one of a compiled network, whose first two steps are timed apart.
@@ -24,6 +25,10 @@ from itertools import pairwise
 from typing import Any
 
 from kdbias.late import put_off
+from kdbias.start import tune_allocator
+
+if __name__ == "__main__":
+    tune_allocator()  # as a run does
 
 with put_off():
     import torch
