@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -44,9 +43,9 @@ def without_symbols() -> Iterator[None]:
 
     Sizes are numbers here. Where one is not, torch gets the answer of the real package.
     """
-    shapes, settings = "torch.fx.experimental.symbolic_shapes", "torch.fx.experimental._config"
+    shapes = "torch.fx.experimental.symbolic_shapes"
     try:
-        import_module(settings)  # torch reads it, and the real package would have imported it
+        import torch.fx.experimental._config  # noqa: F401  # torch reads it, and the real package would have imported it
     except ImportError:  # another version of torch
         yield
         return
@@ -71,4 +70,6 @@ def answered(question: str, *asked: Any, **named: Any) -> Any:
     numbers = [each for one in asked for each in (one if isinstance(one, tuple) else (one,))]
     if not named and all(type(each) in (bool, int) for each in numbers):
         return ANSWERS[question](*asked)
-    return getattr(import_module("torch.fx.experimental.symbolic_shapes"), question)(*asked, **named)
+    from torch.fx.experimental import symbolic_shapes
+
+    return getattr(symbolic_shapes, question)(*asked, **named)
