@@ -46,23 +46,22 @@ def test_shapes_are_computed_without_symbols_and_imports_are_as_ever_after_it(mo
 
 
 def test_threads_that_overlap_leave_the_import_statement_as_it_was():
-    before, inside, leave = builtins.__import__, Event(), Event()
+    """Without a lock, the one that entered last and leaves last would put back the statement of the other."""
+    before = builtins.__import__
+    inside, leave = [Event(), Event()], [Event(), Event()]
 
-    def block():
-        with without_symbols():
-            inside.set()
-            leave.wait(10)
+    def block(number, put):
+        with put():
+            inside[number].set()
+            leave[number].wait(10)
 
-    def other():
-        with put_off():
-            pass
-
-    threads = [Thread(target=block), Thread(target=other)]
+    threads = [Thread(target=block, args=each) for each in ((0, without_symbols), (1, put_off))]
     threads[0].start()
-    assert inside.wait(10)
+    assert inside[0].wait(10)
     threads[1].start()
-    leave.set()
-    for thread in threads:
+    assert not inside[1].wait(0.2)
+    for thread, event in zip(threads, leave, strict=True):
+        event.set()
         thread.join(10)
     assert builtins.__import__ is before
 
