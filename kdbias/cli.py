@@ -144,7 +144,6 @@ def _train() -> None:
         OmegaConf.update(cfg, "paths.run", HydraConfig.get().runtime.output_dir)
         with put_off():
             from kdbias.checks.check import require_valid
-            from kdbias.train import train as run
 
         folder = Path(str(cfg.paths.run))
         with (
@@ -154,6 +153,8 @@ def _train() -> None:
             failure.noted(folder),
         ):
             require_valid(cfg)
+            with put_off():
+                from kdbias.train import train as run
             return run(cfg)
 
     main()

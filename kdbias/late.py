@@ -16,6 +16,7 @@ statement is as ever. So where another version of a package imports in another w
 from __future__ import annotations
 
 import builtins
+import gc
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -98,8 +99,24 @@ def importing(statement: Callable[..., ModuleType]) -> Iterator[None]:
 
 
 @contextmanager
+def uncollected() -> Iterator[None]:
+    """Import in this block without garbage collection, which would find nothing and walk through all that is loaded.
+
+    What is loaded at the end stays to the end of the process, so later collections leave it out (``gc.freeze``).
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if collects:
+            gc.enable()
+
+
+@contextmanager
 def put_off() -> Iterator[None]:
-    """Import in this block without the modules of ``_statements()`` that are not loaded already."""
+    """Import in this block without the modules of ``_statements()`` that are not loaded already, ``uncollected``."""
     statements = _statements()
     kept: dict[str, Any] = {}
 
@@ -117,7 +134,7 @@ def put_off() -> Iterator[None]:
         return real(name, globals, locals, fromlist, level)
 
     try:
-        with importing(statement):
+        with uncollected(), importing(statement):
             yield
     finally:
         if kept:

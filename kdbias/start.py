@@ -38,7 +38,10 @@ def tune_allocator() -> None:
 def train() -> None:
     """``kdbias-train``: as ``kdbias.cli.train``, which is imported once the process has its settings."""
     tune_allocator()
-    from kdbias import cli
+    from kdbias.late import uncollected
+
+    with uncollected():
+        from kdbias import cli
 
     cli.train()
 
@@ -46,6 +49,9 @@ def train() -> None:
 def analyze() -> None:
     """``kdbias-analyze``: as ``kdbias.cli.analyze``, which is imported once the process has its settings."""
     tune_allocator()
-    from kdbias import cli
+    from kdbias.late import uncollected
+
+    with uncollected():
+        from kdbias import cli
 
     cli.analyze()

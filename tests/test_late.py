@@ -1,13 +1,15 @@
 """What a run does not import, and that whatever was put off is the real thing once it is used."""
 
+import gc
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
-from kdbias.late import StandIn, eagerly, once_loaded, put_off
+from kdbias.late import StandIn, eagerly, once_loaded, put_off, uncollected
 from kdbias.modules import eager_optim
 
 RUN = """
@@ -116,3 +118,39 @@ def test_the_optimisers_are_torchs_bit_for_bit():
     for name, options in (("AdamW", {"fused": True}), ("AdamW", {}), ("SGD", {"momentum": 0.9, "nesterov": True})):
         theirs = trained(getattr(torch.optim, name), **options)
         assert all(map(torch.equal, trained(getattr(eager_optim, name), **options), theirs))
+
+
+def test_imports_are_not_collected_and_what_they_loaded_is_left_out_of_later_collections():
+    before = gc.get_freeze_count()
+    try:
+        with put_off():
+            assert not gc.isenabled()
+        with pytest.raises(ImportError), put_off():
+            raise ImportError
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > before
+        gc.disable()
+        with uncollected():
+            pass
+        assert not gc.isenabled()  # as the caller had it
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+
+CHECK = """
+import sys
+sys.argv = ["train.py", "experiment=exp1_resnet_kl", "data=cues", "teacher.layers=[77]", "hydra.run.dir=run"]
+from kdbias import cli
+try:
+    cli.train()
+finally:
+    print("LOADED", *sorted({"matplotlib.axes", "matplotlib.figure"} & set(sys.modules)))
+"""
+
+
+def test_a_check_of_a_run_whose_callbacks_name_figures_imports_none(tmp_path):
+    environment = {**os.environ, "KDBIAS_ALLOCATOR": "0", "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", CHECK], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "teacher.layers: [77]" in done.stderr
+    assert done.stdout.endswith("LOADED\n")

@@ -21,7 +21,7 @@ from torch import nn
 from kdbias.batch import Batch
 from kdbias.callbacks.averaging import Averaging
 from kdbias.callbacks.due import due
-from kdbias.config.build import build, builder, target
+from kdbias.config.build import build, builder, target, written
 from kdbias.config.conf import FOLDER_NAME, is_folder_name
 from kdbias.config.errors import ArgumentError
 from kdbias.functional.precision import has_float64
@@ -75,7 +75,9 @@ class ProbeCallback(Callback):
         if not is_folder_name(name):
             raise ArgumentError("name", f"{FOLDER_NAME}, got {name!r}")
         self.name, self.every, self.images, self.initial = name, every, images, initial
-        self.figure: Drawing | None = None if figure is None else target({"_target_": figure}, "figure")
+        if figure is not None and not written(figure, "figure"):
+            target({"_target_": figure}, "figure")
+        self.figure: str | Drawing | None = figure  # imported as it is drawn: most runs never import matplotlib
         self._group: dist.ProcessGroup | None = None
         self._node: Mapping[str, Any] | None = None
         self._takes: set[str] = set()
@@ -206,10 +208,12 @@ class ProbeCallback(Callback):
         self._said.add(line)
 
     def _draw(self, trainer: Trainer, results: Sequence[Result]) -> None:
-        assert self.figure is not None
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure(f"probe/{self.name}", self.figure(results), trainer.global_step)
+        boards = [each for each in trainer.loggers if isinstance(each, TensorBoardLogger)]
+        if not boards or self.figure is None:
+            return
+        draw: Drawing = target({"_target_": self.figure}, "figure") if isinstance(self.figure, str) else self.figure
+        for board in boards:
+            board.experiment.add_figure(f"probe/{self.name}", draw(results), trainer.global_step)
 
 
 def _measurable(network: nn.Module, device: torch.device) -> nn.Module:

@@ -15,7 +15,7 @@ from kdbias.checks.early import consequences
 from kdbias.checks.early_arguments import NO_TERM
 from kdbias.checks.resolved import resolved
 from kdbias.checks.shape import shaped
-from kdbias.config.build import TargetError, target
+from kdbias.config.build import TargetError, target, written
 from kdbias.config.errors import ConfigError as ConfigError
 from kdbias.config.errors import Problem
 from kdbias.config.renamed import RENAMED
@@ -114,7 +114,7 @@ def _targets(node: Any, path: str) -> Iterator[Problem]:
     elif isinstance(node, list):
         for i, item in enumerate(node):
             yield from _targets(item, f"{path}[{i}]")
-    elif isinstance(node, str) and _group(path) == "figure":
+    elif isinstance(node, str) and _group(path) == "figure" and not written(node, "figure"):
         yield from _resolve(node, path, "figure")[1]
 
 

@@ -11,7 +11,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from importlib import import_module
+from importlib.util import find_spec
 from inspect import signature
+from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
@@ -139,6 +141,23 @@ def target(spec: Mapping[str, Any], group: str | None = None) -> Any:
     if group is not None and kind != group:
         raise TargetError(f"must name what builds a {group}, and {name!r} builds a {kind}")
     return found
+
+
+def written(name: Any, group: str) -> bool:
+    """Whether the source of a module in the group's room defines the marked function ``name``.
+
+    It does not import that module: a figure's takes half a second of matplotlib. False says no more than that it did
+    not find the function; ``target`` knows.
+    """
+    module, _, attribute = name.rpartition(".") if isinstance(name, str) else ("", "", "")
+    if not (module.startswith(f"{ROOMS[group]}.") and attribute.isidentifier()):
+        return False
+    try:
+        spec = find_spec(module)
+        text = Path(spec.origin).read_text(encoding="utf-8") if spec is not None and spec.origin else ""
+    except (ImportError, OSError, ValueError):
+        return False
+    return f'\n@builder("{group}")\ndef {attribute}(' in text
 
 
 def class_named(spec: Any, group: str, kind: type[T]) -> type[T] | None:

@@ -9,7 +9,7 @@ import yaml
 
 from kdbias.batch import DataInfo
 from kdbias.config import build as module
-from kdbias.config.build import ROOMS, allow, build, builder, selected, target
+from kdbias.config.build import ROOMS, allow, build, builder, selected, target, written
 from kdbias.config.conf import conf_dir
 
 MODEL = {"_target_": "kdbias.models.deit.deit_tiny"}
@@ -141,3 +141,37 @@ def test_a_node_that_holds_itself_is_walked_once():
     for knot in (cycle, wide):
         with pytest.raises((TypeError, ValueError)):
             build({**MODEL, "unknown": knot}, DataInfo(3, 32, 10, (), 10, (0.5,) * 3, (0.25,) * 3), group="model")
+
+
+def test_the_source_alone_says_whether_a_figure_is_one():
+    nodes = [yaml.safe_load(path.read_text()) for path in Path(conf_dir(), "callback").glob("probe_*.yaml")]
+    figures = [each["figure"] for node in nodes for each in node.values() if each.get("figure")]
+    assert len(figures) > 10
+    for figure in figures:
+        assert written(figure, "figure")
+        assert target({"_target_": figure}, "figure")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kdbias.report.cka.no",
+        "kdbias.report.no.training",
+        "kdbias.report.no.no.training",
+        "kdbias.report.attention.figures",
+        "kdbias.report.attention.",
+        "kdbias.models.deit.vit",
+        "kdbias.report",
+        "os.path.join",
+        "training",
+        "",
+        3,
+        None,
+    ],
+)
+def test_a_source_that_does_not_define_a_figure_says_no(name):
+    assert not written(name, "figure")
+
+
+def test_a_figure_is_written_in_no_other_group():
+    assert not written("kdbias.report.cka.training", "model")
