@@ -13,6 +13,7 @@ from kdbias.analysis.status import study_of
 from kdbias.analysis.study import Study
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import Tree, flat, plain, spec
+from kdbias.files import typed
 from kdbias.report.page import Code
 from kdbias.report.study_results import unlike
 from kdbias.runs import run_folder
@@ -134,7 +135,9 @@ def how_made(command: str, groups: Sequence[ReportedGroup], more: Sequence[str])
     }
     hardware = {f"{one.get('gpu') or one.get('cpu')}, {one.get('threads')} threads a run" for one in machines}
     versions = {f"torch {one.get('torch')}, kdbias {one.get('kdbias')}" for one in machines}
-    folders = [f"# {group.label}, seed {seed}: {path}" for group in groups for seed, path in group.folders.items()]
+    folders = [
+        f"# {group.label}, seed {seed}: {typed(path)}" for group in groups for seed, path in group.folders.items()
+    ]
     return [
         f"{len(facts)} runs, seeds {', '.join(map(str, seeds))}; {seconds / 60:.0f} minutes of training together. "
         f"Hardware: {_listed(hardware)}. Revision {_listed(revisions)}. {_listed(versions)}.",

@@ -110,6 +110,18 @@ def test_the_page_names_the_command_with_its_probes_and_its_smallest_difference(
     assert full.startswith(f"python analyze.py task=report 'runs=[{tmp_path}]' 'probe=[bias]' effect=0.05\n")
 
 
+def test_the_page_names_run_folders_as_they_can_be_typed(tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    written(tmp_path / "runs", "alone", None, model=VIT)
+    tree = {"runs": [str(tmp_path / "runs")], "out": str(tmp_path / "out")}
+    (far,) = (part.text for part in reported_runs(tree).how if isinstance(part, Code))
+    assert f": {tmp_path}/runs/" in far
+    monkeypatch.chdir(tmp_path)
+    (near,) = (part.text for part in reported_runs(tree).how if isinstance(part, Code))
+    assert ": runs/" in near
+    assert f": {tmp_path}" not in near
+
+
 def test_a_lone_control_is_that_of_every_run(tmp_path):
     written(tmp_path, "alone", None, model=VIT)
     written(tmp_path, "lm", "resnet", model={**CNN})
