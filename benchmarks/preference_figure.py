@@ -17,7 +17,7 @@ from kdbias.report.forest import Measure, forest
 from kdbias.report.style import save
 from kdbias.stats import Estimate
 
-CONTROLS = ("self", "random", "random_labels", "label_smoothing", "shuffled")
+CONTROLS = ("no_teacher_dist", "self", "random", "random_labels", "label_smoothing", "shuffled")
 ENDS = ("no teacher", "the teacher")
 MEASURES = {
     "index": Measure("index: 0 no teacher, 1 the teacher", 1.0, (0.0, 1.0), (-0.45, 1.45)),

@@ -100,9 +100,10 @@ def importing(statement: Callable[..., ModuleType]) -> Iterator[None]:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Import in this block without garbage collection, which would find nothing and walk through all that is loaded.
+    """Import in this block without garbage collection, which would walk through all that is loaded, again and again.
 
-    What is loaded at the end stays to the end of the process, so later collections leave it out (``gc.freeze``).
+    What exists at the end is left out of later collections (``gc.freeze``): it is loaded to stay. Garbage that was
+    there already stays as well, so this is for the start of a command.
     """
     collects = gc.isenabled()
     gc.disable()
@@ -116,7 +117,10 @@ def uncollected() -> Iterator[None]:
 
 @contextmanager
 def put_off() -> Iterator[None]:
-    """Import in this block without the modules of ``_statements()`` that are not loaded already, ``uncollected``."""
+    """Import in this block without the modules of ``_statements()`` that are not loaded already.
+
+    The imports are ``uncollected``.
+    """
     statements = _statements()
     kept: dict[str, Any] = {}
 

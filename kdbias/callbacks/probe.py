@@ -49,9 +49,9 @@ class ProbeCallback(Callback):
     ``teacher`` gets those of the run; stress sets lie in a temporary folder.
 
     Each Result goes to ``<run>/probes/<name>-epoch<k>.{json,npz}`` after ``k`` epochs, its scalars to every logger as
-    ``probe/<name>/<scalar>``, and the figure to TensorBoard. Training with and without the callback is the same, bit
-    for bit: modes, kernels and random numbers are restored. If a run stops early, its last epoch is probed only if
-    ``every`` divides it.
+    ``probe/<name>/<scalar>``, and the figure to TensorBoard; its module is imported then. Training with and without the
+    callback is the same, bit for bit: modes, kernels and random numbers are restored. If a run stops early, its last
+    epoch is probed only if ``every`` divides it.
 
     A probe that cannot measure never ends a training, whatever the reason (``kdbias.probes.reasons.why``). Its Result
     is empty and states the reason, a line states it once, ``refusals`` repeats it at the end, and figures leave the
