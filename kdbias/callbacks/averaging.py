@@ -129,7 +129,7 @@ class Averaging(Callback):
         self._raw = {name: value.clone() for name, value in _state(pl_module).items()}
         _write(self._average, pl_module)
         if self._stale and self.bn_batches and has_batchnorm(_student(pl_module)):
-            recompute_batchnorm(trainer, _student(pl_module), self.bn_batches)
+            recompute_batchnorm(trainer, _student(pl_module), self.bn_batches, getattr(pl_module, "seen", _as_it_is))
             self._average = {name: value.clone() for name, value in _state(pl_module).items()}
         self._stale = False
 
@@ -170,6 +170,10 @@ class SWA(Averaging):
 
 def _student(pl_module: LightningModule) -> nn.Module:
     return pl_module.get_submodule(PREFIX.removesuffix("."))
+
+
+def _as_it_is(image: Tensor, step: int) -> Tensor:
+    return image
 
 
 def _state(pl_module: LightningModule) -> State:

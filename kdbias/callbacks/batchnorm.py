@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from itertools import islice
 from typing import Any, cast
@@ -25,9 +25,12 @@ def has_batchnorm(network: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def recompute_batchnorm(trainer: Trainer, network: nn.Module, batches: int) -> None:
+def recompute_batchnorm(
+    trainer: Trainer, network: nn.Module, batches: int, seen: Callable[[Tensor, int], Tensor]
+) -> None:
     """Give ``network`` the statistics of its present weights on the first ``batches`` batches of this training epoch.
 
+    ``seen`` gives what the network is trained on from a batch's images ``(B, C, S, S)`` and its number in the epoch.
     It runs eagerly, in the precision of training. The state of the random generators does not change. The statistics
     are averaged over processes, so that all processes have the same.
     """
@@ -35,8 +38,8 @@ def recompute_batchnorm(trainer: Trainer, network: nn.Module, batches: int) -> N
 
     def images() -> Iterator[Tensor]:
         loader = copy(trainer.train_dataloader)  # the place in the data that a checkpoint keeps is the original's
-        for batch in islice(cast(Iterable[Any], loader), batches):
-            yield trainer.strategy.batch_to_device(batch, device)[0]
+        for step, batch in enumerate(islice(cast(Iterable[Any], loader), batches)):
+            yield seen(trainer.strategy.batch_to_device(batch, device)[0], step)
 
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else []),

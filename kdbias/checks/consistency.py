@@ -200,8 +200,8 @@ def _dense_answer(run: Plan) -> Iterator[Problem]:
 
 
 def _trains_dist(term: LossTerm) -> bool:
-    """Whether a term trains the DIST token: logit terms do, and others say so by their attribute ``dist``."""
-    return "logits" in term.needs or bool(getattr(term, "dist", False))
+    """Whether a term trains the DIST token: its attribute ``dist`` says so; without one, logit terms do."""
+    return bool(getattr(term, "dist", "logits" in term.needs))
 
 
 def _all_terms(run: Plan) -> bool:

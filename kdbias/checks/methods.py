@@ -89,6 +89,8 @@ def _taught(run: Plan, kind: type[Taught]) -> Iterator[Problem]:
         )
     if kind.makes_views and run.augment is not None:
         yield from _twice(run.augment, name)
+    if kind.makes_views:
+        yield from _copies(run, name)
 
 
 def _twice(augment: Augment, name: str) -> Iterator[Problem]:
@@ -102,6 +104,13 @@ def _twice(augment: Augment, name: str) -> Iterator[Problem]:
         )
     if augment.view != "same":
         yield Problem("augment.view", f"{name} shows both networks the views that it makes: set it to same")
+
+
+def _copies(run: Plan, name: str) -> Iterator[Problem]:
+    """Copies of an image in a batch of a method that takes all images of a batch for different ones."""
+    if run.loader is not None and run.loader.repeats != 1:
+        text = f"{name} takes the images of a batch for different ones, and copies of one would be: set it to 1"
+        yield Problem("loader.repeats", text)
 
 
 def _unlabelled(run: Plan, kind: type[StudentModule]) -> Iterator[Problem]:
@@ -118,6 +127,7 @@ def _unlabelled(run: Plan, kind: type[StudentModule]) -> Iterator[Problem]:
             f"{kind.__name__} makes two views of an image, and MixUp or CutMix would make them of two: set it to 0, "
             "or choose augment=none",
         )
+    yield from _copies(run, kind.__name__)
     size, processes = run.tree.get("batch_size"), run.processes or 1
     if type(size) is int and 0 < size < 2 * processes:
         yield Problem(

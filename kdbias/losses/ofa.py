@@ -80,6 +80,11 @@ class OFA(LossTerm):
         self.normalised = any(isinstance(m, nn.BatchNorm2d) for m in self.heads.modules())
 
     @property
+    def dist(self) -> bool:
+        """Whether a DIST head is trained: only the part of the logits reads it."""
+        return self.logits > 0
+
+    @property
     def least_images(self) -> int:
         """The least number of images in each process: two where heads normalise over them."""
         return 2 if self.normalised else 1

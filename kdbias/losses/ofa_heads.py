@@ -78,7 +78,7 @@ class BlockHead(nn.Module):
         after = len(student.layers) - 1 - place
         heads = math.gcd(width, 4)
         self.blocks = nn.Sequential(*(Block(width, num_heads=heads) for _ in range(min(max(after, 1), 3))))
-        self.token = None if student.prefix == 0 else int(student.has_dist)
+        self.token = int(student.has_dist) if student.has_cls else None
         self.linear = nn.Linear(width, classes)
 
     def forward(self, tokens: Tensor, prefix: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -160,6 +160,7 @@ class PairedTerm(LossTerm):
         self.allow_misaligned = allow_misaligned
         self.pairs: tuple[tuple[int, int], ...] = ()
         self.names: tuple[str, ...] = ()
+        self.has_cls = False, False  # student, teacher
 
     def build(self, student: NetworkInfo, teacher: NetworkInfo | None, data: DataInfo) -> None:
         """Pair the layers.
@@ -170,6 +171,7 @@ class PairedTerm(LossTerm):
         teacher = needed(teacher, "a teacher")
         self.pairs = pair_layers(student, teacher, self.layers, self.teacher_layers, self.by)
         self.names = pair_names(student, teacher, self.pairs)
+        self.has_cls = student.has_cls, teacher.has_cls
 
     def compared(self, student: Features, teacher: Features | None) -> Iterator[Compared]:
         """Give the tokens of each pair."""
@@ -187,9 +189,9 @@ class PairedTerm(LossTerm):
         """
         teacher = needed(teacher, "a teacher")
         for name, (i, j) in zip(self.names, self.pairs, strict=True):
-            both = [_image(student, i, cls_only), _image(teacher, j, cls_only)]
-            ours, theirs = [gathered(x) for x in both] if gather else both
-            yield Compared(name, ours, theirs)
+            ours, theirs = (cls_only and has_cls for has_cls in self.has_cls)
+            both = [_image(student, i, ours), _image(teacher, j, theirs)]
+            yield Compared(name, *([gathered(x) for x in both] if gather else both))
 
     def mean(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Give the mean over the pairs of scalars by name, and report each."""
@@ -197,9 +199,8 @@ class PairedTerm(LossTerm):
         return torch.stack(list(losses.values())).mean()
 
 
-def _image(features: Features, layer: int, cls_only: bool) -> Tensor:
-    prefix = features.prefix[layer]
-    return prefix[:, 0] if cls_only and prefix.shape[1] > 0 else features.tokens[layer].mean(1)
+def _image(features: Features, layer: int, cls: bool) -> Tensor:
+    return features.prefix[layer][:, 0] if cls else features.tokens[layer].mean(1)
 
 
 def require_images(count: int, least: int, key: str, remedy: str) -> None:

@@ -76,6 +76,7 @@ class NetworkInfo:
     prefix: int
     has_dist: bool
     family: Family
+    has_cls: bool = False  # whether the first of the prefix tokens is a CLS token; else they are registers
 
     @property
     def convolves(self) -> bool:
@@ -280,4 +281,4 @@ def asked(extractor: Extractor, needs: frozenset[str]) -> Extractor:
 def _info(known: Survey, layers: tuple[int, ...]) -> NetworkInfo:
     count = len(known.names)
     entries = tuple(Layer(known.names[i], (i + 1) / count, known.widths[i], known.grids[i]) for i in layers)
-    return NetworkInfo(entries, known.width, known.classes, known.prefix, known.has_dist, known.family)
+    return NetworkInfo(entries, known.width, known.classes, known.prefix, known.has_dist, known.family, known.has_cls)

@@ -35,6 +35,7 @@ class Survey:
     width: int
     classes: int | None
     prefix: int
+    has_cls: bool
     has_dist: bool
     token_based: bool
     map_last: bool
@@ -122,6 +123,7 @@ def _measured(network: Any, image: Tensor) -> Survey:
         width=int(pooled.shape[1]),
         classes=None if isinstance(head, nn.Identity) else int(network.num_classes),
         prefix=int(getattr(network, "num_prefix_tokens", 0)) if token_based else 0,
+        has_cls=token_based and getattr(network, "cls_token", None) is not None,
         has_dist=head_dist is not None,
         token_based=token_based,
         map_last=isinstance(final, Tensor) and final.ndim == 4,

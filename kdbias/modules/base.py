@@ -71,6 +71,13 @@ class StudentModule(L.LightningModule):
         """
         return tree
 
+    def seen(self, image: Tensor, step: int) -> Tensor:
+        """Give the images that the student sees in the training step ``step`` of an epoch, whose batch has ``image``.
+
+        BatchNorm's statistics are computed from them again where weights are averaged.
+        """
+        return image
+
     def setup(self, stage: str) -> None:
         """Put what convolves into channels-last order, and compile both networks, in place and before DDP wraps it.
 

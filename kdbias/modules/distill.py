@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import build, builder
 from kdbias.data.loader import ImageLoader
-from kdbias.losses.base import Total
+from kdbias.losses.base import LossTerm, Total
 from kdbias.models.features import NetworkInfo, asked
 from kdbias.models.teacher import Teacher
 from kdbias.modules.supervised import Supervised
@@ -47,6 +48,17 @@ class Distill(Supervised):
         self.student = asked(self.student, self.total.student_needs)
         if teacher is not None:
             teacher.give(self.total.needs)
+
+    def setup(self, stage: str) -> None:
+        """Have DDP leave out what the terms remember: it is the same in all processes, and may be large."""
+        super().setup(stage)
+        remembered = [
+            f"{path}.{name}"
+            for path, term in self.named_modules()
+            if isinstance(term, LossTerm) and term.remembers
+            for name, _ in term.named_buffers(recurse=False)
+        ]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, remembered)  # type: ignore[no-untyped-call]
 
     def on_train_start(self) -> None:
         """Tell the terms the class of every training image; a loader that is not the package's own cannot."""

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from kdbias.config.build import build, builder
 from kdbias.modules.eager_optim import SGD, AdamW
 
-UNDECAYED = ("token", "pos_embed", "rel_pos", "relative_position")
+UNDECAYED = ("token", "pos_embed", "rel_pos", "relative_position", "bias", "logit_scale", "temperature")
 FUSED_DEVICES = frozenset({"cpu", "cuda"})
 
 
@@ -27,8 +27,8 @@ class Group(TypedDict):
 def decays(name: str, parameter: nn.Parameter) -> bool:
     """Say whether weight decay acts on a parameter.
 
-    It does not on biases, norms and scales (anything of at most one axis), nor on tokens (CLS, DIST, mask, register)
-    and positions, which the last part of ``name`` gives away.
+    It does not on biases, norms and scales: anything of at most one axis, and what the last part of ``name`` gives
+    away, as it does tokens (CLS, DIST, mask, register) and positions.
     """
     leaf = name.rpartition(".")[2]
     return parameter.ndim > 1 and not any(part in leaf for part in UNDECAYED)

@@ -128,6 +128,10 @@ class SSKD(Taught):
             self.log_step(loss, parts, len(batch.image))
         return loss
 
+    def seen(self, image: Tensor, step: int) -> Tensor:
+        """Give the views ``(4B, C, S, S)`` that the student sees of ``image``."""
+        return self.rotated(image, step)
+
     def rotated(self, image: Tensor, step: int) -> Tensor:
         """Make the views ``(4B, C, S, S)`` of ``image``, drawn for the global batch and sliced by process."""
         first = self.global_rank * len(image)

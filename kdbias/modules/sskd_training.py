@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,12 @@ class _Images:
     ) -> None:
         size = settings.batch_size
         self.plain = ImageData(
-            data.source, PLAIN, batch_size=size, eval_batch_size=size, seed=settings.seed, loader=data.loader
+            data.source,
+            PLAIN,
+            batch_size=size,
+            eval_batch_size=size,
+            seed=settings.seed,
+            loader=replace(data.loader, repeats=1),  # a copy of an image is no other image
         )
         self.loader = self.plain.train_dataloader()
         self.views, self.seed, self.device = views, settings.seed, device

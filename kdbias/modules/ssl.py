@@ -97,6 +97,10 @@ class SelfSupervised(StudentModule):
             self._look(found, len(batch.image))
         return found.loss
 
+    def seen(self, image: Tensor, step: int) -> Tensor:
+        """Give both views ``(2B, C, size, size)`` of ``image``."""
+        return torch.cat(self.two_views(image, step))
+
     def two_views(self, image: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Make two views of ``image`` ``(B, C, H, W)``, drawn for the global batch and sliced by process."""
         first = self.global_rank * len(image)

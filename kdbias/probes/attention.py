@@ -75,7 +75,8 @@ class AttentionProbe(PassProbe):
         """
         if reason := self.refuses(reader):
             raise ValueError(reason)
-        return HeadSums(self, reader.info.layers[0].grid, reader.info.prefix, len(attention_layers(reader)))
+        info = reader.info
+        return HeadSums(self, info.layers[0].grid, info.prefix, info.has_cls, len(attention_layers(reader)))
 
 
 @dataclass
@@ -87,6 +88,7 @@ class HeadSums:
     probe: AttentionProbe
     grid: tuple[int, int]
     prefix: int
+    has_cls: bool
     layers: int
     sums: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     images: int = 0
@@ -102,7 +104,7 @@ class HeadSums:
         found = attention_statistics(maps, self.grid, self.prefix)._asdict()
         held = self.sums.setdefault(layer, {})
         for name, part in found.items():
-            if part is not None:
+            if part is not None and (self.has_cls or not name.startswith("cls_")):
                 total = part.double().sum(0)
                 held[name] = held[name] + total if name in held else total
 
@@ -131,7 +133,7 @@ class HeadSums:
             "entropy_ratio": float(entropy.mean()) / uniform["uniform_entropy"],
             "collapsed_heads": float((distance < self.probe.collapse).sum()),
         }
-        if self.prefix:
+        if self.has_cls:
             scalars["cls_dispersion"] = float(arrays["cls_dispersion"].mean())
             scalars["cls_self"] = float(arrays["cls_self"].mean())
             scalars["cls_collapsed"] = float((arrays["cls_self"] > 0.9).sum())

@@ -86,7 +86,7 @@ class CKAProbe(PassProbe):
 
     def refuses(self, network: Extractor) -> str:
         """Say why CKA is not defined for ``network``; empty if it is defined."""
-        if self.tokens != "cls" or (network.info.prefix and (self.other is None or self.other.info.prefix)):
+        if self.tokens != "cls" or (network.info.has_cls and (self.other is None or self.other.info.has_cls)):
             return ""
         return "CKAProbe(tokens='cls'): the network has no CLS token; use tokens='mean'"
 

@@ -76,8 +76,8 @@ def data():
     return TensorDataset(torch.randn(4 * STEPS, 3, generator=generator))
 
 
-def fit(folder, data, *callbacks, epochs=5, resume=None, accumulate=1):
-    module = Toy()
+def fit(folder, data, *callbacks, epochs=5, resume=None, accumulate=1, module=None):
+    module = module or Toy()
     trainer = quiet_trainer(
         default_root_dir=folder,
         max_epochs=epochs,
@@ -177,6 +177,23 @@ def test_batchnorm_statistics_are_those_of_the_averaged_weights(tmp_path, data):
     torch.testing.assert_close(norm.running_var, torch.stack([f.var(0) for f in features]).mean(0))
     saved = load(tmp_path / "last.ckpt")["state_dict"]
     assert torch.equal(saved["student.1.running_mean"], norm.running_mean)
+
+
+class Viewed(Toy):
+    """Is trained on twice the images of its batches, and on the number of the step beside them."""
+
+    def seen(self, image, step):
+        return torch.cat([2 * image, torch.full_like(image, step)])
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step([self.seen(batch[0], batch_idx)], batch_idx)
+
+
+def test_batchnorm_statistics_are_those_of_what_the_student_sees(tmp_path, data):
+    module, _ = fit(tmp_path, data, SWA(begin=0.5, bn_batches=3), module=Viewed())
+    seen = [module.seen(data.tensors[0][4 * i : 4 * i + 4], i) for i in range(3)]
+    features = [module.student[0](image).detach() for image in seen]
+    torch.testing.assert_close(module.student[1].running_mean, torch.stack([f.mean(0) for f in features]).mean(0))
 
 
 def test_batchnorm_statistics_can_be_averaged_instead(tmp_path, data):

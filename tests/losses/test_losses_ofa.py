@@ -28,7 +28,7 @@ def filled(head: nn.Module) -> nn.Module:
 
 def transformer(side: int, prefix: int, has_dist: bool = False) -> NetworkInfo:
     layers = tuple(Layer(f"blocks.{i}", (i + 1) / 4, 16, (side, side)) for i in range(4))
-    return NetworkInfo(layers, 16, 5, prefix, has_dist, "vit")
+    return NetworkInfo(layers, 16, 5, prefix, has_dist, "vit", has_cls=prefix > 0)
 
 
 STAGES = tuple(Layer(f"layer{i + 1}", (i + 1) / 4, 4 * 2**i, (16 // 2**i, 16 // 2**i)) for i in range(4))
@@ -99,6 +99,15 @@ def test_early_layers_have_more_blocks():
 )
 def test_the_head_reads_the_token_that_the_teacher_trains(prefix, has_dist, token):
     assert make_head(transformer(8, prefix, has_dist), 0, 24, 5).token == token
+
+
+def test_registers_alone_are_no_token_that_a_head_reads():
+    assert make_head(replace(transformer(8, 4), has_cls=False), 0, 24, 5).token is None
+
+
+@pytest.mark.parametrize(("logits", "trains"), [(1.0, True), (0.5, True), (0.0, False)])
+def test_a_dist_head_is_trained_by_the_part_of_the_logits_alone(logits, trains):
+    assert OFA(logits=logits).dist is trains
 
 
 def test_layers_of_growing_width_and_odd_grids():

@@ -113,6 +113,8 @@ def test_cka_of_images_by_mean_token_or_cls(estimator, tiny_info):
     ]
     torch.testing.assert_close(term(student, teacher, None, 0.0), 1 - torch.stack(pooled).mean())
     term = built(CKA(axis="sample", estimator=estimator, cls_only=True), tiny_info)
+    torch.testing.assert_close(term(student, teacher, None, 0.0), 1 - torch.stack(pooled).mean())  # registers alone
+    term.has_cls = True, False
     pairs = zip(student.prefix, teacher.tokens, strict=True)
     mixed = [batched_cka(p[:, 0], t.mean(1), "linear", estimator) for p, t in pairs]
     torch.testing.assert_close(term(student, teacher, None, 0.0), 1 - torch.stack(mixed).mean())

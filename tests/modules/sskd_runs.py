@@ -57,7 +57,7 @@ def fit(module: SSKD, folder: Path, stop: int | None = None, resume: Path | None
     """Train; ``stop`` ends after so many epochs, ``resume`` goes on from a checkpoint."""
     L.seed_everything(0, verbose=False)
     settings = {"max_epochs": 3, "num_sanity_val_steps": 0, "log_every_n_steps": 1, **settings}
-    callbacks = [StopAfter(stop, folder / "stop.ckpt")] if stop else []
+    callbacks = [*settings.pop("callbacks", []), *([StopAfter(stop, folder / "stop.ckpt")] if stop else [])]
     trainer = quiet_trainer(callbacks=callbacks, use_distributed_sampler=False, **settings)
     trainer.fit(module, datamodule=make_data(), ckpt_path=resume, weights_only=True)
     return module

@@ -5,7 +5,9 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+from processes import alone
 from test_distill import CNN, STUDENT, StopAfter, make_data, make_spec, same_weights
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from training import quiet_trainer
 
@@ -56,6 +58,18 @@ def test_a_resumed_run_goes_on_bit_for_bit(tmp_path):
     saved = {key for key in torch.load(path, weights_only=True)["state_dict"] if key.startswith("total.terms.crd.")}
     parts = {f"embed_{side}.{part}" for side in ("student", "teacher") for part in ("weight", "bias")}
     assert saved == {f"total.terms.crd.{part}" for part in (*parts, "bank_student", "bank_teacher", "z")}
+
+
+def test_ddp_sends_no_banks_at_every_step(tmp_path):
+    """They are the same in all processes; statistics of BatchNorm are not."""
+    module = make_module("cnn")
+    module.setup("fit")
+    with alone(tmp_path):
+        sent = {id(buffer) for buffer in DistributedDataParallel(module).modules_buffers}
+    of_student = [buffer for name, buffer in module.student.named_buffers() if "running" in name]
+    assert of_student
+    assert all(id(buffer) in sent for buffer in of_student)
+    assert not [name for name, buffer in module.total.named_buffers() if id(buffer) in sent]
 
 
 class Labels(L.Callback):

@@ -52,6 +52,23 @@ def test_groups_hold_each_trainable_parameter_once():
     assert len(decayed["params"]) == 1
 
 
+class Many(nn.Module):
+    """Biases and scales of more than one axis, as in LeViT, Swin V2, XCiT and CAPD."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention_biases, self.bias = (nn.Parameter(torch.zeros(2, 4)) for _ in range(2))
+        self.logit_scale, self.temperature = (nn.Parameter(torch.zeros(2, 1, 1)) for _ in range(2))
+        self.weight = nn.Parameter(torch.zeros(2, 4))
+
+
+def test_biases_and_scales_of_several_axes_are_undecayed():
+    module = nn.ModuleDict({"part": Many()})
+    decayed, plain = param_groups(module, 0.05)
+    assert names(module, decayed) == {"part.weight"}
+    assert len(plain["params"]) == 4
+
+
 def test_relative_positions_are_undecayed():
     swin = timm.create_model(
         "swin_tiny_patch4_window7_224", img_size=32, window_size=4, depths=(1,), embed_dim=12, num_heads=(2,)

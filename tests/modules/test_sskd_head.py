@@ -15,6 +15,7 @@ from torch import nn
 from kdbias.config.build import build
 from kdbias.config.spec import spec_hash
 from kdbias.data.base import ImageData
+from kdbias.data.resident import Resident
 from kdbias.data.rotations import Rotations
 from kdbias.models.teacher import Teacher
 from kdbias.modules import sskd_training
@@ -80,6 +81,14 @@ def said(folder: Path, rank: int, world: int) -> str:
     with redirect_stdout(StringIO()) as out:
         wanted(folder / "teachers", make_teacher())
     return out.getvalue()
+
+
+def test_copies_of_an_image_are_no_other_images(tmp_path):
+    """A run with repeated augmentation has them in a batch; the head is the same without."""
+    images = [ImageData(build(DATA), sskd_training.PLAIN, batch_size=16, eval_batch_size=32, loader=one)
+              for one in (Resident(), Resident(repeats=3))]  # fmt: skip
+    seen = [list(sskd_training._Images(one, Rotations(), SETTINGS, None, CPU).epoch(0)) for one in images]
+    assert all(torch.equal(one, two) for one, two in zip(*seen, strict=True))
 
 
 def test_two_processes_that_want_it_at_once_train_it_once(tmp_path):

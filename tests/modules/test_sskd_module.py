@@ -12,7 +12,9 @@ from config_base import composed
 from processes import found_by
 from sskd_runs import CNN, VIT, fit, make_data, make_module, make_teacher, save_head
 from torch.nn import functional as F
+from torch.optim.swa_utils import update_bn
 
+from kdbias.callbacks.averaging import EMA
 from kdbias.config.build import build
 from kdbias.config.errors import ArgumentError, ConfigError
 from kdbias.data.rotations import Rotations
@@ -45,6 +47,21 @@ def test_the_terms_of_a_step_are_those_of_the_function_on_the_same_views(student
     total = 0.1 * parts["ce"] + 0.9 * parts["kd"] + 10 * parts["tf"] + 2.7 * parts["ss"]
     torch.testing.assert_close(logged["train/loss_step"], total.detach())
     assert logged["train/accuracy"] == (of_student.class_logits[::4].argmax(1) == batch.target).float().mean()
+
+
+def test_averaged_weights_get_the_batchnorm_statistics_of_the_views(tmp_path):
+    """On the upright images alone, which the student never sees alone, those of a CNN are others."""
+    module = make_module(tmp_path, make_teacher(VIT), CNN)
+    trained = fit(module, tmp_path, max_epochs=2, callbacks=[EMA(begin=0.5, bn_batches=4)])
+    found = {name: value.clone() for name, value in trained.student.state_dict().items() if "running" in name}
+    views, loader = Rotations(), make_data().train_dataloader()
+    loader.sampler.set_epoch(1)
+    images = [views.view(batch.image, views.draw(8, 0, 1, step)) for step, batch in enumerate(loader)]
+    update_bn(images, trained.student)
+    for name, value in found.items():
+        torch.testing.assert_close(value, trained.student.state_dict()[name])
+    update_bn([image[::4] for image in images], trained.student)
+    assert any(not torch.allclose(value, trained.student.state_dict()[name]) for name, value in found.items())
 
 
 def test_all_of_the_student_and_its_head_learn_and_nothing_of_the_teacher(tmp_path):

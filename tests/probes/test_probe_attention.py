@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from kdbias.batch import Batch, DataInfo
 from kdbias.functional import attention_distance
 from kdbias.models.attention_path import attention_modules
 from kdbias.models.timm_network import timm_network
 from kdbias.probes.attention import AttentionProbe
 from kdbias.probes.attention_maps import attention_maps
+from kdbias.probes.cka import CKAProbe
 
 
 def test_maps_are_the_softmax_before_dropout_and_leave_the_answer_alone(tiny_vit, images):
@@ -49,6 +51,18 @@ def test_everything_is_undone_after_an_error(tiny_vit, images):
         tiny_vit(images()[0].image)
     assert all(module.fused_attn for module in attention_modules(tiny_vit))
     assert not any(module._forward_pre_hooks for module in tiny_vit.modules())
+
+
+def test_registers_alone_are_no_cls_token():
+    """They are tokens beside the grid: distances leave them out, and nothing is said of a CLS token."""
+    info = DataInfo(3, 32, 10, tuple("abcdefghij"), 64, (0.5,) * 3, (0.25,) * 3)
+    vit = timm_network(info, name="test_vit2", size=64)
+    assert (vit.info.prefix, vit.info.has_cls) == (1, False)
+    image = torch.rand(4, 3, 32, 32)
+    found = AttentionProbe()(vit, [Batch(image, torch.zeros(4, dtype=torch.long), torch.arange(4), image)])
+    assert found.arrays["distance"].ndim == 2
+    assert not [name for name in (*found.scalars, *found.arrays) if name.startswith("cls_")]
+    assert "no CLS token" in CKAProbe(tokens="cls").refuses(vit)
 
 
 def test_missing_maps_are_an_error(tiny_vit, tiny_cnn, images):
