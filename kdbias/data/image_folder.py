@@ -114,14 +114,14 @@ class FolderSource:
         return images.decoded(), labels
 
     def fingerprint(self, name: Split) -> str:
-        """Tell the files of a split from others in their place, by paths, sizes and times of change, and the classes;
-        and the images that this reader gives from those of another.
+        """Tell the files of a split from others in their place, by paths, sizes and times of change, and the classes,
+        and from the same in another order; and the images that this reader gives from those of another.
 
         The files are looked at once; a new source sees later changes.
         """
         if name not in self._fingerprints:
             digest = hashlib.sha256(f"{self._names}{reader()}".encode())
-            for file in sorted(self._files(name)[0].tolist()):
+            for file in self._files(name)[0].tolist():
                 found = os.stat(os.path.join(os.fsencode(self.root), file))
                 digest.update(b"%s\0%d %d\0" % (file, found.st_size, found.st_mtime_ns))
             self._fingerprints[name] = digest.hexdigest()[:32]

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kdbias import stats
 from kdbias.functional.rank import chance_reciprocal_rank
 from kdbias.probes.bias_answers import OWN, Answers
 from kdbias.probes.bias_conflict import conflict
@@ -19,6 +18,7 @@ from kdbias.probes.bias_reference import NONE
 from kdbias.probes.bias_rows import BESIDE_TEACHER, REFERENCE, SCORES, Row, Shown, row
 from kdbias.stats import Estimate
 from kdbias.stats.reliance import reliance_area
+from kdbias.stats.scores import bounded_mean
 from kdbias.stress.corruption import COMMON
 
 CUES = ("shape", "texture")
@@ -96,7 +96,7 @@ class Collected:
         kept = np.ones(len(ranks), bool) if found is None else found == 1
         key = f"sensitivity_{shown.alone}"
         if kept.any():
-            self.put(key, stats.bootstrap_mean(ranks[kept], within=(0, 1)))
+            self.put(key, bounded_mean(ranks[kept]))
         else:
             self.put(key, Estimate.refuse(f"{shown.name} found nothing in any of {len(ranks)} images"))
         self.arrays[f"reciprocal_rank_{shown.alone}"] = ranks

@@ -103,7 +103,7 @@ def describe(
     code = {
         "format": FORMAT,
         "kdbias": _version(),
-        "code": code_digest(builders_in(node, weights, images, given, model)),
+        "code": code_digest(builders_in(node, probe, weights, images, given, model)),
         "torch": torch.__version__,
         "timm": timm.__version__,
     }

@@ -101,6 +101,16 @@ def resampled_means(rows: Floats, resamples: int = RESAMPLES, generator: np.rand
     return means
 
 
+def quotients(above: Floats, below: Floats) -> Floats:
+    """Divide the draws ``(resamples,)`` of one mean by those of another, whose true value is above 0.
+
+    If a draw of it is 0 or below, the quotient is infinite, with the sign of ``above``.
+    """
+    inside = below > 0
+    found: Floats = np.where(inside, above / np.where(inside, below, 1.0), np.copysign(np.inf, above))
+    return found
+
+
 def interval(value: float, draws: Floats, n: int, within: tuple[float, float] = ANYWHERE) -> Estimate:
     """Give the 95 % bootstrap interval of ``value`` from its ``draws`` ``(resamples,)`` of ``n`` units.
 

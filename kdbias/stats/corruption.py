@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kdbias.stats.bootstrap import Estimate, Floats, bootstrap_mean
+from kdbias.stats.bootstrap import Estimate, Floats
+from kdbias.stats.scores import bounded_mean
 from kdbias.stats.seeds import t_quantile
 
 
@@ -20,7 +21,7 @@ def mean_error(wrong: ArrayLike) -> Estimate:
         ValueError: there are no images.
     """
     errors = np.asarray(wrong, dtype=np.float64)
-    return bootstrap_mean(errors.reshape(-1, errors.shape[-1]).mean(0), within=(0, 1))
+    return bounded_mean(errors.reshape(-1, errors.shape[-1]).mean(0))
 
 
 def mean_corruption_error(wrong: ArrayLike, reference: ArrayLike, names: list[str]) -> Estimate:
@@ -81,4 +82,7 @@ def _mean_quotient(own: Floats, other: Floats, names: list[str]) -> Estimate:
     if n < 2:
         return Estimate(value, math.nan, math.nan, "one image shows no noise, so there is no interval")
     half = t_quantile(n) * float(parts.std(ddof=1)) / math.sqrt(n)
+    if half == 0 and not np.ptp(own, axis=1).any():
+        reason = "all images gave the same, which shows no noise: there is no interval"
+        return Estimate(value, math.nan, math.nan, reason)
     return Estimate(value, value - half, value + half)

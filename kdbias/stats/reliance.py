@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kdbias.stats.bootstrap import RESAMPLES, Estimate, Floats, interval, resampled_means, rows_of
+from kdbias.stats.bootstrap import RESAMPLES, Estimate, Floats, interval, quotients, resampled_means, rows_of
 from kdbias.stats.retained import nothing_to_retain
 from kdbias.stats.significance import right_answers
 
@@ -53,5 +53,4 @@ def heights(strengths: Floats) -> Floats:
 def _retained(means: Floats, classes: int) -> Floats:
     """Retention of the means ``(k, 2)`` of right answers under stress and on clean images."""
     above = means - 1 / classes
-    found: Floats = above[:, 0] / above[:, 1]
-    return found
+    return quotients(above[:, 0], above[:, 1])

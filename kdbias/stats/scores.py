@@ -11,7 +11,16 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kdbias.stats.bootstrap import RESAMPLES, Estimate, Floats, interval, resampled_means, rows_of
+from kdbias.stats.bootstrap import (
+    RESAMPLES,
+    Estimate,
+    Floats,
+    bootstrap_mean,
+    interval,
+    quotients,
+    resampled_means,
+    rows_of,
+)
 from kdbias.stats.seeds import fieller, seed_mean
 from kdbias.stats.significance import right_answers
 from kdbias.stats.wilson import wilson
@@ -36,6 +45,21 @@ def accuracy(right: ArrayLike) -> Estimate:
     return Estimate(count / len(answers), low, high)
 
 
+def bounded_mean(values: ArrayLike) -> Estimate:
+    """Give the mean of ``values`` ``(n,)`` in [0, 1], one for each image, with its bootstrap interval.
+
+    Where all are 0, or all are 1, it is Wilson's interval: resampling them would show no noise.
+
+    >>> found = bounded_mean([1.0] * 20)
+    >>> found.value, round(found.low, 3), found.high
+    (1.0, 0.839, 1.0)
+    """
+    rows = rows_of(values)[:, 0]
+    if rows.max() == 0 or rows.min() == 1:
+        return accuracy(rows == 1)
+    return bootstrap_mean(rows, within=(0, 1))
+
+
 def mean_std(values: ArrayLike) -> tuple[float, float]:
     """Give mean and standard deviation (n - 1) of ``values`` ``(n,)`` over seeds; that of one value is NaN, not 0.
 
@@ -49,13 +73,10 @@ def mean_std(values: ArrayLike) -> tuple[float, float]:
 def _quotient(value: Floats, draws: Floats, n: int) -> Estimate:
     """Quotient of the first and the second of two means ``(2,)``, with draws ``(resamples, 2)``.
 
-    If the denominator of a draw is 0 or has the other sign, the quotient is infinite, with the sign of the numerator.
+    A draw whose denominator is 0 or has the other sign is infinite, as in ``quotients``.
     """
     sign = math.copysign(1.0, value[1])
-    above, below = draws[:, 0] * sign, draws[:, 1] * sign
-    inside = below > 0
-    quotients = np.where(inside, above / np.where(inside, below, 1.0), np.copysign(np.inf, above))
-    return interval(float(value[0] / value[1]), quotients, n)
+    return interval(float(value[0] / value[1]), quotients(draws[:, 0] * sign, draws[:, 1] * sign), n)
 
 
 def transfer_index(student: ArrayLike, control: ArrayLike, teacher: ArrayLike) -> Estimate:
@@ -94,7 +115,7 @@ def transfer_index(student: ArrayLike, control: ArrayLike, teacher: ArrayLike) -
             f"with; at least {INDEX_SEEDS} are needed"
         )
     found = fieller(runs - control_runs, teachers - control_runs)
-    if not math.isfinite(found.low):
+    if not found.reason and not math.isfinite(found.low):
         return _nothing(seed_mean(teachers - control_runs), len(runs), "seeds")
     return found
 

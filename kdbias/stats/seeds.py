@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from kdbias.stats.bootstrap import ANYWHERE, LEVEL, Estimate, Floats, pairs_of, rows_of
 
+SAME = "all seeds gave the same, which shows no noise: there is no interval"
 ROUNDING = 1e-12
 """Values that differ by less than this share of the largest are the same."""
 
@@ -56,7 +57,7 @@ def seed_mean(values: ArrayLike, within: tuple[float, float] = ANYWHERE, noise: 
     if len(rows) < 2:
         return Estimate(mean, math.nan, math.nan, "one seed shows no noise, so there is no interval")
     if error == 0:
-        return Estimate(mean, math.nan, math.nan, "all seeds gave the same, which shows no noise: there is no interval")
+        return Estimate(mean, math.nan, math.nan, SAME)
     half = t_quantile(len(rows)) * error
     return Estimate(mean, max(mean - half, within[0]), min(mean + half, within[1]))
 
@@ -66,7 +67,8 @@ def fieller(numerator: ArrayLike, denominator: ArrayLike) -> Estimate:
 
     The interval holds every quotient q for which the mean of numerator - q denominator is within its own noise of 0. If
     the denominator is within its own noise of 0, these quotients have no bounds, and the interval is from -inf to inf.
-    (Where they are two half-lines, what lies between is included.)
+    (Where they are two half-lines, what lies between is included.) Seeds that all gave the same show no noise, so there
+    is no interval.
 
     Raises:
         ValueError: as ``pairs_of``, or fewer than two seeds.
@@ -87,6 +89,8 @@ def fieller(numerator: ArrayLike, denominator: ArrayLike) -> Estimate:
     # q is in the interval if (above - q below)² <= square (var_above - 2 q cov + q² var_below): a q² - 2 b q + c <= 0
     a, b, c = below**2 - square * var_below, above * below - square * cov, above**2 - square * var_above
     value = above / below if below else math.copysign(math.inf, above)
+    if below and (np.ptp(rows, axis=0) <= ROUNDING * np.abs(rows).max(axis=0)).all():
+        return Estimate(value, math.nan, math.nan, SAME)
     if a <= 0:
         return Estimate(value, -math.inf, math.inf)
     half = math.sqrt(max(b**2 - a * c, 0.0))

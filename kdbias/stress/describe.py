@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def _modules(node: Mapping[str, Any]) -> set[str]:
             continue
         found.add(module)
         for thing in vars(sys.modules[module]).values():
-            home = getattr(thing, "__module__", None)
+            home = thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", None)
             if isinstance(home, str) and home.startswith("kdbias.stress.") and home in sys.modules:
                 left.append(home)
     return found

@@ -107,6 +107,9 @@ def test_what_decides_the_images_depends_on_the_split():
     assert not same_images(base, {**base, "split_seed": 1}, "val")
     for other in ({"_target_": "kdbias.data.mnist.fashion_mnist"}, {"size": 32}):
         assert not same_images(base, base | other, "test")
+    folder = base | {"_target_": "kdbias.data.image_folder.image_folder"}
+    assert not same_images(folder, {**folder, "split_seed": 1}, "test")  # it mixes them
+    assert same_images(folder, {**folder, "val": 50}, "test")
 
 
 def test_evaluate_a_network_by_name_with_a_weights_file(tmp_path):

@@ -160,6 +160,13 @@ def test_a_fingerprint_is_of_the_reader_too(root, monkeypatch):
     assert source(root).fingerprint("test") != before
 
 
+def test_the_fingerprint_of_a_split_tells_another_order(root):
+    """Image i of the test split is another one, so what was made of the old order does not fit."""
+    one, other = source(root), source(root, split_seed=1)
+    assert one.images("test")[0].files.tolist() != other.images("test")[0].files.tolist()
+    assert one.fingerprint("test") != other.fingerprint("test")
+
+
 def test_the_fingerprint_of_a_split_tells_changed_files(root):
     first = {split: source(root).fingerprint(split) for split in ("train", "test")}
     assert first == {split: source(root).fingerprint(split) for split in ("train", "test")}

@@ -129,6 +129,16 @@ def test_the_key_knows_the_code_of_the_network(monkeypatch):
     assert asked == [{HESSIAN, CIFAR, TIMM}]
 
 
+def test_the_key_knows_the_code_of_the_sets_that_names_stand_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr("kdbias.probes.cache.code_digest", lambda builders: asked.append(set(builders)) or "digest")
+    node = {"_target_": "kdbias.probes.bias.BiasProbe"}
+    describe(node, "sha", {}, {}, None)
+    describe({**node, "stress": ["corruption"]}, "sha", {}, {}, None)
+    assert {"kdbias.stress.superpixel.Superpixel", "kdbias.stress.texture.Texture"} <= asked[0]
+    assert "kdbias.stress.corruption.Corruption" in asked[1]
+
+
 def test_a_failed_hessian_names_the_probe_and_the_network():
     def probe(network, batches):
         raise CurvatureError("no eigenvalues: allow a larger tolerance")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from kdbias.stats import Estimate, fieller, seed_mean
+from kdbias.stats import Estimate, fieller, seed_mean, transfer_index
 
 TRIALS = 4000  # a share of .95 then has a standard deviation of .0034: .935 and .965 are 4.4 of them away
 
@@ -59,6 +59,17 @@ def test_the_interval_ends_at_what_is_possible() -> None:
 def test_a_quotient_by_noise_has_no_bounds() -> None:
     found = fieller([1.0, 2.0, 3.0], [-0.1, 0.2, 0.1])
     assert (found.low, found.high) == (-math.inf, math.inf)
+
+
+def test_seeds_that_all_gave_the_same_quotient_show_no_noise() -> None:
+    found = fieller([0.1] * 3, [0.3] * 3)
+    assert found.value == pytest.approx(1 / 3)
+    assert math.isnan(found.low)
+    assert "no noise" in found.reason
+    assert fieller([0.1, 0.2, 0.3], [0.3, 0.6, 0.9]).low == pytest.approx(1 / 3)  # a third in each, whatever the noise
+    index = transfer_index([0.6] * 3, [0.5] * 3, 0.8)
+    assert index.value == pytest.approx(1 / 3)
+    assert "no noise" in index.reason
 
 
 def test_fieller_agrees_with_its_definition() -> None:

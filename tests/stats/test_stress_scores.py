@@ -93,3 +93,23 @@ def test_extra_corruptions_are_no_part_of_mce():
     assert found["mean_error"].value == pytest.approx(0.2)
     assert found["mce"].value == 1
     assert corruption_errors(right, right, 0, {"fog": [1, 1], "snow": [2]}, ["fog", "snow"])[1] == UNEVEN
+
+
+def test_a_draw_that_is_not_above_chance_leaves_an_area_its_interval():
+    """20 images, 7 right where 2 are by chance: a thousandth of the draws has 2 right, fewer have less."""
+    clean = np.arange(20) < 7
+    found = reliance_area(clean[None], clean, [1.0], 10)
+    assert found.value == 0
+    assert not found.reason
+    found = reliance_area((np.arange(20) < 3)[None], clean, [1.0], 10)
+    assert found.low < found.value < found.high
+
+
+def test_no_error_is_no_certainty():
+    none, every = mean_error(np.zeros((3, 20), bool)), mean_error(np.ones((3, 20), bool))
+    assert (none.value, every.value) == (0, 1)
+    assert none.low == 0 < 0.1 < none.high < 0.2
+    assert 0.8 < every.low < 0.9 < every.high == 1
+    same = mean_corruption_error(np.zeros((2, 3, 20), bool), np.ones((2, 3, 20), bool), ["a", "b"])
+    assert same.value == 0
+    assert "no noise" in same.reason

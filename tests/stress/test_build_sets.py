@@ -16,6 +16,7 @@ from sets import NODES, made, small
 
 import kdbias.stress
 from kdbias.stress import chunks
+from kdbias.stress.describe import made_by
 from kdbias.stress.loading import SplitImages, load
 from kdbias.stress.stress_set import generator
 
@@ -74,6 +75,16 @@ def test_it_is_built_once_and_anew_for_other_parameters_images_seeds_strengths_o
     monkeypatch.setattr("kdbias.stress.build.made_by", lambda node: {"code": "other"})
     load(NODE, source, root=tmp_path)
     assert len(list(tmp_path.iterdir())) == 7
+
+
+def test_the_code_of_a_set_is_all_that_its_module_imports_of_the_room(monkeypatch):
+    """Also where it imports a module in place of a name, as corruptions do."""
+    node = {"_target_": "kdbias.stress.corruption.Corruption", "kind": "gaussian_noise"}
+    read = []
+    monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(self.stem) or b"")
+    made_by(node)
+    kinds = {"corruption_blur", "corruption_digital", "corruption_frost", "corruption_noise", "corruption_weather"}
+    assert {"corruption", "stress_set", "grey", *kinds} <= set(read)
 
 
 def test_the_manifest_tells_how_it_was_made(tmp_path):
