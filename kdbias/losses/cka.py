@@ -25,8 +25,8 @@ class CKA(PairedTerm):
 
     ``axis="token"`` compares within each image: its N tokens are the samples, the teacher's on the student's grid.
     ``axis="sample"`` compares across the batch: its B images are the samples. Each image is the mean of its patch
-    tokens or, with ``cls_only``, its CLS token. A network without one (a CNN, a ViT with registers alone) then gives its
-    mean token, which is what its head reads. With ``gather`` the samples are those of all processes.
+    tokens or, with ``cls_only``, its CLS token. A network without one (a CNN, a ViT with registers alone) then gives
+    its mean token, which its head reads. With ``gather`` the samples are those of all processes.
 
     The kernel is linear or Gaussian (``rbf``, of ``scale`` times the median distance). The ``biased`` estimate lies in
     0..1. It is above 0 even for independent features, and near 1 if there are far fewer samples than dimensions. The

@@ -66,7 +66,8 @@ def test_seeds_that_all_gave_the_same_quotient_show_no_noise() -> None:
     assert found.value == pytest.approx(1 / 3)
     assert math.isnan(found.low)
     assert "no noise" in found.reason
-    assert fieller([0.1, 0.11, 0.12], [0.3, 0.33, 0.36]).low == pytest.approx(1 / 3)  # a third in each, whatever the noise
+    # a third in each, whatever the noise of its parts
+    assert fieller([0.1, 0.11, 0.12], [0.3, 0.33, 0.36]).low == pytest.approx(1 / 3)
     index = transfer_index([0.6] * 3, [0.5] * 3, 0.8)
     assert index.value == pytest.approx(1 / 3)
     assert "no noise" in index.reason
