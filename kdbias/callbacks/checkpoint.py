@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_warn
 
 from kdbias.callbacks.weights_once import WeightsOnce
 from kdbias.config.build import builder
 from kdbias.config.errors import ArgumentError
 
+PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")  # of the state of Lightning's callback
 
-class Best(WeightsOnce, ModelCheckpoint):
+
+class Kept(ModelCheckpoint):
+    """Keep checkpoints in a folder that may move between the start of a run and its resume."""
+
+    @property
+    def state_key(self) -> str:
+        """Where ``last.ckpt`` keeps its state: as before there was this class, so that older runs go on."""
+        return super().state_key.replace(Kept.__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state with its paths in the present folder, where its files lie; Lightning drops one of another.
+
+        If the folder has moved without the best file, the state stays unread: the next validation is the best.
+        """
+        found = self._here(state_dict)
+        best, moved = found["best_model_path"], state_dict.get("dirpath", self.dirpath) != self.dirpath
+        if moved and best and not Path(best).is_file():
+            rank_zero_warn(f"{best} has not been moved with its run: the best of the epochs from here on is kept")
+            return
+        super().load_state_dict(found)
+
+    def _here(self, state: dict[str, Any]) -> dict[str, Any]:
+        """A state of the files of the same names in the present folder."""
+        files = {key: self._file(state[key]) for key in PATHS if key in state}
+        scores = {self._file(path): value for path, value in (state.get("best_k_models") or {}).items()}
+        return {**state, **files, "best_k_models": scores, "dirpath": self.dirpath}
+
+    def _file(self, path: str) -> str:
+        return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+
+class Best(WeightsOnce, Kept):
     """Keep ``best.ckpt``, of the validation with the best ``monitor``, with its weights once."""
 
     @property
@@ -71,7 +105,7 @@ def last(*, folder: str, every: int = 1) -> ModelCheckpoint:
         ValueError: ``every`` is no whole number of at least 1.
     """
     _require_folder(folder)
-    return ModelCheckpoint(
+    return Kept(
         folder, "last", every_n_epochs=every, save_top_k=1, save_on_train_epoch_end=True, enable_version_counter=False
     )
 

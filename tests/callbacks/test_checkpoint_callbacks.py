@@ -1,3 +1,5 @@
+import shutil
+
 import lightning as L
 import pytest
 import torch
@@ -68,6 +70,34 @@ def test_a_resumed_run_remembers_its_best_and_keeps_the_names(tmp_path):
     assert sorted(p.name for p in tmp_path.glob("*.ckpt")) == ["best.ckpt", "last.ckpt"]
     assert (epoch(tmp_path / "best.ckpt"), epoch(tmp_path / "last.ckpt")) == (1, 4)
     assert float(keep.best_model_score) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("place", [shutil.move, shutil.copytree])
+@pytest.mark.parametrize("monitor", ["val/accuracy", None])
+def test_a_moved_or_copied_run_remembers_its_best_and_leaves_the_old_folder(tmp_path, place, monitor):
+    old, new = tmp_path / "old", tmp_path / "new"
+    fit(tmp_path, best(folder=str(old), monitor=monitor), last(folder=str(old)), epochs=3)
+    place(old, new)
+    before = {path.name: path.stat().st_mtime_ns for path in old.glob("*")}
+    keep, newest = best(folder=str(new), monitor=monitor), last(folder=str(new))
+    fit(tmp_path, keep, newest, resume=new / "last.ckpt")
+    assert sorted(path.name for path in new.iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert (epoch(new / "best.ckpt"), epoch(new / "last.ckpt")) == (5 if monitor is None else 1, 4)
+    assert (keep.best_model_path, newest.best_model_path) == (str(new / "best.ckpt"), str(new / "last.ckpt"))
+    assert monitor is None or float(keep.best_model_score) == pytest.approx(0.5)
+    assert {path.name: path.stat().st_mtime_ns for path in old.glob("*")} == before
+
+
+def test_a_run_that_moved_without_its_best_file_says_so_and_keeps_the_best_from_there_on(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    fit(tmp_path, best(folder=str(old)), last(folder=str(old)), epochs=3)
+    new.mkdir()
+    shutil.copy(old / "last.ckpt", new)
+    keep = best(folder=str(new))
+    with pytest.warns(UserWarning, match=r"best\.ckpt has not been moved with its run"):
+        fit(tmp_path, keep, last(folder=str(new)), resume=new / "last.ckpt")
+    assert (epoch(new / "best.ckpt"), keep.best_model_path) == (3, str(new / "best.ckpt"))
+    assert float(keep.best_model_score) == pytest.approx(0.4)
 
 
 def test_without_a_metric_the_end_of_training_is_kept(tmp_path):
