@@ -16,6 +16,7 @@ from subprocess import Popen
 from hydra import compose
 from omegaconf import open_dict
 
+from kdbias.config.conf import expand_paths
 from kdbias.config.spec import Tree, plain, spec_hash
 from kdbias.runs import failure, process, progress, resuming, run_folder
 from kdbias.runs.board import Board
@@ -76,6 +77,7 @@ def planned(label: str, overrides: Sequence[str], parent: Path) -> tuple[Run, Tr
     choices = {group: cfg.hydra.runtime.choices[group] for group in ("data", "trainer")}
     with open_dict(cfg):
         del cfg["hydra"]
+    expand_paths(cfg)  # as in the process that trains it, so that the hash is the same
     tree, decided = settled(plain(cfg))
     overrides = [*overrides, *decided]
     key = spec_hash(tree)

@@ -126,6 +126,25 @@ def test_the_hash_and_the_folder_of_a_run_follow_its_config(tmp_path):
     assert tree["chosen"] == {"data": "cues", "trainer": "auto", "overrides": ["experiment=demo_control"]}
 
 
+def test_paths_are_expanded_in_the_hash_as_in_the_run_itself(tmp_path, monkeypatch):
+    register()
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    file = folder / "network.safetensors"
+    file.touch()
+    monkeypatch.setenv("EXPORTED", str(folder))
+    words = {
+        "control.weights": ["experiment=exp1_resnet_kl", "control=self"],
+        "loss.vlfkd.linguistic.weights": ["experiment=cnn_to_vit/vlfkd"],
+    }
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        for key, typed in words.items():
+            whole, _ = planned("one", [*typed, f"{key}={file}"], tmp_path)
+            for path in (str(folder), "$EXPORTED", "$EXPORTED/network.safetensors"):
+                run, _ = planned("one", [*typed, f"{key}={path}"], tmp_path)
+                assert run.key == whole.key, (key, path)
+
+
 def test_the_program_that_trains_lies_beside_this_one(tmp_path, monkeypatch):
     for name in ("kdbias-train", "train.py"):
         (tmp_path / name).touch()
