@@ -95,7 +95,7 @@ class Study:
     def place(self) -> list[str]:
         """The word that names the folder of its runs; none where that is the default one."""
         root = self.folder.parents[1]
-        return [] if root == Path(expanded(os.environ.get("KDBIAS_RUNS", "runs"))).absolute() else [_runs_in(root)]
+        return [] if root == Path(expanded(os.environ.get("KDBIAS_RUNS", "runs"))).absolute() else [runs_in(root)]
 
 
 def plan(node: Tree, words: Sequence[str], root: Path, chosen: Sequence[str] = ()) -> Study:
@@ -120,7 +120,7 @@ def plan(node: Tree, words: Sequence[str], root: Path, chosen: Sequence[str] = (
             name = str(tree["name"]).replace(" ", "-")
             if group not in teachers:  # neither teacher nor mistakes nor images depend on the seed
                 _require_sound(group, tree)
-                teachers[group] = teacher_run(tree, root / "teachers")
+                teachers[group] = teacher_run(tree, Path(str(tree["paths"]["teachers"])))
                 images[group] = training_images(tree["data"]) or 1
             folder = run.folder.parent / f"{name}-seed{seed}-{run.key[:8]}"
             run = replace(run, folder=folder, images=images[group])
@@ -149,7 +149,7 @@ def run_words(node: Tree, one: Tree, seed: int, words: Sequence[str], root: Path
     added = [*(node.get("overrides") or []), *words]
     if any(word.replace(" ", "") == "trainer=smoke" for word in added):
         own = [word for word in own if not sets(word, *SMOKE)]
-    typed = [f"experiment={one['experiment']}", f"seed={seed}", *own, *added, _runs_in(root)]
+    typed = [f"experiment={one['experiment']}", f"seed={seed}", *own, *added, runs_in(root)]
     return [str(word) for word in typed]
 
 
@@ -215,7 +215,7 @@ def _plain(run: Run, root: Path) -> dict[str, Any]:
     return {
         "label": run.label,
         "overrides": [word for word in run.overrides if key_of(word) != "paths.runs"],
-        "folder": os.path.relpath(run.folder, root),
+        "folder": os.path.relpath(run.folder, root) if run.folder.is_relative_to(root) else str(run.folder),
         "key": run.key,
         "epochs": run.epochs,
         "images": run.images,
@@ -228,7 +228,8 @@ def _run(found: Mapping[str, Any], root: Path) -> Run:
     return Run(str(found["label"]), words, folder, str(found["key"]), int(found["epochs"]), images)
 
 
-def _runs_in(root: Path) -> str:
+def runs_in(root: Path) -> str:
+    """Give the override that names the folder of runs."""
     return f"paths.runs={quoted(str(root))}"
 
 

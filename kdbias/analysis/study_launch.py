@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
@@ -77,6 +78,8 @@ def job(cfg: DictConfig) -> None:
     run = next((one for one in found.order if one.folder.name == str(cfg.run)), None) if found else None
     if found is None or run is None:
         raise ConfigError(f"study: {cfg.folder} has no run {cfg.run} any more: give the command of the study again")
+    # the record has no folder of runs, because that may move; without it the run looks for its teacher elsewhere
+    run = replace(run, overrides=(*run.overrides, studies.runs_in(found.folder.parents[1])))
     launcher, lanes = HydraConfig.get().runtime.choices["hydra/launcher"], parallel.lanes(found.node.get("lanes"))
     with run_folder.alone(run.folder):
         if run.done:

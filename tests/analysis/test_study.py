@@ -85,6 +85,22 @@ def test_the_record_of_a_study_is_read_again_where_the_runs_were_moved_to(tmp_pa
     assert moved.runs[0].teacher.folder == tmp_path / "there" / "teachers" / "small"
 
 
+def test_a_teacher_is_planned_where_its_students_look_for_it(tmp_path):
+    node = node_of("demo", "study.seeds=[0]", "~study.hypotheses")
+    node = {**node, "runs": {"student": node["runs"]["student"]}}
+    with composing():
+        beside = studies.plan(node, [], tmp_path / "R").runs[0]
+        away = studies.plan(node, [f"paths.teachers={tmp_path / 'T'}"], tmp_path / "R")
+    assert beside.teacher.folder.parent == tmp_path / "R" / "teachers"
+    assert away.runs[0].teacher.folder.parent == tmp_path / "T"
+    assert away.runs[0].teacher.folder.name == beside.teacher.folder.name
+    studies.save(away)
+    (tmp_path / "R").rename(tmp_path / "moved")
+    found = studies.load(tmp_path / "moved" / "studies" / "demo").runs[0]
+    assert found.run.folder == tmp_path / "moved" / "studies" / "runs" / away.runs[0].run.folder.name
+    assert found.teacher.folder == away.runs[0].teacher.folder  # it lies elsewhere, and has not moved
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"study": 3}', '{"study": {}, "words": [], "runs": []}'])
 def test_a_damaged_record_is_named(tmp_path, text):
     (tmp_path / "started.json").write_text(text)

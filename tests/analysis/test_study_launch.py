@@ -21,6 +21,7 @@ PROGRAM = """
     folder = Path(given["hydra.run.dir"])
     with (Path(__file__).parent / "begun").open("a") as file:
         file.write(given["key"] + "\\n")
+    (folder / "root").write_text(given["paths.runs"])
     if "wrong" in given:
         print("an error", flush=True)
         sys.exit(3)
@@ -63,6 +64,10 @@ def test_teachers_are_the_first_jobs_each_run_is_trained_once_and_a_failure_stop
     begun = (tmp_path / "begun").read_text().split()
     assert sorted(begun[:2]) == ["teacher", "wrong"]
     assert sorted(begun[2:]) == ["control", "student"]
+    assert {one.run.label: (one.run.folder / "root").read_text() for one in study.runs if one.group != "blocked"} == {
+        "control": str(tmp_path),
+        "student": str(tmp_path),
+    }
     assert sys.argv == ["train.py", "-m"]
     assert study_launch.PROGRAM not in os.environ
 
