@@ -41,7 +41,7 @@ def score(measure: Measure, folder: Path, results: Mapping[str, Result]) -> Scor
     """Give a run's score from its Results, or from its ``metrics.csv`` for a measure at a part of the training.
 
     Raises:
-        ValueError: the run has no such number; the message says what it has.
+        ValueError: the run has no such number, and the message says what it has; or the number is not finite.
     """
     if measure.part is not None:
         return Score(_during(measure, folder, measure.part))
@@ -49,13 +49,17 @@ def score(measure: Measure, folder: Path, results: Mapping[str, Result]) -> Scor
     if found is None or found.refused:
         raise ValueError(found.refused if found is not None else f"no Result of the probe {measure.probe}")
     if measure.layers is not None:
-        return Score(_layers(measure, found, measure.layers))
+        return Score(_finite(measure, _layers(measure, found, measure.layers)))
     if measure.key not in found.scalars:
         raise ValueError(f"the probe {measure.probe} has no {measure.key!r}; it has {', '.join(found.scalars)}")
-    value = found.scalars[measure.key]
+    value = _finite(measure, found.scalars[measure.key])
+    return Score(value, found.arrays.get("right") if measure.key == "accuracy" else None)
+
+
+def _finite(measure: Measure, value: float) -> float:
     if not np.isfinite(value):
         raise ValueError(f"{measure.text} is not a number for one of its runs")
-    return Score(value, found.arrays.get("right") if measure.key == "accuracy" else None)
+    return value
 
 
 def judged(claims: Sequence[Hypothesis], scores: Mapping[str, Scores]) -> list[Judged]:
@@ -149,6 +153,8 @@ def _during(measure: Measure, folder: Path, part: float) -> float:
         raise ValueError(f"{folder} has no metrics.csv: train with logger=[csv]")
     metrics, name = read_metrics(path), re.sub(r"@.*", "", measure.text)
     epochs, values = by_epoch(metrics, name)
+    if not len(epochs):
+        raise ValueError(f"{measure.text} is not a number for one of its runs")
     last = float(np.nanmax(metrics["epoch"])) + 1
     within = epochs <= part * last + 1e-9
     if not within.any():

@@ -130,6 +130,8 @@ def test_a_score_is_a_scalar_a_mean_over_layers_or_a_moment_of_the_training(tmp_
         ("cka/diversity", "no Result of the probe cka"),
         ("hessian/trace", "not defined here"),
         ("shuffle/accuracy_2", "is not a number"),
+        ("shuffle/distance[0-1]", "distance.0-1. is not a number"),
+        ("val/loss@.5", "val/loss@.5 is not a number"),
         ("val/accuracy@.25", "first measured after epoch 2 of 4"),
     ],
 )
@@ -137,9 +139,9 @@ def test_a_score_that_is_not_there_says_what_is(tmp_path: Path, text: str, messa
     results = {
         "attention": Result("attention", {"distance": 5.5}, {"distance": np.zeros((6, 2))}, {"n": 1}),
         "hessian": Result("hessian", {}, {}, {"n": 0, "refused": "not defined here"}),
-        "shuffle": Result("shuffle", {"accuracy_2": float("nan")}, {}, {"n": 1}),
+        "shuffle": Result("shuffle", {"accuracy_2": float("nan")}, {"distance": np.array([np.nan, 0.2])}, {"n": 1}),
     }
-    (tmp_path / "metrics.csv").write_text("epoch,val/accuracy\n0,\n1,.2\n3,.4\n")
+    (tmp_path / "metrics.csv").write_text("epoch,val/accuracy,val/loss\n0,,\n1,.2,nan\n3,.4,inf\n")
     with pytest.raises(ValueError, match=message):
         score(measure(text), tmp_path, results)
 
