@@ -12,8 +12,8 @@ from kdbias.analysis.networks import CONTROL, paths
 from kdbias.analysis.status import study_of
 from kdbias.analysis.study import Study
 from kdbias.config.errors import ConfigError
-from kdbias.config.spec import Tree, flat, plain, spec
-from kdbias.files import typed
+from kdbias.config.spec import Tree, flat, plain, spec, spec_hash
+from kdbias.files import printable, typed
 from kdbias.report.page import Code
 from kdbias.report.study_results import unlike
 from kdbias.runs import run_folder
@@ -73,41 +73,59 @@ def reported_study(tree: Tree) -> Reported:
 def reported_runs(tree: Tree) -> Reported:
     """Give the runs that ``runs`` names; a folder stands for the runs in it.
 
-    Runs whose configs differ in the seed alone are one group. Runs that are not finished are named and left out.
+    Runs whose configs differ in the seed alone are one group. Runs that are not finished, that stopped early or whose
+    ``result.json`` is of another config are named and left out.
 
     Raises:
         ConfigError: there is no finished run, or two runs of a group have the same seed.
     """
     found: dict[str, ReportedGroup] = {}
-    typed: dict[str, list[str]] = {}
-    unfinished = 0
+    words: dict[str, list[str]] = {}
+    left: list[str] = []
     for folder in run_folders(paths(tree["runs"])):
-        try:
-            saved = plain(run_folder.saved_config(folder))
-            facts = json.loads((folder / run_folder.RESULT).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            unfinished += 1
-            print(f"{folder} is not finished: left out")
+        saved, facts, lack = _done(folder)
+        if lack:
+            left.append(f"{typed(folder)} {lack}")
+            print(f"{folder} {lack}: left out")
             continue
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"runs: {folder} cannot be read ({error}): leave it out") from error
         rest = {key: value for key, value in flat(spec(saved)).items() if key != "seed"}
         key, seed = json.dumps(rest, sort_keys=True, default=str), int(saved["seed"])
         if key not in found:
-            found[key] = ReportedGroup(_label(saved, typed), 0)
-            typed[found[key].label] = _typed(saved)
+            found[key] = ReportedGroup(_label(saved, words), 0)
+            words[found[key].label] = _typed(saved)
         if seed in found[key].folders:
             other = found[key].folders[seed]
             raise ConfigError(f"runs: {folder} and {other} are the same run of seed {seed}: leave one out")
         found[key].folders[seed], found[key].facts[seed] = folder, facts
     groups = [ReportedGroup(g.label, len(g.folders), g.folders, g.facts, _control(k, found)) for k, g in found.items()]
     if not groups:
-        raise ConfigError(f"runs: none is finished ({unfinished} are not): name run folders, or a sweep's folder")
+        raise ConfigError(f"runs: none is finished ({len(left)} are not): name run folders, or a sweep's folder")
     named = ",".join(map(str, paths(tree["runs"])))
     probes = f" 'probe=[{','.join(tree['probe'])}]'" if tree.get("probe") else ""
     effect = f" effect={tree['effect']}" if tree.get("effect") is not None else ""
     how = how_made(f"python analyze.py task=report 'runs=[{named}]'{probes}{effect}", groups, [])
+    how += [f"Left out: {'; '.join(left)}."] if left else []
     return Reported("runs", "report", f"Runs of {named}", "", {}, groups, how, Path(str(tree["out"])))
+
+
+def _done(folder: Path) -> tuple[Tree, Mapping[str, Any], str]:
+    """The config and the result of a run, and why it has no result of its own; empty if it has."""
+    try:
+        saved = plain(run_folder.saved_config(folder))
+        facts = json.loads((folder / run_folder.RESULT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}, {}, "is not finished"
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"runs: {folder} cannot be read ({error}): leave it out") from error
+    if not isinstance(facts, dict):
+        raise ConfigError(f"runs: {folder} cannot be read (its {run_folder.RESULT} is no result): leave it out")
+    if facts.get("stopped"):
+        return saved, facts, f"stopped early ({printable(str(facts['stopped']))})"
+    if facts.get("spec_hash") != (key := spec_hash(saved)):
+        hashes = f"spec hash {facts.get('spec_hash')}, of the config {key}"
+        text = f"has no result of its {run_folder.CONFIG} ({hashes}): that run is not finished, or a file that it names"
+        return saved, facts, f"{text} has changed or is not there"
+    return saved, facts, ""
 
 
 def run_folders(named: Sequence[Path]) -> list[Path]:

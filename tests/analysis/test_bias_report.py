@@ -1,6 +1,7 @@
 """What ``task=report`` hands to the section on bias: controls by direction, teachers, published numbers, ``effect``."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from kdbias.analysis.report import results_of, smallest_difference, teacher_node
 from kdbias.analysis.reported import Reported, ReportedGroup, reported_runs
 from kdbias.analysis.results import Measured
 from kdbias.config.errors import ConfigError
+from kdbias.config.spec import spec_hash
 from kdbias.probes.base import Result
 from kdbias.report.bias_tables import tables
 from kdbias.report.page import Code
@@ -25,7 +27,9 @@ def written(root: Path, name: str, teacher: str | None, *, folder: str = "", **c
     folder.mkdir()
     tree = {"name": name, "seed": 0, "epochs": 2, "teacher": {"name": teacher}, **config}
     OmegaConf.save(OmegaConf.create(tree), folder / "config.yaml")
-    (folder / "result.json").write_text(json.dumps({"teacher": teacher, "test": {"accuracy": 0.5}}))
+    (folder / "result.json").write_text(
+        json.dumps({"teacher": teacher, "test": {"accuracy": 0.5}, "spec_hash": spec_hash(tree)})
+    )
 
 
 def controls(root: Path) -> dict[str, str | None]:
@@ -126,6 +130,33 @@ def test_a_lone_control_is_that_of_every_run(tmp_path):
     written(tmp_path, "alone", None, model=VIT)
     written(tmp_path, "lm", "resnet", model={**CNN})
     assert controls(tmp_path) == {"alone": None, "lm": "alone"}
+
+
+def test_a_run_without_a_result_of_its_own_config_is_left_out_and_named(tmp_path, capsys):
+    """It stopped early, or its folder was used for another config whose run has not ended."""
+    for folder in ("stopped", "unhashed", "again", "renamed"):
+        written(tmp_path, "lm", "resnet", folder=folder, model=VIT)
+    for folder, stopped in {"stopped": "loss is NaN", "unhashed": None}.items():
+        path = tmp_path / folder / "result.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "spec_hash": None, "stopped": stopped}))
+    config = OmegaConf.load(tmp_path / "again" / "config.yaml")
+    OmegaConf.save(OmegaConf.merge(config, {"epochs": 7}), tmp_path / "again" / "config.yaml")
+    config = OmegaConf.load(tmp_path / "renamed" / "config.yaml")
+    neutral = {"name": "other", "paths": {"run": "elsewhere"}}
+    OmegaConf.save(OmegaConf.merge(config, neutral), tmp_path / "renamed" / "config.yaml")
+    found = reported_runs({"runs": [str(tmp_path)], "out": str(tmp_path / "out")})
+    out = capsys.readouterr().out
+    ((folder,),) = ([path.name for path in group.folders.values()] for group in found.groups)
+    assert folder == "renamed"
+    assert f"{tmp_path / 'stopped'} stopped early (loss is NaN): left out" in out
+    for name in ("again", "unhashed"):
+        assert f"{tmp_path / name} has no result of its config.yaml (spec hash " in out
+    said = found.how[-1]
+    assert said.startswith("Left out: ")
+    assert [said.count(str(tmp_path / name)) for name in ("stopped", "unhashed", "again", "renamed")] == [1, 1, 1, 0]
+    shutil.rmtree(tmp_path / "renamed")
+    with pytest.raises(ConfigError, match=r"none is finished \(3 are not\)"):
+        reported_runs({"runs": [str(tmp_path)], "out": str(tmp_path / "out")})
 
 
 def network(name: str, label: str, role: str = "network", **about) -> Measured:
