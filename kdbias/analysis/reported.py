@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from kdbias.analysis.control_group import Candidate, control_of
 from kdbias.analysis.networks import CONTROL, paths
 from kdbias.analysis.status import study_of
 from kdbias.analysis.study import Study
@@ -97,13 +98,14 @@ def reported_runs(tree: Tree) -> Reported:
             other = found[key].folders[seed]
             raise ConfigError(f"runs: {folder} and {other} are the same run of seed {seed}: leave one out")
         found[key].folders[seed], found[key].facts[seed] = folder, facts
-    groups = [ReportedGroup(g.label, len(g.folders), g.folders, g.facts, _control(k, found)) for k, g in found.items()]
+    groups, differ = _with_controls(found)
     if not groups:
         raise ConfigError(f"runs: none is finished ({len(left)} are not): name run folders, or a sweep's folder")
     named = ",".join(map(str, paths(tree["runs"])))
     probes = f" 'probe=[{','.join(tree['probe'])}]'" if tree.get("probe") else ""
     effect = f" effect={tree['effect']}" if tree.get("effect") is not None else ""
     how = how_made(f"python analyze.py task=report 'runs=[{named}]'{probes}{effect}", groups, [])
+    how += [" ".join(differ)] if differ else []
     how += [f"Left out: {'; '.join(left)}."] if left else []
     return Reported("runs", "report", f"Runs of {named}", "", {}, groups, how, Path(str(tree["out"])))
 
@@ -211,49 +213,21 @@ def _typed(saved: Tree) -> list[str]:
     return [word for word in words if not word.startswith(("experiment=", "seed=", "resume=", "trainer", "paths."))]
 
 
-def _control(key: str, found: Mapping[str, ReportedGroup]) -> str | None:
-    """The group without a teacher that a group, of ``found`` by its config, is compared with.
-
-    It is the only one. Of several it is one with a seed in common, since differences are paired by seed, and the same
-    data and network, else network builder, else family of builders: a method may add a token to its student. Of these
-    it is the one whose network differs in the fewest settings; of two alike it is none.
-    """
-    untaught = [one for one, group in found.items() if next(iter(group.facts.values())).get("teacher") is None]
-    if key in untaught:
-        return None
-    if len(untaught) == 1:
-        return found[untaught[0]].label
-    paired = [one for one in untaught if found[one].folders.keys() & found[key].folders.keys()] or untaught
-    for student in (_network, _builder, _family):
-        same = [one for one in paired if (_data(one), student(one)) == (_data(key), student(key))]
-        if same:
-            unlike = {one: _unlike(_network(one), _network(key)) for one in same}
-            nearest = [one for one in same if unlike[one] == min(unlike.values())]
-            return found[nearest[0]].label if len(nearest) == 1 else None
-    return None
+def _with_controls(found: Mapping[str, ReportedGroup]) -> tuple[list[ReportedGroup], list[str]]:
+    """The groups, of ``found`` by their configs, each with its control; sentences on what differs, printed too."""
+    compared = [
+        Candidate(group.label, json.loads(key), _taught(group), frozenset(group.folders))
+        for key, group in found.items()
+    ]
+    groups, differ = list[ReportedGroup](), list[str]()
+    for group, one in zip(found.values(), compared, strict=True):
+        control, said = control_of(one, compared)
+        groups.append(replace(group, planned=len(group.folders), control=control))
+        if said:
+            differ.append(said)
+            print(said)
+    return groups, differ
 
 
-def _unlike(a: Mapping[str, Any], b: Mapping[str, Any]) -> int:
-    """How many settings differ, or are in one alone."""
-    return sum(name not in a or name not in b or a[name] != b[name] for name in a.keys() | b.keys())
-
-
-def _settings(key: str, begin: str) -> dict[str, Any]:
-    """The settings of a group, by the text of its config, whose names begin so."""
-    return {name: value for name, value in json.loads(key).items() if name.startswith(begin)}
-
-
-def _data(key: str) -> dict[str, Any]:
-    return _settings(key, "data.")
-
-
-def _network(key: str) -> dict[str, Any]:
-    return _settings(key, "model.")
-
-
-def _builder(key: str) -> str:
-    return str(_network(key).get("model._target_"))
-
-
-def _family(key: str) -> str:
-    return _builder(key).rpartition(".")[0]
+def _taught(group: ReportedGroup) -> bool:
+    return next(iter(group.facts.values())).get("teacher") is not None
