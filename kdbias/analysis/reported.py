@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from kdbias.analysis.control_group import Candidate, control_of
 from kdbias.analysis.networks import CONTROL, paths
 from kdbias.analysis.status import study_of
 from kdbias.analysis.study import Study
 from kdbias.config.errors import ConfigError
-from kdbias.config.spec import Tree, flat, plain, spec
-from kdbias.files import typed
+from kdbias.config.spec import Tree, flat, plain, spec, spec_hash
+from kdbias.files import printable, typed
 from kdbias.report.page import Code
 from kdbias.report.study_results import unlike
 from kdbias.runs import run_folder
@@ -73,41 +74,60 @@ def reported_study(tree: Tree) -> Reported:
 def reported_runs(tree: Tree) -> Reported:
     """Give the runs that ``runs`` names; a folder stands for the runs in it.
 
-    Runs whose configs differ in the seed alone are one group. Runs that are not finished are named and left out.
+    Runs whose configs differ in the seed alone are one group. Runs that are not finished, that stopped early or whose
+    ``result.json`` is of another config are named and left out.
 
     Raises:
         ConfigError: there is no finished run, or two runs of a group have the same seed.
     """
     found: dict[str, ReportedGroup] = {}
-    typed: dict[str, list[str]] = {}
-    unfinished = 0
+    words: dict[str, list[str]] = {}
+    left: list[str] = []
     for folder in run_folders(paths(tree["runs"])):
-        try:
-            saved = plain(run_folder.saved_config(folder))
-            facts = json.loads((folder / run_folder.RESULT).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            unfinished += 1
-            print(f"{folder} is not finished: left out")
+        saved, facts, lack = _done(folder)
+        if lack:
+            left.append(f"{typed(folder)} {lack}")
+            print(f"{folder} {lack}: left out")
             continue
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"runs: {folder} cannot be read ({error}): leave it out") from error
         rest = {key: value for key, value in flat(spec(saved)).items() if key != "seed"}
         key, seed = json.dumps(rest, sort_keys=True, default=str), int(saved["seed"])
         if key not in found:
-            found[key] = ReportedGroup(_label(saved, typed), 0)
-            typed[found[key].label] = _typed(saved)
+            found[key] = ReportedGroup(_label(saved, words), 0)
+            words[found[key].label] = _typed(saved)
         if seed in found[key].folders:
             other = found[key].folders[seed]
             raise ConfigError(f"runs: {folder} and {other} are the same run of seed {seed}: leave one out")
         found[key].folders[seed], found[key].facts[seed] = folder, facts
-    groups = [ReportedGroup(g.label, len(g.folders), g.folders, g.facts, _control(k, found)) for k, g in found.items()]
+    groups, differ = _with_controls(found)
     if not groups:
-        raise ConfigError(f"runs: none is finished ({unfinished} are not): name run folders, or a sweep's folder")
+        raise ConfigError(f"runs: none is finished ({len(left)} are not): name run folders, or a sweep's folder")
     named = ",".join(map(str, paths(tree["runs"])))
     probes = f" 'probe=[{','.join(tree['probe'])}]'" if tree.get("probe") else ""
     effect = f" effect={tree['effect']}" if tree.get("effect") is not None else ""
     how = how_made(f"python analyze.py task=report 'runs=[{named}]'{probes}{effect}", groups, [])
+    how += [" ".join(differ)] if differ else []
+    how += [f"Left out: {'; '.join(left)}."] if left else []
     return Reported("runs", "report", f"Runs of {named}", "", {}, groups, how, Path(str(tree["out"])))
+
+
+def _done(folder: Path) -> tuple[Tree, Mapping[str, Any], str]:
+    """The config and the result of a run, and why it has no result of its own; empty if it has."""
+    try:
+        saved = plain(run_folder.saved_config(folder))
+        facts = json.loads((folder / run_folder.RESULT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}, {}, "is not finished"
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"runs: {folder} cannot be read ({error}): leave it out") from error
+    if not isinstance(facts, dict):
+        raise ConfigError(f"runs: {folder} cannot be read (its {run_folder.RESULT} is no result): leave it out")
+    if facts.get("stopped"):
+        return saved, facts, f"stopped early ({printable(str(facts['stopped']))})"
+    if facts.get("spec_hash") != (key := spec_hash(saved)):
+        hashes = f"spec hash {facts.get('spec_hash')}, of the config {key}"
+        text = f"has no result of its {run_folder.CONFIG} ({hashes}): that run is not finished, or a file that it names"
+        return saved, facts, f"{text} has changed or is not there"
+    return saved, facts, ""
 
 
 def run_folders(named: Sequence[Path]) -> list[Path]:
@@ -193,49 +213,21 @@ def _typed(saved: Tree) -> list[str]:
     return [word for word in words if not word.startswith(("experiment=", "seed=", "resume=", "trainer", "paths."))]
 
 
-def _control(key: str, found: Mapping[str, ReportedGroup]) -> str | None:
-    """The group without a teacher that a group, of ``found`` by its config, is compared with.
-
-    It is the only one. Of several it is one with a seed in common, since differences are paired by seed, and the same
-    data and network, else network builder, else family of builders: a method may add a token to its student. Of these
-    it is the one whose network differs in the fewest settings; of two alike it is none.
-    """
-    untaught = [one for one, group in found.items() if next(iter(group.facts.values())).get("teacher") is None]
-    if key in untaught:
-        return None
-    if len(untaught) == 1:
-        return found[untaught[0]].label
-    paired = [one for one in untaught if found[one].folders.keys() & found[key].folders.keys()] or untaught
-    for student in (_network, _builder, _family):
-        same = [one for one in paired if (_data(one), student(one)) == (_data(key), student(key))]
-        if same:
-            unlike = {one: _unlike(_network(one), _network(key)) for one in same}
-            nearest = [one for one in same if unlike[one] == min(unlike.values())]
-            return found[nearest[0]].label if len(nearest) == 1 else None
-    return None
+def _with_controls(found: Mapping[str, ReportedGroup]) -> tuple[list[ReportedGroup], list[str]]:
+    """The groups, of ``found`` by their configs, each with its control; sentences on what differs, printed too."""
+    compared = [
+        Candidate(group.label, json.loads(key), _taught(group), frozenset(group.folders))
+        for key, group in found.items()
+    ]
+    groups, differ = list[ReportedGroup](), list[str]()
+    for group, one in zip(found.values(), compared, strict=True):
+        control, said = control_of(one, compared)
+        groups.append(replace(group, planned=len(group.folders), control=control))
+        if said:
+            differ.append(said)
+            print(said)
+    return groups, differ
 
 
-def _unlike(a: Mapping[str, Any], b: Mapping[str, Any]) -> int:
-    """How many settings differ, or are in one alone."""
-    return sum(name not in a or name not in b or a[name] != b[name] for name in a.keys() | b.keys())
-
-
-def _settings(key: str, begin: str) -> dict[str, Any]:
-    """The settings of a group, by the text of its config, whose names begin so."""
-    return {name: value for name, value in json.loads(key).items() if name.startswith(begin)}
-
-
-def _data(key: str) -> dict[str, Any]:
-    return _settings(key, "data.")
-
-
-def _network(key: str) -> dict[str, Any]:
-    return _settings(key, "model.")
-
-
-def _builder(key: str) -> str:
-    return str(_network(key).get("model._target_"))
-
-
-def _family(key: str) -> str:
-    return _builder(key).rpartition(".")[0]
+def _taught(group: ReportedGroup) -> bool:
+    return next(iter(group.facts.values())).get("teacher") is not None

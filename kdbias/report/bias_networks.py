@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,25 +29,52 @@ def transfer_table(student: Result, control: Result, teacher: Result) -> Table:
     difference is student - control, its verdict corrected over the rows (Holm).
 
     Raises:
-        ValueError: the Results are of other images.
+        ValueError: nothing was measured of a network, or the Results are of other images, classes or sets.
     """
     three = (student, control, teacher)
-    first = student.arrays["index"]
-    if any(
-        not np.array_equal(one.arrays["index"], first) or one.meta["split"] != student.meta["split"] for one in three
-    ):
-        raise ValueError("the Results are of other images: measure all three on the same")
-    shared = [name for name in last_versions(student) if all(name in last_versions(one) for one in three)]
+    _require_same({"student": student, "control": control, "teacher": teacher})
     rows: list[list[Cell]] = []
-    for name in shared:
+    for name in last_versions(student):
         scores = [number(one, "retention", name) for one in three]
         rows.append(_row(f"retention, {name}", scores, [_kept(one, name) for one in three]))
     if all("by_shape" in one.arrays for one in three):
         shares = [estimate("shape_share")(one, "") for one in three]
         rows.append(_row("shape share", shares, [_decided(one) for one in three]))
     columns = ["score", "student", "control", "teacher", "student - control", "transfer index"]
-    title = f"Transfer of bias, {len(first):,} images"
+    title = f"Transfer of bias, {len(student.arrays['index']):,} images"
     return Table(title, [Column(name, digits=2) for name in columns], rows, NOTE)
+
+
+def _require_same(named: Mapping[str, Result]) -> None:
+    """Pass Results of the same images, classes and sets; the first is what the others must be like."""
+    for name, one in named.items():
+        if one.refused:
+            raise ValueError(f"nothing was measured of the {name}: {one.refused}")
+    (first, asked), *others = ((name, _asked(one)) for name, one in named.items())
+    for name, other in others:
+        if unlike := [what for what in asked if other[what] != asked[what]]:
+            raise ValueError(
+                f"the Results are of other images or sets: {name} and {first} differ in their {', '.join(unlike)}: "
+                "measure all three on the same images, with the same settings of the probe"
+            )
+
+
+def _asked(result: Result) -> dict[str, Any]:
+    """What a network was asked, by what a message calls it."""
+    arrays, meta = result.arrays, result.meta
+    versions = sorted((one["set"], one["kind"], one["strength"]) for one in meta["versions"])
+    return {
+        "images": [meta.get("split"), *(_numbers(arrays, key) for key in ("index", "target"))],
+        "number of classes": meta["classes"],
+        "sets and strengths": versions,
+        "settings of the sets": json.dumps(meta.get("sets"), sort_keys=True),
+        "seed": meta.get("seed"),
+        "cue-conflict images": [_numbers(arrays, key) for key in ("conflict_shape", "conflict_texture")],
+    }
+
+
+def _numbers(arrays: Mapping[str, npt.NDArray[Any]], key: str) -> list[Any] | None:
+    return arrays[key].tolist() if key in arrays else None
 
 
 def _row(label: str, scores: list[Estimate], parts: list[Pairs | None]) -> list[Cell]:

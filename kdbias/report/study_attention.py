@@ -11,7 +11,7 @@ from kdbias.report.attention import distance_by_layer
 from kdbias.report.page import Image, Panel, Part
 from kdbias.report.study_results import StudyResults, unlike
 from kdbias.report.table import format_difference
-from kdbias.stats import difference
+from kdbias.stats import Difference, difference, family
 
 PROBE = "attention"
 CONTROL, UNTRAINED = "control", "untrained"
@@ -44,20 +44,21 @@ def attention_parts(found: StudyResults) -> list[Part]:
 
 
 def attention_sentence(found: StudyResults) -> str:
-    """Compare the mean attention distance of each group with its control's, the untrained network and uniformity."""
+    """Compare the mean attention distance of each group with its control's, the untrained network and uniformity.
+
+    The differences are one family: their p values are corrected for their number (Holm).
+    """
+    apart = _differences(found)
     said = []
     for group in found.groups:
-        own, control = group.results.get(PROBE, {}), found.control_of(group)
+        own = group.results.get(PROBE, {})
         if not own:
             continue
-        other = control.results.get(PROBE, {}) if control is not None else {}
-        seeds = sorted(own.keys() & other.keys())
         text = f"{group.label} attends {_mean(list(own.values())):.2f} patches away on average"
-        if seeds and control is not None:
-            ours, theirs = ([of[seed].scalars["distance"] for seed in seeds] for of in (own, other))
-            shown = (
-                format_difference(difference(ours, theirs), digits=2) if len(seeds) > 1 else "one seed decides nothing"
-            )
+        control = found.control_of(group)
+        if control is not None and own.keys() & control.results.get(PROBE, {}).keys():
+            one = apart.get(group.label)
+            shown = "one seed decides nothing" if one is None else format_difference(one, digits=2)
             text += f" (against {control.label}: {shown})"
         said.append(text)
     beside = found.beside.get(PROBE, {}).get(UNTRAINED)
@@ -65,7 +66,21 @@ def attention_sentence(found: StudyResults) -> str:
     if beside is not None:
         said.append(f"the untrained network is at {beside.scalars['distance']:.2f}")
     said.append(f"uniform attention is at {float(first.arrays['uniform_distance']):.2f}")
-    return f"Over all layers: {'; '.join(said)}."
+    corrected = f" Differences are corrected over the {len(apart)} groups (Holm)." if len(apart) > 1 else ""
+    return f"Over all layers: {'; '.join(said)}.{corrected}"
+
+
+def _differences(found: StudyResults) -> dict[str, Difference]:
+    """The difference of each group that shares two seeds or more with its control, corrected over these groups."""
+    apart: dict[str, Difference] = {}
+    for group in found.groups:
+        control = found.control_of(group)
+        own, other = group.results.get(PROBE, {}), {} if control is None else control.results.get(PROBE, {})
+        seeds = sorted(own.keys() & other.keys())
+        if len(seeds) > 1:
+            ours, theirs = ([of[seed].scalars["distance"] for seed in seeds] for of in (own, other))
+            apart[group.label] = difference(ours, theirs)
+    return dict(zip(apart, family(list(apart.values())), strict=True))
 
 
 def _mean(results: Sequence[Result]) -> float:

@@ -1,17 +1,20 @@
 """What ``task=report`` hands to the section on bias: controls by direction, teachers, published numbers, ``effect``."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from kdbias.analysis.control_group import Candidate, control_of
 from kdbias.analysis.published import ON, published
 from kdbias.analysis.report import results_of, smallest_difference, teacher_nodes
 from kdbias.analysis.reported import Reported, ReportedGroup, reported_runs
 from kdbias.analysis.results import Measured
 from kdbias.config.errors import ConfigError
+from kdbias.config.spec import flat, spec_hash
 from kdbias.probes.base import Result
 from kdbias.report.bias_tables import tables
 from kdbias.report.page import Code
@@ -25,7 +28,9 @@ def written(root: Path, name: str, teacher: str | None, *, folder: str = "", **c
     folder.mkdir()
     tree = {"name": name, "seed": 0, "epochs": 2, "teacher": {"name": teacher}, **config}
     OmegaConf.save(OmegaConf.create(tree), folder / "config.yaml")
-    (folder / "result.json").write_text(json.dumps({"teacher": teacher, "test": {"accuracy": 0.5}}))
+    (folder / "result.json").write_text(
+        json.dumps({"teacher": teacher, "test": {"accuracy": 0.5}, "spec_hash": spec_hash(tree)})
+    )
 
 
 def controls(root: Path) -> dict[str, str | None]:
@@ -122,10 +127,121 @@ def test_the_page_names_run_folders_as_they_can_be_typed(tmp_path, monkeypatch):
     assert f": {tmp_path}" not in near
 
 
-def test_a_lone_control_is_that_of_every_run(tmp_path):
+FAIR = {
+    "model": VIT,
+    "epochs": 200,
+    "batch_size": 512,
+    "data": {"_target_": "kdbias.data.cifar.cifar10", "val": 5000, "split_seed": 0, "limit": None},
+    "augment": {"_target_": "kdbias.data.augment.Augment", "crop": 4, "flip": True, "mixup": 0.8},
+    "optim": {"optimizer": {"_target_": "kdbias.modules.optim.adamw", "lr": 1e-3, "betas": [0.9, 0.999]}, "clip": 1.0},
+    "trainer": {"accumulate": 1, "limit_train_batches": None, "limit_test_batches": None},
+}
+
+
+def candidate(label: str, config: dict, *, taught: bool = False) -> Candidate:
+    return Candidate(label, flat(config), taught, frozenset({0}))
+
+
+def one_apart(key: str, value: object) -> dict:
+    """The fair recipe but for one setting."""
+    return OmegaConf.to_container(OmegaConf.merge(FAIR, OmegaConf.from_dotlist([f"{key}={json.dumps(value)}"])))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("epochs", 10, "epochs 10 for 200"),
+        ("batch_size", 64, "batch_size 64 for 512"),
+        ("data._target_", "kdbias.data.mnist.mnist", "data._target_ kdbias.data.mnist.mnist for kdbias.data.cifar."),
+        ("data.val", 100, "data.val 100 for 5000"),
+        ("data.split_seed", 1, "data.split_seed 1 for 0"),
+        ("data.limit", 100, "data.limit 100 for null"),
+        ("data.part", [0, 0.2], "data.part [0, 0.2] for null"),
+        ("augment.crop", 0, "augment.crop 0 for 4"),
+        ("optim.optimizer.lr", 0.1, "optim.optimizer.lr 0.1 for 0.001"),
+        ("optim.clip", None, "optim.clip null for 1"),
+        ("trainer.limit_train_batches", 9, "trainer.limit_train_batches 9 for null"),
+    ],
+)
+def test_a_group_of_another_recipe_is_no_control_and_a_sentence_says_why(key, value, says):
+    lm, base = candidate("lm", FAIR, taught=True), candidate("base", one_apart(key, value))
+    for others in ([], [candidate("cnn_base", {**FAIR, "model": CNN})]):
+        control, said = control_of(lm, [lm, base, *others])
+        assert control is None
+        assert said.startswith(f"lm has no control: base has another recipe, {says}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("data.part", None), ("augment.view", "clean")),
+        *(("augment.teacher_stress", "smooth"), ("augment.mixup", 0.8), ("augment.policy", "none")),  # its default
+        *(("loader", {"repeats": 3}), ("teacher.cache", 4), ("loss.kl.temperature", 4), ("model.layers", [1])),
+        ("module", {"_target_": "kdbias.modules.capd.CAPD"}),
+    ],
+)
+def test_what_a_method_or_a_teacher_sets_leaves_the_control(key, value):
+    lm, base = candidate("lm", one_apart(key, value), taught=True), candidate("base", FAIR)
+    assert control_of(lm, [lm, base]) == ("base", "")
+    assert control_of(base, [lm, base]) == (None, "")
+
+
+def test_a_method_that_makes_its_views_itself_keeps_its_control_and_the_page_names_the_augmentation(tmp_path):
+    """SSKD needs augment=none; what else differs still makes another recipe."""
+    views = {
+        "augment": {**FAIR["augment"], "crop": 0, "flip": False},
+        "module": {"_target_": "kdbias.modules.sskd.SSKD"},
+    }
+    written(tmp_path, "base", None, **FAIR)
+    written(tmp_path, "sskd", "resnet", **{**FAIR, **views})
+    written(tmp_path, "sskd_short", "resnet", **{**FAIR, **views, "epochs": 10})
+    assert controls(tmp_path) == {"base": None, "sskd": "base", "sskd_short": None}
+    said = reported_runs({"runs": [str(tmp_path)], "out": "out"}).how[-1]
+    assert said == (
+        "sskd and its control base differ: augment.crop 4 for 0, augment.flip True for False "
+        "(its method makes its views itself). sskd_short has no control: base has another recipe, epochs 200 for 10."
+    )
+
+
+def test_another_network_is_no_control_even_if_it_is_the_only_one_without_a_teacher(tmp_path):
+    written(tmp_path, "teacher_cnn", None, model=CNN)
+    written(tmp_path, "lm", "resnet", model=VIT)
+    assert controls(tmp_path) == {"teacher_cnn": None, "lm": None}
+
+
+def test_a_control_whose_network_has_other_settings_is_named(tmp_path):
     written(tmp_path, "alone", None, model=VIT)
-    written(tmp_path, "lm", "resnet", model={**CNN})
-    assert controls(tmp_path) == {"alone": None, "lm": "alone"}
+    written(tmp_path, "token", "resnet", model={**VIT, "dist": True, "layers": [1]})
+    found = reported_runs({"runs": [str(tmp_path)], "out": "out"})
+    assert found.groups[1].control == "alone"
+    assert found.how[-1] == "token and its control alone differ: model.dist null for True."
+
+
+def test_a_run_without_a_result_of_its_own_config_is_left_out_and_named(tmp_path, capsys):
+    """It stopped early, or its folder was used for another config whose run has not ended."""
+    for folder in ("stopped", "unhashed", "again", "renamed"):
+        written(tmp_path, "lm", "resnet", folder=folder, model=VIT)
+    for folder, stopped in {"stopped": "loss is NaN", "unhashed": None}.items():
+        path = tmp_path / folder / "result.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "spec_hash": None, "stopped": stopped}))
+    config = OmegaConf.load(tmp_path / "again" / "config.yaml")
+    OmegaConf.save(OmegaConf.merge(config, {"epochs": 7}), tmp_path / "again" / "config.yaml")
+    config = OmegaConf.load(tmp_path / "renamed" / "config.yaml")
+    neutral = {"name": "other", "paths": {"run": "elsewhere"}}
+    OmegaConf.save(OmegaConf.merge(config, neutral), tmp_path / "renamed" / "config.yaml")
+    found = reported_runs({"runs": [str(tmp_path)], "out": str(tmp_path / "out")})
+    out = capsys.readouterr().out
+    ((folder,),) = ([path.name for path in group.folders.values()] for group in found.groups)
+    assert folder == "renamed"
+    assert f"{tmp_path / 'stopped'} stopped early (loss is NaN): left out" in out
+    for name in ("again", "unhashed"):
+        assert f"{tmp_path / name} has no result of its config.yaml (spec hash " in out
+    said = found.how[-1]
+    assert said.startswith("Left out: ")
+    assert [said.count(str(tmp_path / name)) for name in ("stopped", "unhashed", "again", "renamed")] == [1, 1, 1, 0]
+    shutil.rmtree(tmp_path / "renamed")
+    with pytest.raises(ConfigError, match=r"none is finished \(3 are not\)"):
+        reported_runs({"runs": [str(tmp_path)], "out": str(tmp_path / "out")})
 
 
 def network(name: str, label: str, role: str = "network", **about) -> Measured:

@@ -1,5 +1,6 @@
 """Studies: what their yamls plan and what is refused; the page of runs that a test has written by hand."""
 
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from kdbias.analysis.tasks import run
 from kdbias.checks.check import check
 from kdbias.config.conf import conf_dir
 from kdbias.config.errors import ConfigError
-from kdbias.config.spec import plain
+from kdbias.config.spec import plain, spec_hash
 from kdbias.probes.base import Result
 from kdbias.runs.parallel import Run
 
@@ -197,11 +198,10 @@ def test_a_page_of_an_unfinished_study_says_so_and_decides_nothing(tmp_path):
 def test_a_page_of_a_sweep_groups_its_runs_by_config_and_names_the_unfinished(tmp_path, capsys):
     for name, teacher, accuracy in (("kl", "small", 0.6), ("base", None, 0.5)):
         for seed in (0, 1, 2):
-            one = Run(
-                f"{'student' if teacher else 'control'} {seed}", (), tmp_path / "sweep" / f"{name}-{seed}", "k", 2
-            )
-            finished(one, accuracy, seed)
             config = {"name": name, "seed": seed, "epochs": 2, "teacher": {"name": teacher}}
+            label, folder = f"{'student' if teacher else 'control'} {seed}", tmp_path / "sweep" / f"{name}-{seed}"
+            one = Run(label, (), folder, spec_hash(config), 2)
+            finished(one, accuracy, seed)
             OmegaConf.save(OmegaConf.create(config), one.folder / "config.yaml")
     (tmp_path / "sweep" / "kl-1" / "result.json").unlink()
     report(tmp_path, f"runs=[{tmp_path / 'sweep'}]", "probe=[]")
@@ -210,10 +210,7 @@ def test_a_page_of_a_sweep_groups_its_runs_by_config_and_names_the_unfinished(tm
     accuracy = (out / "accuracy.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in accuracy] == ["group", "base", "kl"]
     assert "no hypotheses were stated" in (out / "report.html").read_text()
-    report_twice = tmp_path / "sweep" / "again"
-    (tmp_path / "sweep" / "kl-0").rename(report_twice)
-    OmegaConf.save(
-        OmegaConf.merge(OmegaConf.load(report_twice / "config.yaml"), {"seed": 2}), report_twice / "config.yaml"
-    )
+    assert f"Left out: {tmp_path / 'sweep' / 'kl-1'} is not finished." in (out / "report.md").read_text()
+    shutil.copytree(tmp_path / "sweep" / "kl-2", tmp_path / "sweep" / "again")
     with pytest.raises(ConfigError, match="are the same run of seed 2"):
         report(tmp_path, f"runs=[{tmp_path / 'sweep'}]", "probe=[]")

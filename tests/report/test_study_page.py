@@ -10,12 +10,14 @@ from study_page_results import SHAPES, TEXTURES, attention, study
 from kdbias.analysis.report import write
 from kdbias.probes.base import Result
 from kdbias.report.cue_examples import goes_by
+from kdbias.report.group import Group
 from kdbias.report.networks import beside
 from kdbias.report.study import lead, study_markdown, study_page, study_tables
 from kdbias.report.study_attention import attention_parts, attention_sentence
 from kdbias.report.study_cues import cue_parts, first_numbers, inheritance, networks_table, shown
 from kdbias.report.study_training import training_panels
 from kdbias.report.table import percent
+from kdbias.stats import difference
 
 FIGURES = (
     *("verdicts", "accuracy", "cues", "shape-share", "cue-accuracy"),
@@ -176,3 +178,22 @@ def test_groups_of_one_seed_each_that_differ_are_not_called_one_seed():
     assert "One seed does not show" not in study_page(mixed)
     assert "of one seed each, not the same" in cue_parts(mixed)[0]
     assert networks_table(mixed) is not None  # each network has its interval over images all the same
+
+
+def test_attention_distances_of_several_groups_are_corrected_over_them():
+    """One of six methods has p .04 alone; Holm's correction over the six makes it .25."""
+    moves = {"taught": [0.05, 0.03, 0.06], **{f"m{n}": [0.05, -0.05, 0.05] for n in range(5)}}
+    control = Group("control", 3, {}, {"attention": {seed: attention(3.8) for seed in range(3)}})
+    groups = {
+        name: Group(name, 3, {}, {"attention": {s: attention(3.8 + x) for s, x in enumerate(by)}}, "control")
+        for name, by in moves.items()
+    }
+    alone = difference([3.8 + by for by in moves["taught"]], [3.8] * 3)
+    assert alone.shown
+    assert 0.02 < alone.p < 0.05
+    several = attention_sentence(replace(study(), groups=[control, *groups.values()], beside={}))
+    assert several.count("(against control: no difference shown [") == 6
+    assert several.endswith("Differences are corrected over the 6 groups (Holm).")
+    one = attention_sentence(replace(study(), groups=[control, groups["taught"]], beside={}))
+    assert "taught attends 3.85 patches away on average (against control: +0.05 [+0.01, +0.08])" in one
+    assert "Holm" not in one
