@@ -123,11 +123,26 @@ def _done(folder: Path) -> tuple[Tree, Mapping[str, Any], str]:
         raise ConfigError(f"runs: {folder} cannot be read (its {run_folder.RESULT} is no result): leave it out")
     if facts.get("stopped"):
         return saved, facts, f"stopped early ({printable(str(facts['stopped']))})"
-    if facts.get("spec_hash") != (key := spec_hash(saved)):
-        hashes = f"spec hash {facts.get('spec_hash')}, of the config {key}"
-        text = f"has no result of its {run_folder.CONFIG} ({hashes}): that run is not finished, or a file that it names"
-        return saved, facts, f"{text} has changed or is not there"
+    known = facts.get("spec_hash")
+    if known is None:
+        return saved, facts, "stopped early (its result has no spec hash)"
+    if known != (key := spec_hash(saved)) and _begun_anew(folder):
+        hashes = f"spec hash {known}, of the config {key}"
+        return (
+            saved,
+            facts,
+            f"has the result of another run ({hashes}): its {run_folder.CONFIG} is of one that is not done",
+        )
     return saved, facts, ""
+
+
+def _begun_anew(folder: Path) -> bool:
+    """Whether a config was written after the result beside it, as by a run that has begun in its folder since.
+
+    The hash alone does not say so: it is another one, too, where a file of weights that the config names has gone.
+    """
+    config, result = ((folder / name).stat().st_mtime for name in (run_folder.CONFIG, run_folder.RESULT))
+    return config > result + 1
 
 
 def run_folders(named: Sequence[Path]) -> list[Path]:

@@ -1,6 +1,7 @@
 """What ``task=report`` hands to the section on bias: controls by direction, teachers, published numbers, ``effect``."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -219,23 +220,34 @@ def test_a_control_whose_network_has_other_settings_is_named(tmp_path):
 
 def test_a_run_without_a_result_of_its_own_config_is_left_out_and_named(tmp_path, capsys):
     """It stopped early, or its folder was used for another config whose run has not ended."""
-    for folder in ("stopped", "unhashed", "again", "renamed"):
+    for folder in ("stopped", "unhashed", "again", "renamed", "moved"):
         written(tmp_path, "lm", "resnet", folder=folder, model=VIT)
     for folder, stopped in {"stopped": "loss is NaN", "unhashed": None}.items():
         path = tmp_path / folder / "result.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "spec_hash": None, "stopped": stopped}))
     config = OmegaConf.load(tmp_path / "again" / "config.yaml")
     OmegaConf.save(OmegaConf.merge(config, {"epochs": 7}), tmp_path / "again" / "config.yaml")
+    later = (tmp_path / "again" / "result.json").stat().st_mtime + 60
+    os.utime(tmp_path / "again" / "config.yaml", (later, later))
+    path = tmp_path / "moved" / "result.json"  # its hash was that of a file of weights that has gone since
+    path.write_text(json.dumps({**json.loads(path.read_text()), "spec_hash": "another"}))
+    shutil.move(tmp_path / "moved", tmp_path / "apart")
     config = OmegaConf.load(tmp_path / "renamed" / "config.yaml")
     neutral = {"name": "other", "paths": {"run": "elsewhere"}}
     OmegaConf.save(OmegaConf.merge(config, neutral), tmp_path / "renamed" / "config.yaml")
+    apart = tmp_path / "apart"
+    ((gone,),) = [
+        g.folders.values() for g in reported_runs({"runs": [str(apart)], "out": str(tmp_path / "out")}).groups
+    ]
+    assert gone == apart
+    shutil.rmtree(apart)
     found = reported_runs({"runs": [str(tmp_path)], "out": str(tmp_path / "out")})
     out = capsys.readouterr().out
     ((folder,),) = ([path.name for path in group.folders.values()] for group in found.groups)
     assert folder == "renamed"
     assert f"{tmp_path / 'stopped'} stopped early (loss is NaN): left out" in out
-    for name in ("again", "unhashed"):
-        assert f"{tmp_path / name} has no result of its config.yaml (spec hash " in out
+    assert f"{tmp_path / 'again'} has the result of another run (spec hash " in out
+    assert f"{tmp_path / 'unhashed'} stopped early (its result has no spec hash): left out" in out
     said = found.how[-1]
     assert said.startswith("Left out: ")
     assert [said.count(str(tmp_path / name)) for name in ("stopped", "unhashed", "again", "renamed")] == [1, 1, 1, 0]
