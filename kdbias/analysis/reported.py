@@ -128,11 +128,8 @@ def _done(folder: Path) -> tuple[Tree, Mapping[str, Any], str]:
         return saved, facts, "stopped early (its result has no spec hash)"
     if known != (key := spec_hash(saved)) and _begun_anew(folder):
         hashes = f"spec hash {known}, of the config {key}"
-        return (
-            saved,
-            facts,
-            f"has the result of another run ({hashes}): its {run_folder.CONFIG} is of one that is not done",
-        )
+        text = f"has the result of another run ({hashes}): its {run_folder.CONFIG} is of one that is not done"
+        return saved, facts, text
     return saved, facts, ""
 
 

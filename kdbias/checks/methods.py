@@ -109,7 +109,7 @@ def _twice(augment: Augment, name: str) -> Iterator[Problem]:
 def _copies(run: Plan, name: str) -> Iterator[Problem]:
     """Copies of an image in a batch of a method that takes all images of a batch for different ones."""
     if run.loader is not None and run.loader.repeats != 1:
-        text = f"{name} takes the images of a batch for different ones, and copies of one would be: set it to 1"
+        text = f"{name} takes all images of a batch for different ones, copies of one image too: set it to 1"
         yield Problem("loader.repeats", text)
 
 

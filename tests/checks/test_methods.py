@@ -88,7 +88,7 @@ def test_views_of_half_patches_and_an_objective_that_nobody_logs() -> None:
             "callback.early_stopping.patience",
             "must be a whole number of at least 1, got -1",
         ),
-        ("loader.repeats=2", "loader.repeats", "SimCLR takes the images of a batch for different ones"),
+        ("loader.repeats=2", "loader.repeats", "SimCLR takes all images of a batch for different ones"),
         ("batch_size=1", "batch_size", "SimCLR compares images, of which each process needs 2: use at least 2"),
         ("batch_size=2 trainer.devices=2", "batch_size", "SimCLR compares images, of which each process needs 2"),
     ],

@@ -37,7 +37,10 @@ def test_a_right_config_has_no_problem(change: list[str]) -> None:
         ("teacher=ssl_vit", "teacher: SSKD needs its logits, but ssl_vit has no classifier"),
         ("augment=light", "augment.crop: SSKD makes its views itself (module.views), and crop, flip would come twice"),
         ("augment.flip=true", "augment.flip: SSKD makes its views itself (module.views), and flip would come twice"),
-        ("loader.repeats=3", "loader.repeats: SSKD takes the images of a batch for different ones, and copies of one"),
+        (
+            "loader.repeats=3",
+            "loader.repeats: SSKD takes all images of a batch for different ones, copies of one image",
+        ),
         ("augment.view=clean", "augment.view: SSKD shows both networks the views that it makes: set it to same"),
         ("module.ratio_ss=2", "module.ratio_ss: must lie in [0, 1], got 2: it is the share of wrong rows to keep"),
         ("module.weights=ours", "module.weights: must be code, paper, supplement, or four numbers"),
