@@ -18,7 +18,7 @@ from kdbias.checks.early_loggers import logger_problems
 from kdbias.checks.words import known_keys
 from kdbias.config.conf import FOLDER_NAME, is_folder_name
 from kdbias.config.errors import Problem
-from kdbias.config.kept import EPOCHS, KINDS
+from kdbias.config.kept import EPOCHS, KINDS, LAYERS
 from kdbias.data.part import MEANING, is_part
 from kdbias.data.seeds import SEEDS, is_seed
 from kdbias.runs.started import problems
@@ -80,6 +80,7 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "must be a number of draws, at least 1, or epochs, or null for none",
     ),
     ("teacher.cache_dtype", lambda value: value in KINDS, f"must be one of {', '.join(KINDS)}"),
+    ("teacher.cache_layers", lambda value: value in LAYERS, f"must be one of {', '.join(LAYERS)}"),
     ("eval_batch_size", positive, "must be a whole number of at least 1"),
     ("trainer.accumulate", positive, "must be a whole number of at least 1"),
     ("seed", is_seed, f"must be {SEEDS}"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from kdbias.checks.plan import Plan
 from kdbias.config.errors import Problem
-from kdbias.config.kept import EPOCHS, KINDS, kept_as, kept_draws
+from kdbias.config.kept import EPOCHS, KINDS, kept_as, kept_draws, kept_layers
 from kdbias.data.drawing import MIXES, REPEATS
 from kdbias.losses.paired import layers_read
 from kdbias.models.kept_record import CHECK
@@ -78,7 +78,8 @@ def answer_bytes(run: Plan, tree: Mapping[str, Any]) -> int | None:
     if run.teacher is None or any("tokens" in t.needs and not getattr(t, "pairs", True) for t in run.terms.values()):
         return None
     info = run.teacher.info
-    layers = [info.layers[j] for j in layers_read(run.terms.values(), len(info.layers))]
+    count = len(info.layers)
+    layers = [info.layers[j] for j in kept_layers(tree["teacher"], layers_read(run.terms.values(), count), count)]
     tokens = sum((layer.grid[0] * layer.grid[1] + info.prefix) * layer.width for layer in layers)
     logits = (info.classes or 0) * (3 if info.has_dist else 1)
     return (tokens + info.width + logits) * (4 if kept_as(tree["teacher"]) == "exact" else 2) + CHECK

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-KEYS = ("cache", "cache_dtype")
+KEYS = ("cache", "cache_dtype", "cache_layers")
 EPOCHS = "epochs"
 KINDS = ("auto", "exact", "fp16", "bf16")
 """Values of ``teacher.cache_dtype``."""
+LAYERS = ("read", "all")
+"""Values of ``teacher.cache_layers``."""
 
 
 def keeps(tree: Mapping[str, Any]) -> bool:
@@ -35,6 +37,11 @@ def kept_as(teacher: Mapping[str, Any]) -> str:
     return str(asked)
 
 
+def kept_layers(teacher: Mapping[str, Any], read: Sequence[int], count: int) -> tuple[int, ...]:
+    """Give the positions, of ``count`` layers, whose tokens are kept; ``read`` are those that the loss reads."""
+    return tuple(range(count)) if teacher.get("cache_layers") == "all" else tuple(read)
+
+
 def unkept(teacher: Mapping[str, Any]) -> dict[str, Any]:
     """Give a teacher's settings without those of its kept answers."""
     return {key: value for key, value in teacher.items() if key not in KEYS}
@@ -43,7 +50,7 @@ def unkept(teacher: Mapping[str, Any]) -> dict[str, Any]:
 def put_kept(teacher: dict[str, Any]) -> None:
     """Leave in a teacher's settings what of its kept answers decides a result, for the spec.
 
-    Exact answers for a draw of every epoch change no result.
+    Exact answers for a draw of every epoch change no result, nor do tokens that the loss does not read.
     """
     cache, kind = teacher.get("cache"), kept_as(teacher)
     for key in KEYS:

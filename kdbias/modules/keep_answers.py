@@ -18,7 +18,7 @@ import torch
 
 from kdbias.batch import Batch
 from kdbias.config.errors import ConfigError
-from kdbias.config.kept import kept_as, kept_draws
+from kdbias.config.kept import kept_as, kept_draws, kept_layers
 from kdbias.config.spec import Tree, spec
 from kdbias.data.base import ImageData
 from kdbias.files import holding, write_json
@@ -55,9 +55,10 @@ def keep_answers(module: Distill, trainer: L.Trainer, tree: Tree, data: ImageDat
         raise ConfigError("teacher.cache: the answers of this teacher depend on more than the image: set it to null")
     device = trainer.strategy.root_device
     answers = _Answers(teacher, trainer.precision_plugin.forward_context, max(1, trainer.world_size))
-    layers = layers_read((term for _, term in module.total.named_terms()), len(teacher.info.layers))
+    count = len(teacher.info.layers)
+    read = layers_read((term for _, term in module.total.named_terms()), count)
     blank = torch.zeros(2, data.info.channels, data.info.size, data.info.size, device=device)
-    record = record_of(answers.of(blank), layers, kept_as(tree["teacher"]))
+    record = record_of(answers.of(blank), kept_layers(tree["teacher"], read, count), kept_as(tree["teacher"]))
     about = description(teacher, record, tree, data, str(trainer.precision), device, answers.processes)
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     root = Path(tree["paths"].get("answers") or Path(tree["paths"]["runs"], "answers"))

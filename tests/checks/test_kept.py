@@ -22,6 +22,7 @@ MESSAGES: dict[str, Mistake] = {
     "no number": ({**UNMIXED, "teacher.cache": 0}, "teacher.cache", ("at least 1, or epochs", "got 0")),
     "another word": ({**UNMIXED, "teacher.cache": "all"}, "teacher.cache", ("or epochs", "got 'all'")),
     "true is no number": ({**UNMIXED, "teacher.cache": True}, "teacher.cache", ("a number of draws", "got True")),
+    "other layers": ({**UNMIXED, "teacher.cache_layers": "last"}, "teacher.cache_layers", ("read, all",)),
     "another type": ({**UNMIXED, "teacher.cache_dtype": "fp8"}, "teacher.cache_dtype", ("exact, fp16, bf16",)),
     "mixed images": (
         {"teacher.cache": "epochs"},

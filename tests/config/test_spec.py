@@ -289,7 +289,7 @@ def test_the_hash_of_an_experiment_stays(experiment: str, key: str) -> None:
 @pytest.mark.parametrize("cache", [None, "epochs"])
 @pytest.mark.parametrize("kind", ["auto", "exact"])
 def test_answers_that_are_kept_exactly_for_every_epoch_are_no_other_recipe(cache, kind):
-    teacher = CONFIG["teacher"] | {"cache": cache, "cache_dtype": kind}
+    teacher = CONFIG["teacher"] | {"cache": cache, "cache_dtype": kind, "cache_layers": "all"}
     assert spec_hash(CONFIG | {"teacher": teacher}) == spec_hash(CONFIG)
 
 

@@ -140,6 +140,35 @@ DECIDING = {
 }
 
 
+LOSSES = {"answers": ["kl"], "one layer": ["token"], "structure": ["token", "cka", "relation"]}
+
+
+def test_losses_that_read_other_layers_share_answers_of_all_layers(tmp_path, seen):
+    def kept(layers: str, losses: list[str]):
+        tree = tree_of(tmp_path, 1, **{"teacher.cache_layers": layers})
+        tree["loss"] = {name: term for name, term in tree["loss"].items() if name in ("ce", *losses)}
+        if losses == ["token"]:
+            tree["loss"]["token"]["teacher_layers"] = "last"
+        return keep_answers(*parts(tree))
+
+    images = 100
+    assert len({kept("read", losses).kept.folder for losses in LOSSES.values()}) == 3
+    assert sum(seen) == 3 * (2 + images)
+    seen.clear()
+    assert len({kept("all", losses).kept.folder for losses in LOSSES.values()}) == 1
+    assert sum(seen) == 3 * 2 + images  # each describes the record, the first makes the answers
+
+
+def test_answers_of_all_layers_give_the_same_weights(tmp_path, seen):
+    last = {"teacher.cache_dtype": "fp16", "loss.token.teacher_layers": "last"}
+    alone, among = (tree_of(tmp_path / name, 2, **last, **{"teacher.cache_layers": name}) for name in ("read", "all"))
+    for tree in (alone, among):
+        tree["loss"] = {name: term for name, term in tree["loss"].items() if name in ("ce", "token")}
+    assert_equal(weights_of(alone), weights_of(among))
+    few, many = (next((tmp_path / name).rglob("draw-0000.bin")).stat().st_size for name in ("read", "all"))
+    assert few < many
+
+
 def test_what_decides_an_answer_has_answers_of_its_own(tmp_path, seen):
     folders = set()
     for changes in ({}, *({key: value} for key, value in DECIDING.items())):
