@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ class Study:
     """A planned or started study.
 
     ``node`` is its yaml as plain types, ``words`` are the overrides that were typed for all of its runs, ``folder`` is
-    that of its page. ``chosen`` are the words that changed the yaml, such as ``study.seeds=[0]``.
+    that of its page. ``chosen`` are the words that changed the yaml, such as ``study.seeds=[0]``. ``configs`` has the
+    config of one run of each group; a study that was loaded has none.
     """
 
     node: Tree
@@ -57,6 +58,7 @@ class Study:
     runs: tuple[StudyRun, ...]
     folder: Path
     chosen: tuple[str, ...] = ()
+    configs: Mapping[str, Tree] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -113,6 +115,7 @@ def plan(node: Tree, words: Sequence[str], root: Path, chosen: Sequence[str] = (
     found: list[StudyRun] = []
     teachers: dict[str, Run | None] = {}
     images: dict[str, int] = {}
+    configs: dict[str, Tree] = {}
     for seed in node["seeds"]:
         for group, one in node["runs"].items():
             typed = run_words(node, one, int(seed), words, root)
@@ -120,12 +123,13 @@ def plan(node: Tree, words: Sequence[str], root: Path, chosen: Sequence[str] = (
             name = str(tree["name"]).replace(" ", "-")
             if group not in teachers:  # neither teacher nor mistakes nor images depend on the seed
                 _require_sound(group, tree)
+                configs[group] = tree
                 teachers[group] = teacher_run(tree, Path(str(tree["paths"]["teachers"])))
                 images[group] = training_images(tree["data"]) or 1
             folder = run.folder.parent / f"{name}-seed{seed}-{run.key[:8]}"
             run = replace(run, folder=folder, images=images[group])
             found.append(StudyRun(group, int(seed), run, teachers[group]))
-    return Study(node, tuple(words), tuple(found), root / "studies" / str(node["name"]), tuple(chosen))
+    return Study(node, tuple(words), tuple(found), root / "studies" / str(node["name"]), tuple(chosen), configs)
 
 
 def _planned(label: str, typed: Sequence[str], folder: Path) -> tuple[Run, Tree]:

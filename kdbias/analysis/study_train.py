@@ -16,6 +16,7 @@ from kdbias.analysis.study import Study, shell
 from kdbias.analysis.study_check import DECIDED, require_own_name
 from kdbias.analysis.study_launch import launch
 from kdbias.checks.command import composition_error
+from kdbias.checks.early_downloads import data_problems, pretrained_problems
 from kdbias.checks.words import composes_elsewhere, overrides, study_words, sweeps
 from kdbias.config.conf import conf_dir, expanded
 from kdbias.config.errors import ConfigError
@@ -104,5 +105,21 @@ def train(found: Study, launcher: Sequence[str] = (), *, again: str = "") -> Non
 
 
 def _in_lanes(found: Study) -> dict[Run, str]:
+    _require_downloads(found)
     with board(f"study {found.name}", sum(run.epochs for run in found.order)) as shown:
         return ordered.train(found.order, found.needs, lanes=parallel.lanes(found.node.get("lanes")), board=shown)
+
+
+def _require_downloads(found: Study) -> None:
+    """Pass a study whose missing runs find their data and weights on this machine: without them, all would fail.
+
+    Raises:
+        ConfigError: a data set or pretrained weights are neither here nor to be downloaded.
+    """
+    missing = [group for group, runs in found.groups.items() if not all(one.run.done for one in runs)]
+    trees = [found.configs[group] for group in missing if group in found.configs]
+    problems = [one for tree in trees for one in (*data_problems(tree), *pretrained_problems(tree))]
+    if problems:
+        places = ", ".join(f"study.{name}=PATH" for name in found.node if name.endswith("_weights"))
+        own = [f"study {found.name} takes files of weights as {places}"] if places else []
+        raise ConfigError("\n".join([*dict.fromkeys(map(str, problems)), *own]))

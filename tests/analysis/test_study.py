@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from toy_study import NODE, finished, toy, trained
 
 from kdbias.analysis import study as studies
+from kdbias.analysis import study_train
 from kdbias.analysis.report import curves, references
 from kdbias.analysis.reported import Reported, ReportedGroup, study_teachers
 from kdbias.analysis.results import Measured, by_label
@@ -18,11 +19,13 @@ from kdbias.analysis.status import study_of
 from kdbias.analysis.study import Study, StudyRun
 from kdbias.analysis.study_node import hypotheses
 from kdbias.analysis.tasks import run
+from kdbias.checks import early_downloads
 from kdbias.checks.check import check
 from kdbias.config.conf import conf_dir
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import plain, spec_hash
 from kdbias.probes.base import Result
+from kdbias.runs import ordered
 from kdbias.runs.parallel import Run
 
 SHIPPED = sorted(path.stem for path in Path(conf_dir(), "study").glob("*.yaml"))
@@ -51,6 +54,30 @@ def test_a_shipped_study_plans_runs_that_pass_the_check(name):
         problems = check(composed([word for word in one.run.overrides if not word.startswith("paths.")]))
         assert problems == [], one.group
     assert all(one.seeds >= 2 for one in hypotheses(found.node))
+
+
+def test_data_and_weights_that_no_run_would_find_are_named_once_before_a_run_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(early_downloads, "silent", lambda host: f"{host}: no route")
+    monkeypatch.setattr(early_downloads, "cached", lambda name: False)
+    monkeypatch.setattr(ordered, "train", lambda *_, **__: pytest.fail("a run began"))
+    node = node_of("pretrained", "study.seeds=[0,1]")
+    with composing():
+        found = studies.plan(node, [f"data.root={tmp_path}"], tmp_path / "runs")
+    with pytest.raises(ConfigError) as caught:
+        study_train.train(found)
+    lines = str(caught.value).split("\n")
+    assert [line.split(":")[0] for line in lines[:3]] == ["data", *["teacher.model.pretrained"] * 2]
+    assert lines[3:] == ["study pretrained takes files of weights as study.cnn_weights=PATH, study.vit_weights=PATH"]
+
+
+def test_runs_that_are_done_need_no_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(early_downloads, "silent", lambda host: f"{host}: no route")
+    monkeypatch.setattr(Run, "done", property(lambda run: True))
+    node = node_of("when_does_bias_help", "study.seeds=[0]")
+    with composing():
+        found = studies.plan(node, ["data=cifar10", f"data.root={tmp_path}"], tmp_path / "runs")
+    study_train.train(found)
+    assert " 0 done" not in capsys.readouterr().out
 
 
 def test_one_teacher_serves_students_of_few_and_of_many_images():
