@@ -150,6 +150,7 @@ def _train() -> None:
             interruptible(lambda: _go_on(folder)),
             plain_errors(),
             run_folder.dropped_if_refused(folder),
+            run_folder.trained_by_this_process(folder),
             failure.noted(folder),
         ):
             require_valid(cfg)

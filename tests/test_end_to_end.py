@@ -80,6 +80,10 @@ def test_a_killed_run_that_is_resumed_ends_as_if_nothing_had_been(tmp_path):
     wait_for((killed / "checkpoints" / "last.ckpt").is_file)
     # Lightning logs an epoch's means just after its checkpoint: a kill between the two would lose that row.
     wait_for(lambda: len(logged_means(killed)) > 0)
+    second = start(tmp_path, f"resume={killed}")
+    output, _ = second.communicate(timeout=300)
+    assert second.returncode == 1
+    assert f"{killed}: another process trains the run in it" in output
     process.send_signal(signal.SIGKILL)
     output, _ = process.communicate()
     assert not (killed / "result.json").exists(), output

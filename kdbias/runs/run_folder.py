@@ -9,14 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kdbias.config.errors import ConfigError, RunStopped
 from kdbias.config.renamed import now_named
 from kdbias.config.saved import read_saved, require_known_choices
-from kdbias.files import holding
+from kdbias.files import holding, is_held, lock
 from kdbias.runs.process import JOB
+from kdbias.runs.started import first
 
 CONFIG = "config.yaml"
 RESULT = "result.json"
@@ -108,17 +110,17 @@ def dropped_if_refused(folder: Path) -> Iterator[None]:
 
 
 def drop_empty(folder: Path) -> None:
-    """Remove a folder, and those above it that are then empty, if Hydra's files and empty logs are all that it has."""
+    """Remove a folder, and those above it that are then empty, if it has Hydra's files, empty logs and a lock alone."""
     if not folder.is_dir():
         return
     logs = [path for path in folder.glob("*.log") if path.is_file() and not path.stat().st_size]
-    config = folder / ".hydra"
-    if folder.is_symlink() or config.is_symlink() or set(folder.iterdir()) - {*logs, config}:
+    config, own = folder / ".hydra", folder / LOCK
+    if folder.is_symlink() or config.is_symlink() or set(folder.iterdir()) - {*logs, config, own} or is_held(own):
         return
     written = [config / f"{name}.yaml" for name in ("config", "hydra", "overrides")]
     if config.is_dir() and set(config.iterdir()) - set(written):
         return
-    for path in (*logs, *written):
+    for path in (*logs, *written, own):
         path.unlink(missing_ok=True)
     for place in (config, folder, *folder.parents[:2]):  # runs/NAME and runs as well, if nothing else is in them
         if place.is_dir() and not any(place.iterdir()):
@@ -161,3 +163,30 @@ def alone(folder: Path) -> Iterator[None]:
     require_own(folder)
     with holding(folder / LOCK, f"another process is at work in {folder}: waiting for it"):
         yield
+
+
+@contextmanager
+def trained_by_this_process(folder: Path) -> Iterator[None]:
+    """Hold the lock of the folder of a run that a command trains, so that no study or second command trains it too.
+
+    A job does nothing here, since the process that started it holds the lock; nor does any but a run's first process.
+    On a disk that knows no locks, a message says so, and the run goes on.
+
+    Raises:
+        ConfigError: another process holds the lock.
+    """
+    if JOB in os.environ or not first():
+        yield
+        return
+    held = lock(folder / LOCK)
+    try:
+        held.acquire(timeout=0)
+    except Timeout as error:
+        text = "another process trains the run in it: let that end, then give this command again"
+        raise ConfigError(f"{folder}: {text}") from error
+    except (OSError, NotImplementedError) as error:
+        print(f"{folder / LOCK} cannot be locked ({error}): let no other process train this run", flush=True)
+    try:
+        yield
+    finally:
+        held.release()

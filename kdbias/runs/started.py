@@ -10,6 +10,9 @@ from kdbias.config.errors import Problem
 
 SRUN = "srun --nodes=N --ntasks-per-node=M python train.py trainer=slurm trainer.num_nodes=N trainer.devices=M"
 
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+"""Variables that number the processes of a run."""
+
 
 def by() -> tuple[str, int] | None:
     """Give who has started this process as one of a run, and how many there are; None if nobody has.
@@ -22,6 +25,11 @@ def by() -> tuple[str, int] | None:
     if "SLURM_STEP_ID" in os.environ and tasks.isdigit():
         return "srun", int(tasks)
     return None
+
+
+def first() -> bool:
+    """Whether this process is the first of its run, or the only one."""
+    return all(os.environ.get(name, "0") == "0" for name in RANKS)
 
 
 def require_one_folder() -> None:

@@ -4,8 +4,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from kdbias.config.errors import ConfigError, RunStopped
+from kdbias.files import is_held, lock
 from kdbias.runs.resuming import resumed
-from kdbias.runs.run_folder import dropped_if_refused
+from kdbias.runs.run_folder import dropped_if_refused, trained_by_this_process
 
 
 def begun(folder):
@@ -54,6 +55,45 @@ def test_what_somebody_reads_stays(tmp_path, monkeypatch, cause):
     with pytest.raises(ValueError), dropped_if_refused(tmp_path / "link" if cause == "link" else folder):
         raise ValueError("a defect") if cause == "defect" else ConfigError("wrong")
     assert (folder / ".hydra" / "config.yaml").exists()
+
+
+def test_a_refused_command_leaves_its_lock_no_more_than_its_folder(tmp_path):
+    folder = begun(tmp_path / "runs" / "mine" / "now")
+    with pytest.raises(ConfigError), dropped_if_refused(folder), trained_by_this_process(folder):
+        raise ConfigError("wrong")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_another_process_trains_is_refused_and_stays(tmp_path):
+    folder = begun(tmp_path / "now")
+    with (
+        lock(folder / ".lock"),
+        pytest.raises(ConfigError, match=r"now: another process trains the run in it: let that end"),
+        dropped_if_refused(folder),
+        trained_by_this_process(folder),
+    ):
+        pytest.fail("it trains the run")
+    assert (folder / ".hydra" / "config.yaml").exists()
+    with trained_by_this_process(folder):
+        assert is_held(folder / ".lock")
+    assert not is_held(folder / ".lock")
+
+
+@pytest.mark.parametrize("variable", ["KDBIAS_JOB", "LOCAL_RANK", "RANK", "SLURM_PROCID"])
+def test_jobs_and_further_processes_of_a_run_take_no_lock(tmp_path, monkeypatch, variable):
+    monkeypatch.setenv(variable, "1")
+    with lock(tmp_path / ".lock"), trained_by_this_process(tmp_path):
+        pass
+
+
+def test_a_run_goes_on_where_nothing_can_be_locked(tmp_path, monkeypatch, capsys):
+    def acquire(*_, **__):
+        raise NotImplementedError("no flock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", acquire)
+    with trained_by_this_process(tmp_path):
+        pass
+    assert "cannot be locked (no flock): let no other process train this run" in capsys.readouterr().out
 
 
 @pytest.fixture
