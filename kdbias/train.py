@@ -95,7 +95,8 @@ def train(cfg: DictConfig) -> float:
     if used.get("init") is not None and resume is None:
         load_state(module.student, read_weights(used["init"], "init"), "init", fresh_head=True)
     trainer = build_trainer(tree, run)
-    if keeps(tree) and isinstance(module, Distill) and module.teacher is not None:
+    kept = keeps(tree) and (control is None or control.answers_kept)
+    if kept and isinstance(module, Distill) and module.teacher is not None:
         module.teacher = keep_answers(module, trainer, tree, data)
     if trainer.is_global_zero:
         sweep_up(run)

@@ -16,10 +16,8 @@ from kdbias.models.kept_record import CHECK
 from kdbias.modules.choice import module_class
 from kdbias.modules.distill import Distill
 
-CHANGING = {
-    "kdbias.controls.shuffled.Shuffled": "the answers of control=shuffled belong to another image of each batch",
-    "kdbias.controls.label_smoothing.LabelSmoothing": "control=label_smoothing answers from the labels, at no cost",
-}
+SHUFFLED = "kdbias.controls.shuffled.Shuffled"
+LABELS = "kdbias.controls.label_smoothing.LabelSmoothing"  # sees the same draws; its answers cost nothing
 
 
 def kept_answers(run: Plan, tree: Mapping[str, Any]) -> Iterator[Problem]:
@@ -40,12 +38,15 @@ def kept_answers(run: Plan, tree: Mapping[str, Any]) -> Iterator[Problem]:
     elif not issubclass(module_class(tree), Distill):
         how = (tree.get("module") or {}).get("_target_")
         yield Problem("teacher.cache", f"{how} reads more of the teacher than its answers: set it to null")
-    elif control in CHANGING:
-        yield Problem("teacher.cache", f"{CHANGING[control]}: set it to null")
+    elif control == SHUFFLED:
+        text = "the answers of control=shuffled belong to another image of each batch"
+        yield Problem("teacher.cache", f"{text}: set it to null")
     if run.augment is not None and run.augment.mixes:
         yield Problem("augment.mix_probability", MIXES)
     if run.loader is not None and run.loader.repeats != 1:
         yield Problem("loader.repeats", REPEATS)
+    if control == LABELS:
+        return
     for name, term in run.terms.items():
         if refused := sorted({"dense", "qkv"} & term.needs):
             text = f"reads the teacher's {' and '.join(refused)}, which teacher.cache does not keep"

@@ -38,6 +38,7 @@ class LabelSmoothing(Control):
 
     kind = "label_smoothing"
     needs_terms = True
+    answers_kept = False  # they come from the labels, at no cost
 
     def __init__(self, *, images: int = 2000, temperature: float | None = None) -> None:
         super().__init__()

@@ -39,11 +39,6 @@ MESSAGES: dict[str, Mistake] = {
         "teacher.cache",
         ("belong to another image of each batch", "set it to null"),
     ),
-    "answers from labels": (
-        {**UNMIXED, "control": {"_target_": "kdbias.controls.label_smoothing.LabelSmoothing"}},
-        "teacher.cache",
-        ("from the labels",),
-    ),
     "dense answers": (
         {**UNMIXED, "loss.places": {"_target_": "kdbias.losses.kl.Dense"}},
         "loss.places",
@@ -72,6 +67,8 @@ def test_a_control_sees_the_draws_that_its_experiment_sees():
     control = {"control": {"_target_": "kdbias.controls.none.NoTeacher"}}
     assert check(config({**UNMIXED, **control})) == []
     assert_named_once({"teacher.cache": 2, **control}, "augment.mix_probability", ("MixUp and CutMix",))
+    labels = {"control": {"_target_": "kdbias.controls.label_smoothing.LabelSmoothing"}}
+    assert check(config({**UNMIXED, "teacher.cache": 2, **labels})) == []
 
 
 def test_methods_that_read_more_than_answers_are_refused(monkeypatch):

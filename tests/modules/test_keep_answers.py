@@ -272,3 +272,25 @@ def test_a_run_keeps_answers_and_reads_them(tmp_path, seen):
     train(cfg)
     assert [path.name for path in tmp_path.glob("answers/small_cnn-*/*.bin")] == ["draw-0000.bin"]
     assert sum(seen) <= 2 + 100 + 10  # the record, the draw, and the validation images for the header
+
+
+def test_smoothed_labels_see_the_same_draws_and_keep_no_answers(tmp_path, seen, monkeypatch):
+    paths = [f"teacher.weights={tmp_path}/w.safetensors", f"paths.runs={tmp_path}", f"paths.run={tmp_path}/run"]
+    smoke = ["callback=[checkpoint]", "logger=[csv]", "epochs=2", "trainer.limit_train_batches=null"]
+    terms = ["loss=[ce,kl]", "teacher.cache=1", "control=label_smoothing"]
+    cfg = composed([*WORDS, *smoke, *paths, *terms])
+    tree = plain(cfg)
+    network = build(tree["teacher"]["model"], build_data(tree).info, group="model").network
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    step, images = Distill.training_step, []
+
+    def watched(self, batch, *rest):
+        images.append(dict(zip(batch.index.tolist(), batch.image.flatten(1).sum(1).tolist(), strict=True)))
+        return step(self, batch, *rest)
+
+    monkeypatch.setattr(Distill, "training_step", watched)
+    train(cfg)
+    first, second = (functools.reduce(operator.or_, images[part]) for part in (slice(0, 4), slice(4, 8)))
+    assert first.keys() & second.keys()
+    assert all(first[index] == second[index] for index in first.keys() & second.keys())
+    assert not (tmp_path / "answers").exists()
