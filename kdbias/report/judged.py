@@ -57,7 +57,7 @@ class Judged:
             return "contradicted"
         if not found.shown:
             return "not decided"
-        return "supported" if (found.estimate.value > 0) == (self.direction == "higher") else "contradicted"
+        return "supported" if self._on_its_side else "contradicted"
 
     @property
     def p(self) -> float:
@@ -87,10 +87,11 @@ class Judged:
 
     @property
     def heading(self) -> str:
-        """The verdict, with the number of seeds that did not decide it."""
-        if self.verdict != "not decided" or self.difference.estimate.refused:
-            return self.verdict.capitalize()
-        return f"Not decided at {self.seeds} seed{'s' * (self.seeds != 1)}"
+        """The verdict, with the number of seeds that did not decide it, and whether a smaller difference is shown."""
+        if self.verdict == "not decided" and not self.difference.estimate.refused:
+            return f"Not decided at {self.seeds} seed{'s' * (self.seeds != 1)}"
+        small = self.verdict == "contradicted" and self.difference.equal and self._on_its_side
+        return "Contradicted, though a smaller difference is shown" if small else self.verdict.capitalize()
 
     @property
     def evidence(self) -> str:
@@ -110,6 +111,13 @@ class Judged:
             return f"{self.needed} seeds could show {self.written(self.smallest)}"
         kind = "equality within" if self.direction == "equal" else "a difference of"
         return f"these seeds could have shown {kind} {self.written(self.could)}"
+
+    @property
+    def _on_its_side(self) -> bool:
+        """Whether a difference is shown in the direction that the hypothesis states."""
+        found = self.difference
+        stated = self.direction != "equal" and (found.estimate.value > 0) == (self.direction == "higher")
+        return found.shown and stated
 
     @property
     def _scale(self) -> float:

@@ -54,6 +54,23 @@ def test_the_verdict_is_what_the_seeds_show(direction, by, spread, seeds, verdic
     assert found.difference.estimate.value == pytest.approx(by + spread * np.mean(NOISE[:seeds]))
 
 
+@pytest.mark.parametrize(
+    ("direction", "by", "heading"),
+    [
+        ("higher", 0.02, "Contradicted, though a smaller difference is shown"),
+        ("lower", -0.02, "Contradicted, though a smaller difference is shown"),
+        ("lower", 0.02, "Contradicted"),  # a smaller one is shown, on the other side
+        ("higher", -0.1, "Contradicted"),
+        ("higher", 0.0, "Contradicted"),
+        ("equal", 0.1, "Contradicted"),
+        ("higher", 0.1, "Supported"),
+    ],
+)
+def test_the_heading_says_so_where_a_difference_is_smaller_than_what_matters(direction, by, heading):
+    (found,) = judged([replace(CLAIM, direction=direction)], shifted(by))
+    assert found.heading == heading
+
+
 def test_what_could_have_been_shown_has_a_power_of_eight_tenths():
     (found,) = judged([CLAIM], shifted(0.1))
     sd = float(np.std(NOISE, ddof=1))
