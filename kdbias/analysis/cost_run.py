@@ -139,7 +139,7 @@ def _result(folder: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or not all(isinstance(found.get(key), dict | None) for key in parts):
         raise _damaged(folder, "it does not hold what a run writes")
     memory = found.get("peak_memory")
-    if memory is not None and (memory.keys() != {"gib", "of"} or memory["of"] not in ("gpu", "process")):
+    if memory is not None and not ({"gib", "of"} <= memory.keys() and memory["of"] in ("gpu", "process")):
         raise _damaged(folder, "peak_memory has no gib and of")
     if found.get("stopped"):
         raise ConfigError(f"runs: training failed in {folder} ({found['stopped']}): leave it out")

@@ -61,12 +61,13 @@ def _of_run(checkpoint: Checkpoint) -> dict[str, Any]:
         return {**dict.fromkeys(unknown), "teacher": teacher}
     saved = run_folder.saved_config(folder)
     tree, result = plain(saved), run_folder.result(folder, spec_hash(saved)) or {}
-    control = (tree.get("control") or {}).get("_target_")
+    spec = checkpoint.spec  # a control may have put another teacher, or none, in the place of the config's
+    control = str((tree.get("control") or {}).get("_target_") or "").rpartition(".")[2]
     machine: Mapping[str, Any] = result.get("environment") or {}
     return {
         "accuracy": _accuracy(folder) if checkpoint.path.name == run_folder.BEST.name else None,
-        "teacher": (tree.get("teacher") or {}).get("name"),
-        "control": str(control).rpartition(".")[2] if control else None,
+        "teacher": (spec.get("teacher") or {}).get("name"),
+        "control": spec.get("control") or control or None,
         "images": (tree.get("chosen") or {}).get("data"),
         "data": None if "root" in tree["data"] else _without_places(tree["data"]),
         "made": {

@@ -132,6 +132,7 @@ def results_of(what: Reported, claims: Sequence[Hypothesis], networks: Sequence[
     scores = {one.text: scores_of(one, what, groups) for one in measures_of(claims)}
     beside, teachers = references(what, networks)
     why = sorted({f"{measure}: {reason}" for measure, of in scores.items() for reason in of.why.values()})
+    why += several_teachers(what, networks)
     found = judged(claims, scores)
     trained = [Group(one.label, one.planned, one.facts) for one in what.teachers]
     probes = dict.fromkeys(name for one in networks for name in one.results)
@@ -206,7 +207,10 @@ def tested(folder: Path) -> dict[str, Result]:
 def references(
     what: Reported, networks: Sequence[Measured]
 ) -> tuple[dict[str, dict[str, Result]], dict[str, dict[str, Result]]]:
-    """Give the Results of untrained networks and teachers by probe, and those of each group's teacher by group."""
+    """Give the Results of untrained networks and teachers by probe, and those of each group's teacher by group.
+
+    A group whose seeds had different teachers has none there, since its seeds are not to be measured against one.
+    """
     beside: dict[str, dict[str, Result]] = {}
     taken = [group.label for group in what.groups]
     for one in networks:
@@ -216,9 +220,24 @@ def references(
             for name, result in one.results.items():
                 beside.setdefault(name, {})[label] = result
     by_key = {one.about["teacher_key"]: one.results for one in networks if one.role == "teacher"}
-    labels = {group.label for group in what.groups}
-    taught = {one.label: by_key[key] for one in networks if one.label in labels and (key := _key(one)) in by_key}
+    keys = taught_by(what, networks)
+    taught = {label: by_key[one] for label, (one, *more) in keys.items() if one in by_key and not more}
     return beside, taught
+
+
+def taught_by(what: Reported, networks: Sequence[Measured]) -> dict[str, list[Any]]:
+    """Give the keys of the teachers of each group, each once; several where its seeds had different ones."""
+    labels, found = {group.label for group in what.groups}, dict[str, dict[Any, None]]()
+    for one in networks:
+        if one.label in labels and (key := _key(one)) is not None:
+            found.setdefault(one.label, {})[key] = None
+    return {label: list(keys) for label, keys in found.items()}
+
+
+def several_teachers(what: Reported, networks: Sequence[Measured]) -> list[str]:
+    """Name the groups whose seeds had different teachers."""
+    counts = {label: len(keys) for label, keys in taught_by(what, networks).items()}
+    return [f"what {label} took over: its seeds had {n} different teachers" for label, n in counts.items() if n > 1]
 
 
 def _key(one: Measured) -> Any:

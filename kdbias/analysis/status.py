@@ -89,7 +89,7 @@ def run_state(run: Run) -> RunState:
     if run.done:
         return RunState(run, "done", run.epochs, _of_result(run), _accuracy(run))
     now = progress.read(run.folder)
-    epochs, seconds = (now.done, _so_far(run, now.done)) if now else (0, None)
+    epochs, seconds = (now.done, _so_far(run, now)) if now else (0, None)
     if is_held(run.folder / run_folder.LOCK):
         note = f"val accuracy {100 * now.accuracy:.0f} %" if now and now.accuracy is not None else ""
         return RunState(run, "running", epochs, seconds, note)
@@ -135,13 +135,11 @@ def _accuracy(run: Run) -> str:
     return f"test accuracy {100 * value:.1f} %" if _positive(value) else ""
 
 
-def _so_far(run: Run, epochs: int) -> float | None:
-    """Seconds an epoch of a run that has not ended, from the times of its files; None if they do not tell."""
-    began, last = run.folder / run_folder.CONFIG, run.folder / progress.PROGRESS
-    if epochs < 1 or not began.is_file():
+def _so_far(run: Run, now: progress.Progress) -> float | None:
+    """Seconds an epoch of a run that has not ended; None where it recorded none and is not done with an epoch."""
+    if now.done < 1 or not _positive(now.seconds):
         return None
-    seconds = last.stat().st_mtime - began.stat().st_mtime
-    return seconds / epochs if seconds > 0 else None
+    return now.seconds / now.done
 
 
 def _positive(value: Any) -> TypeGuard[float]:

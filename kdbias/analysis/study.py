@@ -129,6 +129,7 @@ def plan(node: Tree, words: Sequence[str], root: Path, chosen: Sequence[str] = (
             folder = run.folder.parent / f"{name}-seed{seed}-{run.key[:8]}"
             run = replace(run, folder=folder, images=images[group])
             found.append(StudyRun(group, int(seed), run, teachers[group]))
+    _require_different(found)
     return Study(node, tuple(words), tuple(found), root / "studies" / str(node["name"]), tuple(chosen), configs)
 
 
@@ -145,6 +146,18 @@ def _require_sound(group: str, tree: Tree) -> None:
     problems = plain_problems(tree)
     if problems:
         raise ConfigError("\n  ".join([f"the run {group} has mistakes:", *map(str, problems)]))
+
+
+def _require_different(found: Sequence[StudyRun]) -> None:
+    """Pass a study no two groups of which are the same run: they would be compared with themselves."""
+    first: dict[Path, StudyRun] = {}
+    for one in found:
+        other = first.setdefault(one.run.folder, one)
+        if other.group != one.group:
+            raise ConfigError(
+                f"study.runs: {other.group} and {one.group} are the same run: leave one out, and name the other as the "
+                "control of both groups (control: NAME)"
+            )
 
 
 def run_words(node: Tree, one: Tree, seed: int, words: Sequence[str], root: Path) -> list[str]:
@@ -223,13 +236,14 @@ def _plain(run: Run, root: Path) -> dict[str, Any]:
         "key": run.key,
         "epochs": run.epochs,
         "images": run.images,
+        "answers": run.answers,
     }
 
 
 def _run(found: Mapping[str, Any], root: Path) -> Run:
     words, folder = tuple(map(str, found["overrides"])), root / str(found["folder"])
-    images = int(found.get("images", 1))  # records of before have none
-    return Run(str(found["label"]), words, folder, str(found["key"]), int(found["epochs"]), images)
+    images, answers = int(found.get("images", 1)), str(found.get("answers", ""))  # records of before have none
+    return Run(str(found["label"]), words, folder, str(found["key"]), int(found["epochs"]), images, answers)
 
 
 def runs_in(root: Path) -> str:

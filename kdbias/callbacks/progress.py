@@ -114,7 +114,7 @@ class SaysProgress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how many epochs are already complete: none, unless the run is resumed."""
-        self._say(trainer, trainer.current_epoch)
+        self._say(trainer, pl_module, trainer.current_epoch)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the accuracy, if the module has one."""
@@ -123,11 +123,12 @@ class SaysProgress(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say that an epoch is over."""
-        self._say(trainer, trainer.current_epoch + 1)
+        self._say(trainer, pl_module, trainer.current_epoch + 1)
 
-    def _say(self, trainer: Trainer, done: int) -> None:
+    def _say(self, trainer: Trainer, module: LightningModule, done: int) -> None:
         if trainer.is_global_zero:
-            Progress(done, int(trainer.max_epochs or 0), self._accuracy).write(self.run)
+            seconds: float | None = getattr(module, "seconds", None)
+            Progress(done, int(trainer.max_epochs or 0), self._accuracy, seconds).write(self.run)
 
 
 class EpochLines(ProgressBar):

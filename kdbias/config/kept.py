@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +26,19 @@ def kept_draws(tree: Mapping[str, Any]) -> int | None:
     if cache is None:
         return None
     return int(tree["epochs"]) if cache == EPOCHS else int(cache)
+
+
+def shared_answers(tree: Mapping[str, Any]) -> str:
+    """Give what runs that may share kept answers have in common, as 16 hex digits; empty for a run that keeps none.
+
+    Two runs of different digits make answers of their own. Two of the same do not always share theirs.
+    """
+    if not keeps(tree):
+        return ""
+    teacher = {key: value for key, value in _teacher(tree).items() if key != "cache"}
+    loss = None if teacher.get("cache_layers") == "all" else tree.get("loss")
+    parts = [teacher, loss, *(tree.get(key) for key in ("control", "data", "augment", "seed", "batch_size"))]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def kept_as(teacher: Mapping[str, Any]) -> str:

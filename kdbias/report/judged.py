@@ -60,10 +60,15 @@ class Judged:
         return "supported" if self._on_its_side else "contradicted"
 
     @property
+    def alike(self) -> bool:
+        """Whether two groups are shown to be as equal as was stated."""
+        return self.direction == "equal" and self.verdict == "supported"
+
+    @property
     def p(self) -> float:
         """The corrected p that the verdict rests on: of the t-test, or of equality."""
         found = self.difference
-        if self.direction == "equal" or (found.equal and not found.shown):
+        if self.direction == "equal" or found.equal:
             return 1.0 if found.equal_corrected is None else found.equal_corrected
         return found.p if found.corrected is None else found.corrected
 

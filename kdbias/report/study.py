@@ -13,7 +13,7 @@ from kdbias.report.group import accuracy_figure, accuracy_table, gain, runs_tabl
 from kdbias.report.judged import VERDICTS, answers, verdict_figure, verdict_table
 from kdbias.report.page import Code, Examples, Image, Panel, Part, Prose, Section, page
 from kdbias.report.study_attention import PROBE as ATTENTION
-from kdbias.report.study_attention import attention_parts
+from kdbias.report.study_attention import attention_parts, distances_apart
 from kdbias.report.study_cues import PROBE as CUES
 from kdbias.report.study_cues import cue_figures, cue_parts, first_numbers, networks_table
 from kdbias.report.study_results import StudyResults
@@ -143,7 +143,7 @@ def index_table(found: StudyResults) -> Table:
 def within_noise(found: StudyResults) -> list[str]:
     """Say which comparisons show nothing, and what was not measured."""
     by_label = {group.label: group for group in found.groups}
-    lines = [one.sentence for one in found.judged if one.verdict == "not decided"]
+    lines = [one.sentence for one in found.judged if one.verdict == "not decided" or one.alike]
     differences = {
         group.label: gain(group, by_label[group.control])
         for group in found.groups
@@ -154,7 +154,15 @@ def within_noise(found: StudyResults) -> list[str]:
         if isinstance(cell, Difference) and not cell.shown:
             shown = format_difference(cell, 100, 1)
             lines.append(f"Accuracy of {label} against {by_label[str(label)].control}: {shown} (percentage points).")
+    apart = distances_apart(found)
+    for label, one in apart.items():
+        if not one.shown:
+            shown = format_difference(one, digits=2)
+            lines.append(f"Attention distance of {label} against {by_label[label].control}: {shown} (patches).")
+    lines += [] if found.transfer is None else ["What stress sets show has a section of its own."]
     lines += [f"Not measured: {line}" for line in found.missing]
+    if not (found.judged or differences or apart or found.transfer is not None):
+        lines.append("No group of this page is compared with another.")
     return lines or ["Every comparison of this page shows a difference."]
 
 

@@ -48,7 +48,7 @@ def attention_sentence(found: StudyResults) -> str:
 
     The differences are one family: their p values are corrected for their number (Holm).
     """
-    apart = _differences(found)
+    apart = distances_apart(found)
     said = []
     for group in found.groups:
         own = group.results.get(PROBE, {})
@@ -70,7 +70,7 @@ def attention_sentence(found: StudyResults) -> str:
     return f"Over all layers: {'; '.join(said)}.{corrected}"
 
 
-def _differences(found: StudyResults) -> dict[str, Difference]:
+def distances_apart(found: StudyResults) -> dict[str, Difference]:
     """The difference of each group that shares two seeds or more with its control, corrected over these groups."""
     apart: dict[str, Difference] = {}
     for group in found.groups:

@@ -48,25 +48,27 @@ class BoardLines:
 
     def __init__(self, steps: int = 0) -> None:
         self._lines, self._steps = Lines(), steps
-        self._pace: Pace | None = None
+        self._pace = Pace(steps)
         self._done: dict[str, int] = {}
+        self._before: dict[str, int] = {}
 
     def show(self, label: str, done: int, total: int, note: str = "") -> None:
         """Print seconds since the start, label, steps, note and what is left, unless nothing was done since then.
 
-        What was done before this process began comes with the first reports, and does not count for the pace.
+        What was done before this process began comes with the first report of each task, and does not count for the
+        pace.
         """
+        self._before.setdefault(label, done)
         if done > self._done.get(label, 0):
             self._done[label] = done
-            every = sum(self._done.values())
-            self._pace = self._pace or Pace(self._steps, every)
-            left = self._pace.left(every)
+            self._pace.done = sum(self._before.values())
+            left = self._pace.left(sum(self._done.values()))
             texts = [note, *([f"all: {rounded(left)} left"] if left else [])]
             self._lines.timed(f"{label}: {done}/{total}  {', '.join(text for text in texts if text)}")
 
     def __enter__(self) -> BoardLines:
         """Begin to count the seconds."""
-        self._lines = Lines()
+        self._lines, self._pace = Lines(), Pace(self._steps)
         return self
 
     def __exit__(

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from kdbias.config.errors import ConfigError
 from kdbias.files import lock, write_json
-from kdbias.runs import failure, parallel, process, run_folder, schedule
+from kdbias.runs import failure, parallel, process, progress, run_folder, schedule
 from kdbias.runs.board import Board
 from kdbias.runs.cores import cores, threads
 from kdbias.runs.parallel import Run, show
@@ -77,7 +77,8 @@ class Work:
                 self.failed[run] = f"{need.label if need else ''}, which it needs, failed"
             elif need is None or need.done:
                 if schedule.may_begin(run, set(self.active), self.plan.alone, self.lanes):
-                    self._start(run)
+                    if not self._answered_soon(run):
+                        self._start(run)
                 elif run in self.plan.alone and run not in self._told:  # it waits for the others to end
                     break
 
@@ -106,6 +107,13 @@ class Work:
         with ExitStack() as all_:
             for _, held in self.active.values():
                 all_.push(held)
+
+    def _answered_soon(self, run: Run) -> bool:
+        """Whether a run at work makes the teacher's answers that this one needs: a lane is not for waiting for them."""
+        return any(
+            run.answers and run.answers == other.answers and progress.read(other.folder) is None
+            for other in self.active
+        )
 
     def _start(self, run: Run) -> None:
         try:

@@ -17,6 +17,7 @@ from hydra import compose
 from omegaconf import open_dict
 
 from kdbias.config.conf import expand_paths
+from kdbias.config.kept import shared_answers
 from kdbias.config.spec import Tree, plain, spec_hash
 from kdbias.runs import failure, process, progress, resuming, run_folder
 from kdbias.runs.board import Board
@@ -37,7 +38,8 @@ class RunFailed(RuntimeError):
 class Run:
     """A planned or finished training run: its command line, its folder, its spec hash and its epochs.
 
-    ``images`` are those of an epoch, 1 if they are not known.
+    ``images`` are those of an epoch, 1 if they are not known. Runs with the same ``answers`` may share the kept answers
+    of a teacher, which the first of them makes; it is empty for a run that keeps none.
     """
 
     label: str
@@ -46,6 +48,7 @@ class Run:
     key: str
     epochs: int
     images: int = 1
+    answers: str = ""
 
     @property
     def log(self) -> Path:
@@ -82,7 +85,7 @@ def planned(label: str, overrides: Sequence[str], parent: Path) -> tuple[Run, Tr
     overrides = [*overrides, *decided]
     key = spec_hash(tree)
     folder = parent / f"{label.replace(', ', '-').replace(' ', '')}-{key[:8]}"
-    run = Run(label, tuple(overrides), folder, key, int(tree["epochs"]))
+    run = Run(label, tuple(overrides), folder, key, int(tree["epochs"]), answers=shared_answers(tree))
     return run, {**tree, "chosen": {**choices, "overrides": overrides}}
 
 

@@ -15,12 +15,14 @@ PROGRESS = "progress.json"
 class Progress:
     """``done`` of ``epochs`` epochs, and the accuracy at the last validation (a share of images).
 
-    The accuracy is None before the first validation, or if nothing is classified.
+    The accuracy is None before the first validation, or if nothing is classified. ``seconds`` is how long these epochs
+    took, also before the run was resumed; None where it was not recorded.
     """
 
     done: int
     epochs: int
     accuracy: float | None
+    seconds: float | None = None
 
     def write(self, folder: Path) -> None:
         """Write it to a run's folder."""
@@ -37,4 +39,5 @@ def read(folder: Path) -> Progress | None:
     except (ValueError, TypeError, RecursionError):
         return None  # it is rewritten after the next epoch
     counts = type(found.done) is int and type(found.epochs) is int
-    return found if counts and (found.accuracy is None or type(found.accuracy) in (int, float)) else None
+    numbers = all(value is None or type(value) in (int, float) for value in (found.accuracy, found.seconds))
+    return found if counts and numbers else None

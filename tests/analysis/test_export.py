@@ -169,6 +169,23 @@ def test_the_card_says_what_the_run_was_and_no_place_of_the_machine(tiny_info, t
     assert "| Licence of the weights | CC0 |" in card
 
 
+@pytest.mark.parametrize(
+    ("control", "kind", "teacher"), [("none.NoTeacher", "none", None), ("self.Self", "self", "copy")]
+)
+def test_the_card_of_a_run_under_a_control_names_the_teacher_that_taught_it(
+    tiny_info, tmp_path, control, kind, teacher
+):
+    run = tmp_path / "run"
+    saved(run, CNN, tiny_info, teacher={"name": teacher}, control=kind)
+    cfg = composed(["experiment=exp1_resnet_kl", "teacher=small_cnn", f"paths.run={run}"])
+    with open_dict(cfg):
+        cfg.control = {"_target_": f"kdbias.controls.{control}"}
+    OmegaConf.save(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)), run / "config.yaml")
+    card = (exported(run, tmp_path / "out") / "README.md").read_text()
+    assert f"| Teacher | {teacher or 'none'} |" in card
+    assert f"| Control | trained under control={kind} |" in card
+
+
 def test_the_card_of_a_network_with_its_control(tmp_path):
     out = exported(Path("demo-student"), tmp_path / "a", "control_run=demo-control")
     card, control = (out / "README.md").read_text(), kdbias.zoo.entry(kdbias.zoo.file_of("demo-control"))

@@ -172,3 +172,11 @@ def test_tables_and_figure_of_the_verdicts():
     assert len(lines) == 4
     assert verdict_figure(found) is not None
     assert verdict_figure(found[2:]) is None
+
+
+def test_the_p_of_a_verdict_is_that_of_the_test_it_rests_on():
+    (small,) = judged([CLAIM], shifted(0.02))
+    assert (small.difference.shown, small.difference.equal) == (True, True)
+    assert small.p == small.difference.equal_corrected != small.difference.corrected
+    (large,) = judged([CLAIM], shifted(0.1))
+    assert large.p == large.difference.corrected

@@ -11,7 +11,7 @@ from toy_study import NODE, finished, toy, trained
 
 from kdbias.analysis import study as studies
 from kdbias.analysis import study_train
-from kdbias.analysis.report import curves, references
+from kdbias.analysis.report import curves, references, several_teachers, taught_by
 from kdbias.analysis.reported import Reported, ReportedGroup, study_teachers
 from kdbias.analysis.results import Measured, by_label
 from kdbias.analysis.run_teacher import composing
@@ -99,6 +99,16 @@ def test_a_smoke_run_of_a_study_is_as_small_as_that_of_an_experiment(tmp_path):
     assert "model.conv_stem=deep" in words
 
 
+def test_two_groups_that_are_the_same_run_are_refused(tmp_path):
+    alone = ["control=none", "data=cues", "trainer=smoke"]
+    runs = {
+        name: {"experiment": "demo_kl", "overrides": [*alone, f"teacher={teacher}"]}
+        for name, teacher in (("of_cnn", "small_cnn"), ("of_vit", "small_vit"))
+    }
+    with composing(), pytest.raises(ConfigError, match=r"study\.runs: of_cnn and of_vit are the same run"):
+        studies.plan({"name": "toy", "question": "?", "seeds": [0], "runs": runs}, [], tmp_path)
+
+
 def test_a_study_must_be_named(tmp_path):
     with pytest.raises(ConfigError, match="study: name one"):
         study_of({"study": None, "paths": {"runs": str(tmp_path)}})
@@ -161,6 +171,10 @@ def test_teachers_of_one_name_and_groups_of_their_name_are_told_apart(tmp_path):
         "teacher small (3)": 2,
     }
     assert {group: of["cka"].scalars["x"] for group, of in taught.items()} == {"few": 1, "many": 2}
+    networks += [measured("few", "network", "bb"), measured("few", "network", "a")]  # other seeds
+    assert list(references(what, networks)[1]) == ["many"]
+    assert taught_by(what, networks) == {"few": ["a", "bb"], "many": ["bb"]}
+    assert several_teachers(what, networks) == ["what few took over: its seeds had 2 different teachers"]
     own = [measured("untrained", "network", "a"), measured("untrained", "initial")]
     assert {name: len(of) for name, of in by_label(own, "cka").items()} == {"untrained (a run)": 1, "untrained": 1}
 

@@ -9,6 +9,7 @@ from toy_study import NODE, finished, toy, trained
 from kdbias.analysis import study_train
 from kdbias.analysis.status import run_state, status_lines, study_of
 from kdbias.runs import ordered
+from kdbias.runs.progress import Progress
 
 
 def test_status_counts_what_is_done_running_failed_and_left(tmp_path, capsys):
@@ -44,6 +45,19 @@ def test_time_left_follows_from_the_epochs_that_are_done(tmp_path):
     trained(study)
     finished(study.runs[0].teacher, 0.9)
     assert "7 done, 0 running, 0 failed, 0 left; nothing left to train" in status_lines(study)[-1]
+
+
+def test_a_run_that_was_resumed_takes_its_own_time_for_what_is_left(tmp_path):
+    study = toy(tmp_path, {**NODE, "seeds": [0], "lanes": 1})
+    run = study.runs[0].run
+    run.folder.mkdir(parents=True)
+    OmegaConf.save(OmegaConf.create({"a": 1}), run.folder / "config.yaml")  # written anew at each start
+    Progress(2, 4, 0.25, 200.0).write(run.folder)
+    held = ordered.taken(run.folder)
+    assert run_state(run).seconds == 100
+    (run.folder / "progress.json").write_text(json.dumps({"done": 2, "epochs": 4, "accuracy": 0.25}))
+    assert run_state(run).seconds is None  # before the time was recorded
+    held.release()
 
 
 def test_an_interrupted_study_says_how_to_go_on(tmp_path, monkeypatch, capsys):

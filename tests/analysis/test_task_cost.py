@@ -4,10 +4,12 @@ import csv
 import json
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from kdbias.analysis.tasks import run
 from kdbias.config.errors import ConfigError
+from kdbias.runs import memory
 
 CE = {"_target_": "kdbias.losses.ce.CE", "weight": 0.5}
 KL = {"_target_": "kdbias.losses.kl.KL", "weight": 0.5}
@@ -201,6 +203,13 @@ def test_results_of_before_have_what_their_metrics_hold(make, analyse):
     assert rows["crd"]["time over reference"] == rows["crd"]["memory over reference"] == "-"
     assert "a run recorded no seconds" in page
     assert "what tensors took on the GPU" in page
+
+
+def test_the_memory_of_a_gpus_host_stands_beside_its_own(make, analyse, monkeypatch):
+    monkeypatch.setattr(memory.torch.cuda, "max_memory_allocated", lambda device: 2 * memory.GIB)
+    taken = {"peak_memory": memory.peak_memory(torch.device("cuda"))}
+    rows, _ = analyse(make("lm", 0, 10.0, terms={"ce": CE, "kl": KL}, result=taken))
+    assert rows["lm"]["peak memory"] == "2.0"
 
 
 def test_a_gpu_is_not_held_against_a_cpu(make, analyse):

@@ -12,9 +12,10 @@ from kdbias.probes.base import Result
 from kdbias.report.cue_examples import goes_by
 from kdbias.report.group import Group
 from kdbias.report.networks import beside
-from kdbias.report.study import lead, study_markdown, study_page, study_tables
+from kdbias.report.study import lead, study_markdown, study_page, study_tables, within_noise
 from kdbias.report.study_attention import attention_parts, attention_sentence
 from kdbias.report.study_cues import cue_parts, first_numbers, inheritance, networks_table, shown
+from kdbias.report.study_results import StudyResults
 from kdbias.report.study_training import training_panels
 from kdbias.report.table import percent
 from kdbias.stats import difference
@@ -197,3 +198,23 @@ def test_attention_distances_of_several_groups_are_corrected_over_them():
     one = attention_sentence(replace(study(), groups=[control, groups["taught"]], beside={}))
     assert "taught attends 3.85 patches away on average (against control: +0.05 [+0.01, +0.08])" in one
     assert "Holm" not in one
+
+
+def moved(found: StudyResults, moves: tuple[float, ...]) -> StudyResults:
+    """The page with a student that attends farther than its control by ``moves``, for each seed."""
+    student, control = found.groups
+    near = {seed: attention(3.1 + 0.01 * seed + by) for seed, by in enumerate(moves)}
+    return replace(found, groups=[replace(student, results={**student.results, "attention": near}), control])
+
+
+def test_what_is_within_noise_has_attention_and_equality_and_says_where_nothing_is_compared():
+    found = moved(study(), (0.3, 0.32, 0.28))
+    assert within_noise(found) == ["Every comparison of this page shows a difference."]
+    (line,) = within_noise(moved(found, (0.1, -0.1, 0.02)))
+    assert line.startswith("Attention distance of student against control: no difference shown [")
+    apart = difference([0.5, 0.51, 0.5], [0.5, 0.5, 0.51], smallest=0.2)
+    equal = replace(found.judged[0], direction="equal", difference=apart)
+    assert equal.verdict == "supported"
+    assert within_noise(replace(found, judged=[equal])) == [equal.sentence]
+    alone = replace(found, groups=[replace(found.groups[0], control=None)], judged=[], beside={})
+    assert within_noise(alone) == ["No group of this page is compared with another."]

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from kdbias.runs import clock, sweep, sweep_progress
+from kdbias.runs import board, clock, sweep, sweep_progress
 from kdbias.runs.board import BoardLines
 from kdbias.runs.clock import Pace, Pulse
 from kdbias.runs.progress import Progress
@@ -47,6 +47,20 @@ def test_lines_of_a_board_say_what_all_tasks_still_take(capsys):
     assert "student: 4/4  val accuracy 40 %, all: " in second
     assert second.endswith(" left")
     assert "left" not in last
+
+
+def test_tasks_that_were_done_before_are_no_pace(capsys, monkeypatch):
+    now = Clock()
+    monkeypatch.setattr(board, "Pace", lambda steps: Pace(steps, clock=now))
+    with BoardLines(1000) as lines:
+        for number in range(9):
+            lines.show(f"seed {number}", 100, 100)
+        lines.show("seed 9", 0, 100)
+        now.now = 2.0
+        lines.show("seed 9", 1, 100)
+    *before, last = capsys.readouterr().out.splitlines()
+    assert not any("left" in line for line in before)
+    assert last.endswith("all: 3 min left")  # 99 epochs of 2 s
 
 
 def test_a_job_says_how_far_it_is_and_what_the_sweep_still_takes(tmp_path, monkeypatch, capsys):

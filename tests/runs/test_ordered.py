@@ -26,6 +26,10 @@ PROGRAM = """
         file.write(given["key"] + "\\n")
     (folder / "pid").write_text(str(os.getpid()))
     (folder / "threads").write_text(os.environ["OMP_NUM_THREADS"])
+    if "answers" in given:
+        while not Path(given["answers"]).exists():
+            time.sleep(0.01)
+    (folder / "progress.json").write_text('{"done": 0, "epochs": 1, "accuracy": null}')
     if "wait" in given:
         while not Path(given["wait"]).exists():
             time.sleep(0.01)
@@ -67,6 +71,16 @@ def test_a_run_waits_for_the_one_it_needs_and_lanes_are_filled_meanwhile(new, tm
     assert failed == {}
     assert begun(tmp_path)[-1] == "student"
     assert sorted(begun(tmp_path)) == ["control", "student", "teacher"]
+
+
+def test_a_lane_does_not_wait_for_answers_that_another_run_makes(new, tmp_path):
+    """The first makes them until the last has ended, and trains then; those that share them begin after that."""
+    first = replace(new("first", f"answers={tmp_path / 'last' / 'result.json'}"), answers="a", epochs=9)
+    sharing = [replace(new(name), answers="a", epochs=5) for name in ("second", "third")]
+    last = replace(new("last"), answers="b")
+    assert ordered.train([first, *sharing, last], {}, lanes=2, board=Board()) == {}
+    assert begun(tmp_path)[:2] == ["first", "last"]
+    assert sorted(begun(tmp_path)[2:]) == ["second", "third"]
 
 
 def test_a_teacher_alone_has_both_cores_and_others_wait_for_its_end(new, tmp_path, monkeypatch):
