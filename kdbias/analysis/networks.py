@@ -116,6 +116,16 @@ def labels(tree: Tree, found: Sequence[Subject]) -> list[str]:
     return [str(name) for name in names]
 
 
+def run_name(folder: Path) -> str:
+    """Give the name of a run folder among networks: with the folder it lies in, since a single run is named by its time.
+
+    >>> run_name(Path("/runs/exp1_kl/2026-11-30_10-00-00"))
+    'exp1_kl/2026-11-30_10-00-00'
+    """
+    folder = folder.absolute()
+    return f"{folder.parent.name}/{folder.name}"
+
+
 def run_subject(tree: Tree, key: str, path: Path, device: str, known: dict[str, ImageData]) -> Subject:
     """Describe the best checkpoint of a run folder, a checkpoint file, an exported folder, or a network of the zoo.
 
@@ -153,7 +163,7 @@ def run_subject(tree: Tree, key: str, path: Path, device: str, known: dict[str, 
             f"data: {key} {path} reads images of {info.channels}x{info.size}x{info.size}, and the data has "
             f"{data.info.channels}x{data.info.size}x{data.info.size}: choose data of its size, or leave data out"
         )
-    name = f"{folder.parent.name}/{folder.name}"  # single runs are named by the time alone
+    name = run_name(folder)
     if path.is_file():
         name = zoo.name_of(path) if shipped else f"{name}/{checkpoint.stem}"
     own: RunTeacher | Lack = Lack("no config.yaml tells its teacher")

@@ -14,7 +14,7 @@ from rich.console import Console
 from kdbias.analysis.collect import gathered
 from kdbias.analysis.examples import examples
 from kdbias.analysis.hypotheses import Scores, judged, score
-from kdbias.analysis.networks import INITIAL
+from kdbias.analysis.networks import INITIAL, run_name
 from kdbias.analysis.probe import draw
 from kdbias.analysis.probe_configs import Nodes, wanted
 from kdbias.analysis.published import published
@@ -125,7 +125,7 @@ def results_of(what: Reported, claims: Sequence[Hypothesis], networks: Sequence[
     for group in what.groups:
         results: dict[str, dict[int, Result]] = {}
         for seed, folder in group.folders.items():
-            own = by_folder.get(f"{folder.parent.name}/{folder.name}")
+            own = by_folder.get(run_name(folder))
             for name, result in {**tested(folder), **(own.results if own else {})}.items():
                 results.setdefault(name, {})[seed] = result
         groups.append(Group(group.label, group.planned, group.facts, results, group.control))

@@ -2,9 +2,11 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
+from kdbias.analysis.networks import run_name
 from kdbias.analysis.probe import draw
 from kdbias.analysis.results import Measured, load, save
 from kdbias.checks.check import ConfigError
@@ -76,3 +78,9 @@ def test_the_name_of_a_probe_in_a_file_imports_nothing_but_the_figures_of_a_prob
     before = set(sys.modules)
     assert draw("x", {"a": [Result("x", {"a": 1.0}, {}, {"n": 1, "probe": name})]}) == {}
     assert not {module for module in set(sys.modules) - before if module.startswith("kdbias.report")}
+
+
+def test_a_run_has_one_name_however_its_folder_is_typed(tmp_path, monkeypatch):
+    (tmp_path / "sweep" / "a").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "sweep")
+    assert {run_name(folder) for folder in (Path("a"), Path("./a"), tmp_path / "sweep" / "a")} == {"sweep/a"}
