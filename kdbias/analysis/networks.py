@@ -117,7 +117,7 @@ def labels(tree: Tree, found: Sequence[Subject]) -> list[str]:
 
 
 def run_name(folder: Path) -> str:
-    """Give the name of a run folder among networks: with the folder it lies in, since a single run is named by its time.
+    """Give the name of a run folder among networks, with the folder it lies in: single runs are named by their time.
 
     >>> run_name(Path("/runs/exp1_kl/2026-11-30_10-00-00"))
     'exp1_kl/2026-11-30_10-00-00'
