@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import lightning as L
@@ -17,6 +18,7 @@ from kdbias.config.spec import Tree
 from kdbias.data.base import ImageData
 from kdbias.models.features import Extractor
 from kdbias.models.teacher import Teacher
+from kdbias.models.weights import load_state
 from kdbias.modules.compile_trial import Trial
 from kdbias.modules.optim import clip_gradients, configure
 from kdbias.modules.schedules import step_plateaus
@@ -73,6 +75,14 @@ class StudentModule(L.LightningModule):
         It is called before the module is built and before the processes of a run join. So several may call it at once.
         """
         return tree
+
+    def start_from(self, state: Mapping[str, Tensor], key: str) -> None:
+        """Give the student the weights ``state``, by the names of its network; a classifier that does not fit is fresh.
+
+        Raises:
+            ValueError: as ``load_state``; the message names ``key``.
+        """
+        load_state(self.student, state, key, fresh_head=True)
 
     def seen(self, image: Tensor, step: int) -> Tensor:
         """Give the images that the student sees in the training step ``step`` of an epoch, whose batch has ``image``.
