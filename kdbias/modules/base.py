@@ -20,7 +20,7 @@ from kdbias.models.features import Extractor
 from kdbias.models.teacher import Teacher
 from kdbias.models.weights import load_state
 from kdbias.modules.compile_trial import Trial
-from kdbias.modules.optim import clip_gradients, configure
+from kdbias.modules.optim import clip_gradients, configure, step_size
 from kdbias.modules.schedules import step_plateaus
 
 
@@ -177,6 +177,15 @@ class StudentModule(L.LightningModule):
         if trial.over:
             print(f"compile=auto: {trial.said}", flush=True)
             self._trial = None
+
+    def backward(self, loss: Tensor, *args: Any, **settings: Any) -> None:
+        """Go back from a batch's loss, so that a step has the mean gradient of its batches.
+
+        Lightning divides every loss by ``trainer.accumulate``, and the last step of an epoch may have fewer batches.
+        """
+        accumulate = int(self.trainer.accumulate_grad_batches)
+        size = step_size(self.trainer.fit_loop.epoch_loop.batch_idx, self.trainer.num_training_batches, accumulate)
+        super().backward(loss if size == accumulate else loss * (accumulate / size), *args, **settings)
 
     def record(self, loss: Tensor, parts: dict[str, Tensor]) -> None:
         """Add a step's loss and its detached parts to the epoch's means; on a CPU, check that the loss is finite."""
