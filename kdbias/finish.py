@@ -70,7 +70,8 @@ def finish(run: Trained) -> float:
 
     Raises:
         RunStopped: training detected its own failure, or its last step left weights that are not finite. The result has
-            the reason but no hash, so the run is not done.
+            the reason but no hash, so the run is not done. A failure that training detected is raised on rank 0 alone:
+            a process that ends with an error has Lightning kill rank 0 before its result is written.
     """
     if broken := not_finite(run.module.student):
         diverged(run, f"the last step left weights that are not finite ({broken}): {REMEDY}")
@@ -85,8 +86,8 @@ def finish(run: Trained) -> float:
         log_scores(run.trainer, payload)
         write_json(run.folder / RESULT, payload)
         show(run.tree, payload)
-    if run.module.stopped is not None:
-        raise RunStopped(run.module.stopped)
+        if run.module.stopped is not None:
+            raise RunStopped(run.module.stopped)
     return run.objective
 
 

@@ -27,7 +27,7 @@ from kdbias.files import sweep_up, write_text
 from kdbias.finish import Trained, diverged, finish
 from kdbias.models.checkpoint import Checkpoint
 from kdbias.models.teacher import Teacher, ready_teacher, teacher_from_weights
-from kdbias.models.weights import load_state, read_weights
+from kdbias.models.weights import read_weights
 from kdbias.modules.base import StudentModule
 from kdbias.modules.choice import module_class
 from kdbias.modules.distill import Distill
@@ -93,7 +93,7 @@ def train(cfg: DictConfig) -> float:
     spec = module_spec(used, data.info, key, kind)  # anew: a control puts the teacher that it found into ``used``
     module: StudentModule = build(spec["module"], spec, teacher, group="module")
     if used.get("init") is not None and resume is None:
-        load_state(module.student, read_weights(used["init"], "init"), "init", fresh_head=True)
+        module.start_from(read_weights(used["init"], "init"), "init")
     trainer = build_trainer(tree, run)
     kept = keeps(tree) and (control is None or control.answers_kept)
     if kept and isinstance(module, Distill) and module.teacher is not None:

@@ -13,6 +13,8 @@ from kdbias.models.checkpoint import Checkpoint, load_student
 from kdbias.models.weights_file import WeightsError
 from kdbias.train import train
 
+MOVING = {"running_mean", "running_var", "num_batches_tracked"}  # of BatchNorm, at any learning rate
+
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
@@ -39,6 +41,24 @@ def test_a_fresh_classifier_where_the_classes_differ(first, tmp_path):
     torch.save(state, tmp_path / "seven.pth")
     train(start(tmp_path / "seven.pth", tmp_path / "run", "epochs=1"))
     assert load_student(tmp_path / "run" / "checkpoints" / "last.ckpt").info.classes == 10
+
+
+@pytest.mark.parametrize("method", ["simclr", "dino"])
+def test_every_network_of_training_without_labels_starts_from_the_weights(method, tmp_path):
+    network = ["model=vit", "model.classes=null", "module.views.size=16"]
+    words = [word for word in SMALL if not word.startswith(("experiment", "epochs", "callback", "model=vit"))]
+    words = ["experiment=teacher_ssl_vit", f"ssl={method}", *network, *words, "epochs=1", "callback=[checkpoint]"]
+    train(composed([*words, f"paths.run={tmp_path / 'first'}"]))
+    path = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    rests = [f"init={path}", "optim.optimizer.lr=1e-12", "optim.optimizer.weight_decay=0"]
+    train(composed([*words, "seed=7", *rests, f"paths.run={tmp_path / 'second'}"]))
+    before = {name: value for name, value in Checkpoint(path).weights.items() if not MOVING & set(name.split("."))}
+    saved = torch.load(tmp_path / "second" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    networks = [name for name in ("student", "online") if any(key.startswith(f"{name}.") for key in saved)]
+    assert networks == ["student", *(["online"] if method == "dino" else [])]
+    for network in networks:
+        for name, value in before.items():
+            torch.testing.assert_close(saved[f"{network}.network.{name}"], value, rtol=0, atol=1e-5)
 
 
 def test_it_is_a_run_of_its_own_that_resumes_without_starting_again(first, tmp_path):

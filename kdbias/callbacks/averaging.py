@@ -7,6 +7,7 @@ there is no average, and validation and checkpoints have the current weights.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Any
 
@@ -64,8 +65,7 @@ class Averaging(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Fix where averaging begins, and move what a checkpoint gave to the student's device."""
         self._step = trainer.global_step
-        batches = int(trainer.estimated_stepping_batches) * trainer.accumulate_grad_batches
-        self._first = int(self.begin * batches)
+        self._first = int(self.begin * planned_batches(trainer))
         if self._average is not None:
             current = _state(pl_module)
             self._average = {name: value.to(current[name].device) for name, value in self._average.items()}
@@ -166,6 +166,15 @@ class SWA(Averaging):
     def share(self, count: int) -> float:
         """Give 1/(count + 1)."""
         return 1.0 / (count + 1)
+
+
+def planned_batches(trainer: Trainer) -> int:
+    """Give the batches of the whole training; the last step of an epoch may have fewer than the others."""
+    steps, accumulate = int(trainer.estimated_stepping_batches), int(trainer.accumulate_grad_batches)
+    if math.isinf(trainer.num_training_batches):  # nobody knows where an epoch ends
+        return steps * accumulate
+    batches = int(trainer.num_training_batches)
+    return steps * batches // math.ceil(batches / accumulate)
 
 
 def _student(pl_module: LightningModule) -> nn.Module:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import build
@@ -16,8 +18,10 @@ from kdbias.config.spec import Tree
 from kdbias.data.base import ImageData
 from kdbias.models.features import Extractor
 from kdbias.models.teacher import Teacher
+from kdbias.models.weights import load_state
 from kdbias.modules.compile_trial import Trial
-from kdbias.modules.optim import clip_gradients, configure
+from kdbias.modules.optim import clip_gradients, configure, step_size
+from kdbias.modules.schedules import step_plateaus
 
 
 def step_seed(seed: int, rank: int, step: int) -> int:
@@ -62,6 +66,7 @@ class StudentModule(L.LightningModule):
         self._parts: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._trial: Trial | None = None
+        self._validated = False
 
     @classmethod
     def prepared(cls, tree: Tree, teacher: Teacher | None, data: ImageData, device: torch.device) -> Tree:
@@ -70,6 +75,14 @@ class StudentModule(L.LightningModule):
         It is called before the module is built and before the processes of a run join. So several may call it at once.
         """
         return tree
+
+    def start_from(self, state: Mapping[str, Tensor], key: str) -> None:
+        """Give the student the weights ``state``, by the names of its network; a classifier that does not fit is fresh.
+
+        Raises:
+            ValueError: as ``load_state``; the message names ``key``.
+        """
+        load_state(self.student, state, key, fresh_head=True)
 
     def seen(self, image: Tensor, step: int) -> Tensor:
         """Give the images that the student sees in the training step ``step`` of an epoch, whose batch has ``image``.
@@ -127,12 +140,14 @@ class StudentModule(L.LightningModule):
         checkpoint["seconds"] = self.seconds
         checkpoint["metrics"] = self.logged
         checkpoint["stopped"] = self.stopped
+        checkpoint["validated"] = self._validated
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the resumed run's planned steps, its time, its logged values, and whether it had failed."""
         self._seconds_before = float(checkpoint.get("seconds", 0.0))
         self._logged_before = dict(checkpoint.get("metrics", {}))
         self.stopped = checkpoint.get("stopped")
+        self._validated = bool(checkpoint.get("validated", False))
         self.spec["steps"] = checkpoint["hyper_parameters"]["spec"].get("steps")
 
     def on_train_start(self) -> None:
@@ -162,6 +177,15 @@ class StudentModule(L.LightningModule):
         if trial.over:
             print(f"compile=auto: {trial.said}", flush=True)
             self._trial = None
+
+    def backward(self, loss: Tensor, *args: Any, **settings: Any) -> None:
+        """Go back from a batch's loss, so that a step has the mean gradient of its batches.
+
+        Lightning divides every loss by ``trainer.accumulate``, and the last step of an epoch may have fewer batches.
+        """
+        accumulate = int(self.trainer.accumulate_grad_batches)
+        size = step_size(self.trainer.fit_loop.epoch_loop.batch_idx, self.trainer.num_training_batches, accumulate)
+        super().backward(loss if size == accumulate else loss * (accumulate / size), *args, **settings)
 
     def record(self, loss: Tensor, parts: dict[str, Tensor]) -> None:
         """Add a step's loss and its detached parts to the epoch's means; on a CPU, check that the loss is finite."""
@@ -194,8 +218,15 @@ class StudentModule(L.LightningModule):
                 f"the loss is {float(loss.detach())} at step {self.global_step} ({values}): {REMEDY}"
             )
 
+    def on_validation_end(self) -> None:
+        """Note that this epoch has values of the validation split."""
+        self._validated = self._validated or not self.trainer.sanity_checking
+
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means; a loss that is not finite anywhere in the epoch ends the run."""
+        """Log the epoch's means, and show a plateau schedule its metric before any callback saves the epoch.
+
+        A loss that is not finite anywhere in the epoch ends the run.
+        """
         means = {name: value / self._counts[name] for name, value in self._parts.items()}
         self._parts, self._counts = {}, {}
         bad = [name for name, value in means.items() if not torch.isfinite(value)]
@@ -205,6 +236,15 @@ class StudentModule(L.LightningModule):
             )
         self.log("train/loss", means.pop("total"), sync_dist=True)
         self.log_dict({f"train/{name}": value for name, value in means.items()}, sync_dist=True)
+        plateaus = [schedule for schedule in self.schedules() if isinstance(schedule, ReduceLROnPlateau)]
+        if plateaus and self._validated:
+            step_plateaus(plateaus, self.spec["optim"]["schedule"]["monitor"], self.logged)
+        self._validated = False
+
+    def schedules(self) -> list[LRScheduler | ReduceLROnPlateau]:
+        """Give the schedules of the learning rate, one for each optimiser that has one."""
+        found = self.lr_schedulers()
+        return [] if found is None else found if isinstance(found, list) else [found]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser and schedule of ``optim``."""

@@ -19,6 +19,7 @@ from kdbias.config.spec import Tree
 from kdbias.files import write_bytes, write_text
 from kdbias.modules import events
 from kdbias.modules.tracked import Described
+from kdbias.probes.frozen import LOGGED
 
 
 @builder("logger")
@@ -37,8 +38,9 @@ def csv(run: str) -> CSVLogger:
 def keep_until(path: Path, step: int) -> None:
     """Remove the rows of a ``metrics.csv`` that a run resumed after ``step`` steps writes again; -1 keeps no row.
 
-    Steps are counted from 0, so the steps of finished epochs are below ``step``. The row of a probe has the number of
-    steps before it. Rows that cannot be read are left out; a file with such rows is kept as ``metrics.damaged.csv``.
+    Steps are counted from 0, so the steps of finished epochs are below ``step``. The row of a probe, also of frozen
+    features, has the number of steps before it. Rows that cannot be read are left out; a file with such rows is kept as
+    ``metrics.damaged.csv``.
     """
     if not path.is_file():
         return
@@ -77,7 +79,8 @@ def _is_step(text: str | None) -> bool:
 
 
 def _probed(row: dict[str, str]) -> bool:
-    return all(name in ("step", "epoch") or name.startswith("probe/") for name, value in row.items() if value)
+    names = [name for name, value in row.items() if value]
+    return all(name in ("step", "epoch", *LOGGED) or name.startswith("probe/") for name in names)
 
 
 class DescribedTensorBoard(TensorBoardLogger, Described):

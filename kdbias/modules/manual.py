@@ -10,7 +10,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from kdbias.batch import Batch
 from kdbias.modules.base import StudentModule
@@ -68,7 +68,7 @@ class ManualSteps(StudentModule):
                 optimizer.zero_grad()  # a step without gradients changes nothing, and schedules want one before theirs
             optimizer.step()
         student.step()
-        for schedule in self._schedules():
+        for schedule in self.schedules():
             if not isinstance(schedule, ReduceLROnPlateau):
                 schedule.step()
 
@@ -78,17 +78,6 @@ class ManualSteps(StudentModule):
         network = self.trainer.strategy.model
         if isinstance(network, DistributedDataParallel):
             network.require_forward_param_sync = True
-
-    def on_train_epoch_end(self) -> None:
-        """Show a plateau schedule its metric."""
-        super().on_train_epoch_end()
-        for schedule in self._schedules():
-            if isinstance(schedule, ReduceLROnPlateau):
-                schedule.step(float(self.trainer.callback_metrics[self.spec["optim"]["schedule"]["monitor"]]))
-
-    def _schedules(self) -> list[LRScheduler | ReduceLROnPlateau]:
-        found = self.lr_schedulers()
-        return [] if found is None else found if isinstance(found, list) else [found]
 
 
 def detached(network: nn.Module, *inputs: Tensor) -> Tensor:

@@ -126,6 +126,14 @@ def configure(
     return {"optimizer": optimizer, "lr_scheduler": build(optim["schedule"], optimizer, total_steps, group="schedule")}
 
 
+def step_size(batch: int, batches: int | float, accumulate: int) -> int:
+    """Give how many batches the optimiser step with batch ``batch`` of an epoch has; only its last may have fewer.
+
+    The number of ``batches`` of an epoch may be infinite.
+    """
+    return int(min(accumulate, batches - batch // accumulate * accumulate))
+
+
 def clip_gradients(optimizer: Optimizer, max_norm: float) -> Tensor:
     """Scale the gradients of all groups so that their joint L2 norm is at most ``max_norm``; give the norm before.
 

@@ -8,7 +8,8 @@ The maths is pure: ``*_factor(step, total, ...)`` gives what the base learning r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from lightning.pytorch.utilities.types import LRSchedulerConfigType
@@ -16,6 +17,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from kdbias.config.build import builder
+
+NEVER = sys.maxsize  # epochs between two steps that Lightning makes
 
 
 def warmup_cosine_factor(step: int, total: int, warmup: float, final: float) -> float:
@@ -86,10 +89,24 @@ def plateau(
 ) -> LRSchedulerConfigType:
     """Build a schedule that multiplies by ``factor`` if ``monitor`` has not improved for ``patience`` validations.
 
-    ``total_steps`` is not used: this schedule reads the metric at the end of each epoch.
+    ``total_steps`` is not used: ``StudentModule`` shows the schedule its metric at the end of each epoch that had a
+    validation. Lightning would do so after the checkpoint of the epoch, and in epochs without a validation too.
     """
     scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=factor, patience=patience, min_lr=min_lr)
-    return _config(scheduler, interval="epoch", monitor=monitor)
+    return {**_config(scheduler, interval="epoch", monitor=monitor), "frequency": NEVER}
+
+
+def step_plateaus(plateaus: Iterable[ReduceLROnPlateau], monitor: str, metrics: Mapping[str, float]) -> None:
+    """Show schedules the metric ``monitor``.
+
+    Raises:
+        ValueError: ``metrics`` does not have it.
+    """
+    if monitor not in metrics:
+        text = f"{monitor} is not logged: choose one of {', '.join(sorted(metrics))}"
+        raise ValueError(f"optim.schedule.monitor: {text}")
+    for schedule in plateaus:
+        schedule.step(metrics[monitor])
 
 
 def _by_step(optimizer: Optimizer, factor: Callable[[int], float]) -> LRSchedulerConfigType:

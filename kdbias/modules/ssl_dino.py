@@ -84,6 +84,11 @@ class DINO(SelfSupervised):
         self.register_buffer("center", torch.zeros(prototypes))
         self._averaged_at = 0
 
+    def start_from(self, state: Mapping[str, Tensor], key: str) -> None:
+        """Give both networks the weights ``state``: the one that trains begins where its average does."""
+        super().start_from(state, key)
+        self.online.load_state_dict(self.student.state_dict())
+
     def setup(self, stage: str) -> None:
         """Prepare both networks in the same way."""
         super().setup(stage)

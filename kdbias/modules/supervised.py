@@ -28,11 +28,11 @@ class Supervised(StudentModule):
         return cast(Tensor, self.student(image).logits)
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means, and the accuracy if its images were not mixed."""
-        super().on_train_epoch_end()
+        """Log the accuracy if the epoch's images were not mixed, and the epoch's means."""
         if self.train_accuracy.update_called:
             self.log("train/accuracy", self.train_accuracy.compute())
         self.train_accuracy.reset()
+        super().on_train_epoch_end()  # a schedule may read the accuracy
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Accuracy and cross-entropy of the student's answer on the validation split."""

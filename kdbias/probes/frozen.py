@@ -14,6 +14,8 @@ from kdbias.models.evaluation import Precision, evaluation
 from kdbias.models.features import Extractor
 
 Read = Literal["pooled", "tokens"]
+LOGGED = ("val/knn", "val/linear")
+"""What a run logs of frozen features, in rows that have the number of steps before them."""
 
 
 class Splits(Protocol):

@@ -217,6 +217,13 @@ def test_one_update_an_optimiser_step(tmp_path, data):
     assert load(tmp_path / "last.ckpt")["averaging_state"]["count"] == 5
 
 
+@pytest.mark.parametrize(("average", "count"), [(SWA(begin=0.5), 4), (EMA(begin=0.8), 2)])
+def test_steps_that_do_not_divide_an_epoch_do_not_delay_it(tmp_path, average, count):
+    """Of 36 batches in four epochs two steps an epoch take 8 and 1."""
+    fit(tmp_path, TensorDataset(torch.randn(4 * 9, 3)), average, epochs=4, accumulate=8)
+    assert load(tmp_path / "last.ckpt")["averaging_state"]["count"] == count
+
+
 def test_two_averages_are_refused(tmp_path, data):
     with pytest.raises(ValueError, match="ema and swa"):
         fit(tmp_path, data, EMA(), SWA())

@@ -20,6 +20,7 @@ from kdbias.config.conf import conf_dir
 from kdbias.data.augment import Augment
 from kdbias.data.base import ImageData
 from kdbias.models.deit import vit
+from kdbias.probes.frozen import LOGGED
 
 
 class Small(L.LightningModule):
@@ -72,6 +73,7 @@ def test_measured_before_in_the_first_epoch_every_so_many_and_at_the_end(tiny_in
         after = probe(data, 32)(module.student, data.batches("val", limit=20))
         assert values[20] == after.scalars[name] == trainer.callback_metrics[f"val/{name}"]
     promised = callback.metrics | callback.metrics_where.keys()
+    assert promised == set(LOGGED)  # the rows that a resumed run keeps
     assert {name for name in trainer.callback_metrics if name.endswith(("knn", "linear"))} == promised
 
 

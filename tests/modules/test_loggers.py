@@ -45,6 +45,17 @@ def test_the_probe_after_the_last_step_stays_and_the_next_step_does_not(tmp_path
     ]
 
 
+def test_frozen_features_after_the_last_step_stay_and_what_else_is_logged_there_does_not(tmp_path):
+    logger = csv_logger(str(tmp_path))
+    frozen = {"val/knn": 0.5, "val/linear": 0.25, "epoch": 1}
+    for metrics, step in (({"lr": 1.0}, 5), (frozen, 6), ({"val/knn": 0.75, "val/accuracy": 0.9}, 6), (frozen, 12)):
+        logger.log_metrics(metrics, step=step)
+    logger.save()
+    keep_until(tmp_path / "metrics.csv", 6)
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
+    assert [(row["step"], row["val/knn"], row["val/linear"]) for row in rows] == [("5", "", ""), ("6", "0.5", "0.25")]
+
+
 @pytest.mark.parametrize(
     ("content", "kept"),
     [

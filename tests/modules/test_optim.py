@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from kdbias.modules.optim import adamw, clip_gradients, configure, param_groups, sgd
+from kdbias.modules.optim import adamw, clip_gradients, configure, param_groups, sgd, step_size
 
 CONF = Path(__file__).parents[2] / "conf" / "optim"
 SPEC = {
@@ -165,10 +165,10 @@ def test_clipping_works_with_fused_adamw_in_bf16_mixed():
     assert max(module.after) <= 1.0
 
 
-def test_plateau_runs_under_lightning():
-    schedule = {"_target_": "kdbias.modules.schedules.plateau", "monitor": "val/accuracy", "mode": "max", "patience": 0}
-    trainer = fit(Toy({**SPEC, "schedule": schedule}), epochs=3)
-    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.01 * 0.1**2)
+def test_the_last_step_of_an_epoch_may_have_fewer_batches():
+    assert [step_size(batch, 5, 2) for batch in range(5)] == [2, 2, 2, 2, 1]
+    assert [step_size(batch, 6, 3) for batch in range(6)] == [3] * 6
+    assert step_size(7, float("inf"), 4) == 4
 
 
 @pytest.mark.parametrize("schedule", sorted(p.stem for p in (CONF / "schedule").glob("*.yaml")))

@@ -90,6 +90,12 @@ def test_plateau_follows_the_metric_by_epoch(optimizer):
     assert optimizer.param_groups[0]["lr"] == 0.25
 
 
+def test_a_plateau_of_a_metric_that_nobody_logs_is_named(optimizer):
+    found = schedules.plateau(optimizer, 10, monitor="val/knn", mode="max")["scheduler"]
+    with pytest.raises(ValueError, match=r"^optim\.schedule\.monitor: val/knn is not logged: choose one of a, b$"):
+        schedules.step_plateaus([found], "val/knn", {"b": 1.0, "a": 0.0})
+
+
 @pytest.mark.parametrize(
     ("build", "key"),
     [

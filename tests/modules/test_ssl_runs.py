@@ -1,6 +1,9 @@
 """Whole runs without labels: what they leave, and how a collapse ends them."""
 
 import json
+import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +11,7 @@ from config_base import composed
 from ssl_training import SMALL, make_data
 
 from kdbias.config.errors import RunStopped
+from kdbias.finish import Trained, finish
 from kdbias.models.checkpoint import load_student, load_teacher
 from kdbias.models.teacher import teacher_from_weights
 from kdbias.modules.ssl_watch import CollapseWatch
@@ -39,6 +43,14 @@ def test_a_collapsed_run_says_so_stops_and_is_not_done(tmp_path, capsys):
     again = json.loads((tmp_path / "result.json").read_text())
     assert (again["stopped"], again["spec_hash"]) == (result["stopped"], None)
     assert again["steps"] == result["steps"]
+
+
+def test_a_process_without_a_test_does_not_end_the_one_that_tests():
+    """Lightning kills the first process as soon as another ends with an error."""
+    trainer: Any = SimpleNamespace(is_global_zero=False, callbacks=[])
+    module: Any = SimpleNamespace(student=torch.nn.Linear(2, 2), stopped="collapsed")
+    data: Any = None
+    assert math.isnan(finish(Trained({}, "key", trainer, module, data)))
 
 
 def test_a_whole_run_leaves_a_teacher_without_logits(tmp_path):
