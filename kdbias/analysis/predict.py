@@ -18,7 +18,8 @@ from kdbias.batch import DataInfo
 from kdbias.config.build import build
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import Tree, plain
-from kdbias.data.image_file import HOW, SUFFIXES, fit, light_on_black, middle, open_image
+from kdbias.data.image_file import HOW, SUFFIXES, fit, middle, open_image
+from kdbias.data.mnist import is_mnist
 from kdbias.models.checkpoint import Checkpoint
 from kdbias.models.evaluation import evaluation
 from kdbias.models.features import Extractor
@@ -34,12 +35,16 @@ from kdbias.runs.run_folder import CONFIG, saved_config
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network with the data that it was trained on; ``flip`` says whether its images may be mirrored."""
+    """A network with the data that it was trained on; ``flip`` says whether its images may be mirrored.
+
+    ``built_by`` is the name of the data's builder, None where it was not saved.
+    """
 
     name: str
     network: Extractor
     info: DataInfo
     flip: bool
+    built_by: str | None = None
 
 
 def predict(tree: Tree) -> None:
@@ -58,7 +63,7 @@ def predict(tree: Tree) -> None:
     networks = classifiers(tree)
     for one in networks:
         folder = Path(tree["out"]) / safe(one.name)
-        batch = torch.stack([fit(image, one.info) for image in found]).float() / 255
+        batch = torch.stack([fit(image, one.info, one.built_by) for image in found]).float() / 255
         seen = views(flip=one.flip) if tree.get("tta", False) else (View(),)
         probabilities, maps = answers(one.network, batch, seen, tree["eval_batch_size"])
         _result(one, files, probabilities, top, len(seen)).save(folder)
@@ -137,7 +142,7 @@ def table(one: Classifier, files: Sequence[Path], probabilities: Tensor, top: in
         for rank, (value, number) in enumerate(zip(values.tolist(), classes.tolist(), strict=True)):
             rows.append([file.name if rank == 0 else "", one.info.names[number], value])
     caption = f"Images are {HOW}, at {one.info.size} px"
-    caption += ", light on black." if light_on_black(one.info) else "."
+    caption += ", light on black." if is_mnist(one.info, one.built_by) else "."
     caption += f" Mean of {seen} views." if seen > 1 else ""
     return Table(one.name, [Column("image"), Column("class"), percent("probability")], rows, caption)
 
@@ -183,7 +188,8 @@ def _run(path: Path) -> Classifier:
     name = zoo.name_of(path) if shipped else name
     saved = plain(saved_config(folder)) if (folder / CONFIG).is_file() and not shipped else {}
     flip = (saved.get("augment") or {}).get("flip")
-    return Classifier(name, own.student(), info, info.channels == 3 if flip is None else bool(flip))
+    built_by = (saved.get("data") or {}).get("_target_")
+    return Classifier(name, own.student(), info, info.channels == 3 if flip is None else bool(flip), built_by)
 
 
 def _named(tree: Tree) -> Classifier:
@@ -198,7 +204,7 @@ def _named(tree: Tree) -> Classifier:
             raise ConfigError(f"{key}: teacher={name} needs {key}={what}")
     info = build(tree["data"], group="data").info
     network = teacher_from_weights(teacher["model"], info, teacher["weights"], name).extractor
-    return Classifier(name, network, info, info.channels == 3)
+    return Classifier(name, network, info, info.channels == 3, tree["data"].get("_target_"))
 
 
 def _labels(files: Sequence[Path]) -> list[str]:

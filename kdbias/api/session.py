@@ -27,6 +27,7 @@ TRAINS = ["-c", "from kdbias.cli import train; train()"]
 """What Python runs to train a missing teacher: a notebook and a script are no program to start again."""
 GLOBALS = (GlobalHydra, HydraConfig, VersionBase)
 VARIABLES = (PROGRAM, "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # set for deterministic kernels
 
 
 @contextmanager
@@ -47,9 +48,7 @@ def own_hydra() -> Iterator[None]:
         BaseContainer._resolvers.clear()
         BaseContainer._resolvers.update(resolvers)
         for name, value in variables.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+            _put(name, value)
 
 
 @contextmanager
@@ -70,7 +69,7 @@ def running(config: str, words: Sequence[str]) -> Iterator[DictConfig]:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Restore the state of random generators, warnings and torch's precision after the block.
+    """Restore the state of random generators, warnings and torch's precision and choice of kernels after the block.
 
     An interrupt (Ctrl-C, a notebook's stop button) comes out as KeyboardInterrupt: Lightning would end the process.
     """
@@ -80,7 +79,7 @@ def kept() -> Iterator[None]:
     precision, main = torch.get_float32_matmul_precision(), threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
     try:
-        with warnings.catch_warnings(), isolate_rng():
+        with warnings.catch_warnings(), isolate_rng(), _kernels():
             yield
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):
@@ -90,3 +89,33 @@ def kept() -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
         if main:
             signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def _kernels() -> Iterator[None]:
+    """Restore which kernels torch chooses: deterministic ones, or those that a benchmark shows to be the fastest."""
+    import torch
+
+    cudnn = torch.backends.cudnn
+    modes, chosen, workspace = _modes(), (cudnn.benchmark, cudnn.deterministic), os.environ.get(WORKSPACE)
+    try:
+        yield
+    finally:
+        if _modes() != modes:  # else torch would import its compiler for nothing
+            torch.use_deterministic_algorithms(modes[0], warn_only=modes[1])
+        cudnn.benchmark, cudnn.deterministic = chosen
+        _put(WORKSPACE, workspace)
+
+
+def _modes() -> tuple[bool, bool]:
+    """Whether torch takes deterministic algorithms alone, and whether it only warns where there is none."""
+    import torch
+
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def _put(name: str, value: str | None) -> None:
+    """Give a variable of the environment its value; None: it has none."""
+    os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value

@@ -15,7 +15,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from kdbias.batch import DataInfo
-from kdbias.data.mnist import invert_light_background
+from kdbias.data.mnist import SIZES, as_mnist, is_mnist
 from kdbias.files import printable
 
 HOW = "turned as the camera held it, laid over white, shorter side resized (bicubic, antialiased), middle cut out"
@@ -60,14 +60,17 @@ def open_image(path: Path) -> Image.Image:
         raise ValueError(f"{printable(path)} cannot be read as an image ({reason}): {remedy}") from error
 
 
-def fit(image: Image.Image, info: DataInfo) -> Tensor:
+def fit(image: Image.Image, info: DataInfo, built_by: str | None = None) -> Tensor:
     """Give ``image`` as the data has its images: uint8 ``(channels, size, size)``, by ``square``.
 
-    Where the data's images are light on black (grey, with a mean below a half, as MNIST's), one with a light
-    background is inverted.
+    MNIST and Fashion-MNIST are light on black, and of 28 px, padded to a larger size: for them an image with a light
+    background is inverted, and one that does not have that size is padded so. ``built_by`` is the name of the data's
+    builder, as in ``is_mnist``.
     """
-    cut = square(image, info.channels, info.size)
-    return invert_light_background(cut) if light_on_black(info) else cut
+    if not is_mnist(info, built_by):
+        return square(image, info.channels, info.size)
+    padded = image.size == (info.size, info.size)
+    return as_mnist(square(image, info.channels, info.size if padded else SIZES[0]), info.size)
 
 
 def square(image: Image.Image, channels: int, size: int) -> Tensor:
@@ -78,11 +81,6 @@ def square(image: Image.Image, channels: int, size: int) -> Tensor:
     resized = F.resize(image.convert("L" if channels == 1 else "RGB"), [size], InterpolationMode.BICUBIC)
     cut: Tensor = F.pil_to_tensor(F.center_crop(resized, [size]))
     return cut
-
-
-def light_on_black(info: DataInfo) -> bool:
-    """Whether the data's images are grey and mostly dark."""
-    return info.channels == 1 and info.mean[0] < 0.5
 
 
 def middle(image: Image.Image) -> Tensor:

@@ -13,8 +13,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torchvision.datasets import MNIST, FashionMNIST
 
+from kdbias.batch import DataInfo
 from kdbias.config.build import builder
 from kdbias.data.published_files import idx_fault
 from kdbias.data.torchvision_source import TorchvisionSource, image_info
@@ -31,6 +33,10 @@ FASHION_NAMES = (
     "Bag",
     "Ankle boot",
 )
+DIGITS = tuple("0123456789")
+MEAN, STD = (0.1307,), (0.3081,)
+FASHION_MEAN, FASHION_STD = (0.2860,), (0.3530,)
+BUILDERS = ("kdbias.data.mnist.mnist", "kdbias.data.mnist.fashion_mnist")
 COUNT = 60_000
 SIZES = (28, 32)
 THRESHOLD = 127
@@ -94,9 +100,9 @@ def mnist(
         part=part,
         channels=1,
         size=size,
-        names=tuple("0123456789"),
-        mean=(0.1307,),
-        std=(0.3081,),
+        names=DIGITS,
+        mean=MEAN,
+        std=STD,
     )
     return TorchvisionSource(
         RawMNIST, Path(root), "MNIST/raw", info, COUNT, val, split_seed, limit, download, FAULT, part
@@ -127,12 +133,28 @@ def fashion_mnist(
         channels=1,
         size=size,
         names=FASHION_NAMES,
-        mean=(0.2860,),
-        std=(0.3530,),
+        mean=FASHION_MEAN,
+        std=FASHION_STD,
     )
     return TorchvisionSource(
         RawFashionMNIST, Path(root), "FashionMNIST/raw", info, COUNT, val, split_seed, limit, download, FAULT, part
     )
+
+
+def is_mnist(info: DataInfo, built_by: str | None = None) -> bool:
+    """Whether data are MNIST or Fashion-MNIST: by the name of their builder, or where that is not known by ``info``."""
+    if built_by is not None:
+        return built_by in BUILDERS
+    published = ((DIGITS, MEAN, STD), (FASHION_NAMES, FASHION_MEAN, FASHION_STD))
+    return (info.names, info.mean, info.std) in published
+
+
+def as_mnist(image: Tensor, size: int) -> Tensor:
+    """Give images from elsewhere as ``mnist`` gives its own: light on black, and padded with black to ``size``.
+
+    ``image`` is uint8 ``(..., H, H)``; ``H`` and ``size`` are of ``SIZES``.
+    """
+    return pad(invert_light_background(image), [(size - image.shape[-1]) // 2] * 4)
 
 
 def invert_light_background(image: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from typing import Literal, NamedTuple, Protocol, TypeVar, get_args
 
 import torch
@@ -23,6 +24,7 @@ from kdbias.data.geometry import put
 from kdbias.data.loader import ImageLoader, fill_value
 from kdbias.data.mix import Mix, mix_images
 from kdbias.data.order import Order, Share
+from kdbias.data.processes import context, is_of_main
 from kdbias.data.reference import image_views
 
 Anything = TypeVar("Anything")
@@ -111,7 +113,7 @@ class WorkerLoader(ImageLoader):
             batch_size=None,
             num_workers=self.workers.num_workers,
             prefetch_factor=self.workers.prefetch_factor if several else None,
-            multiprocessing_context=self.workers.start if several else None,
+            multiprocessing_context=self._context() if several else None,
             collate_fn=_as_it_is,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator().manual_seed(self.order.seed),  # else it would draw from the run's generator
@@ -125,6 +127,11 @@ class WorkerLoader(ImageLoader):
                 yield share, self._batch(share, views)
         finally:
             _end(made)
+
+    def _context(self) -> BaseContext | str | None:
+        """How workers start: without the user's program, unless what they are sent is defined in it."""
+        sent = (self._make.images, self.augment)
+        return self.workers.start if any(map(is_of_main, sent)) else context(self.workers.start)
 
     def _batch(self, share: Share, views: Views) -> Batch:
         image = self._floats(views.student, views.mix)

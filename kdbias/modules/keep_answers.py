@@ -14,6 +14,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import timm
 import torch
 
 from kdbias.batch import Batch
@@ -28,14 +29,17 @@ from kdbias.models.kept_answers import KeptAnswers, KeptTeacher
 from kdbias.models.kept_record import Record, record_of
 from kdbias.models.teacher import Teacher
 from kdbias.modules.distill import Distill
+from kdbias.probes.cache import files_of
 from kdbias.probes.code import builders_in, code_digest
 from kdbias.runs.bars import Lines, bars, in_terminal
+from kdbias.stress.describe import made_by
 
-FORMAT = 1
+FORMAT = 2
 SAFE_EVERY = 10.0  # seconds of answers that a kill may cost
 SAMPLE = 256  # images whose pixels are part of the key
 OF_STUDENT = ("student_stress", "student_strength")  # they do not change what the teacher sees
 READERS = ("kdbias.models.kept_record.Record", "kdbias.models.teacher.Teacher", "kdbias.data.drawing.Drawing")
+VIEW = "kdbias.stress.view.view"  # what applies a stress set to a view; no node of a config names it
 OF_MODE = ("training", "fused_attn")  # attributes that change with the use of a network
 PLAIN = (bool, int, float, str)
 Context = Callable[[], Any]
@@ -75,21 +79,26 @@ def description(
     """Give everything that decides the answers of a draw, in plain types; the number of draws does not."""
     whole = spec(tree)
     augment = {key: value for key, value in whole["augment"].items() if key not in OF_STUDENT}
-    nodes = (tree["teacher"].get("model"), tree["model"], tree["data"], tree["augment"])
+    stress = augment.get("teacher_stress")
+    nodes = (tree["teacher"].get("model"), tree["model"], tree["data"], augment)
     return {
         "format": FORMAT,
         "teacher": {"name": teacher.name, "network": _network_digest(teacher), "weights": _weights_digest(teacher)},
         "record": json.loads(json.dumps(record.plain())),
         "data": whole["data"],
         "images": _images_digest(data),
+        "files": files_of(data.source, ("train",)),
         "augment": augment,
+        "stress": None if stress is None else made_by(stress),
         "seed": data.seed,
         "batch_size": data.batch_size,
         "processes": processes,
         "precision": precision,
+        "tf32": tree["trainer"].get("tf32", True),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "code": code_digest({*READERS, *builders_in(*nodes)}),
+        "code": code_digest({*READERS, *builders_in(*nodes), *([] if stress is None else [VIEW])}),
         "torch": torch.__version__,
+        "timm": timm.__version__,
     }
 
 

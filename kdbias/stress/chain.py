@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdbias.config.build import build, builder
-from kdbias.stress.stress_set import Image, StressSet
+from kdbias.stress.stress_set import Image, Notes, StressSet, check_strength
 
 
 @builder("stress")
@@ -19,7 +19,8 @@ from kdbias.stress.stress_set import Image, StressSet
 class Chain(StressSet):
     """The sets of ``parts`` one after another, each at the same strength; ``parts`` are sets, or nodes that name them.
 
-    Each part draws from a generator of its own, so a part's draws do not depend on those before it.
+    Each part draws from a generator of its own, so a part's draws do not depend on those before it. The chain notes
+    what its parts note; where two note the same, it is what the later says.
 
     Source: Burgert et al. 2025, the pairs of ``reliance_protocol.py``.
 
@@ -34,6 +35,7 @@ class Chain(StressSet):
             raise ValueError(f"stress: a chain needs at least two parts, got {len(self.parts)}")
         if not all(isinstance(part, StressSet) for part in self.sets):
             raise ValueError("stress: the parts of a chain must change images; a set of images of its own is none")
+        object.__setattr__(self, "notes", tuple(dict.fromkeys(name for part in self.sets for name in part.notes)))
 
     @cached_property
     def sets(self) -> tuple[StressSet, ...]:
@@ -65,9 +67,22 @@ class Chain(StressSet):
 
     def at(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> Image:
         """Apply the parts in order."""
+        return self.noted(image, label, strength, rng)[0]
+
+    def noted(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> tuple[Image, Notes]:
+        """Apply the parts in order, and give what they note.
+
+        Raises:
+            ValueError: ``strength`` is not in [0, 1].
+        """
+        check_strength(strength)
+        if strength == 0:
+            return image.copy(), {}
+        said: Notes = {}
         for part, own in zip(self.sets, rng.spawn(len(self.sets)), strict=True):
-            image = part(image, label, strength, own)
-        return image
+            image, notes = part.noted(image, label, strength, own)
+            said |= notes
+        return image, said
 
     def bind(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Self:
         """Give the chain with each part bound."""

@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from typing import NamedTuple, Protocol
+from dataclasses import fields, is_dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kdbias.data.processes import context, is_of_main
 from kdbias.stress.stress_set import StressSet, generator
 
 CHUNK = 500
@@ -56,10 +58,11 @@ def every(
 ) -> Iterator[tuple[int, Chunk]]:
     """Make the chunks that begin at ``starts``, in any order; each comes with its start.
 
-    ``workers`` None takes all cores, if the first chunk shows that they are worth their start.
+    ``workers`` None takes all cores, if the first chunk shows that they are worth their start. A set whose class is
+    defined in the program itself is made by one process, for new processes do not import that.
     """
     left = list(starts)
-    count = len(os.sched_getaffinity(0)) if workers is None else workers
+    count = 1 if _of_main(stress) else _cores() if workers is None else workers
     while left:
         start = left.pop(0)
         began = time.monotonic()
@@ -74,8 +77,8 @@ def _spread(
     stress: StressSet, clean: Clean, starts: list[int], strength: float, seed: int, count: int
 ) -> Iterator[tuple[int, Chunk]]:
     """The chunks by ``count`` processes; at most two chunks each are waiting, so large images stay on the disk."""
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of torch
-    with ProcessPoolExecutor(count, context, initializer=_begin, initargs=(stress, strength, seed)) as pool:
+    spawn = context("spawn")  # a fork would copy the threads' locks of torch
+    with ProcessPoolExecutor(count, spawn, initializer=_begin, initargs=(stress, strength, seed)) as pool:
         waiting: dict[Future[Chunk], int] = {}
         left = list(starts)
         try:
@@ -91,6 +94,19 @@ def _spread(
 
 def _part(clean: Clean, start: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return clean.part(start, min(start + CHUNK, len(clean)))
+
+
+def _cores() -> int:
+    """Give how many cores this process may use; macOS and Windows tell those of the machine alone."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _of_main(thing: Any) -> bool:
+    """Whether a set, or one inside it, is of a class that the program itself defines."""
+    if isinstance(thing, list | tuple):
+        return any(map(_of_main, thing))
+    inside = [getattr(thing, field.name) for field in fields(thing)] if is_dataclass(thing) else []
+    return is_of_main(thing) or _of_main(inside)
 
 
 _shared: tuple[StressSet, float, int] | None = None

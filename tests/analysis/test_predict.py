@@ -9,6 +9,7 @@ from kdbias.analysis.predict import image_files, predict
 from kdbias.config.build import build
 from kdbias.config.errors import ConfigError
 from kdbias.data.image_file import fit, open_image
+from kdbias.data.image_folder import read_image
 from kdbias.models.features import Extractor
 from kdbias.probes.base import Result
 from kdbias.probes.tta import averaged, views
@@ -16,7 +17,7 @@ from kdbias.probes.tta import averaged, views
 CNN = {"_target_": "kdbias.models.resnet_cifar.small_cnn", "widths": [4, 8, 16]}
 
 
-def run_folder(folder, info, model=CNN, **settings):
+def run_folder(folder, info, model=CNN, data=None, **settings):
     """A run as training leaves it: a checkpoint that describes itself, and the config beside it."""
     torch.manual_seed(0)
     network: Extractor = build(model, info)
@@ -24,7 +25,8 @@ def run_folder(folder, info, model=CNN, **settings):
     spec = {"model": model, "data": info.to_dict()}
     (folder / "checkpoints").mkdir(parents=True)
     torch.save({"state_dict": state, "hyper_parameters": {"spec": spec}}, folder / "checkpoints" / "best.ckpt")
-    OmegaConf.save(OmegaConf.create({"augment": {"flip": True, **settings}}), folder / "config.yaml")
+    tree = {"augment": {"flip": True, **settings}} | ({} if data is None else {"data": {"_target_": data}})
+    OmegaConf.save(OmegaConf.create(tree), folder / "config.yaml")
     return network.eval()
 
 
@@ -100,7 +102,7 @@ def test_views_are_averaged_and_mirrored_only_where_training_mirrors(network, fi
 
 def test_a_network_of_grey_digits_sees_paper_as_its_own_images(tiny_info, tmp_path):
     grey = type(tiny_info)(1, 28, 10, tuple("0123456789"), 10, (0.13,), (0.31,))
-    run_folder(tmp_path / "exp" / "one", grey)
+    run_folder(tmp_path / "exp" / "one", grey, data="kdbias.data.mnist.mnist")
     paper = Image.new("RGB", (100, 80), "white")
     paper.paste("black", (45, 20, 55, 60))
     paper.save(tmp_path / "light.png")
@@ -108,6 +110,21 @@ def test_a_network_of_grey_digits_sees_paper_as_its_own_images(tiny_info, tmp_pa
     predict(config(tmp_path, image=[str(tmp_path / "light.png"), str(tmp_path / "dark.png")]))
     light, dark = Result.load(tmp_path / "out" / "exp-one", "predict").arrays["probabilities"]
     np.testing.assert_allclose(light, dark, rtol=1e-6)
+
+
+def test_a_network_of_grey_images_from_folders_sees_what_it_was_trained_on(tiny_info, tmp_path, capsys):
+    """A light background is no negative, though the images are dark on the whole."""
+    grey = type(tiny_info)(1, 16, 2, ("a", "b"), 10, (0.4,), (0.3,))
+    network = run_folder(tmp_path / "exp" / "one", grey, data="kdbias.data.image_folder.image_folder")
+    path, image = tmp_path / "light.png", Image.new("L", (20, 16), "white")
+    image.paste("black", (6, 4, 14, 12))
+    image.save(path)
+    predict(config(tmp_path, image=str(path)))
+    with torch.no_grad():
+        expected = network(read_image(path, 1, 16)[None] / 255).logits.softmax(1)
+    found = Result.load(tmp_path / "out" / "exp-one", "predict").arrays["probabilities"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert "light on black" not in capsys.readouterr().out
 
 
 def test_images_of_one_name_do_not_overwrite_each_other(network, files, tmp_path):

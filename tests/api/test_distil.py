@@ -22,6 +22,7 @@ from kdbias.api.session import PROGRAM, kept
 from kdbias.api.words import SEVERAL, chosen, written
 from kdbias.checks.words import known_keys, options
 from kdbias.config.conf import conf_dir
+from kdbias.modules.trainer import trainer
 
 PROGRAM_FILE = Path(__file__).resolve().parents[2] / "train.py"
 DATA = {"cues": {"train": 120, "val": 40, "test": 40}}
@@ -219,6 +220,36 @@ def test_an_interrupt_comes_out_as_one():
         as_lightning_does()
     with pytest.raises(SystemExit), kept():
         sys.exit(143)
+
+
+def kernels():
+    """Which kernels torch chooses."""
+    cudnn = torch.backends.cudnn
+    modes = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    return *modes, cudnn.benchmark, cudnn.deterministic, os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+
+
+@pytest.mark.parametrize("before", [False, True, "warn"])
+@pytest.mark.parametrize("asked", [True, "warn"])
+def test_the_choice_of_kernels_is_as_before(before, asked, monkeypatch):
+    """The trainer of ``trainer.deterministic`` changes it for the whole process."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    torch.use_deterministic_algorithms(bool(before), warn_only=before == "warn")
+    try:
+        found = kernels()
+        with pytest.raises(RuntimeError), kept():
+            _ask_for_deterministic_kernels(asked)
+        assert kernels() == found
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def _ask_for_deterministic_kernels(asked):
+    trainer(run="", epochs=1, callbacks=[], loggers=[], accelerator="cpu", deterministic=asked)
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+    assert kernels() == (True, asked == "warn", False, True, os.environ["CUBLAS_WORKSPACE_CONFIG"])
+    raise RuntimeError
 
 
 def test_where_there_is_no_run_an_error_says_so(tmp_path):

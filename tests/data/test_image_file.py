@@ -11,10 +11,12 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from kdbias.batch import DataInfo
-from kdbias.data.image_file import fit, light_on_black, middle, open_image, square
+from kdbias.data.image_file import fit, middle, open_image, square
+from kdbias.data.image_folder import read_image
+from kdbias.data.mnist import fashion_mnist, mnist
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
-GREY = DataInfo(1, 28, 10, tuple("0123456789"), 10, (0.13,), (0.31,))
+MNIST, FOLDER = "kdbias.data.mnist.mnist", "kdbias.data.image_folder.image_folder"
 
 
 def saved(image, path, **options):
@@ -245,15 +247,40 @@ def test_shrinking_does_not_alias(tiny_info):
     assert (grey - 127.5).abs().max() < 8
 
 
-def test_a_digit_on_paper_is_inverted_for_data_that_is_light_on_black():
-    paper = Image.new("RGB", (56, 56), "white")
-    paper.paste("black", (20, 20, 36, 36))
-    found = fit(paper, GREY)
+def paper():
+    """A dark square on a light ground."""
+    drawn = Image.new("RGB", (56, 56), "white")
+    drawn.paste("black", (20, 20, 36, 36))
+    return drawn
+
+
+@pytest.mark.parametrize("info", [mnist(root="data").info, fashion_mnist(root="data").info], ids=["digits", "fashion"])
+@pytest.mark.parametrize("built_by", [None, MNIST])
+def test_a_digit_on_paper_is_inverted_for_mnist(info, built_by):
+    found = fit(paper(), info, built_by)
     assert found.shape == (1, 28, 28)
     assert found[0, 0, 0] == 0
     assert found[0, 14, 14] == 255
-    screen = Image.eval(paper, lambda value: 255 - value)
-    assert torch.equal(fit(screen, GREY), found)
-    assert light_on_black(GREY)
-    photographs = DataInfo(1, 28, 2, ("a", "b"), 10, (0.6,), (0.3,))
-    assert fit(paper, photographs)[0, 0, 0] == 255
+    screen = Image.eval(paper(), lambda value: 255 - value)
+    assert torch.equal(fit(screen, info, built_by), found)
+
+
+@pytest.mark.parametrize("size", [28, 32])
+def test_a_digit_that_was_saved_is_the_digit_of_the_data(tmp_path, size):
+    digit = torch.zeros(28, 28, dtype=torch.uint8)
+    digit[1:27, 9:19] = torch.randint(0, 256, (26, 10), dtype=torch.uint8)
+    padded = torch.nn.functional.pad(digit, [(size - 28) // 2] * 4)
+    info = mnist(root="data", size=size).info
+    for image in (digit, padded):
+        path = saved(Image.fromarray(image.numpy()), tmp_path / "digit.png")
+        assert torch.equal(fit(open_image(path), info), padded[None])
+
+
+@pytest.mark.parametrize("mean", [0.4, 0.6])
+def test_grey_images_of_a_folder_keep_a_light_background(tmp_path, mean):
+    """Also dark ones, such as those of X-rays, and those with the statistics of MNIST, if their builder is known."""
+    path = saved(paper(), tmp_path / "grey.png")
+    grey = DataInfo(1, 28, 2, ("a", "b"), 10, (mean,), (0.3,))
+    for found in (fit(open_image(path), grey), fit(open_image(path), mnist(root="data").info, FOLDER)):
+        assert torch.equal(found, read_image(path, 1, 28))
+        assert found[0, 0, 0] == 255

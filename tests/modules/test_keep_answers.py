@@ -136,6 +136,7 @@ DECIDING = {
     "augment.teacher_stress": "rotate",
     "teacher.cache_dtype": "bf16",
     "trainer.precision": "bf16-mixed",
+    "trainer.tf32": False,
     "data.val": 11,
 }
 

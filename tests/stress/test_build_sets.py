@@ -141,6 +141,38 @@ def test_the_processes_of_a_killed_build_end_with_it(tmp_path):
         time.sleep(0.05)
 
 
+SCRIPT = """
+import sys
+print("begun", flush=True)
+sys.path.insert(0, {here!r})
+import plain
+from pathlib import Path
+from kdbias.stress import build, chunks
+from kdbias.stress.chain import Chain
+from kdbias.stress.scramble import Scramble
+class Own(Scramble):
+    pass
+chunks.CHUNK = build.CHUNK = 16
+build.stored({stress}, plain.Plain(), "s", Path({root!r}), name="plain", workers=2)
+"""
+
+
+@pytest.mark.parametrize("stress", ["Scramble(4)", "Own(4)", "Chain([Scramble(4), Own(4)])"])
+def test_a_script_without_a_guard_runs_once(tmp_path, stress):
+    """Also one that defines the set itself, which no other process has."""
+    code = SCRIPT.format(here=str(HERE), root=str(tmp_path / "sets"), stress=stress)
+    (tmp_path / "script.py").write_text(code)
+    ran = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=600)
+    assert (ran.returncode, ran.stdout.splitlines()) == (0, ["begun"]), ran.stderr
+
+
+def test_a_set_is_made_where_the_system_does_not_tell_its_cores(tmp_path, short, monkeypatch):
+    """As on macOS."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    assert len(plain.store(tmp_path, workers=None).target) == 64
+
+
 def running(process):
     """Whether a process is there and has not ended: one that nobody waits for stays as a zombie."""
     try:

@@ -7,9 +7,12 @@ from PIL import Image
 from sets import made, pixels, small
 
 from kdbias.batch import DataInfo
+from kdbias.data.image_folder import read_image
 from kdbias.stress import grabcut, load, shape
+from kdbias.stress.chain import Chain
 from kdbias.stress.conflict import Conflict
 from kdbias.stress.donors import amplitude_of, with_amplitude
+from kdbias.stress.enlarged import Enlarged
 from kdbias.stress.folder import Folder
 from kdbias.stress.shape import Shape
 from kdbias.stress.stress_set import generator
@@ -182,6 +185,30 @@ def test_drawings_of_any_mode_are_matched_by_the_name_of_their_folder(tmp_path):
     assert "1 .txt" in found.manifest["found"]
 
 
+def test_a_folder_is_of_the_class_of_its_very_name(tmp_path):
+    """Classes of letters differ by their case alone, as in EMNIST."""
+    letters = DataInfo(3, 32, 4, ("A", "a", "b_c", "Caf\u00e9"), 1, (0.5,) * 3, (0.2,) * 3)
+    for name in ("A", "a", "B C", "cafe\u0301"):
+        drawing(tmp_path / name / "a.png")
+    assert Folder(str(tmp_path)).images(letters, 1.0).target.tolist() == [0, 1, 2, 3]
+
+
+def test_a_folder_that_may_be_of_two_classes_is_refused(tmp_path):
+    drawing(tmp_path / "fire truck" / "a.png")
+    two = DataInfo(3, 32, 3, ("fire_truck", "cat", "Fire-Truck"), 1, (0.5,) * 3, (0.2,) * 3)
+    with pytest.raises(ValueError, match="the folder fire truck may be of the classes fire_truck and Fire-Truck: give"):
+        Folder(str(tmp_path)).images(two, 1.0)
+
+
+def test_grey_drawings_are_fed_as_training_reads_them(tmp_path):
+    """A light ground stays light, though the data's images are dark on the whole."""
+    drawing(tmp_path / "dog/a.png", "LA")  # transparent, so its ground is white
+    grey = DataInfo(1, 32, 3, INFO.names, 10, (0.4,), (0.3,))
+    found = Folder(str(tmp_path)).images(grey, 1.0)
+    assert torch.equal(found.image[0], read_image(tmp_path / "dog/a.png", 1, 32))
+    assert found.image[0, 0, 0, 0] == 255
+
+
 @pytest.mark.parametrize(
     ("folders", "says"),
     [
@@ -206,6 +233,45 @@ def test_other_mistakes_with_folders_are_named(tmp_path):
         Folder(str(tmp_path)).images(INFO, 1.0)
     with pytest.raises(ValueError, match="strengths"):
         Folder(str(tmp_path)).images(INFO, 0.5)
+
+
+PARTS = {"found": ("shape", "scramble"), "texture": ("conflict", "grey")}
+
+
+@pytest.mark.parametrize("note", PARTS)
+def test_a_chain_notes_what_its_parts_note(tmp_path, note):
+    noting, rest = (made(name) for name in PARTS[note])
+    for parts in ([noting, rest], [rest, noting]):
+        found = load(Chain(parts), small(6), root=tmp_path)
+        assert (found.notes[note] >= 0).all()
+    clean, said = Chain([noting, rest]).noted(IMAGES[0], 3, 0.0, rng())
+    assert said == {}
+    np.testing.assert_array_equal(clean, IMAGES[0])
+
+
+def test_a_silhouette_that_is_not_found_is_noted_by_a_chain():
+    flat = np.full((32, 32, 3), 90, np.uint8)
+    chain = Chain([Shape(), made("scramble")])
+    assert chain.notes == ("found",)
+    assert [chain.noted(image, 3, 1.0, rng())[1] for image in (IMAGES[0], flat)] == [{"found": 1}, {"found": 0}]
+
+
+@pytest.mark.parametrize("kind", [lambda part: part, lambda part: Chain([part, made("grey")])], ids=["set", "chain"])
+def test_an_enlarged_set_draws_from_enlarged_images_and_notes_as_its_part(kind):
+    stress, part = Enlarged(kind(Conflict()), size=48).bind(IMAGES, LABELS), kind(Conflict())
+    large = [np.array(Image.fromarray(image).resize((48, 48), Image.Resampling.BILINEAR)) for image in IMAGES]
+    changed, said = part.bind(np.stack(large), LABELS).noted(large[0], int(LABELS[0]), 1.0, rng())
+    found, noted = stress.noted(IMAGES[0], int(LABELS[0]), 1.0, rng())
+    assert noted == said
+    assert stress.notes == part.notes == ("texture",)
+    np.testing.assert_array_equal(found, Image.fromarray(changed).resize((32, 32), Image.Resampling.BOX))
+
+
+def test_an_enlarged_set_has_the_strengths_of_its_part():
+    with pytest.raises(ValueError, match="strengths"):
+        Enlarged(made("gaussian_noise"), size=48).require_strength(0.31)
+    own = Enlarged(made("scramble"), size=48)
+    assert own.bind(IMAGES, LABELS) is own
 
 
 def test_every_note_is_read_again(tmp_path):
