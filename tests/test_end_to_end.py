@@ -127,3 +127,17 @@ def test_two_processes_make_one_run_on_one_machine_and_on_two(tmp_path):
     assert (result["processes"], result["steps"]) == (2, 2)
     one, other = (last_weights(tmp_path / name) for name in ("two", "nodes"))
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_two_processes_that_have_collapsed_leave_their_result(tmp_path):
+    words = ["experiment=teacher_ssl_vit", "ssl=dino", *SMALL, "model.classes=null", "module.views.size=16"]
+    words += ["data.train=80", "data.val=40", "data.test=40", "batch_size=20", "epochs=20", "logger=[csv]"]
+    words += ["trainer.limit_train_batches=null", "module.teacher_temperature=10", "callback.knn.linear=0"]
+    words += ["trainer.devices=2", "trainer.strategy=ddp"]
+    process = start(tmp_path, *words, f"hydra.run.dir={tmp_path}/run")
+    output, _ = process.communicate(timeout=900)
+    assert process.returncode == 1, output
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["processes"], result["spec_hash"]) == (2, None)
+    assert "the teacher's entropy" in result["stopped"]
+    assert "knn" in result["test"]
