@@ -5,9 +5,7 @@ BIN := $(VENV)/bin
 
 # Workers take whole files (fixtures are shared within one) in the order of tests/conftest.py, the longest first. NumPy's
 # algebra has one thread: where each core has a worker, a second one burns what it waits (50 times for an svd of 64x64).
-# On a CPU without AVX-512, AVX2 kernels of oneDNN in torch 2.15 read beyond their input, and processes of tests crash.
-ISA := $(shell grep -q avx512 /proc/cpuinfo 2>/dev/null || echo ONEDNN_MAX_CPU_ISA=SSE41)
-PYTEST := OPENBLAS_NUM_THREADS=1 $(ISA) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 FAULTS_SECONDS ?= 900
 

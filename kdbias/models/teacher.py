@@ -14,6 +14,7 @@ from kdbias import zoo
 from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import build
 from kdbias.config.errors import ArgumentError
+from kdbias.models.channels_last import to_channels_last
 from kdbias.models.checkpoint import Checkpoint, ForeignFile, architecture
 from kdbias.models.features import Extractor, Features, NetworkInfo, asked
 from kdbias.models.pretrained import MissingWeights
@@ -34,7 +35,7 @@ class Teacher:
     def __init__(self, extractor: Extractor, name: str) -> None:
         self.extractor = extractor.eval().requires_grad_(False)
         if extractor.info.convolves:
-            extractor.to(memory_format=torch.channels_last)
+            to_channels_last(extractor)
         self.name = name
 
     @property

@@ -16,6 +16,7 @@ from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import build
 from kdbias.config.spec import Tree
 from kdbias.data.base import ImageData
+from kdbias.models.channels_last import to_channels_last
 from kdbias.models.features import Extractor
 from kdbias.models.teacher import Teacher
 from kdbias.models.weights import load_state
@@ -97,7 +98,7 @@ class StudentModule(L.LightningModule):
         With ``auto`` a run of one process tries it after its first steps.
         """
         if self.spec.get("channels_last") and self.student.info.convolves:
-            self.student.to(memory_format=torch.channels_last)
+            to_channels_last(self.student)
         wanted = self.spec.get("compile") if stage == "fit" else False
         if wanted == "auto" and self.trainer.world_size == 1:
             self._trial = Trial(self.networks(), self._batches_left, self.trainer.strategy.root_device)

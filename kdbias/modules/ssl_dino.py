@@ -16,6 +16,7 @@ from kdbias.functional.collapse import entropy_ratios
 from kdbias.functional.dino_loss import dino_loss, dino_targets, moved_center
 from kdbias.losses.gather import gather
 from kdbias.losses.schedule import Schedule
+from kdbias.models.channels_last import to_channels_last
 from kdbias.models.features import Extractor
 from kdbias.models.teacher import Teacher
 from kdbias.modules.ssl import Comparison, Read, SelfSupervised
@@ -93,7 +94,7 @@ class DINO(SelfSupervised):
         """Prepare both networks in the same way."""
         super().setup(stage)
         if self.spec.get("channels_last") and self.student.info.convolves:
-            self.online.to(memory_format=torch.channels_last)
+            to_channels_last(self.online)
 
     def networks(self) -> list[nn.Module]:
         """Give both networks."""
