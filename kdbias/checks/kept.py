@@ -16,9 +16,6 @@ from kdbias.models.kept_record import CHECK
 from kdbias.modules.choice import module_class
 from kdbias.modules.distill import Distill
 
-SHUFFLED = "kdbias.controls.shuffled.Shuffled"
-LABELS = "kdbias.controls.label_smoothing.LabelSmoothing"  # sees the same draws; its answers cost nothing
-
 
 def kept_answers(run: Plan, tree: Mapping[str, Any]) -> Iterator[Problem]:
     """Give the problems of ``teacher.cache``.
@@ -32,21 +29,17 @@ def kept_answers(run: Plan, tree: Mapping[str, Any]) -> Iterator[Problem]:
     counted = cache == EPOCHS or (type(cache) is int and cache >= 1)
     if not counted or teacher.get("cache_dtype") not in (None, *KINDS):  # another rule says so
         return
-    control = str((tree.get("control") or {}).get("_target_"))
     if teacher.get("name") is None:
         yield Problem("teacher.cache", "there is no teacher whose answers could be kept: set it to null")
     elif not issubclass(module_class(tree), Distill):
         how = (tree.get("module") or {}).get("_target_")
         yield Problem("teacher.cache", f"{how} reads more of the teacher than its answers: set it to null")
-    elif control == SHUFFLED:
-        text = "the answers of control=shuffled belong to another image of each batch"
-        yield Problem("teacher.cache", f"{text}: set it to null")
     if run.augment is not None and run.augment.mixes:
         yield Problem("augment.mix_probability", MIXES)
     if run.loader is not None and run.loader.repeats != 1:
         yield Problem("loader.repeats", REPEATS)
-    if control == LABELS:
-        return
+    if run.control is not None and not run.control.answers_kept:
+        return  # it sees the same draws, and nothing is kept
     for name, term in run.terms.items():
         if refused := sorted({"dense", "qkv"} & term.needs):
             text = f"reads the teacher's {' and '.join(refused)}, which teacher.cache does not keep"

@@ -31,6 +31,7 @@ class Refusing(Protocol):
     """What a plan needs from a control (``kdbias.controls.base.Control``)."""
 
     own_weights: bool
+    answers_kept: bool
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
         """Give the reasons why the control makes no sense for a run."""

@@ -32,7 +32,7 @@ class Control(TeacherUse):
 
     kind: ClassVar[str]
     needs_terms: ClassVar[bool] = False
-    answers_kept: ClassVar[bool] = True
+    answers_kept: bool = True
     own_weights: bool = False
     found: dict[str, Any]
 

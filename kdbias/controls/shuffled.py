@@ -41,8 +41,11 @@ class Shuffled(Control):
         self._taught: ShuffledTeacher | None = None
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
-        """Refuse labels that belong to another image, and batches in which many images are alone in their class."""
+        """Refuse labels of another image, kept answers, and batches in which many images are alone in their class."""
         yield from super().refusals(run)
+        if (run.tree.get("teacher") or {}).get("cache") is not None:
+            text = "the answers of control=shuffled belong to another image of each batch: set it to null"
+            yield Problem("teacher.cache", text)
         yield from labels_problem(run, self.kind)
         size, processes = run.tree.get("batch_size"), run.processes or 1
         if run.data is None or type(size) is not int or size < 1:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdbias.config.build import build, builder
-from kdbias.stress.stress_set import Image, Notes, StressSet, check_strength
+from kdbias.stress.stress_set import Image, Notes, StressSet
 
 
 @builder("stress")
@@ -67,17 +67,10 @@ class Chain(StressSet):
 
     def at(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> Image:
         """Apply the parts in order."""
-        return self.noted(image, label, strength, rng)[0]
+        return self.noted_at(image, label, strength, rng)[0]
 
-    def noted(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> tuple[Image, Notes]:
-        """Apply the parts in order, and give what they note.
-
-        Raises:
-            ValueError: ``strength`` is not in [0, 1].
-        """
-        check_strength(strength)
-        if strength == 0:
-            return image.copy(), {}
+    def noted_at(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> tuple[Image, Notes]:
+        """Apply the parts in order, and give what they note."""
         said: Notes = {}
         for part, own in zip(self.sets, rng.spawn(len(self.sets)), strict=True):
             image, notes = part.noted(image, label, strength, own)

@@ -9,7 +9,7 @@ import numpy as np
 
 from kdbias.config.build import builder
 from kdbias.stress.donors import WithDonors, amplitude_of, with_amplitude
-from kdbias.stress.stress_set import Image, Notes, blend, check_strength
+from kdbias.stress.stress_set import Image, Notes, blend
 
 
 @builder("stress")
@@ -29,14 +29,7 @@ class Conflict(WithDonors):
         """Give the image with the amplitudes of another class's image."""
         return with_amplitude(image, amplitude_of(self.of_another_class(label, rng)[0]))
 
-    def noted(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> tuple[Image, Notes]:
-        """Give the image at ``strength`` with the class of its texture.
-
-        Raises:
-            ValueError: ``strength`` is not in [0, 1].
-        """
-        check_strength(strength)
-        if strength == 0:
-            return image.copy(), {}
+    def noted_at(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> tuple[Image, Notes]:
+        """Give the image at a strength above 0 with the class of its texture."""
         donor, texture = self.of_another_class(label, rng)
         return blend(image, with_amplitude(image, amplitude_of(donor)), strength), {"texture": texture}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kdbias.config.build import build, builder
 from kdbias.stress.smooth import resized
-from kdbias.stress.stress_set import Image, Notes, StressSet, check_strength
+from kdbias.stress.stress_set import Image, Notes, StressSet
 
 
 @builder("stress")
@@ -58,17 +58,10 @@ class Enlarged(StressSet):
 
     def at(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> Image:
         """Enlarge, change and reduce."""
-        return self.noted(image, label, strength, rng)[0]
+        return self.noted_at(image, label, strength, rng)[0]
 
-    def noted(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> tuple[Image, Notes]:
-        """Enlarge, change and reduce, and give what the part notes.
-
-        Raises:
-            ValueError: ``strength`` is not in [0, 1].
-        """
-        check_strength(strength)
-        if strength == 0:
-            return image.copy(), {}
+    def noted_at(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> tuple[Image, Notes]:
+        """Enlarge, change and reduce, and give what the part notes."""
         changed, said = self.inner.noted(self._large(image), label, strength, rng)
         return resized(changed, (image.shape[0], image.shape[1]), PIL.Image.Resampling.BOX), said
 

@@ -15,7 +15,7 @@ from kdbias.stress.canny import canny
 from kdbias.stress.grabcut import silhouette
 from kdbias.stress.grey import luminance
 from kdbias.stress.smooth import resized
-from kdbias.stress.stress_set import Image, Notes, StressSet, blend, check_strength, to_uint8
+from kdbias.stress.stress_set import Image, Notes, StressSet, blend, to_uint8
 
 ENLARGED = 4
 LEAST, MOST = 0.05, 0.95  # share of the image that an object covers; outside, none counts as found
@@ -66,15 +66,8 @@ class Shape(StressSet):
         """Give the contours or the silhouette."""
         return self._made(image, rng)[0]
 
-    def noted(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> tuple[Image, Notes]:
-        """Give the image at ``strength``, and whether something was found.
-
-        Raises:
-            ValueError: ``strength`` is not in [0, 1].
-        """
-        check_strength(strength)
-        if strength == 0:
-            return image.copy(), {}
+    def noted_at(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> tuple[Image, Notes]:
+        """Give the image at a strength above 0, and whether something was found."""
         full, found = self._made(image, rng)
         return blend(image, full, strength), {"found": int(found)}
 

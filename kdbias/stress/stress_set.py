@@ -24,9 +24,9 @@ class StressSet(ABC):
     """One way to change an image whose label stays the same.
 
     A subclass is a frozen dataclass of plain parameters and overrides ``full``. It overrides ``at`` if its strength is
-    not a blend, ``bind`` if it needs other images, ``refuses`` if some data are not for it, and ``no_view`` if it
-    cannot be a view in training. ``notes`` names what ``noted`` says of each image; ``libraries`` the packages whose
-    release decides the pixels.
+    not a blend, ``noted_at`` if it says something of each image, ``bind`` if it needs other images, ``refuses`` if some
+    data are not for it, and ``no_view`` if it cannot be a view in training. ``notes`` names what is said; ``libraries``
+    the packages whose release decides the pixels.
     """
 
     notes: ClassVar[tuple[str, ...]] = ()
@@ -61,7 +61,11 @@ class StressSet(ABC):
             ValueError: ``strength`` is not in [0, 1].
         """
         check_strength(strength)
-        return (image.copy(), {}) if strength == 0 else (self.at(image, label, strength, rng), {})
+        return (image.copy(), {}) if strength == 0 else self.noted_at(image, label, strength, rng)
+
+    def noted_at(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> tuple[Image, Notes]:
+        """Give the image at a strength above 0 with its notes: by default none."""
+        return self.at(image, label, strength, rng), {}
 
     def at(self, image: Image, label: int, strength: float, rng: np.random.Generator) -> Image:
         """Give the image at a strength above 0: by default a blend of the clean image with the full change."""

@@ -72,7 +72,7 @@ def test_a_control_sees_the_draws_that_its_experiment_sees():
 
 
 def test_methods_that_read_more_than_answers_are_refused(monkeypatch):
-    run = SimpleNamespace(augment=None, loader=None, terms={}, teacher=None, data=None)
+    run = SimpleNamespace(augment=None, loader=None, terms={}, teacher=None, data=None, control=None)
     for name in ("capd.CAPD", "sskd.SSKD"):
         tree = {"teacher": {"name": "small", "cache": 1}, "module": {"_target_": f"kdbias.modules.{name}"}}
         (problem,) = kept.kept_answers(run, tree)

@@ -34,8 +34,9 @@ def test_the_program_is_as_before_also_after_an_error(monkeypatch, before):
     vars(main).pop("__spec__")
     vars(main).update(before)
     monkeypatch.setitem(sys.modules, "__main__", main)
-    with pytest.raises(KeyError), without_main():
-        raise {"__main__": KeyError}[main.__spec__.name]
+    with pytest.raises(KeyError, match="on purpose"), without_main():  # noqa: PT012
+        assert main.__spec__.name == "__main__"
+        raise KeyError("on purpose")
     assert {name: value for name, value in vars(main).items() if name == "__spec__"} == before
 
 
