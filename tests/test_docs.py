@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from config_base import composed
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from kdbias.analysis import tasks
@@ -40,9 +41,16 @@ def jobs(arguments: str) -> list[list[str]]:
     for name in [values for key, values in pairs if key == "+sweep"]:
         swept = OmegaConf.load(ROOT / "conf" / "sweep" / f"{name}.yaml").hydra.sweeper.params
         pairs += [(str(key), str(values)) for key, values in swept.items()]
-    choices = [[f"{key}={value}" for value in values.split(",")] for key, values in pairs]
-    every = [list(job) for job in product(*choices)]
+    every = [list(job) for job in product(*(values_of(f"{key}={values}") for key, values in pairs))]
     return [every[0], every[-1]]
+
+
+def values_of(override: str) -> list[str]:
+    """One override for each value that is swept."""
+    parsed = OverridesParser.create().parse_override(override)
+    if not parsed.is_sweep_override():
+        return [override]
+    return [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
 
 
 def test_commands_are_found():

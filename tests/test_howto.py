@@ -47,6 +47,7 @@ PAGES = {page.stem: page.read_text() for page in sorted((TESTS.parent / "docs" /
 FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 PLACE = re.compile(r"`((?:kdbias|conf)/[\w/]+\.(?:py|yaml))`")
 COMMAND = re.compile(r"python (train|analyze)\.py ([^`\n]+)")
+JOINED = re.compile(r"\\\n\s*")  # a backslash at the end of a line goes on in the next
 NOT_THERE = "there is no file"  # PATH stands for the reader's own
 
 
@@ -62,7 +63,8 @@ def blocks(page: str) -> Iterator[tuple[str, str, str]]:
 
 def commands() -> list[tuple[str, str, str]]:
     """Every command of a how-to, in a block or in the text: page, program and arguments."""
-    found = [(page, *match) for page, text in PAGES.items() for match in COMMAND.findall(text)]
+    joined = {page: JOINED.sub("", text) for page, text in PAGES.items()}
+    found = [(page, *match) for page, text in joined.items() for match in COMMAND.findall(text)]
     return [(page, program, arguments) for page, program, arguments in found if "..." not in arguments]
 
 
