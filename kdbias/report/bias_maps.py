@@ -121,6 +121,6 @@ def _marks(axes: Axes, found: Mapping[str, Difference], names: Sequence[str], of
 
 def _legend(own: Sequence[Row]) -> list[Line2D]:
     return [
-        Line2D([], [], linestyle="none", markersize=4.5, label=fill(label, NAME), **look(number))
+        Line2D([], [], **{**look(number), "linestyle": "none"}, markersize=4.5, label=fill(label, NAME))
         for number, (label, _, _) in enumerate(own)
     ]

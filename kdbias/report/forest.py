@@ -66,7 +66,7 @@ def forest(
                 for row, found in group.items():
                     _number(axes, measure, found[place], rows.index(row) + offset, look(number))
         for number, name in enumerate(groups):
-            panels[0].plot([], [], linestyle="none", label=name, markersize=4.5, **look(number))
+            panels[0].plot([], [], **{**look(number), "linestyle": "none"}, label=name, markersize=4.5)
         figure.legend(loc="outside lower center", ncols=len(groups))
         if title:
             heading(figure, title)

@@ -133,10 +133,16 @@ def accuracy_table(groups: Sequence[Group]) -> Table:
     return Table("Accuracy", [*columns, percent("group - control")], rows, note)
 
 
-def scalar_table(probe: str, groups: Sequence[Group], beside: Mapping[str, Result]) -> Table | None:
+def scalar_table(
+    probe: str,
+    groups: Sequence[Group],
+    beside: Mapping[str, Result],
+    apart: tuple[str, Mapping[str, Difference]] | None = None,
+) -> Table | None:
     """Give a row for each group with the scalars of a probe, means over seeds; None if no group was measured.
 
-    ``beside`` are networks without seeds, by name: the untrained one, the teachers.
+    ``beside`` are networks without seeds, by name: the untrained one, the teachers. ``apart`` is a scalar with its
+    difference between a group and its control, by group: a column beside the scalar's.
     """
     found = {group.label: list(group.results.get(probe, {}).values()) for group in groups}
     found = {label: results for label, results in found.items() if results}
@@ -148,9 +154,15 @@ def scalar_table(probe: str, groups: Sequence[Group], beside: Mapping[str, Resul
         for label, results in found.items()
     ]
     rows += [[name, *(one.scalars.get(key, "-") for key in keys)] for name, one in beside.items()]
+    columns = [Column("group"), *(_column(key) for key in keys)]
+    if apart is not None and apart[1] and apart[0] in keys:
+        place = keys.index(apart[0]) + 2
+        columns.insert(place, Column(f"{apart[0]} - control", digits=2))
+        for row in rows:
+            row.insert(place, apart[1].get(str(row[0]), "-"))
     counts = sorted({int(one.meta.get("n", 0)) for results in found.values() for one in results})
     note = f"n = {' or '.join(f'{count:,}' for count in counts)} images. Intervals: 95 %, Student's over seeds."
-    return Table(probe, [Column("group"), *(_column(key) for key in keys)], rows, note)
+    return Table(probe, columns, rows, note)
 
 
 def accuracy_figure(groups: Sequence[Group]) -> Figure | None:

@@ -17,7 +17,6 @@ dfn {{ font-style: normal; font-weight: 600; }}
 .answers .supported {{ border-color: var(--c2); }}
 .answers .contradicted {{ border-color: var(--c1); }}
 .answers span {{ display: block; color: var(--quiet); font-size: .875rem; }}
-.answers span::first-letter {{ text-transform: uppercase; }}
 .examples {{ display: grid; grid-template-columns: repeat(6, 1fr); gap: .8rem; margin: 1.1rem 0; }}
 .examples figure {{ margin: 0; }}
 .examples + .note {{ margin: -.4rem 0 0; font-size: .8rem; }}

@@ -22,7 +22,15 @@ from kdbias.report.table import Cell, Column, Table, format_difference, percent
 from kdbias.report.terms import TERMS
 from kdbias.stats import Difference, transfer_index
 
-HEADINGS = {CUES: "Shape or texture", ATTENTION: "Where attention looks"}
+HEADINGS = {
+    CUES: "Shape or texture",
+    ATTENTION: "Where attention looks",
+    "cka": "CKA",
+    "gradcam": "Grad-CAM",
+    "gradcam_agreement": "Grad-CAM agreement",
+    "knn": "k-NN",
+    "tta": "Test-time augmentation",
+}
 
 
 def lead(found: StudyResults) -> str:
@@ -96,7 +104,7 @@ def study_tables(found: StudyResults) -> dict[str, Table]:
     tables = {"hypotheses": verdict_table(found.judged)} if found.judged else {}
     tables |= {"runs": runs_table([*found.groups, *found.trained]), "accuracy": accuracy_table(found.groups)}
     for probe in found.probes:
-        table = scalar_table(probe, found.groups, found.beside.get(probe, {})) if probe != BIAS else None
+        table = _scalars(probe, found) if probe != BIAS else None
         tables |= {probe: table} if table is not None else {}
     tables |= {} if (alone := networks_table(found)) is None else {"networks": alone}
     tables |= {} if (transfer := found.transfer) is None else _transfer_tables(transfer)
@@ -118,7 +126,7 @@ def study_markdown(found: StudyResults) -> str:
 
 def index_table(found: StudyResults) -> Table:
     """Give the transfer index of each hypothesis that compares a taught group with its control, on its measure."""
-    groups, rows = {group.label: group for group in found.groups}, list[list[Cell]]()
+    groups, rows, images = {group.label: group for group in found.groups}, list[list[Cell]](), set[int]()
     for measure in dict.fromkeys(one.measure for one in found.judged if "[" not in one.measure):
         probe, _, key = measure.partition("/")
         probe_of_teacher = "accuracy" if probe == "test" else probe
@@ -135,8 +143,11 @@ def index_table(found: StudyResults) -> Table:
             teacher = taught.scalars[key]
             cells = [sum(ours) / len(ours), sum(theirs) / len(theirs), teacher]
             rows.append([group.label, measure, *cells, transfer_index(ours, theirs, teacher)])
+            images |= {int(taught.meta["n"])} if probe == "test" else set()
     columns = [Column("group"), Column("measure"), *(Column(head) for head in ("student", "control", "teacher"))]
     note = "(student - control) / (teacher - control): 0 is the control, 1 the teacher; Fieller's interval over seeds."
+    if images:
+        note += f" Teachers: accuracy on {' or '.join(f'{n:,}' for n in sorted(images))} of the test images."
     return Table("Transfer index", [*columns, Column("transfer index", digits=2)], rows, note)
 
 
@@ -211,8 +222,13 @@ def _bias(transfer: Transfer, found: StudyResults) -> Section:
     return Section("Transfer of bias", parts)
 
 
+def _scalars(probe: str, found: StudyResults) -> Table | None:
+    apart = ("distance", distances_apart(found)) if probe == ATTENTION else None
+    return scalar_table(probe, found.groups, found.beside.get(probe, {}), apart)
+
+
 def _probe(name: str, found: StudyResults) -> Section:
-    table = scalar_table(name, found.groups, found.beside.get(name, {}))
+    table = _scalars(name, found)
     parts: list[Part] = [TERMS[name]] if name in TERMS else []
     own = {CUES: cue_parts, ATTENTION: attention_parts}
     if name in own:

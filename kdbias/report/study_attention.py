@@ -16,6 +16,7 @@ from kdbias.stats import Difference, difference, family
 PROBE = "attention"
 CONTROL, UNTRAINED = "control", "untrained"
 WIDTH, HEIGHT, MOST = 4.4, 3.0, 6  # inches, and networks whose names stand beside their lines
+SAID = 4  # groups that are named in a sentence whatever they show
 
 
 def attention_parts(found: StudyResults) -> list[Part]:
@@ -46,13 +47,16 @@ def attention_parts(found: StudyResults) -> list[Part]:
 def attention_sentence(found: StudyResults) -> str:
     """Compare the mean attention distance of each group with its control's, the untrained network and uniformity.
 
-    The differences are one family: their p values are corrected for their number (Holm).
+    The differences are one family: their p values are corrected for their number (Holm). Of more than four groups those
+    that show no difference are left to the table.
     """
     apart = distances_apart(found)
+    measured = [group for group in found.groups if group.results.get(PROBE)]
+    alike = [label for label, one in apart.items() if not one.shown and len(measured) > SAID]
     said = []
-    for group in found.groups:
-        own = group.results.get(PROBE, {})
-        if not own:
+    for group in measured:
+        own = group.results[PROBE]
+        if group.label in alike:
             continue
         text = f"{group.label} attends {_mean(list(own.values())):.2f} patches away on average"
         control = found.control_of(group)
@@ -66,6 +70,9 @@ def attention_sentence(found: StudyResults) -> str:
     if beside is not None:
         said.append(f"the untrained network is at {beside.scalars['distance']:.2f}")
     said.append(f"uniform attention is at {float(first.arrays['uniform_distance']):.2f}")
+    if alike:
+        whom = f"any of the {len(apart)} groups" if len(alike) == len(apart) else ", ".join(alike)
+        said.append(f"no difference from the control is shown of {whom}")
     corrected = f" Differences are corrected over the {len(apart)} groups (Holm)." if len(apart) > 1 else ""
     return f"Over all layers: {'; '.join(said)}.{corrected}"
 

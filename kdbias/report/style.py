@@ -113,8 +113,14 @@ def heading(figure: Figure, *parts: str) -> None:
 
 
 def look(place: int) -> dict[str, Any]:
-    """Give the colour and marker of network number ``place``; they repeat after six."""
-    return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+    """Give the colour, marker and line of network number ``place``; colours repeat after six, looks after 36.
+
+    >>> look(0)["color"] == look(6)["color"], look(0) == look(6)
+    (True, False)
+    """
+    again, colour = divmod(place, len(COLOURS))
+    line = {"linestyle": (0, (4, 1.5, 1, 1.5))} if again else {}
+    return {"color": COLOURS[colour], "marker": MARKERS[(colour + again) % len(MARKERS)], **line}
 
 
 def legend_beside(axes: Axes, handles: Sequence[Artist] | None = None, *, title: str | None = None) -> None:

@@ -235,6 +235,16 @@ def test_the_forest_fills_the_marks_of_differences_that_are_shown():
     assert rendered(figures(found())["bias_forest"]) == rendered(figures(found())["bias_forest"])
 
 
+def test_eight_methods_have_eight_marks_in_the_forest():
+    methods = [group(f"method {n}", seeds(COPIED, 100 + 10 * n), "alone", "big") for n in range(8)]
+    several = StudyResults("A page", "", [*methods, group("alone", seeds(OWN, 40))])
+    figure = figures(several.transfer)["bias_forest"]
+    (legend,) = [artist for artist in (*figure.legends, figure.axes[0].get_legend()) if artist is not None]
+    named = legend.get_lines()
+    assert len({(line.get_color(), line.get_marker()) for line in named}) == len(named) == 8
+    assert {line.get_linestyle() for line in named} == {"None"}
+
+
 def test_the_page_has_the_section_and_no_table_of_six_chosen_scalars():
     html = study_page(page())
     assert "<h2>Transfer of bias</h2>" in html

@@ -60,3 +60,10 @@ def test_rows_come_in_the_order_asked_for():
     assert drawn(axes)[0] == [(0.9, 2.0), (0.0, 0.0)]
     with pytest.raises(ValueError, match="lacks kl"):
         forest({"CNN": group}, [INDEX], rows=["gram"])
+
+
+def test_eight_groups_have_eight_looks_and_marks_without_a_line():
+    figure = forest({f"group {place}": {"kl": [one(0.1 * place)]} for place in range(8)}, [INDEX])
+    named = figure.legends[0].get_lines()
+    assert len({(line.get_color(), line.get_marker()) for line in named}) == 8
+    assert {line.get_linestyle() for line in named} == {"None"}

@@ -18,7 +18,7 @@ from kdbias.report.study_cues import cue_parts, first_numbers, inheritance, netw
 from kdbias.report.study_results import StudyResults
 from kdbias.report.study_training import training_panels
 from kdbias.report.table import percent
-from kdbias.stats import difference
+from kdbias.stats import Difference, difference
 
 FIGURES = (
     *("verdicts", "accuracy", "cues", "shape-share", "cue-accuracy"),
@@ -192,9 +192,19 @@ def test_attention_distances_of_several_groups_are_corrected_over_them():
     alone = difference([3.8 + by for by in moves["taught"]], [3.8] * 3)
     assert alone.shown
     assert 0.02 < alone.p < 0.05
-    several = attention_sentence(replace(study(), groups=[control, *groups.values()], beside={}))
-    assert several.count("(against control: no difference shown [") == 6
+    page = replace(study(), groups=[control, *groups.values()], beside={})
+    several = attention_sentence(page)
+    assert "no difference from the control is shown of any of the 6 groups" in several
+    assert several.count("attends") == 1  # the control; with more than four groups the others are left to the table
     assert several.endswith("Differences are corrected over the 6 groups (Holm).")
+    table = study_tables(page)["attention"]
+    place = [column.name for column in table.columns].index("distance - control")
+    assert [row[0] for row in table.rows if isinstance(row[place], Difference)] == list(groups)
+    assert table.text()[0][1][place] == "no difference shown [+0.01, +0.08]"
+    shown = replace(groups["m0"], results={"attention": {seed: attention(3.9 + 0.001 * seed) for seed in range(3)}})
+    some = attention_sentence(replace(page, groups=[control, groups["taught"], *list(groups.values())[2:], shown]))
+    assert "m0 attends 3.90 patches away on average (against control: +0.10" in some
+    assert "no difference from the control is shown of taught, m1, m2, m3, m4" in some
     one = attention_sentence(replace(study(), groups=[control, groups["taught"]], beside={}))
     assert "taught attends 3.85 patches away on average (against control: +0.05 [+0.01, +0.08])" in one
     assert "Holm" not in one
