@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdbias.analysis.finished import finished
 from kdbias.analysis.networks import paths
 from kdbias.callbacks.probe import history
 from kdbias.checks.check import ConfigError
 from kdbias.checks.early_tasks import NO_RUNS
-from kdbias.config.spec import Tree, flat, plain, spec
+from kdbias.config.spec import Tree, flat, spec
 from kdbias.files import write_text
 from kdbias.probes.base import Result
 from kdbias.report.table import Cell, Column, Table, percent, show
@@ -131,9 +131,11 @@ def design_run(folder: Path, factors: Sequence[str], keys: Sequence[str]) -> Des
     """Read a run's levels and scores.
 
     Raises:
-        ConfigError: the config lacks a factor, or the run folder lacks a score.
+        ConfigError: training stopped early, the config lacks a factor, or the run folder lacks a score.
     """
-    saved = plain(run_folder.saved_config(folder))
+    saved, facts, lack = finished(folder)
+    if lack:
+        raise ConfigError(f"runs: {folder} {lack}; leave it out, or give its command again")
     values = flat(saved)
     levels = [values.get(key) for key in factors]
     for key, level in zip(factors, levels, strict=True):
@@ -144,7 +146,7 @@ def design_run(folder: Path, factors: Sequence[str], keys: Sequence[str]) -> Des
         for key, value in flat(spec(saved)).items()
         if key.split(".")[0] not in VARIED and not any(f"{key}.".startswith(f"{factor}.") for factor in factors)
     }
-    control = json.loads((folder / run_folder.RESULT).read_text()).get("control") or {}
+    control = facts.get("control") or {}
     one, two = map(str, levels)
     scores = {key: score(folder, key) for key in keys}
     return DesignRun(folder, (one, two), int(saved["seed"]), scores, control.get("accuracy"), rest)

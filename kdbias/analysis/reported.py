@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from kdbias.analysis.control_group import Candidate, control_of
+from kdbias.analysis.finished import finished
 from kdbias.analysis.networks import CONTROL, paths
 from kdbias.analysis.status import study_of
 from kdbias.analysis.study import Study
 from kdbias.config.errors import ConfigError
-from kdbias.config.spec import Tree, flat, plain, spec, spec_hash
-from kdbias.files import printable, typed
+from kdbias.config.spec import Tree, flat, spec
+from kdbias.files import typed
 from kdbias.report.page import Code
 from kdbias.report.study_results import unlike
 from kdbias.runs import run_folder
 
 LONGEST = 100  # characters of a group's name
+PLAIN = "none"  # the kind of a control that learns from the labels alone
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def reported_runs(tree: Tree) -> Reported:
     words: dict[str, list[str]] = {}
     left: list[str] = []
     for folder in run_folders(paths(tree["runs"])):
-        saved, facts, lack = _done(folder)
+        saved, facts, lack = finished(folder)
         if lack:
             left.append(f"{typed(folder)} {lack}")
             print(f"{folder} {lack}: left out")
@@ -108,38 +110,6 @@ def reported_runs(tree: Tree) -> Reported:
     how += [" ".join(differ)] if differ else []
     how += [f"Left out: {'; '.join(left)}."] if left else []
     return Reported("runs", "report", f"Runs of {named}", "", {}, groups, how, Path(str(tree["out"])))
-
-
-def _done(folder: Path) -> tuple[Tree, Mapping[str, Any], str]:
-    """The config and the result of a run, and why it has no result of its own; empty if it has."""
-    try:
-        saved = plain(run_folder.saved_config(folder))
-        facts = json.loads((folder / run_folder.RESULT).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}, {}, "is not finished"
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"runs: {folder} cannot be read ({error}): leave it out") from error
-    if not isinstance(facts, dict):
-        raise ConfigError(f"runs: {folder} cannot be read (its {run_folder.RESULT} is no result): leave it out")
-    if facts.get("stopped"):
-        return saved, facts, f"stopped early ({printable(str(facts['stopped']))})"
-    known = facts.get("spec_hash")
-    if known is None:
-        return saved, facts, "stopped early (its result has no spec hash)"
-    if known != (key := spec_hash(saved)) and _begun_anew(folder):
-        hashes = f"spec hash {known}, of the config {key}"
-        text = f"has the result of another run ({hashes}): its {run_folder.CONFIG} is of one that is not done"
-        return saved, facts, text
-    return saved, facts, ""
-
-
-def _begun_anew(folder: Path) -> bool:
-    """Whether a config was written after the result beside it, as by a run that has begun in its folder since.
-
-    The hash alone does not say so: it is another one, too, where a file of weights that the config names has gone.
-    """
-    config, result = ((folder / name).stat().st_mtime for name in (run_folder.CONFIG, run_folder.RESULT))
-    return config > result + 1
 
 
 def run_folders(named: Sequence[Path]) -> list[Path]:
@@ -242,4 +212,8 @@ def _with_controls(found: Mapping[str, ReportedGroup]) -> tuple[list[ReportedGro
 
 
 def _taught(group: ReportedGroup) -> bool:
-    return next(iter(group.facts.values())).get("teacher") is not None
+    """Whether something besides the labels teaches: a teacher, or a control in its place such as smoothed labels."""
+    facts = next(iter(group.facts.values()))
+    control = facts.get("control")
+    in_its_place = isinstance(control, Mapping) and control.get("kind") != PLAIN
+    return facts.get("teacher") is not None or in_its_place

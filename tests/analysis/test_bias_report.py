@@ -24,14 +24,14 @@ VIT = {"_target_": "deit.vit", "width": 64}
 CNN = {"_target_": "resnet.cnn", "width": 16}
 
 
-def written(root: Path, name: str, teacher: str | None, *, folder: str = "", **config) -> None:
+def written(root: Path, name: str, teacher: str | None, *, folder: str = "", kind: str | None = None, **config) -> None:
     folder = root / (folder or f"{name}-0")
     folder.mkdir()
-    tree = {"name": name, "seed": 0, "epochs": 2, "teacher": {"name": teacher}, **config}
+    control = {"control": {"_target_": f"kdbias.controls.{kind}"}} if kind else {}
+    tree = {"name": name, "seed": 0, "epochs": 2, "teacher": {"name": teacher}, **control, **config}
     OmegaConf.save(OmegaConf.create(tree), folder / "config.yaml")
-    (folder / "result.json").write_text(
-        json.dumps({"teacher": teacher, "test": {"accuracy": 0.5}, "spec_hash": spec_hash(tree)})
-    )
+    facts = {"teacher": teacher, "test": {"accuracy": 0.5}, "spec_hash": spec_hash(tree)}
+    (folder / "result.json").write_text(json.dumps({**facts, "control": kind and {"kind": kind}}))
 
 
 def controls(root: Path) -> dict[str, str | None]:
@@ -76,6 +76,14 @@ def test_each_direction_of_a_sweep_has_its_own_control(tmp_path):
         "cnn_lm": "cnn_alone",
         "mlp_lm": None,
     }
+
+
+def test_a_control_with_smoothed_labels_has_the_plain_one_as_its_own_control(tmp_path):
+    written(tmp_path, "lm", "resnet", model=VIT)
+    written(tmp_path, "plain", None, kind="none", model=VIT)
+    written(tmp_path, "smooth", None, kind="label_smoothing", model=VIT)
+    plain, smooth = "plain, control none", "smooth, control label_smoothing"
+    assert controls(tmp_path) == {"lm": plain, plain: None, smooth: plain}
 
 
 def test_of_two_controls_of_one_kind_a_run_has_the_one_of_its_own_network_and_data(tmp_path):

@@ -1,6 +1,7 @@
 """``task=factorial`` on run folders made by hand."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from omegaconf import OmegaConf
 
 from kdbias.analysis.tasks import run
 from kdbias.checks.check import ConfigError
+from kdbias.config.spec import spec_hash
 from kdbias.probes.base import Result
 
 SEEDS = (0, 1, 2)
@@ -18,7 +20,9 @@ def make(sweep, family, accuracy, seed, score, **other):
     (folder / "probes").mkdir(parents=True)
     config = {"seed": seed, "epochs": 8, "teacher": {"name": family}, "control": {"accuracy": accuracy}, **other}
     OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
-    (folder / "result.json").write_text(json.dumps({"control": {"accuracy": accuracy + 0.01}}))
+    (folder / "result.json").write_text(
+        json.dumps({"control": {"accuracy": accuracy + 0.01}, "spec_hash": spec_hash(config)})
+    )
     Result("test", {"accuracy": score}, {}, {}).save(folder / "probes")
     for epoch, distance in ((0, 9.0), (8, score)):
         Result(f"attention-epoch{epoch}", {"distance": distance}, {}, {}).save(folder / "probes")
@@ -104,6 +108,24 @@ def test_what_does_not_belong_in_a_folder_of_runs_is_left_out_with_a_line_each(s
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
     assert sorted(line.split("vit-0.9-")[-1].split("none-0.9-")[-1].split()[0] for line in said) == ["1", "7", "8", "9"]
     assert any("vit-0.9-8 differs in epochs from most of the runs" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"stopped": "the representations collapsed", "spec_hash": null}', "stopped early (the representations coll"),
+        ("{", "cannot be read"),
+        ("[]", "is no result"),
+    ],
+)
+def test_a_run_without_a_result_of_its_own_is_left_out_and_refused_where_it_is_named(sweep, capsys, content, says):
+    written = analyse(sweep)
+    (make(sweep, "vit", 0.9, 7, 0.5) / "result.json").write_text(content)
+    capsys.readouterr()
+    assert analyse(sweep) == written
+    assert says in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        analyse(sweep, runs=sorted(map(str, sweep.iterdir())))
 
 
 def test_a_run_that_is_named_and_not_finished_is_refused(sweep):
