@@ -73,7 +73,7 @@ def test_weights_from_safetensors(tiny_info, image, tmp_path):
 
 
 def test_weights_from_a_checkpoint(tiny_info, image, tmp_path):
-    trained = small_cnn(tiny_info, widths=(4, 8, 8)).eval().to(memory_format=torch.channels_last)
+    trained = small_cnn(tiny_info, widths=(4, 8, 8)).eval()
     path = write_checkpoint(trained, tiny_info, tmp_path / "best.ckpt")
     teacher = teacher_from_weights({**SMALL, "layers": [1]}, tiny_info, path, "small")
     assert torch.equal(teacher(image).logits, trained(image).logits)
@@ -122,7 +122,7 @@ def test_features_alone_from_weights_with_a_classifier(tiny_info, tmp_path):
 
 
 def test_bare_weights_may_be_named_ckpt(tiny_info, image, tmp_path):
-    trained = small_cnn(tiny_info, widths=(4, 8, 8)).eval().to(memory_format=torch.channels_last)
+    trained = small_cnn(tiny_info, widths=(4, 8, 8)).eval()
     state = {f"module.{name}": value for name, value in trained.network.state_dict().items()}
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "bare.ckpt")
     teacher = teacher_from_weights(SMALL, tiny_info, tmp_path / "bare.ckpt", "small")
