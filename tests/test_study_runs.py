@@ -37,6 +37,7 @@ def test_a_study_is_trained_once_and_its_status_and_page_are_made(tmp_path, caps
     run(composed(["task=status", *analyze], "analyze"))
     assert "2 done, 0 running, 0 failed, 0 left; nothing left to train" in capsys.readouterr().out
     run(composed(["task=report", *analyze], "analyze"))
+    assert "no control beside" not in capsys.readouterr().out  # its groups have their controls
     assert "demo_kl" in (study.folder / "demo.html").read_text()
 
 

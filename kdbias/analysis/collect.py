@@ -18,12 +18,13 @@ from kdbias.config.spec import Tree
 from kdbias.report.style import save
 
 
-def gathered(tree: Tree, nodes: Nodes, of_teachers: Nodes | None = None) -> list[Measured]:
+def gathered(tree: Tree, nodes: Nodes, of_teachers: Nodes | None = None, *, has_groups: bool = False) -> list[Measured]:
     """Measure the networks that the config names, and save the Results in ``out``.
 
     The control and the untrained network are measured too, if the config asks for them. ``nodes`` are the probes of
     these networks, ``of_teachers`` those of the runs' teachers. With ``from_results`` nothing is computed: the Results
-    of an earlier call are read.
+    of an earlier call are read. A line says how to name a control if there is none, unless the caller ``has_groups``,
+    in which it looks for controls itself.
 
     Raises:
         ConfigError: no network is named, ``from_results`` is not the folder of an earlier call, or the data has other
@@ -33,7 +34,7 @@ def gathered(tree: Tree, nodes: Nodes, of_teachers: Nodes | None = None) -> list
         return results.load(Path(str(tree["from_results"])))
     found, folder = subjects(tree), Path(tree["out"])
     check_classes(found, nodes)
-    if not any(subject.control for subject in found):
+    if not has_groups and not any(subject.control for subject in found):
         print("no control beside: control_run=RUN_DIR names the same student trained without teacher")
     for note in dict.fromkeys(subject.teacher.note for subject in found if subject.teacher and subject.teacher.note):
         print(note)

@@ -60,7 +60,7 @@ def report(tree: Tree) -> None:
     claims = hypotheses(what.node)
     smallest = smallest_difference(tree)
     nodes = probe_nodes(tree, what, claims)
-    networks = gathered(measured_tree(tree, what), nodes, teacher_nodes(tree, nodes)) if nodes else []
+    networks = _measured(tree, what, nodes) if nodes else []
     found = replace(results_of(what, claims, networks), smallest=smallest)
     path = write(found, what.folder, what.name)
     first = [line for line in (found.title, first_numbers(found), lead(found)) if line]
@@ -101,6 +101,10 @@ def smallest_difference(tree: Tree) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise ConfigError(f"effect: must be a number above 0, such as .05 of the retention, got {value!r}")
     return float(value)
+
+
+def _measured(tree: Tree, what: Reported, nodes: Nodes) -> list[Measured]:
+    return gathered(measured_tree(tree, what), nodes, teacher_nodes(tree, nodes), has_groups=True)
 
 
 def measured_tree(tree: Tree, what: Reported) -> Tree:

@@ -94,7 +94,7 @@ def reported_runs(tree: Tree) -> Reported:
         rest = {key: value for key, value in flat(spec(saved)).items() if key != "seed"}
         key, seed = json.dumps(rest, sort_keys=True, default=str), int(saved["seed"])
         if key not in found:
-            found[key] = ReportedGroup(_label(saved, words), 0)
+            found[key] = ReportedGroup(_label(saved, facts, words), 0)
             words[found[key].label] = _typed(saved)
         if seed in found[key].folders:
             other = found[key].folders[seed]
@@ -174,13 +174,13 @@ def _recipes(study: Study) -> str:
     return "\n".join(lines)
 
 
-def _label(saved: Tree, taken: Mapping[str, Sequence[str]]) -> str:
+def _label(saved: Tree, facts: Mapping[str, Any], taken: Mapping[str, Sequence[str]]) -> str:
     """A name for a group: the run's own and that of its control, then what was typed otherwise, then a number.
 
     ``taken`` has the overrides of the groups that have a name. Of the group's own overrides those are named that the
     first group of the same name does not have.
     """
-    control = str((saved.get("control") or {}).get("_target_", "")).rpartition(".")[2]
+    control = _kind(facts) or str((saved.get("control") or {}).get("_target_", "")).rpartition(".")[2]
     label = f"{saved['name']}{f', control {control}' if control else ''}"
     if label not in taken:
         return label
@@ -214,6 +214,10 @@ def _with_controls(found: Mapping[str, ReportedGroup]) -> tuple[list[ReportedGro
 def _taught(group: ReportedGroup) -> bool:
     """Whether something besides the labels teaches: a teacher, or a control in its place such as smoothed labels."""
     facts = next(iter(group.facts.values()))
+    return facts.get("teacher") is not None or _kind(facts) not in (None, PLAIN)
+
+
+def _kind(facts: Mapping[str, Any]) -> str | None:
+    """The kind of a run's control, as ``control=KIND`` names it; None for a run that is none."""
     control = facts.get("control")
-    in_its_place = isinstance(control, Mapping) and control.get("kind") != PLAIN
-    return facts.get("teacher") is not None or in_its_place
+    return str(control["kind"]) if isinstance(control, Mapping) and "kind" in control else None

@@ -27,7 +27,7 @@ CNN = {"_target_": "resnet.cnn", "width": 16}
 def written(root: Path, name: str, teacher: str | None, *, folder: str = "", kind: str | None = None, **config) -> None:
     folder = root / (folder or f"{name}-0")
     folder.mkdir()
-    control = {"control": {"_target_": f"kdbias.controls.{kind}"}} if kind else {}
+    control = {"control": {"_target_": f"kdbias.controls.{kind}.Control"}} if kind else {}
     tree = {"name": name, "seed": 0, "epochs": 2, "teacher": {"name": teacher}, **control, **config}
     OmegaConf.save(OmegaConf.create(tree), folder / "config.yaml")
     facts = {"teacher": teacher, "test": {"accuracy": 0.5}, "spec_hash": spec_hash(tree)}
