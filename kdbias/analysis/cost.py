@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kdbias.analysis.cost_run import CostRun, read_cost
 from kdbias.analysis.factorial import run_folders
+from kdbias.analysis.finished import finished
 from kdbias.analysis.networks import paths
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import Tree
@@ -24,17 +25,21 @@ PLACES = {
 def cost(tree: Tree) -> None:
     """Write seconds an epoch, images/s and peak memory of each method, and the factors over plain KL.
 
-    Nothing is computed anew. Runs of one name are seeds of one method.
+    Nothing is computed anew. Runs of one name are seeds of one method. Of a folder of runs those that stopped early are
+    left out, with a line each.
 
     Raises:
-        ConfigError: a run is not finished or damaged, runs of one name differ, or a run has no reference: one by plain
-            KL with its networks, images, batches and hardware.
+        ConfigError: a run is not finished or damaged, one that is named itself stopped early, runs of one name differ,
+            or a run has no reference: one by plain KL with its networks, images, batches and hardware.
     """
     folders = run_folders(tree)
     names = tree.get("names") or [None] * len(folders)
     if len(names) != len(folders):
         raise ConfigError(f"names: {len(names)} names for {len(folders)} runs; give one for each run")
-    found = [read_cost(folder, name) for folder, name in zip(folders, names, strict=True)]
+    pairs = list(zip(folders, names, strict=True))
+    if any(_belongs(folder, tree) for folder in folders):
+        pairs = [(folder, name) for folder, name in pairs if _belongs(folder, tree, say=True)]
+    found = [read_cost(folder, name) for folder, name in pairs]
     named = [read_cost(path) for path in paths(tree.get("reference"))]
     found += [one for one in named if one.folder.resolve() not in {each.folder.resolve() for each in found}]
     if len({run.memory_of for run in found if run.memory is not None}) > 1:
@@ -48,6 +53,16 @@ def cost(tree: Tree) -> None:
     write_text(folder / "cost.csv", table.csv())
     show(table)
     print(folder / "cost.md")
+
+
+def _belongs(folder: Path, tree: Tree, *, say: bool = False) -> bool:
+    """Whether a run is named itself, or is one of a folder and has a result of its own."""
+    if folder.absolute() in {path.absolute() for path in paths(tree["runs"])}:
+        return True
+    _, _, lack = finished(folder)
+    if lack and say:
+        print(f"left out: {folder} {lack}")
+    return not lack
 
 
 def grouped(found: Sequence[CostRun]) -> Groups:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdbias.analysis.finished import control_kind, finished
 from kdbias.config.build import selected
 from kdbias.config.control import teacher_use
 from kdbias.config.errors import ConfigError
@@ -61,14 +62,18 @@ def read_cost(folder: Path, label: str | None = None) -> CostRun:
     """Read a finished run; ``label`` in place of its own name.
 
     Raises:
-        ConfigError: its ``result.json`` is damaged or says that training failed, or its config is damaged.
+        ConfigError: its ``result.json`` is damaged, of another config or says that training failed, or its config is
+            damaged.
     """
     tree, found = plain(run_folder.saved_config(folder)), _result(folder)
+    _, _, lack = finished(folder)
+    if lack:
+        raise ConfigError(f"runs: {folder} {lack}: leave it out")
     _require_parts(folder, tree)
     metrics = found.get("metrics") or {}
     memory = found.get("peak_memory") or {"gib": metrics.get("train/peak_memory"), "of": "gpu"}
     seconds = _positive(folder, "epoch_seconds", found.get("epoch_seconds", metrics.get("train/seconds")))
-    control = (tree.get("control") or {}).get("_target_", "").rpartition(".")[2]
+    control = control_kind(tree, found)
     return CostRun(
         folder,
         label or f"{tree['name']}{f', control {control}' if control else ''}",
@@ -141,8 +146,6 @@ def _result(folder: Path) -> dict[str, Any]:
     memory = found.get("peak_memory")
     if memory is not None and not ({"gib", "of"} <= memory.keys() and memory["of"] in ("gpu", "process")):
         raise _damaged(folder, "peak_memory has no gib and of")
-    if found.get("stopped"):
-        raise ConfigError(f"runs: training failed in {folder} ({found['stopped']}): leave it out")
     return dict(found)
 
 

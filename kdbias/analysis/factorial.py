@@ -95,7 +95,7 @@ def run_folders(tree: Tree) -> list[Path]:
 def belonging(tree: Tree, factors: Sequence[str], keys: Sequence[str]) -> list[DesignRun]:
     """Read the runs of the design. Of a folder of runs, those that do not belong are left out, with a line each.
 
-    These lack a factor or a score, or decide by other settings than most of the runs.
+    These stopped early, lack a factor or a score, or decide by other settings than most of the runs.
 
     Raises:
         ConfigError: a run that is named itself does not belong, or no run does.
@@ -135,7 +135,7 @@ def design_run(folder: Path, factors: Sequence[str], keys: Sequence[str]) -> Des
     """
     saved, facts, lack = finished(folder)
     if lack:
-        raise ConfigError(f"runs: {folder} {lack}; leave it out, or give its command again")
+        raise ConfigError(f"runs: {folder} {lack}: leave it out")
     values = flat(saved)
     levels = [values.get(key) for key in factors]
     for key, level in zip(factors, levels, strict=True):

@@ -40,6 +40,14 @@ def finished(folder: Path) -> tuple[Tree, Mapping[str, Any], str]:
     return saved, facts, ""
 
 
+def control_kind(saved: Tree, facts: Mapping[str, Any]) -> str:
+    """Give the kind of a run's control, as ``control=KIND`` names it; empty for a run that has none."""
+    control = facts.get("control")
+    if isinstance(control, Mapping) and "kind" in control:
+        return str(control["kind"])
+    return str((saved.get("control") or {}).get("_target_", "")).rpartition(".")[2]
+
+
 def _begun_anew(folder: Path) -> bool:
     """Whether a config was written after the result beside it, as by a run that has begun in its folder since.
 

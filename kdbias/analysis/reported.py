@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbias.analysis.control_group import Candidate, control_of
-from kdbias.analysis.finished import finished
+from kdbias.analysis.finished import control_kind, finished
 from kdbias.analysis.networks import CONTROL, paths
 from kdbias.analysis.status import study_of
 from kdbias.analysis.study import Study
@@ -180,7 +180,7 @@ def _label(saved: Tree, facts: Mapping[str, Any], taken: Mapping[str, Sequence[s
     ``taken`` has the overrides of the groups that have a name. Of the group's own overrides those are named that the
     first group of the same name does not have.
     """
-    control = _kind(facts) or str((saved.get("control") or {}).get("_target_", "")).rpartition(".")[2]
+    control = control_kind(saved, facts)
     label = f"{saved['name']}{f', control {control}' if control else ''}"
     if label not in taken:
         return label
@@ -214,10 +214,4 @@ def _with_controls(found: Mapping[str, ReportedGroup]) -> tuple[list[ReportedGro
 def _taught(group: ReportedGroup) -> bool:
     """Whether something besides the labels teaches: a teacher, or a control in its place such as smoothed labels."""
     facts = next(iter(group.facts.values()))
-    return facts.get("teacher") is not None or _kind(facts) not in (None, PLAIN)
-
-
-def _kind(facts: Mapping[str, Any]) -> str | None:
-    """The kind of a run's control, as ``control=KIND`` names it; None for a run that is none."""
-    control = facts.get("control")
-    return str(control["kind"]) if isinstance(control, Mapping) and "kind" in control else None
+    return facts.get("teacher") is not None or control_kind({}, facts) not in ("", PLAIN)

@@ -120,16 +120,14 @@ def _trained(tree: Tree, spec: Mapping[str, Any], info: DataInfo, places: list[P
                 return RunTeacher(name, spec, info, known.folder / run_folder.BEST)
         except (HydraException, OmegaConfBaseException, KeyError) as error:
             reason = f"its recipe does not compose any more: {str(error).splitlines()[0]}"
-    others = [folder for place in places for folder in sorted(place.glob(f"{name}-{data}-*")) if _done(folder)]
+    others = [
+        folder for place in places for folder in sorted(place.glob(f"{name}-{data}-*")) if run_folder.is_whole(folder)
+    ]
     if len(others) == 1:
         note = f"the recipe of {name} has changed since; taking the only one there is, {others[0]}"
         return RunTeacher(name, spec, info, others[0] / run_folder.BEST, note)
     several = f"; there are {', '.join(folder.name for folder in others)}, of other recipes" if others else ""
     return Lack(f"its teacher {name} on {data} is not under {places[0]} ({reason}{several})")
-
-
-def _done(folder: Path) -> bool:
-    return (folder / run_folder.RESULT).is_file() and (folder / run_folder.BEST).is_file()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from kdbias.config.errors import Problem
+from kdbias.runs import run_folder
 
 PATIENCE = 5.0  # seconds for a host to answer
 
@@ -128,4 +129,4 @@ def silent(host: str) -> str:
 def _trained(tree: Mapping[str, Any], teacher: Mapping[str, Any]) -> bool:
     paths = tree.get("paths")
     folder = paths.get("teachers") if isinstance(paths, Mapping) else None
-    return isinstance(folder, str) and any(Path(folder).glob(f"{teacher['name']}-*/result.json"))
+    return isinstance(folder, str) and any(map(run_folder.is_whole, Path(folder).glob(f"{teacher['name']}-*")))

@@ -16,7 +16,7 @@ from kdbias.batch import Batch, DataInfo
 from kdbias.config.build import build
 from kdbias.config.spec import Tree
 from kdbias.data.base import ImageData
-from kdbias.models.channels_last import to_channels_last
+from kdbias.models.channels_last import compile_in_place, to_channels_last
 from kdbias.models.features import Extractor
 from kdbias.models.teacher import Teacher
 from kdbias.models.weights import load_state
@@ -95,7 +95,8 @@ class StudentModule(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Put what convolves into channels-last order, and compile both networks, in place and before DDP wraps it.
 
-        With ``auto`` a run of one process tries it after its first steps.
+        ``kdbias.models.channels_last`` says which networks keep their order. With ``compile=auto`` a run of one process
+        tries compiling after its first steps.
         """
         if self.spec.get("channels_last") and self.student.info.convolves:
             to_channels_last(self.student)
@@ -107,7 +108,7 @@ class StudentModule(L.LightningModule):
                 print("compile=auto: not tried: it is for one process, give compile=true or false", flush=True)
         elif wanted:
             for network in self.networks():
-                network.compile()
+                compile_in_place(network)
 
     def networks(self) -> list[nn.Module]:
         """Give the networks whose forward passes a step has: student and teacher."""

@@ -66,8 +66,14 @@ def cue_accuracies(
 
 
 def _styles(networks: Networks, control: str) -> Styles:
-    bars = [{"facecolor": COLOURS[place % len(COLOURS)], "edgecolor": "none"} for place in range(len(networks))]
-    return {name: CONTROL if name == control else bar for name, bar in zip(networks, bars, strict=True)}
+    return {name: CONTROL if name == control else _bar(place) for place, name in enumerate(networks)}
+
+
+def _bar(place: int) -> dict[str, Any]:
+    """The colour of a bar; colours repeat after six, with another hatching each time."""
+    again, colour = divmod(place, len(COLOURS))
+    hatching = {"hatch": "/" * (2 * again), "edgecolor": "white"} if again else {"edgecolor": "none"}
+    return {"facecolor": COLOURS[colour], **hatching}
 
 
 def _shares(axes: Axes, networks: Networks, styles: Styles) -> None:

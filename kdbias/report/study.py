@@ -13,7 +13,7 @@ from kdbias.report.group import accuracy_figure, accuracy_table, gain, runs_tabl
 from kdbias.report.judged import VERDICTS, answers, verdict_figure, verdict_table
 from kdbias.report.page import Code, Examples, Image, Panel, Part, Prose, Section, page
 from kdbias.report.study_attention import PROBE as ATTENTION
-from kdbias.report.study_attention import attention_parts, distances_apart
+from kdbias.report.study_attention import attention_parts, distances_apart, distances_uncorrected
 from kdbias.report.study_cues import PROBE as CUES
 from kdbias.report.study_cues import cue_figures, cue_parts, first_numbers, networks_table
 from kdbias.report.study_results import StudyResults
@@ -26,10 +26,10 @@ HEADINGS = {
     CUES: "Shape or texture",
     ATTENTION: "Where attention looks",
     "cka": "CKA",
+    "cka_teacher": "CKA with the teacher",
     "gradcam": "Grad-CAM",
     "gradcam_agreement": "Grad-CAM agreement",
     "knn": "k-NN",
-    "tta": "Test-time augmentation",
 }
 
 
@@ -147,7 +147,7 @@ def index_table(found: StudyResults) -> Table:
     columns = [Column("group"), Column("measure"), *(Column(head) for head in ("student", "control", "teacher"))]
     note = "(student - control) / (teacher - control): 0 is the control, 1 the teacher; Fieller's interval over seeds."
     if images:
-        note += f" Teachers: accuracy on {' or '.join(f'{n:,}' for n in sorted(images))} of the test images."
+        note += f" Teachers: accuracy on {' or '.join(f'{n:,}' for n in sorted(images))} images that the probes saw."
     return Table("Transfer index", [*columns, Column("transfer index", digits=2)], rows, note)
 
 
@@ -223,7 +223,7 @@ def _bias(transfer: Transfer, found: StudyResults) -> Section:
 
 
 def _scalars(probe: str, found: StudyResults) -> Table | None:
-    apart = ("distance", distances_apart(found)) if probe == ATTENTION else None
+    apart = ("distance", distances_uncorrected(found)) if probe == ATTENTION else None
     return scalar_table(probe, found.groups, found.beside.get(probe, {}), apart)
 
 

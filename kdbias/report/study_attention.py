@@ -47,12 +47,13 @@ def attention_parts(found: StudyResults) -> list[Part]:
 def attention_sentence(found: StudyResults) -> str:
     """Compare the mean attention distance of each group with its control's, the untrained network and uniformity.
 
-    The differences are one family: their p values are corrected for their number (Holm). Of more than four groups those
-    that show no difference are left to the table.
+    The differences are one family: their p values are corrected for their number (Holm). Of more than four
+    groups, controls included, those that show no difference are left to the table.
     """
     apart = distances_apart(found)
     measured = [group for group in found.groups if group.results.get(PROBE)]
-    alike = [label for label, one in apart.items() if not one.shown and len(measured) > SAID]
+    several = len(measured) > SAID
+    alike = [label for label, one in apart.items() if not one.shown and several]
     said = []
     for group in measured:
         own = group.results[PROBE]
@@ -63,7 +64,7 @@ def attention_sentence(found: StudyResults) -> str:
         if control is not None and own.keys() & control.results.get(PROBE, {}).keys():
             one = apart.get(group.label)
             shown = "one seed decides nothing" if one is None else format_difference(one, digits=2)
-            text += f" (against {control.label}: {shown})"
+            text += f" (against {control.label}: {shown})" if one is not None or not several else ""
         said.append(text)
     beside = found.beside.get(PROBE, {}).get(UNTRAINED)
     first = next(result for group in found.groups for result in group.results.get(PROBE, {}).values())
@@ -71,14 +72,20 @@ def attention_sentence(found: StudyResults) -> str:
         said.append(f"the untrained network is at {beside.scalars['distance']:.2f}")
     said.append(f"uniform attention is at {float(first.arrays['uniform_distance']):.2f}")
     if alike:
-        whom = f"any of the {len(apart)} groups" if len(alike) == len(apart) else ", ".join(alike)
-        said.append(f"no difference from the control is shown of {whom}")
+        whom = f"any of {len(apart)} groups" if len(alike) == len(apart) else ", ".join(alike)
+        said.append(f"for {whom} no difference from its control is shown")
     corrected = f" Differences are corrected over the {len(apart)} groups (Holm)." if len(apart) > 1 else ""
     return f"Over all layers: {'; '.join(said)}.{corrected}"
 
 
 def distances_apart(found: StudyResults) -> dict[str, Difference]:
     """The difference of each group that shares two seeds or more with its control, corrected over these groups."""
+    apart = distances_uncorrected(found)
+    return dict(zip(apart, family(list(apart.values())), strict=True))
+
+
+def distances_uncorrected(found: StudyResults) -> dict[str, Difference]:
+    """The same differences, each by itself, for a table, which corrects its columns."""
     apart: dict[str, Difference] = {}
     for group in found.groups:
         control = found.control_of(group)
@@ -87,7 +94,7 @@ def distances_apart(found: StudyResults) -> dict[str, Difference]:
         if len(seeds) > 1:
             ours, theirs = ([of[seed].scalars["distance"] for seed in seeds] for of in (own, other))
             apart[group.label] = difference(ours, theirs)
-    return dict(zip(apart, family(list(apart.values())), strict=True))
+    return apart
 
 
 def _mean(results: Sequence[Result]) -> float:

@@ -25,6 +25,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#b07d00")
 CARD = 5.2  # inches: a card of TensorBoard shows 400 to 600 pixels, and wider figures with smaller letters
 LETTERS, TITLE = 15, 8  # of a title above a figure: letters per inch, and size in points
 MARKERS = ("o", "s", "^", "D", "v", "P")
+LINES = ((0, (4, 1.5, 1, 1.5)), (0, (8, 2)), (0, (4, 1, 1, 1, 1, 1)))  # of the second, third and fourth six networks
 
 CONTROL: Mapping[str, Any] = {"color": INK, "linestyle": (0, (5, 2)), "marker": "o", "markerfacecolor": "white"}
 INITIAL: Mapping[str, Any] = {"color": QUIET, "linestyle": (0, (1, 1.5)), "marker": ""}
@@ -113,13 +114,13 @@ def heading(figure: Figure, *parts: str) -> None:
 
 
 def look(place: int) -> dict[str, Any]:
-    """Give the colour, marker and line of network number ``place``; colours repeat after six, looks after 36.
+    """Give the colour, marker and line of network number ``place``; colours repeat after six, looks after 24.
 
     >>> look(0)["color"] == look(6)["color"], look(0) == look(6)
     (True, False)
     """
     again, colour = divmod(place, len(COLOURS))
-    line = {"linestyle": (0, (4, 1.5, 1, 1.5))} if again else {}
+    line = {"linestyle": LINES[(again - 1) % len(LINES)]} if again else {}
     return {"color": COLOURS[colour], "marker": MARKERS[(colour + again) % len(MARKERS)], **line}
 
 

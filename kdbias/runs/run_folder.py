@@ -42,6 +42,12 @@ def stopped(folder: Path, key: str) -> str | None:
     return found.get("stopped") if isinstance(found.get("spec"), dict) and found["spec"].get("hash") == key else None
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether training came to its end there: it left the best checkpoint, and a result that names no early stop."""
+    found = _read_result(folder)
+    return bool(found) and not found.get("stopped") and (folder / BEST).is_file()
+
+
 def own_or_inside(folder: Path) -> list[Path]:
     """Give a run folder itself, or those directly below a folder of runs.
 

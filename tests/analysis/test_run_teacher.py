@@ -42,3 +42,15 @@ def test_the_teacher_that_a_control_had_trained_is_found(tmp_path, control, name
     assert isinstance(found, RunTeacher)
     assert (found.name, found.path, found.note) == (name, known.folder / "checkpoints" / "best.ckpt", "")
     assert found.spec["_target_"] == taught["model"]["_target_"]
+
+
+def test_a_teacher_that_stopped_early_is_not_taken_for_the_only_one(tmp_path):
+    cfg = composed([*RUN, f"paths.teachers={tmp_path}"])
+    OmegaConf.update(cfg, "chosen", {"data": "cues", "trainer": "cpu", "overrides": []}, force_add=True)
+    tree = plain(cfg)
+    info, name = describe_data(tree["data"]), tree["teacher"]["name"]
+    failed = tmp_path / f"{name}-cues-0123456789abcdef"
+    done(failed)
+    assert isinstance(teacher_of(tree, info, tmp_path, tree["teacher"]), RunTeacher)
+    (failed / "result.json").write_text(json.dumps({"spec_hash": None, "stopped": "it collapsed"}))
+    assert "not trained yet" in str(teacher_of(tree, info, tmp_path, tree["teacher"]))

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from kdbias.analysis.tasks import run
 from kdbias.config.errors import ConfigError
+from kdbias.config.spec import spec_hash
 from kdbias.runs import memory
 
 CE = {"_target_": "kdbias.losses.ce.CE", "weight": 0.5}
@@ -42,6 +43,7 @@ def make(tmp_path):
         }
         OmegaConf.save(OmegaConf.create(tree), folder / "config.yaml")
         found = {
+            "spec_hash": spec_hash(tree),
             "epoch_seconds": seconds,
             "images_per_second": 1000 / seconds,
             "peak_memory": {"gib": memory, "of": "process"},
@@ -171,12 +173,12 @@ def test_runs_of_one_name_are_seeds_of_one_method(make, analyse):
     [
         ('{"epoch_seconds": 1', "cut short or damaged"),
         ("[]", "does not hold what a run writes"),
-        ('{"epoch_seconds": "fast"}', "epoch_seconds is 'fast'"),
-        ('{"epoch_seconds": 0}', "epoch_seconds is 0"),
-        ('{"images_per_second": NaN}', "images_per_second is nan"),
+        ('{"spec_hash": "0", "epoch_seconds": "fast"}', "epoch_seconds is 'fast'"),
+        ('{"spec_hash": "0", "epoch_seconds": 0}', "epoch_seconds is 0"),
+        ('{"spec_hash": "0", "images_per_second": NaN}', "images_per_second is nan"),
         ('{"peak_memory": {"gib": 1}}', "peak_memory has no gib and of"),
         ('{"environment": 3}', "does not hold what a run writes"),
-        ('{"stopped": "collapsed"}', "training failed in .*collapsed"),
+        ('{"stopped": "collapsed"}', "stopped early .collapsed.: leave it out"),
     ],
 )
 def test_a_damaged_result_is_one_line(make, analyse, content, message):
@@ -237,3 +239,23 @@ def test_a_memory_of_an_unknown_place_is_named(make, analyse):
     folder = make("lm", 0, 10.0, terms={"ce": CE, "kl": KL}, result={"peak_memory": {"gib": 1.0, "of": []}})
     with pytest.raises(ConfigError, match="peak_memory has no gib and of"):
         analyse(folder)
+
+
+def test_a_run_of_a_folder_that_stopped_early_is_left_out(make, analyse, capsys):
+    whole = make("lm", 0, 10.0, terms={"ce": CE, "kl": KL})
+    rows, _ = analyse(whole.parent)
+    make("lm", 1, 99.0, terms={"ce": CE, "kl": KL}, result={"stopped": "it collapsed", "spec_hash": None})
+    capsys.readouterr()
+    assert analyse(whole.parent)[0] == rows
+    assert "left out: " in capsys.readouterr().out
+    (whole / "result.json").write_text('{"stopped": "it collapsed"}')
+    with pytest.raises(ConfigError, match="stopped early"):
+        analyse(whole.parent)
+
+
+def test_a_control_is_named_as_it_is_typed(make, analyse):
+    smooth = {"_target_": "kdbias.controls.label_smoothing.LabelSmoothing"}
+    found = {"control": {"kind": "label_smoothing"}}
+    folder = make("lm", 0, 10.0, terms={"ce": CE, "kl": KL})
+    control = make("own", 0, 10.0, terms={"ce": CE, "kl": KL}, control=smooth, result=found)
+    assert "own, control label_smoothing" in analyse(folder, control)[0]

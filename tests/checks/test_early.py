@@ -133,8 +133,11 @@ def test_pretrained_weights_that_cannot_be_had_are_told_before_a_child_begins(tm
     (problem,) = pretrained_problems(run)
     assert problem.key == "teacher.model.pretrained"
     assert "teacher.model.weights=PATH" in problem.text
-    (tmp_path / "vit_pretrained-cues-0").mkdir()
-    (tmp_path / "vit_pretrained-cues-0" / "result.json").touch()
+    (tmp_path / "vit_pretrained-cues-0" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "vit_pretrained-cues-0" / "checkpoints" / "best.ckpt").touch()
+    (tmp_path / "vit_pretrained-cues-0" / "result.json").write_text('{"stopped": "it collapsed"}')
+    assert len(list(pretrained_problems(run))) == 1
+    (tmp_path / "vit_pretrained-cues-0" / "result.json").write_text('{"spec_hash": "0"}')
     assert not list(pretrained_problems(run))  # it was trained before
     (tmp_path / "hub" / f"models--timm--{tree['model']['name']}").mkdir(parents=True)
     assert not list(pretrained_problems(run | {"paths": {}}))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from training import quiet_trainer
 
-from kdbias.models.channels_last import is_narrow, to_channels_last
+from kdbias.models.channels_last import compile_in_place, has_narrow_stride, to_channels_last
 from kdbias.models.resnet_cifar import small_cnn
 from kdbias.models.teacher import Teacher
 from kdbias.modules.distill import Distill
@@ -62,4 +62,15 @@ def test_a_wide_one_has_the_gradient_of_the_usual_order(channels, groups):
     ("given", "narrow"), [((4, 8, 1, 2), True), ((32, 8, 1, 2, 0, 1, 4), True), ((3, 8, 1), False)]
 )
 def test_what_is_narrow_goes_by_the_channels_of_a_group(given, narrow):
-    assert is_narrow(nn.Conv2d(*given)) == narrow
+    assert has_narrow_stride(nn.Sequential(nn.Conv2d(*given))) == narrow
+
+
+@pytest.mark.parametrize(
+    ("widths", "given"), [((4, 8, 8), {"options": {"layout_optimization": False}}), ((16, 16), {})]
+)
+def test_the_compiler_does_not_put_a_narrow_one_into_that_order(tiny_info, monkeypatch, widths, given):
+    found = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **settings: found.append(settings))
+    compile_in_place(small_cnn(tiny_info, widths=widths))
+    assert found == [given]
+    assert not given or torch._inductor.config.layout_optimization is not None  # the compiler has such a setting

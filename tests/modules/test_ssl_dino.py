@@ -92,3 +92,15 @@ def test_scores_of_prototypes_are_cosines():
     scores = Prototypes(6, 16, 8, 20).eval()(100 * torch.randn(50, 6))
     assert scores.shape == (50, 20)
     assert scores.abs().max() <= 1
+
+
+@pytest.mark.parametrize(("widths", "last"), [([4, 8, 8], False), ([16, 16, 32], True)])
+def test_both_networks_are_channels_last_where_that_is_safe(widths, last):
+    cnn = {"_target_": "kdbias.models.resnet_cifar.small_cnn", "widths": widths, "classes": None}
+    spec = make_spec(make_data(), METHODS["dino"], cnn)
+    module = build(spec["module"], spec)
+    module.trainer = quiet_trainer()
+    module.setup("fit")
+    for network in (module.student, module.online):
+        kernels = [p for p in network.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1]
+        assert all(p.is_contiguous(memory_format=torch.channels_last) is last for p in kernels)

@@ -2,18 +2,23 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from study_page_results import SHAPES, TEXTURES, attention, study
+from study_page_results import cues as cue_result
+from study_page_results import test as accuracy_result
 
+from kdbias import cli
 from kdbias.analysis.report import write
 from kdbias.probes.base import Result
 from kdbias.report.cue_examples import goes_by
+from kdbias.report.cues import cue_accuracies
 from kdbias.report.group import Group
 from kdbias.report.networks import beside
-from kdbias.report.study import lead, study_markdown, study_page, study_tables, within_noise
-from kdbias.report.study_attention import attention_parts, attention_sentence
+from kdbias.report.study import HEADINGS, lead, study_markdown, study_page, study_tables, within_noise
+from kdbias.report.study_attention import attention_parts, attention_sentence, distances_apart
 from kdbias.report.study_cues import cue_parts, first_numbers, inheritance, networks_table, shown
 from kdbias.report.study_results import StudyResults
 from kdbias.report.study_training import training_panels
@@ -181,6 +186,30 @@ def test_groups_of_one_seed_each_that_differ_are_not_called_one_seed():
     assert networks_table(mixed) is not None  # each network has its interval over images all the same
 
 
+def test_eight_networks_have_bars_of_eight_looks():
+    networks = {f"network {n}": [cue_result(0.5, n)] for n in range(8)}
+    figure = cue_accuracies(networks, {name: [accuracy_result(0.8, 1)] for name in networks}, control="network 7")
+    bars = [container[0] for container in figure.axes[0].containers if container.get_label() in networks]
+    assert len({(bar.get_facecolor(), bar.get_hatch()) for bar in bars}) == 8
+
+
+def test_headings_are_those_of_probes_that_there_are():
+    probes = {path.stem for path in (Path(cli.conf_dir()) / "probe").glob("*.yaml")}
+    assert HEADINGS.keys() <= probes
+
+
+def test_the_index_says_on_how_many_images_the_teacher_was_measured():
+    found = study()
+    note = study_tables(found)["teachers"].caption
+    judged = {one.measure.partition("/")[0] for one in found.judged}
+    assert ("images that the probes saw" in note) == ("test" in judged)
+    of_test = [replace(found.judged[0], measure="test/accuracy")]
+    taught = {label: {"accuracy": accuracy_result(0.9, 7)} for label in found.teachers}
+    note = study_tables(replace(found, judged=of_test, teachers=taught))["teachers"].caption
+    n = next(iter(taught.values()))["accuracy"].meta["n"]
+    assert f"Teachers: accuracy on {n:,} images that the probes saw." in note
+
+
 def test_attention_distances_of_several_groups_are_corrected_over_them():
     """One of six methods has p .04 alone; Holm's correction over the six makes it .25."""
     moves = {"taught": [0.05, 0.03, 0.06], **{f"m{n}": [0.05, -0.05, 0.05] for n in range(5)}}
@@ -194,17 +223,19 @@ def test_attention_distances_of_several_groups_are_corrected_over_them():
     assert 0.02 < alone.p < 0.05
     page = replace(study(), groups=[control, *groups.values()], beside={})
     several = attention_sentence(page)
-    assert "no difference from the control is shown of any of the 6 groups" in several
+    assert "for any of 6 groups no difference from its control is shown" in several
     assert several.count("attends") == 1  # the control; with more than four groups the others are left to the table
     assert several.endswith("Differences are corrected over the 6 groups (Holm).")
     table = study_tables(page)["attention"]
     place = [column.name for column in table.columns].index("distance - control")
     assert [row[0] for row in table.rows if isinstance(row[place], Difference)] == list(groups)
     assert table.text()[0][1][place] == "no difference shown [+0.01, +0.08]"
+    alone = next(row[place] for row in table.rows if row[0] == "taught")
+    assert alone.p == pytest.approx(distances_apart(page)["taught"].p)  # corrected once
     shown = replace(groups["m0"], results={"attention": {seed: attention(3.9 + 0.001 * seed) for seed in range(3)}})
     some = attention_sentence(replace(page, groups=[control, groups["taught"], *list(groups.values())[2:], shown]))
     assert "m0 attends 3.90 patches away on average (against control: +0.10" in some
-    assert "no difference from the control is shown of taught, m1, m2, m3, m4" in some
+    assert "for taught, m1, m2, m3, m4 no difference from its control is shown" in some
     one = attention_sentence(replace(study(), groups=[control, groups["taught"]], beside={}))
     assert "taught attends 3.85 patches away on average (against control: +0.05 [+0.01, +0.08])" in one
     assert "Holm" not in one
