@@ -205,7 +205,7 @@ def test_the_teacher_of_a_run_is_found_or_its_absence_explained(tmp_path, tiny_i
     left = tmp_path / "teachers" / "resnet18-cifar10-0123456789abcdef"
     (left / "checkpoints").mkdir(parents=True)
     for file in ("result.json", "checkpoints/best.ckpt"):
-        (left / file).write_text("{}")
+        (left / file).write_text(json.dumps({"spec_hash": "another"}))
     found = teacher_of(tree, tiny_info, tmp_path / "teachers")
     assert isinstance(found, RunTeacher)
     assert found.path == left / "checkpoints" / "best.ckpt"
