@@ -36,10 +36,12 @@ def cost(tree: Tree) -> None:
     names = tree.get("names") or [None] * len(folders)
     if len(names) != len(folders):
         raise ConfigError(f"names: {len(names)} names for {len(folders)} runs; give one for each run")
-    pairs = list(zip(folders, names, strict=True))
-    if any(_belongs(folder, tree) for folder in folders):
-        pairs = [(folder, name) for folder, name in pairs if _belongs(folder, tree, say=True)]
-    found = [read_cost(folder, name) for folder, name in pairs]
+    lacks = {folder: lack for folder in folders if (lack := _lack(folder, tree))}
+    for folder, lack in lacks.items():
+        print(f"left out: {folder} {lack}")
+    if len(lacks) == len(folders):
+        raise ConfigError("runs: none of them has a result of its own; the lines above say why")
+    found = [read_cost(folder, name) for folder, name in zip(folders, names, strict=True) if folder not in lacks]
     named = [read_cost(path) for path in paths(tree.get("reference"))]
     found += [one for one in named if one.folder.resolve() not in {each.folder.resolve() for each in found}]
     if len({run.memory_of for run in found if run.memory is not None}) > 1:
@@ -55,14 +57,10 @@ def cost(tree: Tree) -> None:
     print(folder / "cost.md")
 
 
-def _belongs(folder: Path, tree: Tree, *, say: bool = False) -> bool:
-    """Whether a run is named itself, or is one of a folder and has a result of its own."""
-    if folder.absolute() in {path.absolute() for path in paths(tree["runs"])}:
-        return True
-    _, _, lack = finished(folder)
-    if lack and say:
-        print(f"left out: {folder} {lack}")
-    return not lack
+def _lack(folder: Path, tree: Tree) -> str:
+    """Why a run of a folder has no result of its own; empty if it has, or if it is named itself."""
+    named = folder.absolute() in {path.absolute() for path in paths(tree["runs"])}
+    return "" if named else finished(folder)[2]
 
 
 def grouped(found: Sequence[CostRun]) -> Groups:

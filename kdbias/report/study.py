@@ -143,7 +143,7 @@ def index_table(found: StudyResults) -> Table:
             teacher = taught.scalars[key]
             cells = [sum(ours) / len(ours), sum(theirs) / len(theirs), teacher]
             rows.append([group.label, measure, *cells, transfer_index(ours, theirs, teacher)])
-            images |= {int(taught.meta["n"])} if probe == "test" else set()
+            images |= {int(taught.meta["n"])} if probe == "test" and "n" in taught.meta else set()
     columns = [Column("group"), Column("measure"), *(Column(head) for head in ("student", "control", "teacher"))]
     note = "(student - control) / (teacher - control): 0 is the control, 1 the teacher; Fieller's interval over seeds."
     if images:

@@ -249,8 +249,10 @@ def test_a_run_of_a_folder_that_stopped_early_is_left_out(make, analyse, capsys)
     assert analyse(whole.parent)[0] == rows
     assert "left out: " in capsys.readouterr().out
     (whole / "result.json").write_text('{"stopped": "it collapsed"}')
-    with pytest.raises(ConfigError, match="stopped early"):
+    with pytest.raises(ConfigError, match="none of them has a result of its own"):
         analyse(whole.parent)
+    with pytest.raises(ConfigError, match="stopped early"):
+        analyse(whole)
 
 
 def test_a_control_is_named_as_it_is_typed(make, analyse):
