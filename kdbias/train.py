@@ -17,7 +17,7 @@ from kdbias.callbacks.progress import SaysProgress
 from kdbias.callbacks.termination import Termination
 from kdbias.config.build import build, selected
 from kdbias.config.errors import ConfigError
-from kdbias.config.kept import keeps, kept_draws, unkept
+from kdbias.config.kept import draws_seed, keeps, kept_draws, unkept
 from kdbias.config.spec import Tree, plain, spec_hash
 from kdbias.controls.accuracy import device_of
 from kdbias.controls.base import applied
@@ -144,6 +144,7 @@ def build_data(tree: Tree) -> ImageData:
         seed=tree["seed"],
         loader=build(tree["loader"], group="loader") if tree.get("loader") else None,
         draws=kept_draws(tree),
+        draws_seed=draws_seed(tree),
     )
 
 

@@ -80,6 +80,11 @@ RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "must be a number of draws, at least 1, or epochs, or null for none",
     ),
     ("teacher.cache_dtype", lambda value: value in KINDS, f"must be one of {', '.join(KINDS)}"),
+    (
+        "teacher.cache_seed",
+        lambda value: value is None or is_seed(value),
+        f"must be {SEEDS}, or null for the run's seed",
+    ),
     ("teacher.cache_layers", lambda value: value in LAYERS, f"must be one of {', '.join(LAYERS)}"),
     ("eval_batch_size", positive, "must be a whole number of at least 1"),
     ("trainer.accumulate", positive, "must be a whole number of at least 1"),

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-KEYS = ("cache", "cache_dtype", "cache_layers")
+KEYS = ("cache", "cache_dtype", "cache_layers", "cache_seed")
 EPOCHS = "epochs"
 KINDS = ("auto", "exact", "fp16", "bf16")
 """Values of ``teacher.cache_dtype``."""
@@ -28,6 +28,12 @@ def kept_draws(tree: Mapping[str, Any]) -> int | None:
     return int(tree["epochs"]) if cache == EPOCHS else int(cache)
 
 
+def draws_seed(tree: Mapping[str, Any]) -> int | None:
+    """Give the seed of the draws where it is not the run's: ``teacher.cache_seed`` of a run with ``teacher.cache``."""
+    seed = _teacher(tree).get("cache_seed")
+    return None if seed is None or not keeps(tree) or seed == tree.get("seed") else int(seed)
+
+
 def shared_answers(tree: Mapping[str, Any]) -> str:
     """Give what runs that may share kept answers have in common, as 16 hex digits; empty for a run that keeps none.
 
@@ -35,9 +41,10 @@ def shared_answers(tree: Mapping[str, Any]) -> str:
     """
     if not keeps(tree):
         return ""
-    teacher = {key: value for key, value in _teacher(tree).items() if key != "cache"}
+    seed = tree.get("seed") if draws_seed(tree) is None else draws_seed(tree)
+    teacher = {key: value for key, value in _teacher(tree).items() if key not in ("cache", "cache_seed")}
     loss = None if teacher.get("cache_layers") == "all" else tree.get("loss")
-    parts = [teacher, loss, *(tree.get(key) for key in ("control", "data", "augment", "seed", "batch_size"))]
+    parts = [teacher, loss, seed, *(tree.get(key) for key in ("control", "data", "augment", "batch_size"))]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -62,16 +69,19 @@ def unkept(teacher: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in teacher.items() if key not in KEYS}
 
 
-def put_kept(teacher: dict[str, Any]) -> None:
-    """Leave in a teacher's settings what of its kept answers decides a result, for the spec.
+def put_kept(teacher: dict[str, Any], seed: int | None = None) -> None:
+    """Leave in a teacher's settings what of its kept answers decides a result, for the spec of a run with ``seed``.
 
-    Exact answers for a draw of every epoch change no result, nor do tokens that the loss does not read.
+    Exact answers for a draw of every epoch change no result, nor do tokens that the loss does not read, nor does the
+    run's own seed as that of the draws.
     """
-    cache, kind = teacher.get("cache"), kept_as(teacher)
+    cache, kind, other = teacher.get("cache"), kept_as(teacher), draws_seed({"teacher": teacher, "seed": seed})
     for key in KEYS:
         teacher.pop(key, None)
-    if cache is not None and (cache, kind) != (EPOCHS, "exact"):
+    if cache is not None and ((cache, kind) != (EPOCHS, "exact") or other is not None):
         teacher |= {"cache": cache, "cache_dtype": kind}
+    if other is not None:
+        teacher["cache_seed"] = other
 
 
 def _teacher(tree: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -114,14 +114,15 @@ def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(weights, str) and Path(weights).is_file():
             node["weights"] = "sha256:" + digest(Path(weights))
     _put_recipe(teacher)
-    _drop_unset(teacher)
+    _drop_unset(teacher, found.get("seed"))
     if control.get("batch_size") is None:  # as before same_family had it
         control.pop("batch_size", None)
     put_stress(augment)
     augment |= _whole(augment)
     use = teacher_use(found)
     if not use.uses_teacher:
-        found["teacher"] = {key: teacher[key] for key in (*use.keeps_of_teacher, "cache") if key in teacher}
+        kept = (*use.keeps_of_teacher, "cache", "cache_seed")
+        found["teacher"] = {key: teacher[key] for key in kept if key in teacher}
     teachers = {name: _named_teacher(name, weights) for name, weights in use.teachers_named(control)}
     if teachers:
         control["teachers"] = teachers
@@ -177,11 +178,11 @@ def _put_recipe(teacher: dict[str, Any]) -> None:
         teacher["recipe"] = f"{teacher['recipe']}@{digest(recipe)[:12]}"
 
 
-def _drop_unset(teacher: dict[str, Any]) -> None:
+def _drop_unset(teacher: dict[str, Any], seed: int | None = None) -> None:
     """Leave out settings that are not set: configs from before them keep their hash."""
     if teacher.get("batch_size") is None:
         teacher.pop("batch_size", None)
-    put_kept(teacher)
+    put_kept(teacher, seed)
 
 
 def _named_teacher(name: str, weights: Any) -> dict[str, Any]:

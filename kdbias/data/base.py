@@ -80,6 +80,7 @@ class ImageData(LightningDataModule):
         seed: of order and augmentation.
         loader: how batches are made, and where; ``Resident`` by default.
         draws: number of augmentation draws of each training image, as ``kept`` in ``Drawing``.
+        draws_seed: of these draws; None for ``seed``.
     """
 
     def __init__(
@@ -92,10 +93,12 @@ class ImageData(LightningDataModule):
         seed: int = 0,
         loader: Resident | Workers | None = None,
         draws: int | None = None,
+        draws_seed: int | None = None,
     ) -> None:
         super().__init__()
         self.source, self.augment, self.loader = source, augment, loader or Resident()
         self.batch_size, self.eval_batch_size, self.seed, self.draws = batch_size, eval_batch_size, seed, draws
+        self.draws_seed = seed if draws_seed is None else draws_seed
         self._splits: dict[str, tuple[Tensor, Tensor]] = {}
 
     @property
@@ -150,7 +153,8 @@ class ImageData(LightningDataModule):
     def augmented(self, epoch: int, begin: int, device: torch.device) -> Iterator[Batch]:
         """Give all training images as they come in an epoch, from batch ``begin`` on, in one process on ``device``.
 
-        The last batch, which training leaves out if it is not full, is among them.
+        With kept draws these are the ``epoch``-th of each image, in the order of the draws' seed. The last batch, which
+        training leaves out if it is not full, is among them.
         """
         loader = self._loader("train", self.batch_size, train=True, whole_on=device)
         loader.sampler.set_epoch(epoch)
@@ -164,6 +168,7 @@ class ImageData(LightningDataModule):
         device = trainer.strategy.root_device if trainer else whole_on or torch.device("cpu")
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         augment = self.augment if train else None
+        seed = self.draws_seed if whole_on and self.draws else self.seed
         if isinstance(self.loader, Workers):
             images, labels = self.images(split)
             return WorkerLoader(
@@ -173,13 +178,14 @@ class ImageData(LightningDataModule):
                 workers=self.loader,
                 device=device,
                 batch_size=batch_size,
-                seed=self.seed,
+                seed=seed,
                 augment=augment,
                 shuffle=train,
                 drop_last=train and whole_on is None,
                 rank=rank,
                 world=world,
                 draws=self.draws if train else None,
+                draws_seed=self.draws_seed,
             )
         stored, labels = (part.to(device) for part in self._read(split))
         return ResidentLoader(
@@ -187,7 +193,7 @@ class ImageData(LightningDataModule):
             labels,
             info=self.info,
             batch_size=batch_size,
-            seed=self.seed,
+            seed=seed,
             augment=augment,
             shuffle=train,
             drop_last=train and whole_on is None,
@@ -196,6 +202,7 @@ class ImageData(LightningDataModule):
             world=world,
             prefetch=train and self.loader.prefetch,
             draws=self.draws if train else None,
+            draws_seed=self.draws_seed,
         )
 
     def images(self, split: Split) -> tuple[ImageSequence, Tensor]:

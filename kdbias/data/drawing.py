@@ -3,6 +3,7 @@
 A draw belongs to a place: (seed, epoch, step, row of the batch). Draw k of an image is what it gets at its place in
 epoch k. With K draws, epoch e gives each image its draw e mod K, while the order of the images is that of epoch e. So
 images meet others in every epoch, and with at least as many draws as epochs nothing differs from a new draw each time.
+The kept draws can be those of another seed, so that runs of several seeds share them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Drawing:
         order: of the images.
         size: of the images in pixels.
         kept: number of draws of each image; None draws anew in each epoch.
+        seed: of the kept draws; None for that of the order.
 
     Raises:
         ArgumentError: ``kept`` is set, and a batch is mixed or an image comes more than once in an epoch.
@@ -34,6 +36,7 @@ class Drawing:
     order: Order
     size: int
     kept: int | None = None
+    seed: int | None = None
     _table: tuple[int, Draws] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -51,7 +54,8 @@ class Drawing:
             return self.augment.draw(count, self.size, self.order.seed, share.epoch, share.step, share.chosen)
         number = share.epoch % self.kept
         if self._table is None or self._table[0] != number:
-            self._table = number, every_image(self.augment, self.order, self.size, number)
+            order = self.order if self.seed is None else replace(self.order, seed=self.seed)
+            self._table = number, every_image(self.augment, order, self.size, number)
         return self._table[1].take(share.chosen)
 
 

@@ -49,7 +49,7 @@ class ResidentLoader(ImageLoader):
         augment: None for the plain images.
         shuffle, drop_last, repeats, rank, world: as in ``Order``.
         prefetch: make the next batch in a side thread.
-        draws: as ``kept`` in ``Drawing``.
+        draws, draws_seed: as ``kept`` and ``seed`` in ``Drawing``.
 
     Raises:
         ValueError: as ``Order``.
@@ -71,11 +71,12 @@ class ResidentLoader(ImageLoader):
         world: int = 1,
         prefetch: bool = False,
         draws: int | None = None,
+        draws_seed: int | None = None,
     ) -> None:
         order = Order(len(labels), batch_size, seed, shuffle, drop_last, repeats, rank, world)
         super().__init__(labels, info=info, augment=augment, order=order)
         self.images, self.prefetch = images, prefetch
-        self._drawing = Drawing(augment, order, info.size, draws) if augment is not None else None
+        self._drawing = Drawing(augment, order, info.size, draws, draws_seed) if augment is not None else None
         self._fill = fill_value(info).to(images.device)
         self._stream = SideStream(images.device) if prefetch and images.is_cuda else None
 

@@ -75,7 +75,7 @@ class WorkerLoader(ImageLoader):
         info: of the data set.
         workers: the settings.
         device: the device of the batches.
-        batch_size, seed, augment, shuffle, drop_last, rank, world, draws: as in ``ResidentLoader``.
+        batch_size, seed, augment, shuffle, drop_last, rank, world, draws, draws_seed: as in ``ResidentLoader``.
 
     Raises:
         ValueError: as ``Order``.
@@ -97,12 +97,13 @@ class WorkerLoader(ImageLoader):
         rank: int = 0,
         world: int = 1,
         draws: int | None = None,
+        draws_seed: int | None = None,
     ) -> None:
         repeats = workers.repeats if shuffle else 1
         order = Order(len(labels), batch_size, seed, shuffle, drop_last, repeats, rank, world)
         super().__init__(labels.to(device), info=info, augment=augment, order=order)
         self.workers, self.device = workers, device
-        drawing = Drawing(augment, order, info.size, draws) if augment is not None else None
+        drawing = Drawing(augment, order, info.size, draws, draws_seed) if augment is not None else None
         self._make = _MakeShare(images, drawing, info)
 
     def _batches(self, shares: Iterator[Share]) -> Generator[tuple[Share, Batch], None, None]:

@@ -90,7 +90,7 @@ def description(
         "files": files_of(data.source, ("train",)),
         "augment": augment,
         "stress": None if stress is None else made_by(stress),
-        "seed": data.seed,
+        "seed": data.draws_seed,
         "batch_size": data.batch_size,
         "processes": processes,
         "precision": precision,

@@ -24,6 +24,8 @@ MESSAGES: dict[str, Mistake] = {
     "true is no number": ({**UNMIXED, "teacher.cache": True}, "teacher.cache", ("a number of draws", "got True")),
     "other layers": ({**UNMIXED, "teacher.cache_layers": "last"}, "teacher.cache_layers", ("read, all",)),
     "another type": ({**UNMIXED, "teacher.cache_dtype": "fp8"}, "teacher.cache_dtype", ("exact, fp16, bf16",)),
+    "no seed": ({**UNMIXED, "teacher.cache_seed": -1}, "teacher.cache_seed", ("or null for the run's seed", "got -1")),
+    "a seed of no draws": ({"teacher.cache_seed": 1}, "teacher.cache_seed", ("which is null: set that too",)),
     "mixed images": (
         {"teacher.cache": "epochs"},
         "augment.mix_probability",

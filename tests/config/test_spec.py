@@ -311,3 +311,14 @@ def test_the_draws_of_a_run_without_its_teacher_are_those_of_the_run_with_it():
     control = {"_target_": "kdbias.controls.none.NoTeacher"}
     assert spec(under(control, cache=2))["teacher"] == {"cache": 2}
     assert spec(under(control, cache="epochs"))["teacher"] == {}
+    assert spec(under(control, cache=2, cache_seed=5))["teacher"] == {"cache": 2, "cache_seed": 5}
+
+
+def test_draws_of_another_seed_are_another_recipe_and_those_of_the_own_seed_are_not():
+    def key(**settings) -> str:
+        return spec_hash(CONFIG | {"teacher": CONFIG["teacher"] | settings})
+
+    own = CONFIG["seed"]
+    assert key(cache=2, cache_seed=own) == key(cache=2) != key(cache=2, cache_seed=own + 1)
+    assert key(cache="epochs", cache_seed=own) == key() != key(cache="epochs", cache_seed=own + 1)
+    assert key(cache_seed=own + 1) == key()  # without kept draws it is the seed of nothing

@@ -40,13 +40,13 @@ def random_images(count=COUNT, size=32):
 
 def resident(info, *, train=True, repeats=1, prefetch=False, augment=AUGMENTS["default"], **settings):
     if train:
-        settings |= {"augment": augment, "shuffle": True, "drop_last": True, "seed": 1, "repeats": repeats}
+        settings = {"augment": augment, "shuffle": True, "drop_last": True, "seed": 1, "repeats": repeats} | settings
     return ResidentLoader(*random_images(), info=info, prefetch=prefetch, **({"batch_size": BATCH} | settings))
 
 
 def workers(info, *, train=True, repeats=1, num_workers=2, augment=AUGMENTS["default"], **settings):
     if train:
-        settings |= {"augment": augment, "shuffle": True, "drop_last": True, "seed": 1}
+        settings = {"augment": augment, "shuffle": True, "drop_last": True, "seed": 1} | settings
     chosen = Workers(repeats=repeats, num_workers=num_workers)
     settings = {"batch_size": BATCH, "device": torch.device("cpu")} | settings
     return WorkerLoader(*random_images(), info=info, workers=chosen, **settings)

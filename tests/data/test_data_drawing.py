@@ -70,6 +70,22 @@ def test_workers_and_two_processes_give_the_same_kept_draws(tiny_info):
         assert torch.equal(batch.teacher_image, torch.cat([part.teacher_image for part in parts]))
 
 
+@pytest.mark.parametrize("augment", [UNMIXED["moved"], UNMIXED["stressed, clean view"]])
+def test_runs_of_two_seeds_share_the_draws_of_a_third_in_orders_of_their_own(tiny_info, augment):
+    settings = {"augment": augment, "draws": 2, "draws_seed": 5}
+    of = {seed: by_image(epoch_of(resident(tiny_info, seed=seed, **settings), 3)) for seed in (1, 2)}
+    third = by_image(epoch_of(resident(tiny_info, augment=augment, draws=2, seed=5), 1))
+    assert list(of[1]) != list(of[2])
+    assert len(of[1].keys() & of[2].keys() & third.keys()) > COUNT // 2
+    for index in of[1].keys() & of[2].keys() & third.keys():
+        for one, other, same in zip(of[1][index], of[2][index], third[index], strict=True):
+            assert torch.equal(one, same)
+            assert torch.equal(other, same)
+    by_workers = epoch_of(workers(tiny_info, seed=1, num_workers=0, **settings), 3)
+    for one, other in zip(epoch_of(resident(tiny_info, seed=1, **settings), 3), by_workers, strict=True):
+        assert_same(one, other)
+
+
 def test_mixed_batches_and_repeated_images_have_no_draw_of_their_own(tiny_info):
     with pytest.raises(ArgumentError, match=r"augment.mix_probability: teacher.cache keeps answers for single images"):
         resident(tiny_info, augment=AUGMENTS["default"], draws=2)

@@ -191,6 +191,25 @@ def test_what_only_the_student_sees_shares_the_answers(tmp_path, seen):
     assert sum(seen) == 2 * 2 + 100
 
 
+def test_runs_of_all_seeds_share_answers_to_draws_of_one_seed(tmp_path, seen):
+    """They are the answers to what the student of each seed sees, and not those to the draws of its own seed."""
+    shared, own = {}, {}
+    for seed in (0, 1):
+        found = parts(tree_of(tmp_path, 2, seed=seed, **{"teacher.cache_seed": 0, "teacher.cache_dtype": "exact"}))
+        shared[seed] = keep_answers(*found)
+        found[3].trainer = found[1]
+        for epoch in (0, 3):
+            loader = found[3].train_dataloader()
+            loader.sampler.set_epoch(epoch)
+            shared[seed].epoch = epoch
+            for batch in loader:
+                given, asked = shared[seed].answer(batch, 0), found[0].teacher(batch.teacher_image)
+                assert torch.allclose(given.logits, asked.logits, atol=1e-5)
+                assert torch.allclose(given.pooled, asked.pooled, atol=1e-5)
+        own[seed] = keep_answers(*parts(tree_of(tmp_path, 1, seed=seed, **{"teacher.cache_dtype": "exact"})))
+    assert shared[0].kept.folder == shared[1].kept.folder == own[0].kept.folder != own[1].kept.folder
+
+
 def test_an_end_in_the_middle_costs_what_was_not_yet_safe(tmp_path, seen, monkeypatch):
     monkeypatch.setattr(module_of, "SAFE_EVERY", 0.0)
     tree = tree_of(tmp_path, 2)
