@@ -9,6 +9,7 @@ from kdbias.analysis.cost_run import CostRun, read_cost
 from kdbias.analysis.factorial import run_folders
 from kdbias.analysis.finished import finished
 from kdbias.analysis.networks import paths
+from kdbias.analysis.recipe import joined
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import Tree
 from kdbias.files import write_text
@@ -73,9 +74,9 @@ def grouped(found: Sequence[CostRun]) -> Groups:
     for run in found:
         groups.setdefault(run.label, []).append(run)
     for label, of in groups.items():
-        for run in of[1:]:
-            keys = sorted({*run.rest, *of[0].rest})
-            other = next((key for key in keys if run.rest.get(key) != of[0].rest.get(key)), None)
+        first, *rests = joined([run.rest for run in of], [run.seed for run in of])
+        for run, rest in zip(of[1:], rests, strict=True):
+            other = next((key for key in sorted({*rest, *first}) if rest.get(key) != first.get(key)), None)
             unlike = other or run.unlike(of[0])
             if unlike:
                 raise ConfigError(

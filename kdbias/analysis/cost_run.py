@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from kdbias.analysis.finished import control_kind, finished
+from kdbias.analysis.recipe import recipe
 from kdbias.config.build import selected
 from kdbias.config.control import teacher_use
 from kdbias.config.errors import ConfigError
-from kdbias.config.spec import Tree, flat, plain, spec
+from kdbias.config.spec import Tree, flat, plain
 from kdbias.modules.distill import Distill
 from kdbias.runs import run_folder
 
@@ -29,7 +30,7 @@ class CostRun:
     Each is None if the run did not record it. ``memory_of`` is ``gpu`` or ``process``, as in
     ``kdbias.runs.memory.peak_memory``. ``kl`` says that soft KL is its only distillation term. ``student``,
     ``teacher`` (empty without one) and ``setting`` (data, batch, precision, hardware) must be equal for two runs to
-    be compared; ``rest`` is all else that decides its result, except the seed.
+    be compared; ``rest`` is all that decides its result, as ``recipe`` gives it, ``seed`` excepted.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class CostRun:
     teacher: Mapping[str, Any]
     setting: Mapping[str, Any]
     rest: Mapping[str, Any]
+    seed: int | None
 
     def unlike(self, other: CostRun) -> str:
         """Name the first thing in which networks and setting differ, with both values; empty if nothing does.
@@ -85,7 +87,8 @@ def read_cost(folder: Path, label: str | None = None) -> CostRun:
         student=_network("model", tree["model"]),
         teacher=_network("teacher.model", tree["teacher"]["model"]) if _taught(tree) else {},
         setting=_setting(tree, found),
-        rest={key: value for key, value in flat(spec(tree)).items() if key != "seed"},
+        rest=recipe(tree),
+        seed=tree.get("seed"),
     )
 
 

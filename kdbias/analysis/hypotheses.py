@@ -93,15 +93,14 @@ def judged(claims: Sequence[Hypothesis], scores: Mapping[str, Scores]) -> list[J
 
 
 def _for_family(one: Difference) -> Difference:
-    return one if one.equal_p is not None else replace(one, equal_p=1.0)
+    return one if one.equal_p is not None else replace(one, equal_p=1.0, larger_p=1.0)
 
 
 def _tested(one: Hypothesis, scores: Mapping[str, Scores]) -> tuple[Difference, float | None, int]:
     """The difference of a hypothesis, the standard deviation of its pairs (None without noise), and their number."""
     if reason := _unlike(one, scores):
-        return Difference(Estimate.refuse(reason), 1.0, smallest=one.smallest), None, 0
-    of = scores[one.measure.text]
-    seeds = _common(of, [*one.of, *one.than])
+        return Difference(Estimate.refuse(reason), 1.0, smallest=one.smallest), None, len(_seeds(one, scores))
+    of, seeds = scores[one.measure.text], _seeds(one, scores)
     if not seeds:
         why = next(
             (of.why[group] for group in (*one.of, *one.than) if group in of.why), "no seed is done in all groups"
@@ -126,6 +125,11 @@ def _unlike(one: Hypothesis, scores: Mapping[str, Scores]) -> str:
     if abs(ours - theirs) <= one.within:
         return ""
     return f"not comparable: {one.matched.text} is {ours:.3g} and {theirs:.3g}, more than {one.within:g} apart"
+
+
+def _seeds(one: Hypothesis, scores: Mapping[str, Scores]) -> list[int]:
+    """The seeds for which all groups have the measure."""
+    return _common(scores[one.measure.text], [*one.of, *one.than])
 
 
 def _common(of: Scores, groups: Sequence[str]) -> list[int]:

@@ -38,6 +38,7 @@ from kdbias.report.study import (
     transfer_sentences,
 )
 from kdbias.report.study_cues import first_numbers
+from kdbias.report.study_level import Level
 from kdbias.report.study_results import StudyResults, unlike
 from kdbias.report.style import save
 
@@ -147,11 +148,13 @@ def results_of(what: Reported, claims: Sequence[Hypothesis], networks: Sequence[
         question=what.question,
         groups=groups,
         judged=found,
+        levels=levels(claims, scores),
         beside=beside,
         teachers=teachers,
         figures=figures,
         how=what.how,
         missing=why,
+        restated=what.restated,
         trained=trained,
         published=ratios,
         setting=setting,
@@ -182,6 +185,15 @@ def measures_of(claims: Sequence[Hypothesis]) -> list[Measure]:
     """Give the measures of hypotheses, each once."""
     found = [each for one in claims for each in (one.measure, one.matched) if each is not None]
     return list({one.text: one for one in found}.values())
+
+
+def levels(claims: Sequence[Hypothesis], scores: Mapping[str, Scores]) -> list[Level]:
+    """Give the numbers that hypotheses read, by measure and group."""
+    return [
+        Level(one.text, label, {seed: found.value for seed, found in by_seed.items()}, one.percent)
+        for one in measures_of(claims)
+        for label, by_seed in scores[one.text].by_group.items()
+    ]
 
 
 def scores_of(measure: Measure, what: Reported, groups: Sequence[Group]) -> Scores:

@@ -11,10 +11,12 @@ from typing import Any
 from kdbias.analysis.control_group import Candidate, control_of
 from kdbias.analysis.finished import control_kind, finished
 from kdbias.analysis.networks import CONTROL, paths
+from kdbias.analysis.recipe import joined, recipe
+from kdbias.analysis.stated import restated
 from kdbias.analysis.status import study_of
 from kdbias.analysis.study import Study
 from kdbias.config.errors import ConfigError
-from kdbias.config.spec import Tree, flat, spec
+from kdbias.config.spec import Tree
 from kdbias.files import typed
 from kdbias.report.page import Code
 from kdbias.report.study_results import unlike
@@ -37,7 +39,10 @@ class ReportedGroup:
 
 @dataclass(frozen=True)
 class Reported:
-    """What a page is about: ``node`` is the study's yaml (empty without a study), ``key`` the setting that names it."""
+    """What a page is about: ``node`` is the study's yaml (empty without a study), ``key`` the setting that names it.
+
+    ``restated`` names hypotheses that were changed after the first result.
+    """
 
     key: str
     name: str
@@ -48,6 +53,7 @@ class Reported:
     how: Sequence[str | Code]
     folder: Path
     teachers: Sequence[ReportedGroup] = ()
+    restated: Sequence[str] = ()
 
 
 def reported_study(tree: Tree) -> Reported:
@@ -57,7 +63,7 @@ def reported_study(tree: Tree) -> Reported:
         ConfigError: as ``kdbias.analysis.status.study_of``.
     """
     study = study_of(tree)
-    groups = []
+    groups, left = [], list[str]()
     for label, runs in study.groups.items():
         node = study.node["runs"][label]
         control = node.get("control") or (CONTROL if CONTROL in study.groups and label != CONTROL else None)
@@ -66,24 +72,28 @@ def reported_study(tree: Tree) -> Reported:
             found = run_folder.result(one.run.folder, one.run.key)
             if found is not None:
                 group.folders[one.seed], group.facts[one.seed] = one.run.folder, found
+            elif one.run.folder.exists():
+                why = finished(one.run.folder)[2] or "has the result of another run"
+                left.append(f"{label}, seed {one.seed}, {why}")
         groups.append(group)
     question = str(study.node.get("question") or "")
     how = how_made(study.command, groups, [_recipes(study)])
+    how += [f"Begun, and not on this page: {'; '.join(left)}."] if left else []
     title, teachers = question or study.name, study_teachers(study)
-    return Reported("study", study.name, title, question, study.node, groups, how, study.folder, teachers)
+    changed = restated(study.node.get("hypotheses") or {}, study.stated)
+    return Reported("study", study.name, title, question, study.node, groups, how, study.folder, teachers, changed)
 
 
 def reported_runs(tree: Tree) -> Reported:
     """Give the runs that ``runs`` names; a folder stands for the runs in it.
 
-    Runs whose configs differ in the seed alone are one group. Runs that are not finished, that stopped early or whose
-    ``result.json`` is of another config are named and left out.
+    Runs whose configs differ in the seed alone are one group (``recipe.joined``). Runs that are not finished, that
+    stopped early or whose ``result.json`` is of another config are named and left out.
 
     Raises:
         ConfigError: there is no finished run, or two runs of a group have the same seed.
     """
-    found: dict[str, ReportedGroup] = {}
-    words: dict[str, list[str]] = {}
+    read: list[tuple[Path, Tree, Mapping[str, Any]]] = []
     left: list[str] = []
     for folder in run_folders(paths(tree["runs"])):
         saved, facts, lack = finished(folder)
@@ -91,8 +101,13 @@ def reported_runs(tree: Tree) -> Reported:
             left.append(f"{typed(folder)} {lack}")
             print(f"{folder} {lack}: left out")
             continue
-        rest = {key: value for key, value in flat(spec(saved)).items() if key != "seed"}
-        key, seed = json.dumps(rest, sort_keys=True, default=str), int(saved["seed"])
+        read.append((folder, saved, facts))
+    found: dict[str, ReportedGroup] = {}
+    words: dict[str, list[str]] = {}
+    seeds = [int(saved["seed"]) for _, saved, _ in read]
+    recipes = joined([recipe(saved) for _, saved, _ in read], seeds)
+    for (folder, saved, facts), seed, one in zip(read, seeds, recipes, strict=True):
+        key = json.dumps(one, sort_keys=True, default=str)
         if key not in found:
             found[key] = ReportedGroup(_label(saved, facts, words), 0)
             words[found[key].label] = _typed(saved)
@@ -142,9 +157,20 @@ def how_made(command: str, groups: Sequence[ReportedGroup], more: Sequence[str])
     ]
     return [
         f"{len(facts)} runs, seeds {', '.join(map(str, seeds))}; {seconds / 60:.0f} minutes of training together. "
-        f"Hardware: {_listed(hardware)}. Revision {_listed(revisions)}. {_listed(versions)}.",
+        f"Hardware: {_listed(hardware)}. Revision {_listed(revisions)}. {_listed(versions)}.{_weights(facts)}",
         Code("\n".join([command, *more, *folders])),
     ]
+
+
+def _weights(facts: Sequence[Mapping[str, Any]]) -> str:
+    """Say which weights of each run were measured; nothing if no run recorded it."""
+    of = [(one["best_epoch"], one.get("objective_name")) for one in facts if isinstance(one.get("best_epoch"), int)]
+    if not of:
+        return ""
+    epochs, by = sorted(epoch for epoch, _ in of), _listed({str(name) for _, name in of})
+    first, last = epochs[0], epochs[-1]
+    which = f"epoch {first}" if first == last else f"one of the epochs {first} to {last}"
+    return f" Measured are the weights of each run's best epoch by {by}: {which}, counted from 0."
 
 
 def study_teachers(study: Study) -> list[ReportedGroup]:

@@ -13,6 +13,7 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from kdbias.analysis.stated import Claims, first_stated
 from kdbias.analysis.study_check import require_study
 from kdbias.checks.command import composition_error
 from kdbias.checks.early import plain_problems
@@ -50,7 +51,8 @@ class Study:
 
     ``node`` is its yaml as plain types, ``words`` are the overrides that were typed for all of its runs, ``folder`` is
     that of its page. ``chosen`` are the words that changed the yaml, such as ``study.seeds=[0]``. ``configs`` has the
-    config of one run of each group; a study that was loaded has none.
+    config of one run of each group; a study that was loaded has none. ``stated`` are the hypotheses of before its first
+    result, None for those of ``node``.
     """
 
     node: Tree
@@ -59,6 +61,7 @@ class Study:
     folder: Path
     chosen: tuple[str, ...] = ()
     configs: Mapping[str, Tree] = field(default_factory=dict, compare=False, repr=False)
+    stated: Mapping[str, Any] | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -197,7 +200,20 @@ def save(study: Study) -> None:
         for one in study.runs
     ]
     payload = {"study": dict(study.node), "words": list(study.words), "chosen": list(study.chosen), "runs": runs}
-    write_json(study.folder / RECORD, payload)
+    stated = _stated(study)
+    write_json(study.folder / RECORD, payload | ({} if stated is None else {"stated": dict(stated)}))
+
+
+def _stated(study: Study) -> Claims | None:
+    """The hypotheses of before the first result of a study that is begun again; None without a record of them."""
+    try:
+        earlier = load(study.folder)
+    except ConfigError:  # a damaged record, which this command replaces
+        return None
+    if earlier is None:
+        return None
+    now, before = (one.node.get("hypotheses") or {} for one in (study, earlier))
+    return first_stated(now, before, earlier.stated, has_results=any(one.run.done for one in study.runs))
 
 
 def load(folder: Path) -> Study | None:
@@ -223,7 +239,7 @@ def load(folder: Path) -> Study | None:
         )
         chosen = found.get("chosen", [])  # records of before have none
         words, chosen = (tuple(map(str, one)) for one in (found["words"], chosen))
-        return Study(found["study"], words, runs, folder, chosen)
+        return Study(found["study"], words, runs, folder, chosen, stated=found.get("stated"))
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is cut short or damaged ({error}): give the command of the study again") from error
 

@@ -28,7 +28,8 @@ def kept_answers(run: Plan, tree: Mapping[str, Any]) -> Iterator[Problem]:
     cache = teacher.get("cache")
     if cache is None and teacher.get("cache_seed") is not None:
         yield Problem(
-            "teacher.cache_seed", "chooses the draws of teacher.cache, which is null: set that too, or this to null"
+            "teacher.cache_seed",
+            "chooses the draws of teacher.cache, which is null: set teacher.cache too, or teacher.cache_seed to null",
         )
     counted = cache == EPOCHS or (type(cache) is int and cache >= 1)
     if not counted or teacher.get("cache_dtype") not in (None, *KINDS):  # another rule says so

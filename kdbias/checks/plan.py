@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 
@@ -31,7 +31,7 @@ class Refusing(Protocol):
     """What a plan needs from a control (``kdbias.controls.base.Control``)."""
 
     own_weights: bool
-    answers_kept: bool
+    answers_kept: ClassVar[bool]
 
     def refusals(self, run: Plan) -> Iterator[Problem]:
         """Give the reasons why the control makes no sense for a run."""

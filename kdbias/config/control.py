@@ -13,17 +13,24 @@ class TeacherUse:
 
     ``uses_teacher`` says that the run uses the network that the config's teacher names. ``uses_teacher_weights`` says
     that it uses what this network has learnt. A run that does not use the network still uses the teacher's settings in
-    ``keeps_of_teacher``.
+    ``keeps_of_teacher``. ``answers_kept`` says that ``teacher.cache`` keeps answers; where it is false, the cache
+    decides the draws of the images alone.
     """
 
     uses_teacher: ClassVar[bool] = True
     uses_teacher_weights: ClassVar[bool] = True
     keeps_of_teacher: ClassVar[tuple[str, ...]] = ()
+    answers_kept: ClassVar[bool] = True
 
     @classmethod
     def teachers_named(cls, control: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """Give the teachers that the control's settings name by their configs, each with its weights or None."""
         return iter(())
+
+    @classmethod
+    def weights_by_seed(cls, control: Mapping[str, Any]) -> bool:
+        """Whether, with these settings of the control, runs of two seeds have teachers of different weights."""
+        return False
 
 
 def teacher_use(tree: Mapping[str, Any]) -> type[TeacherUse]:

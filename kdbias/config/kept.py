@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdbias.config.control import teacher_use
+
 KEYS = ("cache", "cache_dtype", "cache_layers", "cache_seed")
 EPOCHS = "epochs"
 KINDS = ("auto", "exact", "fp16", "bf16")
@@ -29,29 +31,36 @@ def kept_draws(tree: Mapping[str, Any]) -> int | None:
 
 
 def draws_seed(tree: Mapping[str, Any]) -> int | None:
-    """Give the seed of the draws where it is not the run's: ``teacher.cache_seed`` of a run with ``teacher.cache``."""
-    seed = _teacher(tree).get("cache_seed")
-    return None if seed is None or not keeps(tree) or seed == tree.get("seed") else int(seed)
+    """Give the seed of the draws where it is not the run's: ``teacher.cache_seed`` of a run with ``teacher.cache``.
+
+    A value that is no seed is given as it is written; the check of a config refuses it.
+    """
+    seed: int | None = _teacher(tree).get("cache_seed")
+    return seed if keeps(tree) and seed != tree.get("seed") else None
 
 
 def shared_answers(tree: Mapping[str, Any]) -> str:
     """Give what runs that may share kept answers have in common, as 16 hex digits; empty for a run that keeps none.
 
-    Two runs of different digits make answers of their own. Two of the same do not always share theirs.
+    Two runs of different digits make answers of their own. Two of the same do not always share theirs. A control may
+    keep none, and may give each seed a teacher of its own.
     """
-    if not keeps(tree):
+    use = teacher_use(tree)
+    if not keeps(tree) or not use.answers_kept:
         return ""
-    seed = tree.get("seed") if draws_seed(tree) is None else draws_seed(tree)
+    own, draws = tree.get("seed"), draws_seed(tree)
+    seeds = own if draws is None else draws, own if use.weights_by_seed(tree.get("control") or {}) else None
     teacher = {key: value for key, value in _teacher(tree).items() if key not in ("cache", "cache_seed")}
     loss = None if teacher.get("cache_layers") == "all" else tree.get("loss")
-    parts = [teacher, loss, seed, *(tree.get(key) for key in ("control", "data", "augment", "batch_size"))]
+    parts = [teacher, loss, *seeds, *(tree.get(key) for key in ("control", "data", "augment", "batch_size"))]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def kept_as(teacher: Mapping[str, Any]) -> str:
     """Give ``exact``, ``fp16`` or ``bf16``: how the answers of a teacher with these settings are kept.
 
-    By default they are exact with ``cache=epochs``, which thereby is the same run as one without, and fp16 otherwise.
+    By default they are fp16, but exact with ``cache=epochs``, which thereby is the same run as one without, unless
+    ``cache_seed`` names another seed than the run's.
     """
     asked = teacher.get("cache_dtype") or "auto"
     if asked == "auto":

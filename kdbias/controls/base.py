@@ -25,14 +25,12 @@ class Control(TeacherUse):
     """Takes one thing away from the teacher of a run, so that its effect can be measured; the rest stays the same.
 
     ``kind`` names the control. ``needs_terms`` says that it works on a loss that is a sum of terms, ``own_weights``
-    that it finds the teacher's weights itself. ``answers_kept`` says that ``teacher.cache`` keeps its answers; where it
-    is false, the cache decides the draws of the images alone. ``TeacherUse`` says what it uses of the config's teacher.
-    Once the teacher is built, ``found`` states in plain types what was matched and how well.
+    that it finds the teacher's weights itself. ``TeacherUse`` says what it uses of the config's teacher. Once the
+    teacher is built, ``found`` states in plain types what was matched and how well.
     """
 
     kind: ClassVar[str]
     needs_terms: ClassVar[bool] = False
-    answers_kept: bool = True
     own_weights: bool = False
     found: dict[str, Any]
 

@@ -30,6 +30,7 @@ class NoTeacher(Control):
     kind = "none"
     uses_teacher = False
     needs_terms = True
+    answers_kept = False  # there are none
 
     def __init__(self, *, label_smoothing: float = 0.1) -> None:
         super().__init__()

@@ -49,6 +49,11 @@ class Random(Control):
         self.seed, self.images = seed, images
         self._size: int | None = None  # of the images that a checkpoint's network is for; None: the data's
 
+    @classmethod
+    def weights_by_seed(cls, control: Mapping[str, Any]) -> bool:
+        """Each seed draws weights of its own, unless ``seed`` is set; BatchNorm's statistics may differ even then."""
+        return control.get("seed") is None
+
     def refusals(self, run: Plan) -> Iterator[Problem]:
         """Refuse a weights file that does not exist or that describes another network than the teacher's."""
         yield from super().refusals(run)

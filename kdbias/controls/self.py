@@ -52,6 +52,11 @@ class Self(Control):
             raise ArgumentError("offset", "0 would give the copy the student's own seed: choose another number")
         self.weights, self.offset, self.label_smoothing = weights, offset, label_smoothing
 
+    @classmethod
+    def weights_by_seed(cls, control: Mapping[str, Any]) -> bool:
+        """Each seed trains a copy of its own, unless there are weights."""
+        return control.get("weights") is None
+
     def refusals(self, run: Plan) -> Iterator[Problem]:
         """Refuse runs without labels, from which a copy could not learn, missing weights and impossible seeds."""
         yield from super().refusals(run)

@@ -2,8 +2,8 @@
 
 A draw belongs to a place: (seed, epoch, step, row of the batch). Draw k of an image is what it gets at its place in
 epoch k. With K draws, epoch e gives each image its draw e mod K, while the order of the images is that of epoch e. So
-images meet others in every epoch, and with at least as many draws as epochs nothing differs from a new draw each time.
-The kept draws can be those of another seed, so that runs of several seeds share them.
+images meet others in every epoch, and with at least as many draws as epochs nothing differs from a new draw each time,
+unless the kept draws are those of another seed. Runs of several seeds share such draws.
 """
 
 from __future__ import annotations

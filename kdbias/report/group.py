@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from kdbias.probes.base import Result
 from kdbias.report.networks import looks
 from kdbias.report.rows import arm, percent_row_axis, row_axes
+from kdbias.report.study_level import Level
 from kdbias.report.style import canvas, styled
-from kdbias.report.table import Cell, Column, Table, percent
+from kdbias.report.table import Cell, Column, Table, format_estimate, percent
 from kdbias.stats import Difference, Estimate, difference, image_noise, seed_mean
 
 Right = npt.NDArray[Any]
@@ -133,6 +134,28 @@ def accuracy_table(groups: Sequence[Group]) -> Table:
     return Table("Accuracy", [*columns, percent("group - control")], rows, note)
 
 
+def levels_table(levels: Sequence[Level]) -> Table:
+    """Give a row for each measure that hypotheses read and each group: its mean over seeds, and the values by seed."""
+    rows: list[list[Cell]] = []
+    for one in levels:
+        scale, unit = (100, " %") if one.percent else (1, "")
+        values = [scale * value for value in one.by_seed.values()]
+        mean = over_seeds(values)
+        digits = 1 if one.percent else _digits(values)
+        written = format_estimate(mean, 1, digits) if isinstance(mean, Estimate) and not mean.refused else "-"
+        by_seed = ", ".join(f"{scale * value:.{digits}f}" for _, value in sorted(one.by_seed.items()))
+        rows.append([one.measure + unit, one.group, written, by_seed])
+    columns = [Column("measure"), Column("group"), Column("mean"), Column("by seed")]
+    note = "The numbers that the hypotheses read. Intervals: 95 %, Student's over seeds. Layers are numbered from 0."
+    return Table("What was judged", columns, rows, note)
+
+
+def _digits(values: Sequence[float]) -> int:
+    """Decimals that leave three digits of the largest value."""
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    return 2 if largest == 0 else min(4, max(0, 2 - math.floor(math.log10(largest))))
+
+
 def scalar_table(
     probe: str,
     groups: Sequence[Group],
@@ -148,7 +171,7 @@ def scalar_table(
     found = {label: results for label, results in found.items() if results}
     if not found:
         return None
-    keys = list(next(iter(found.values()))[0].scalars)[:MOST]
+    keys = [key for key in next(iter(found.values()))[0].scalars if not key.endswith("_se")][:MOST]
     rows: list[list[Cell]] = [
         [label, *(over_seeds([one.scalars[key] for one in results if key in one.scalars]) for key in keys)]
         for label, results in found.items()

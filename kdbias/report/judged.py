@@ -47,12 +47,12 @@ class Judged:
 
         A direction is supported if the difference is shown on its side, and not shown to be smaller than what matters.
         It is contradicted if the difference is shown on the other side, or to be smaller than what matters. Equality is
-        supported if the difference is shown to be smaller than what matters, and contradicted if a difference is shown
-        and that is not.
+        supported if the difference is shown to be smaller than what matters, and contradicted if it is shown to be
+        larger.
         """
         found = self.difference
         if self.direction == "equal":
-            return "supported" if found.equal else "contradicted" if found.shown else "not decided"
+            return "supported" if found.equal else "contradicted" if found.larger else "not decided"
         if found.equal:
             return "contradicted"
         if not found.shown:
@@ -65,11 +65,18 @@ class Judged:
         return self.direction == "equal" and self.verdict == "supported"
 
     @property
-    def p(self) -> float:
-        """The corrected p that the verdict rests on: of the t-test, or of equality."""
+    def p(self) -> float | None:
+        """The corrected p that the verdict rests on: of the t-test, of equality, or of a difference that is too large.
+
+        None without a test: of groups that cannot be compared, or of one seed.
+        """
         found = self.difference
+        if found.estimate.refused or self.seeds == 1:
+            return None
+        if self.direction == "equal" and self.verdict == "contradicted":
+            return found.larger_p if found.larger_corrected is None else found.larger_corrected
         if self.direction == "equal" or found.equal:
-            return 1.0 if found.equal_corrected is None else found.equal_corrected
+            return found.equal_p if found.equal_corrected is None else found.equal_corrected
         return found.p if found.corrected is None else found.corrected
 
     def written(self, value: float, *, sign: bool = False) -> str:
@@ -92,11 +99,16 @@ class Judged:
 
     @property
     def heading(self) -> str:
-        """The verdict, with the number of seeds that did not decide it, and whether a smaller difference is shown."""
-        if self.verdict == "not decided" and not self.difference.estimate.refused:
-            return f"Not decided at {self.seeds} seed{'s' * (self.seeds != 1)}"
-        small = self.verdict == "contradicted" and self.difference.equal and self._on_its_side
-        return "Contradicted, though a smaller difference is shown" if small else self.verdict.capitalize()
+        """The verdict, with the number of seeds that did not decide it, and what is shown of the difference's size."""
+        found, verdict = self.difference, self.verdict
+        if verdict == "not decided" and not found.estimate.refused:
+            shown = ", though a difference is shown" if self.direction == "equal" and found.shown else ""
+            return f"Not decided at {self.seeds} seed{'s' * (self.seeds != 1)}{shown}"
+        if verdict == "contradicted" and found.equal and self._on_its_side:
+            return "Contradicted, though a smaller difference is shown"
+        if verdict == "supported" and self.direction != "equal" and not found.larger:
+            return "Supported, but not shown to be as large as what matters"
+        return verdict.capitalize()
 
     @property
     def evidence(self) -> str:
@@ -106,7 +118,7 @@ class Judged:
         found = f"{self.compared}: {self.interval}"
         if self.verdict != "not decided":
             small = ", smaller than what matters" if self.difference.equal and self.direction != "equal" else ""
-            return f"{found}{small}, p {small_p(self.p)}"
+            return f"{found}{small}, p {written_p(self.p)}"
         return f"{found}{', no interval from one seed' if self.seeds == 1 else ''}; {self.shows}"
 
     @property
@@ -146,7 +158,7 @@ def verdict_table(found: Sequence[Judged]) -> Table:
             one.compared,
             one.verdict,
             one.interval,
-            "-" if one.seeds == 1 else small_p(one.p),
+            written_p(one.p),
             ("within ±" if one.direction == "equal" else "") + one.written(one.smallest),
             "-" if one.could is None else one.written(one.could),
             f"{one.seeds} of {one.needed}",
@@ -163,10 +175,13 @@ def verdict_table(found: Sequence[Judged]) -> Table:
         "could have been shown",
     )
     note = (
-        f"Paired by seed; 95 % Student intervals over seeds, p of the paired t-test (equality: two one-sided tests), "
-        f"corrected over the {len(found)} hypotheses, which were stated before the runs. Could have been shown: the "
-        "smallest true difference that these seeds find with a power of .8, given the spread that they show. "
-        "Seeds: done, of the number that finds the smallest difference that matters."
+        f"Paired by seed. Intervals: 95 %, Student's over seeds, not corrected. p is corrected over the {len(found)} "
+        "hypotheses (Holm), each kind of test by itself. A direction is supported if a difference is shown on its side "
+        "(paired t-test), and not shown to be smaller than what matters. It is contradicted if one is shown on the "
+        "other side, or to be smaller than what matters (two one-sided tests). Equality is supported by the latter, "
+        "and contradicted by a difference that is shown to be larger than what matters. Could have been shown: the "
+        "smallest true difference that these seeds find with a power of .8, given the spread that they show. Seeds: "
+        "done, of the number that finds the smallest difference that matters."
     )
     return Table("Hypotheses", [*map(Column, (*heads, "seeds"))], rows, note)
 
@@ -181,7 +196,7 @@ def verdict_csv(found: Sequence[Judged]) -> str:
             one.compared,
             one.direction,
             one.difference,
-            "-" if one.seeds == 1 else float(one.p),
+            "-" if one.p is None else one.p,
             one.smallest,
             "-" if one.could is None else one.could,
             one.seeds,
@@ -203,8 +218,10 @@ def verdict_figure(found: Sequence[Judged]) -> Figure | None:
     return forest({"difference, 95 % over seeds": rows}, [panel])
 
 
-def small_p(p: float) -> str:
-    """Write a p value."""
+def written_p(p: float | None) -> str:
+    """Write a p value; ``-`` without one."""
+    if p is None:
+        return "-"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from kdbias.report import bias_claims, bias_maps, bias_tables
 from kdbias.report.bias_tables import Transfer
 from kdbias.report.bias_transfer import PROBE as BIAS
-from kdbias.report.group import accuracy_figure, accuracy_table, gain, runs_table, scalar_table
+from kdbias.report.group import accuracy_figure, accuracy_table, gain, levels_table, runs_table, scalar_table
 from kdbias.report.judged import VERDICTS, answers, verdict_figure, verdict_table
 from kdbias.report.page import Code, Examples, Image, Panel, Part, Prose, Section, page
 from kdbias.report.study_attention import PROBE as ATTENTION
@@ -41,7 +41,8 @@ def lead(found: StudyResults) -> str:
     counts = Counter(one.verdict for one in found.judged)
     parts = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
     many = "1 hypothesis" if len(found.judged) == 1 else f"{len(found.judged)} hypotheses"
-    return f"{done}{many}, stated before the runs: {', '.join(parts)}.{_of_seeds(found)}"
+    changed = f" (changed after the first result: {', '.join(found.restated)})" if found.restated else ""
+    return f"{done}{many}, stated before the runs{changed}: {', '.join(parts)}.{_of_seeds(found)}"
 
 
 def _of_seeds(found: StudyResults) -> str:
@@ -80,7 +81,7 @@ def study_page(found: StudyResults) -> str:
         *(_probe(name, found) for name in found.probes if name not in (BIAS, CUES)),
         *training_section(found),
         *([] if (transfer := found.transfer) is None else [_bias(transfer, found)]),
-        *([Section("Beside the teachers", [index_table(found)])] if found.teachers and found.judged else []),
+        *([Section("Beside the teachers", [indices])] if (indices := index_table(found)).rows else []),
         Section("What is within noise", ["\n\n".join(within_noise(found))]),
         Section("Runs and their cost", [runs_table([*found.groups, *found.trained])]),
         Section("How it was made", how_made(found)),
@@ -102,13 +103,15 @@ def study_figures(found: StudyResults) -> dict[str, Figure]:
 def study_tables(found: StudyResults) -> dict[str, Table]:
     """Give the tables, by file name."""
     tables = {"hypotheses": verdict_table(found.judged)} if found.judged else {}
-    tables |= {"runs": runs_table([*found.groups, *found.trained]), "accuracy": accuracy_table(found.groups)}
+    tables |= {"judged": levels_table(found.levels)} if found.levels else {}
+    every = [*found.groups, *found.trained]
+    tables |= {"runs": runs_table(every), "accuracy": accuracy_table(every)}
     for probe in found.probes:
         table = _scalars(probe, found) if probe != BIAS else None
         tables |= {probe: table} if table is not None else {}
     tables |= {} if (alone := networks_table(found)) is None else {"networks": alone}
     tables |= {} if (transfer := found.transfer) is None else _transfer_tables(transfer)
-    return tables | ({"teachers": index_table(found)} if found.teachers and found.judged else {})
+    return tables | ({"teachers": indices} if (indices := index_table(found)).rows else {})
 
 
 def study_markdown(found: StudyResults) -> str:
@@ -154,7 +157,9 @@ def index_table(found: StudyResults) -> Table:
 def within_noise(found: StudyResults) -> list[str]:
     """Say which comparisons show nothing, and what was not measured."""
     by_label = {group.label: group for group in found.groups}
-    lines = [one.sentence for one in found.judged if one.verdict == "not decided" or one.alike]
+    undecided = [one for one in found.judged if one.verdict == "not decided" or one.alike]
+    lines = [one.sentence for one in undecided if not one.difference.estimate.refused]
+    lines += [f"Not judged: {one.says} ({one.evidence})." for one in undecided if one.difference.estimate.refused]
     differences = {
         group.label: gain(group, by_label[group.control])
         for group in found.groups
@@ -169,7 +174,9 @@ def within_noise(found: StudyResults) -> list[str]:
     for label, one in apart.items():
         if not one.shown:
             shown = format_difference(one, digits=2)
-            lines.append(f"Attention distance of {label} against {by_label[label].control}: {shown} (patches).")
+            lines.append(
+                f"Attention distance over all layers of {label} against {by_label[label].control}: {shown} (patches)."
+            )
     lines += [] if found.transfer is None else ["What stress sets show has a section of its own."]
     lines += [f"Not measured: {line}" for line in found.missing]
     if not (found.judged or differences or apart or found.transfer is not None):
@@ -188,13 +195,13 @@ def _verdicts(found: StudyResults) -> Section:
     caption = "Difference of each hypothesis in units of the smallest that matters; 95 % intervals over seeds."
     says = " ".join(one.sentence for one in found.judged)
     parts: list[Part] = [Image([Panel(figure, says)], caption)] if figure is not None else []
-    return Section("Verdicts", [*parts, verdict_table(found.judged)])
+    return Section("Verdicts", [*parts, verdict_table(found.judged), levels_table(found.levels)])
 
 
 def _accuracy(found: StudyResults) -> Section:
     figure = accuracy_figure(found.groups)
     caption = "Test accuracy by group. Dot: mean over seeds with its 95 % interval; ticks: single seeds."
-    table = accuracy_table(found.groups)
+    table = accuracy_table([*found.groups, *found.trained])
     parts: list[Part] = [Image([Panel(figure, _says(table))], caption)] if figure is not None else []
     return Section("Accuracy", [*parts, table])
 

@@ -16,6 +16,7 @@ from kdbias.report.curves import Metrics
 from kdbias.report.group import Group
 from kdbias.report.judged import Judged
 from kdbias.report.page import Code, Example
+from kdbias.report.study_level import Level
 
 TEACHER = "teacher "
 """How the names of teachers begin in ``beside`` and ``metrics``."""
@@ -39,8 +40,9 @@ class StudyResults:
     where a term is explained. ``judged`` is empty for runs without hypotheses. ``beside`` has, by probe, the Results of
     networks without seeds (untrained, teachers) by name; ``teachers`` by group the Results of its teacher by probe.
     ``figures`` are those of probes, by probe and file name. ``how`` says how the runs were made, ``missing`` what could
-    not be measured, ``trained`` what the training of the teachers cost. ``published``, ``setting`` and ``smallest`` are
-    those of `Transfer`. ``metrics`` are the training curves of groups and teachers by name, one for each seed.
+    not be measured, ``trained`` what the training of the teachers cost. ``levels`` are the numbers that were judged,
+    ``restated`` names hypotheses that were changed after the first result. ``published``, ``setting`` and ``smallest``
+    are those of `Transfer`. ``metrics`` are the training curves of groups and teachers by name, one for each seed.
     ``examples`` are cue-conflict images with the answers of the networks that the study compares.
     """
 
@@ -48,11 +50,13 @@ class StudyResults:
     question: str
     groups: Sequence[Group]
     judged: Sequence[Judged] = ()
+    levels: Sequence[Level] = ()
     beside: Mapping[str, Mapping[str, Result]] = field(default_factory=dict)
     teachers: Mapping[str, Mapping[str, Result]] = field(default_factory=dict)
     figures: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
     how: Sequence[str | Code] = ()
     missing: Sequence[str] = ()
+    restated: Sequence[str] = ()
     trained: Sequence[Group] = ()
     published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     setting: str = ""

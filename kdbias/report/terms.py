@@ -20,7 +20,18 @@ ATTENTION = Prose(
 )
 TRAINING = Prose(
     "An *epoch* is one pass over the training images. *Validation accuracy* is that on images kept out of training. "
-    "The *loss* is the number that training lowers. That of a student is its distance from its teacher's answers, "
-    "that of others from the labels: so compare the courses of the losses, not their heights."
+    "The *loss* is the number that training lowers. A student's counts its distance from its teacher's answers too, "
+    "that of others only the one from the labels: so compare the courses of the losses, not their heights."
 )
-TERMS: Mapping[str, Prose] = {"cues": CUES, "attention": ATTENTION}
+HESSIAN = Prose(
+    "The *trace of the Hessian* is the sum of the curvatures of the loss in all directions of the weights: the larger, "
+    "the sharper the minimum. The loss is the cross-entropy with the labels, without smoothing, on the images of the "
+    "probe, and not what a student minimised. The trace grows with it, so compare networks of similar *loss* alone. "
+    "The scale of the weights changes it too: *trace_per_weight* is the trace divided by the square of *weight_norm*, "
+    "the length of all weights together."
+)
+CKA = Prose(
+    "*CKA* (centred kernel alignment) says how alike two sets of features are for the same images, from 0 to 1, "
+    "whatever their rotation and scale; here, those of two layers of one network."
+)
+TERMS: Mapping[str, Prose] = {"cues": CUES, "attention": ATTENTION, "hessian": HESSIAN, "cka": CKA}

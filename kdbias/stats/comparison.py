@@ -32,8 +32,11 @@ class Difference:
         permutation: p of the permutation test beside the t-test, from six seeds on.
         smallest: the smallest effect that matters, in the unit of a and b; None if none was stated.
         equal_p: p of the two one-sided tests that the difference exceeds ``smallest``.
+        larger_p: p of the test that the difference, of either sign, is at most ``smallest``: .05 where its 95 %
+            interval begins there.
         corrected: ``p`` after Holm's correction over a family of comparisons; None outside of one.
-        equal_corrected: ``equal_p`` after the same correction.
+        equal_corrected, larger_corrected: ``equal_p`` and ``larger_p`` after the same correction, each kind of test by
+            itself.
     """
 
     estimate: Estimate
@@ -43,6 +46,8 @@ class Difference:
     equal_p: float | None = None
     corrected: float | None = None
     equal_corrected: float | None = None
+    larger_p: float | None = None
+    larger_corrected: float | None = None
 
     @property
     def shown(self) -> bool:
@@ -53,6 +58,12 @@ class Difference:
     def equal(self) -> bool:
         """Whether the difference is shown to be smaller than ``smallest``."""
         p = self.equal_p if self.equal_corrected is None else self.equal_corrected
+        return p is not None and p < SHOWN_P
+
+    @property
+    def larger(self) -> bool:
+        """Whether the difference is shown to be larger than ``smallest``."""
+        p = self.larger_p if self.larger_corrected is None else self.larger_corrected
         return p is not None and p < SHOWN_P
 
     @property
@@ -97,14 +108,16 @@ def difference(
     each = rows[:, 0] - rows[:, 1]
     error = standard_error(each, noise)
     equal_p = None if smallest is None else _equivalence(float(each.mean()), error, len(each), smallest)
+    larger_p = None if smallest is None else _larger(float(each.mean()), error, len(each), smallest)
     generator = np.random.default_rng(0) if generator is None else generator
     if over == "images":
         p = permutation_test(rows[:, 0], rows[:, 1], alternative, resamples, generator)
-        return Difference(bootstrap_mean(each, resamples, generator), p, None, smallest, equal_p)
+        return Difference(bootstrap_mean(each, resamples, generator), p, None, smallest, equal_p, larger_p=larger_p)
     permuted = None
     if len(each) >= PERMUTED_FROM:
         permuted = permutation_test(rows[:, 0], rows[:, 1], alternative, resamples, generator)
-    return Difference(seed_mean(each, noise=noise), _t_test(each, error, alternative), permuted, smallest, equal_p)
+    p, found = _t_test(each, error, alternative), seed_mean(each, noise=noise)
+    return Difference(found, p, permuted, smallest, equal_p, larger_p=larger_p)
 
 
 def image_noise(one: ArrayLike, other: ArrayLike) -> float:
@@ -133,13 +146,20 @@ def family(differences: Sequence[Difference]) -> list[Difference]:
     >>> [one.verdict for one in family([kl, cka])]
     ['higher', 'no difference shown']
     """
-    corrected = holm([one.p for one in differences])
-    known = [i for i, one in enumerate(differences) if one.equal_p is not None]
-    equal = dict(zip(known, holm([differences[i].equal_p for i in known]), strict=True))  # type: ignore[arg-type]
+    corrected, equal, larger = (
+        _corrected([getattr(one, kind) for one in differences]) for kind in ("p", "equal_p", "larger_p")
+    )
     return [
-        replace(one, corrected=float(p), equal_corrected=float(equal[i]) if i in equal else None)
-        for i, (one, p) in enumerate(zip(differences, corrected, strict=True))
+        replace(one, corrected=corrected[i], equal_corrected=equal[i], larger_corrected=larger[i])
+        for i, one in enumerate(differences)
     ]
+
+
+def _corrected(values: Sequence[float | None]) -> list[float | None]:
+    """Correct the p values that are known over their own number (Holm); None stays."""
+    known = [i for i, value in enumerate(values) if value is not None]
+    found = dict(zip(known, holm([value for value in values if value is not None]), strict=True))
+    return [float(found[i]) if i in found else None for i in range(len(values))]
 
 
 def _t_test(each: Floats, error: float, alternative: Alternative) -> float:
@@ -157,3 +177,10 @@ def _equivalence(mean: float, error: float, n: int, smallest: float) -> float:
     if not error > 0:
         return 1.0
     return float(scipy.special.stdtr(n - 1, (abs(mean) - smallest) / error)) if math.isfinite(error) else 1.0
+
+
+def _larger(mean: float, error: float, n: int, smallest: float) -> float:
+    """P of the test that the difference lies within ±``smallest``, twice that of the side on which it is found."""
+    if not error > 0 or not math.isfinite(error):
+        return 1.0
+    return min(1.0, float(2 * scipy.special.stdtr(n - 1, -(abs(mean) - smallest) / error)))

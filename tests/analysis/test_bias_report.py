@@ -24,11 +24,13 @@ VIT = {"_target_": "deit.vit", "width": 64}
 CNN = {"_target_": "resnet.cnn", "width": 16}
 
 
-def written(root: Path, name: str, teacher: str | None, *, folder: str = "", kind: str | None = None, **config) -> None:
+def written(
+    root: Path, name: str, teacher: str | None, *, folder="", kind: str | None = None, kept=(), **config
+) -> None:
     folder = root / (folder or f"{name}-0")
     folder.mkdir()
     control = {"control": {"_target_": f"kdbias.controls.{kind}.Control"}} if kind else {}
-    tree = {"name": name, "seed": 0, "epochs": 2, "teacher": {"name": teacher}, **control, **config}
+    tree = {"name": name, "seed": 0, "epochs": 2, "teacher": {"name": teacher, **dict(kept)}, **control, **config}
     OmegaConf.save(OmegaConf.create(tree), folder / "config.yaml")
     facts = {"teacher": teacher, "test": {"accuracy": 0.5}, "spec_hash": spec_hash(tree)}
     (folder / "result.json").write_text(json.dumps({**facts, "control": kind and {"kind": kind}}))
@@ -57,6 +59,46 @@ def test_groups_of_one_experiment_are_named_by_what_was_typed_otherwise(tmp_path
     assert long.startswith("alone model.setting_0=1000 model.setting_1=1000")
     assert long.endswith("=1000 …")
     assert len(long) <= 102
+
+
+def grouped(root: Path) -> list[set[int]]:
+    """The seeds of each group."""
+    return [set(group.folders) for group in reported_runs({"runs": [str(root)], "out": "out"}).groups]
+
+
+@pytest.mark.parametrize("control", [None, "none.NoTeacher", "self.Self"])
+@pytest.mark.parametrize("cache", [4, "epochs"])
+def test_seeds_that_see_the_draws_of_one_of_them_are_one_group(tmp_path, cache, control):
+    config = {"control": control and {"_target_": f"kdbias.controls.{control}"}}
+    for draws in (0, 7):
+        for seed in (0, 1, 2):
+            kept = {"cache": cache, "cache_seed": draws}
+            written(tmp_path, "lm", "resnet", folder=f"{draws}-{seed}", kept=kept, seed=seed, **config)
+    assert grouped(tmp_path) == [{0, 1, 2}, {0, 1, 2}]
+
+
+@pytest.mark.parametrize(
+    ("own", "shared", "groups"),
+    [
+        ([0], [1, 2], [{0, 1, 2}]),
+        ([0, 1], [1, 2], [{0, 1}, {1, 2}]),  # a sweep of seeds that see draws of their own
+        ([0], [0, 1], [{0}, {0, 1}]),
+        ([3], [1, 2], [{3}, {1, 2}]),  # it sees other draws
+        ([1, 2], [0], [{0, 1, 2}]),
+    ],
+)
+@pytest.mark.parametrize("control", [None, "none.NoTeacher"])
+@pytest.mark.parametrize(("cache", "before"), [(4, 4), ("epochs", "epochs"), ("epochs", None)])
+def test_a_run_that_a_sweep_with_a_seed_of_draws_reused_is_of_its_group(
+    tmp_path, own, shared, groups, control, cache, before
+):
+    config = {"control": control and {"_target_": f"kdbias.controls.{control}"}}
+    for seed in own:
+        written(tmp_path, "lm", "resnet", folder=f"a-{seed}", kept={"cache": before}, seed=seed, **config)
+    for seed in shared:
+        kept = {"cache": cache, "cache_seed": 0}
+        written(tmp_path, "lm", "resnet", folder=f"b-{seed}", kept=kept, seed=seed, **config)
+    assert grouped(tmp_path) == groups
 
 
 def test_each_direction_of_a_sweep_has_its_own_control(tmp_path):

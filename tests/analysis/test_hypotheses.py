@@ -63,10 +63,12 @@ def test_the_verdict_is_what_the_seeds_show(direction, by, spread, seeds, verdic
         ("higher", -0.1, "Contradicted"),
         ("higher", 0.0, "Contradicted"),
         ("equal", 0.1, "Contradicted"),
+        ("equal", 0.055, "Not decided at 5 seeds, though a difference is shown"),
         ("higher", 0.1, "Supported"),
+        ("lower", -0.055, "Supported, but not shown to be as large as what matters"),
     ],
 )
-def test_the_heading_says_so_where_a_difference_is_smaller_than_what_matters(direction, by, heading):
+def test_the_heading_says_what_is_shown_of_the_size_of_a_difference(direction, by, heading):
     (found,) = judged([replace(CLAIM, direction=direction)], shifted(by))
     assert found.heading == heading
 
@@ -111,6 +113,8 @@ def test_groups_of_unlike_loss_are_not_compared():
     (found,) = judged([claim], {**shifted(0.1), "hessian/loss": loss})
     assert found.verdict == "not decided"
     assert "not comparable: hessian/loss is 1.5 and 1.3" in found.sentence
+    assert (found.seeds, found.p) == (5, None)  # the seeds are there, and nothing was tested
+    assert verdict_table([found]).rows[0][4:] == ["-", found.written(0.05), "-", "5 of 3"]
     (found,) = judged([replace(claim, within=0.3)], {**shifted(0.1), "hessian/loss": loss})
     assert found.verdict == "supported"
 
@@ -180,3 +184,31 @@ def test_the_p_of_a_verdict_is_that_of_the_test_it_rests_on():
     assert small.p == small.difference.equal_corrected != small.difference.corrected
     (large,) = judged([CLAIM], shifted(0.1))
     assert large.p == large.difference.corrected
+    equal = replace(CLAIM, direction="equal")
+    for by, name in ((0.02, "equal_corrected"), (0.055, "equal_corrected"), (0.1, "larger_corrected")):
+        found = judged([equal, replace(equal, name="other")], shifted(by))[0]
+        assert found.p == getattr(found.difference, name)
+        assert (found.p < 0.05) == (found.verdict != "not decided")
+
+
+@pytest.mark.parametrize("direction", ["equal", "lower"])
+def test_no_verdict_goes_against_an_interval_within_what_matters(direction):
+    """Whole interval within ±.2, but its equality does not survive the correction over six: no equality is refuted."""
+    each = [-0.13 + 0.036 * one for one in (-1.34, -0.45, 0.45, 1.34)]
+    claim = replace(CLAIM, direction=direction, smallest=0.2, measure=measure("attention/distance[1-3]"))
+    of = {
+        "attention/distance[1-3]": Scores(
+            {"student": dict(enumerate(map(Score, each))), "control": dict(enumerate([Score(0.0)] * 4))}
+        )
+    }
+    found = judged([claim, *(replace(claim, name=str(n), of=("nothing",)) for n in range(5))], of)[0]
+    low, high = found.difference.estimate.low, found.difference.estimate.high
+    assert -0.2 < low < high < 0
+    assert (found.difference.shown, found.difference.equal) == (True, False)
+    assert (
+        found.heading
+        == {
+            "equal": "Not decided at 4 seeds, though a difference is shown",
+            "lower": "Supported, but not shown to be as large as what matters",
+        }[direction]
+    )

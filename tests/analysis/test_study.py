@@ -1,6 +1,7 @@
 """Studies: what their yamls plan and what is refused; the page of runs that a test has written by hand."""
 
 import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -234,6 +235,41 @@ def test_a_page_of_an_unfinished_study_says_so_and_decides_nothing(tmp_path):
     assert "2 of 6 runs are done." in page
     assert "Not decided at 1 seed: It gains" in page
     assert "4 seeds could show 5.0 points" in page
+
+
+def test_hypotheses_that_change_after_the_first_result_are_named(tmp_path):
+    def begun(**changes) -> str:
+        node = {**NODE, "hypotheses": {"gain": {**NODE["hypotheses"]["gain"], **changes}}}
+        study = replace(toy(tmp_path), node=node)
+        studies.save(study)
+        finished(study.runs[0].run, 0.5)
+        report(tmp_path)
+        return (study.folder / "toy.md").read_text()
+
+    assert "stated before the runs:" in begun(smallest=0.07)  # no result was there before
+    assert "stated before the runs:" in begun(smallest=0.07, says="It does gain.")
+    assert "stated before the runs (changed after the first result: gain):" in begun(smallest=0.01)
+    assert "(changed after the first result: gain):" in begun(smallest=0.02)
+    assert "stated before the runs:" in begun(smallest=0.07)
+
+
+def test_a_run_that_is_begun_and_not_measured_is_named_with_its_reason(tmp_path):
+    study = toy(tmp_path)
+    for one in study.runs[:2]:
+        finished(one.run, 0.5)
+    for one in study.runs[2:4]:
+        one.run.folder.mkdir(parents=True)
+    stopped = study.runs[2].run.folder
+    (stopped / "config.yaml").write_text("name: toy\n")
+    (stopped / "result.json").write_text('{"stopped": "the loss is not finite"}')
+    report(tmp_path)
+    page = (study.folder / "toy.md").read_text()
+    names = [f"{one.group}, seed {one.seed}," for one in study.runs]
+    assert (
+        f"Begun, and not on this page: {names[2]} stopped early (the loss is not finite); {names[3]} is not finished."
+        in page
+    )
+    assert names[4] not in page
 
 
 def test_a_page_of_a_sweep_groups_its_runs_by_config_and_names_the_unfinished(tmp_path, capsys):

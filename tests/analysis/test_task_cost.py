@@ -23,7 +23,9 @@ DISTILL = "kdbias.modules.distill.Distill"
 
 @pytest.fixture
 def make(tmp_path):
-    def made(name, seed, seconds, *, terms, result=None, teacher=TEACHER, module=DISTILL, memory=2.0, **config):
+    def made(
+        name, seed, seconds, *, terms, result=None, teacher=TEACHER, kept=(), module=DISTILL, memory=2.0, **config
+    ):
         folder = tmp_path / "runs" / f"{name}-{seed}"
         folder.mkdir(parents=True)
         named = "resnet18" if teacher else None
@@ -31,7 +33,14 @@ def make(tmp_path):
             "name": name,
             "seed": seed,
             "model": STUDENT,
-            "teacher": {"name": named, "model": teacher, "weights": None, "recipe": None, "layers": "all"},
+            "teacher": {
+                "name": named,
+                "model": teacher,
+                "weights": None,
+                "recipe": None,
+                "layers": "all",
+                **dict(kept),
+            },
             "loss": {"alpha": 0.5, **terms},
             "module": {"_target_": module},
             "data": {"_target_": "kdbias.data.cues.cues", "train": 1000},
@@ -83,6 +92,19 @@ def test_cost_with_range_over_seeds_and_factors_over_plain_kl(make, analyse):
     assert "| crd | 2 | 22.00 [22.00, 22.00] | 45 [45, 45] | 2.00 | 5.00 [5.00, 5.00] | 2.50 | lm |" in page
     assert "only comparable if each run was alone" in page
     assert "resident memory of one process" in page
+
+
+@pytest.mark.parametrize(("own", "shared"), [([], [0, 1, 2]), ([0], [1, 2])])
+def test_seeds_that_see_the_draws_of_one_of_them_are_one_method(make, analyse, own, shared):
+    draws = {**dict.fromkeys(own), **dict.fromkeys(shared, 0)}
+    runs = [
+        make("lm", seed, 10.0, terms={"ce": CE, "kl": KL}, kept={"cache": 4, "cache_seed": of})
+        for seed, of in draws.items()
+    ]
+    assert analyse(*runs)[0]["lm"]["runs"] == "3"
+    other = make("lm", 3, 10.0, terms={"ce": CE, "kl": KL}, kept={"cache": 4})
+    with pytest.raises(ConfigError, match=r"the runs called lm differ in teacher.cache_seed"):
+        analyse(*runs, other)
 
 
 def test_each_method_is_held_against_kl_on_its_own_networks(make, analyse):

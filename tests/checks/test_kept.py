@@ -25,7 +25,11 @@ MESSAGES: dict[str, Mistake] = {
     "other layers": ({**UNMIXED, "teacher.cache_layers": "last"}, "teacher.cache_layers", ("read, all",)),
     "another type": ({**UNMIXED, "teacher.cache_dtype": "fp8"}, "teacher.cache_dtype", ("exact, fp16, bf16",)),
     "no seed": ({**UNMIXED, "teacher.cache_seed": -1}, "teacher.cache_seed", ("or null for the run's seed", "got -1")),
-    "a seed of no draws": ({"teacher.cache_seed": 1}, "teacher.cache_seed", ("which is null: set that too",)),
+    "a seed of no draws": (
+        {"teacher.cache_seed": 1},
+        "teacher.cache_seed",
+        ("which is null: set teacher.cache too, or teacher.cache_seed to null",),
+    ),
     "mixed images": (
         {"teacher.cache": "epochs"},
         "augment.mix_probability",

@@ -322,3 +322,12 @@ def test_draws_of_another_seed_are_another_recipe_and_those_of_the_own_seed_are_
     assert key(cache=2, cache_seed=own) == key(cache=2) != key(cache=2, cache_seed=own + 1)
     assert key(cache="epochs", cache_seed=own) == key() != key(cache="epochs", cache_seed=own + 1)
     assert key(cache_seed=own + 1) == key()  # without kept draws it is the seed of nothing
+    assert key(cache=2, cache_seed="none") != key(cache=2)  # the check of the config refuses the word
+
+
+def test_how_answers_are_kept_counts_where_a_control_keeps_them():
+    kinds, cases = ("auto", "fp16", "bf16", "exact"), ((NONE, 1), (COPY, 3), (FAMILY, 3))
+    for control, count in cases:
+        assert len({spec_hash(under(control, cache=4, cache_dtype=kind)) for kind in kinds}) == count
+    known = [spec_hash(under(control, cache=4)) for control, _ in cases]
+    assert known == ["4451e14db9de27b2", "9ae349f3fac0179e", "2109878a75a721a6"]  # those of before it counted

@@ -193,10 +193,12 @@ def test_what_only_the_student_sees_shares_the_answers(tmp_path, seen):
 
 def test_runs_of_all_seeds_share_answers_to_draws_of_one_seed(tmp_path, seen):
     """They are the answers to what the student of each seed sees, and not those to the draws of its own seed."""
-    shared, own = {}, {}
+    shared, own, made = {}, {}, []
     for seed in (0, 1):
+        seen.clear()
         found = parts(tree_of(tmp_path, 2, seed=seed, **{"teacher.cache_seed": 0, "teacher.cache_dtype": "exact"}))
         shared[seed] = keep_answers(*found)
+        made.append(sum(seen))
         found[3].trainer = found[1]
         for epoch in (0, 3):
             loader = found[3].train_dataloader()
@@ -208,11 +210,13 @@ def test_runs_of_all_seeds_share_answers_to_draws_of_one_seed(tmp_path, seen):
                 assert torch.allclose(given.pooled, asked.pooled, atol=1e-5)
         own[seed] = keep_answers(*parts(tree_of(tmp_path, 1, seed=seed, **{"teacher.cache_dtype": "exact"})))
     assert shared[0].kept.folder == shared[1].kept.folder == own[0].kept.folder != own[1].kept.folder
+    assert made == [2 + 2 * 100, 2]  # two describe the record, of each seed
 
 
-def test_an_end_in_the_middle_costs_what_was_not_yet_safe(tmp_path, seen, monkeypatch):
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_end_in_the_middle_costs_what_was_not_yet_safe(tmp_path, seen, monkeypatch, seed):
+    """A run of another seed goes on, too: answers are made in the order of the draws' seed."""
     monkeypatch.setattr(module_of, "SAFE_EVERY", 0.0)
-    tree = tree_of(tmp_path, 2)
     note, notes = module_of.KeptAnswers.note, []
 
     def ended(self, file, draw, batches):
@@ -223,10 +227,10 @@ def test_an_end_in_the_middle_costs_what_was_not_yet_safe(tmp_path, seen, monkey
 
     monkeypatch.setattr(module_of.KeptAnswers, "note", ended)
     with pytest.raises(KeyboardInterrupt):
-        keep_answers(*parts(tree))
+        keep_answers(*parts(tree_of(tmp_path, 2)))
     assert notes == [*((0, n) for n in range(1, 6)), (1, 1), (1, 2)]
     seen.clear()
-    kept = keep_answers(*parts(tree))
+    kept = keep_answers(*parts(tree_of(tmp_path, 2, seed=seed, **{"teacher.cache_seed": 0})))
     assert isinstance(kept, KeptTeacher)
     assert seen == [2, 24, 24, 4]  # the record, then the last three batches of the second draw
     fresh = tree_of(tmp_path, 2, **{"paths.answers": str(tmp_path / "fresh")})

@@ -20,10 +20,11 @@ from kdbias.report.networks import beside
 from kdbias.report.study import HEADINGS, lead, study_markdown, study_page, study_tables, within_noise
 from kdbias.report.study_attention import attention_parts, attention_sentence, distances_apart
 from kdbias.report.study_cues import cue_parts, first_numbers, inheritance, networks_table, shown
+from kdbias.report.study_level import Level
 from kdbias.report.study_results import StudyResults
 from kdbias.report.study_training import training_panels
 from kdbias.report.table import percent
-from kdbias.stats import Difference, difference
+from kdbias.stats import Difference, Estimate, difference
 
 FIGURES = (
     *("verdicts", "accuracy", "cues", "shape-share", "cue-accuracy"),
@@ -198,6 +199,26 @@ def test_headings_are_those_of_probes_that_there_are():
     assert HEADINGS.keys() <= probes
 
 
+def test_the_numbers_that_were_judged_stand_by_seed_with_teachers_accuracies():
+    distance = "attention/distance[1-3]"
+    levels = [Level(distance, "student", {1: 3.5, 0: 3.25}), Level("test/accuracy", "control", {0: 0.8}, True)]
+    taught = Group("teacher cnn", 1, {0: {"test": {"accuracy": 0.807}}})
+    tables = study_tables(replace(study(), levels=levels, trained=[taught]))
+    first, second = tables["judged"].rows
+    assert [first[0], first[1], first[3]] == [distance, "student", "3.25, 3.50"]
+    assert str(first[2]).startswith("3.38 [")
+    assert second == ["test/accuracy %", "control", "80.0", "80.0"]
+    assert tables["accuracy"].text()[0][-1][0::2] == ["teacher cnn", "80.7", "-"]
+    assert "teachers" not in study_tables(replace(study(), teachers={"student": {}}))
+
+
+def test_what_could_not_be_compared_is_not_called_undecided_noise():
+    one = study().judged[0]
+    refused = replace(one, difference=Difference(Estimate.refuse("not comparable: the loss is 1 and 2"), 1.0))
+    lines = within_noise(replace(study(), judged=[refused]))
+    assert f"Not judged: {one.says} (not comparable: the loss is 1 and 2)." in lines
+
+
 def test_the_index_says_on_how_many_images_the_teacher_was_measured():
     found = study()
     note = study_tables(found)["teachers"].caption
@@ -252,7 +273,7 @@ def test_what_is_within_noise_has_attention_and_equality_and_says_where_nothing_
     found = moved(study(), (0.3, 0.32, 0.28))
     assert within_noise(found) == ["Every comparison of this page shows a difference."]
     (line,) = within_noise(moved(found, (0.1, -0.1, 0.02)))
-    assert line.startswith("Attention distance of student against control: no difference shown [")
+    assert line.startswith("Attention distance over all layers of student against control: no difference shown [")
     apart = difference([0.5, 0.51, 0.5], [0.5, 0.5, 0.51], smallest=0.2)
     equal = replace(found.judged[0], direction="equal", difference=apart)
     assert equal.verdict == "supported"

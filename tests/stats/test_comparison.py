@@ -95,6 +95,19 @@ def test_a_small_difference_can_be_shown_to_be_small() -> None:
         difference(a, b, smallest=0.0)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_large_difference_is_shown_to_be_larger_than_what_its_interval_leaves_out(sign: int) -> None:
+    a, b = sign * np.array([0.90, 0.91, 0.92, 0.93]), sign * np.array([0.70, 0.72, 0.71, 0.74])
+    edge = scipy_stats.ttest_rel(sign * a, sign * b).confidence_interval(0.95).low
+    assert difference(a, b, smallest=edge).larger_p == pytest.approx(0.05)
+    inside = difference(a, b, smallest=0.9 * edge)
+    assert (inside.larger, difference(a, b, smallest=1.1 * edge).larger) == (True, False)
+    corrected = family([inside, *[difference(a, a + 1e-3 * b, smallest=0.1)] * 9, difference(a, b)])
+    assert corrected[0].larger_corrected == pytest.approx(min(1.0, 10 * inside.larger_p))
+    assert (corrected[0].larger, corrected[-1].larger_corrected, corrected[-1].larger) == (False, None, False)
+    assert difference([0.9, 0.9], [0.1, 0.1], smallest=0.2).larger_p == 1  # no noise to compare with
+
+
 def test_the_noise_of_the_images_is_that_of_a_difference_of_shares() -> None:
     right = np.random.default_rng(0).random((3, 2, 1000)) < 0.5
     assert image_noise(right[:, 0], right[:, 1]) == pytest.approx(math.sqrt(0.5 / 1000), rel=0.05)
