@@ -188,10 +188,11 @@ def measures_of(claims: Sequence[Hypothesis]) -> list[Measure]:
 
 
 def levels(claims: Sequence[Hypothesis], scores: Mapping[str, Scores]) -> list[Level]:
-    """Give the numbers that hypotheses read, by measure and group."""
+    """Give the numbers that hypotheses read, by measure and group, without test accuracies: these have a table."""
     return [
         Level(one.text, label, {seed: found.value for seed, found in by_seed.items()}, one.percent)
         for one in measures_of(claims)
+        if one.probe != TEST
         for label, by_seed in scores[one.text].by_group.items()
     ]
 

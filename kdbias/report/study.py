@@ -195,7 +195,8 @@ def _verdicts(found: StudyResults) -> Section:
     caption = "Difference of each hypothesis in units of the smallest that matters; 95 % intervals over seeds."
     says = " ".join(one.sentence for one in found.judged)
     parts: list[Part] = [Image([Panel(figure, says)], caption)] if figure is not None else []
-    return Section("Verdicts", [*parts, verdict_table(found.judged), levels_table(found.levels)])
+    numbers = [levels_table(found.levels)] if found.levels else []
+    return Section("Verdicts", [*parts, verdict_table(found.judged), *numbers])
 
 
 def _accuracy(found: StudyResults) -> Section:
