@@ -26,7 +26,8 @@ def joined(recipes: Sequence[Recipe], seeds: Sequence[int | None]) -> list[Recip
 
     A run of seed 0 is the same with ``teacher.cache_seed=0`` and without, so a sweep with it does not train such a run
     again. A run takes another recipe if no other run has its own, if both are the same run at its seed, and if no run
-    of the other recipe has this seed.
+    of the other recipe has this seed. If there is none, a run whose draws are of its own seed takes the recipe without
+    their seed, as all runs of a sweep with ``teacher.cache_seed=${seed}`` do.
 
     Args:
         recipes: Those of the runs, as ``recipe`` gives them.
@@ -42,7 +43,8 @@ def _shared(one: Recipe, seed: int | None, others: Sequence[tuple[Recipe, int | 
     taken = [other for other, of in others if of == seed]
     named = [other for other, _ in others if seed in (one.get(DRAWS), other.get(DRAWS))]
     own = _at(one, seed)
-    return next((other for other in named if other not in taken and _at(other, seed) == own), one)
+    alone = {key: value for key, value in one.items() if key != DRAWS} if one.get(DRAWS) == seed else one
+    return next((other for other in named if other not in taken and _at(other, seed) == own), alone)
 
 
 def _at(one: Recipe, seed: int | None) -> dict[str, Any]:

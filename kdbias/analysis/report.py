@@ -27,7 +27,7 @@ from kdbias.files import write_text
 from kdbias.probes.base import Result
 from kdbias.report.bias_transfer import PROBE as BIAS
 from kdbias.report.curves import Metrics, read_metrics
-from kdbias.report.group import TEST, Group
+from kdbias.report.group import TEST, Group, levels_csv
 from kdbias.report.judged import Judged, verdict_csv
 from kdbias.report.study import (
     lead,
@@ -155,6 +155,7 @@ def results_of(what: Reported, claims: Sequence[Hypothesis], networks: Sequence[
         how=what.how,
         missing=why,
         restated=what.restated,
+        late=what.late,
         trained=trained,
         published=ratios,
         setting=setting,
@@ -189,11 +190,18 @@ def measures_of(claims: Sequence[Hypothesis]) -> list[Measure]:
 
 def levels(claims: Sequence[Hypothesis], scores: Mapping[str, Scores]) -> list[Level]:
     """Give the numbers that hypotheses read, by measure and group, without test accuracies: these have a table."""
+    read = {
+        (measure.text, label): measure
+        for one in claims
+        for measure in (one.measure, one.matched)
+        for label in (*one.of, *one.than)
+        if measure is not None and (measure.probe, measure.key) != (TEST, "accuracy")
+    }
+    of = {place: scores[place[0]].by_group.get(place[1], {}) for place in sorted(read, key=lambda place: place[0])}
     return [
-        Level(one.text, label, {seed: found.value for seed, found in by_seed.items()}, one.percent)
-        for one in measures_of(claims)
-        if one.probe != TEST
-        for label, by_seed in scores[one.text].by_group.items()
+        Level(text, label, {seed: found.value for seed, found in by_seed.items()}, read[text, label].percent)
+        for (text, label), by_seed in of.items()
+        if by_seed
     ]
 
 
@@ -274,7 +282,8 @@ def write(found: StudyResults, folder: Path, name: str) -> Path:
         save(figure, folder / "figures" / f"{label}.png")
     for label, table in study_tables(found).items():
         judges: Sequence[Judged] = found.judged if label == "hypotheses" else ()
-        write_text(folder / f"{label}.csv", verdict_csv(judges) if judges else table.csv())
+        csv = verdict_csv(judges) if judges else levels_csv(found.levels) if label == "judged" else table.csv()
+        write_text(folder / f"{label}.csv", csv)
     write_text(folder / f"{name}.md", study_markdown(found))
     path = folder / f"{name}.html"
     write_text(path, study_page(found))

@@ -12,15 +12,14 @@ from kdbias.analysis.control_group import Candidate, control_of
 from kdbias.analysis.finished import control_kind, finished
 from kdbias.analysis.networks import CONTROL, paths
 from kdbias.analysis.recipe import joined, recipe
-from kdbias.analysis.stated import restated
 from kdbias.analysis.status import study_of
 from kdbias.analysis.study import Study
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import Tree
-from kdbias.files import typed
+from kdbias.files import printable, typed
 from kdbias.report.page import Code
 from kdbias.report.study_results import unlike
-from kdbias.runs import run_folder
+from kdbias.runs import failure, run_folder
 
 LONGEST = 100  # characters of a group's name
 PLAIN = "none"  # the kind of a control that learns from the labels alone
@@ -41,7 +40,8 @@ class ReportedGroup:
 class Reported:
     """What a page is about: ``node`` is the study's yaml (empty without a study), ``key`` the setting that names it.
 
-    ``restated`` names hypotheses that were changed after the first result.
+    ``restated`` names hypotheses that were changed after the first result, ``late`` says that results were there when
+    the study was recorded first.
     """
 
     key: str
@@ -54,6 +54,7 @@ class Reported:
     folder: Path
     teachers: Sequence[ReportedGroup] = ()
     restated: Sequence[str] = ()
+    late: bool = False
 
 
 def reported_study(tree: Tree) -> Reported:
@@ -73,15 +74,15 @@ def reported_study(tree: Tree) -> Reported:
             if found is not None:
                 group.folders[one.seed], group.facts[one.seed] = one.run.folder, found
             elif one.run.folder.exists():
-                why = finished(one.run.folder)[2] or "has the result of another run"
-                left.append(f"{label}, seed {one.seed}, {why}")
+                left.append(f"{label}, seed {one.seed}, {_lack(one.run.folder)}")
         groups.append(group)
     question = str(study.node.get("question") or "")
     how = how_made(study.command, groups, [_recipes(study)])
     how += [f"Begun, and not on this page: {'; '.join(left)}."] if left else []
     title, teachers = question or study.name, study_teachers(study)
-    changed = restated(study.node.get("hypotheses") or {}, study.stated)
-    return Reported("study", study.name, title, question, study.node, groups, how, study.folder, teachers, changed)
+    changed = study.stated.changed(study.node.get("hypotheses") or {})
+    about = (study.node, groups, how, study.folder, teachers, changed, study.stated.late)
+    return Reported("study", study.name, title, question, *about)
 
 
 def reported_runs(tree: Tree) -> Reported:
@@ -162,6 +163,16 @@ def how_made(command: str, groups: Sequence[ReportedGroup], more: Sequence[str])
     ]
 
 
+def _lack(folder: Path) -> str:
+    """Why a run that was begun has no result."""
+    try:
+        lack = finished(folder)[2] or "has the result of another run"
+    except ConfigError as error:
+        return f"is damaged ({str(error).removesuffix(': leave it out')})"
+    failed = failure.reason(folder)
+    return f"failed ({printable(failed)})" if failed is not None and lack == "is not finished" else lack
+
+
 def _weights(facts: Sequence[Mapping[str, Any]]) -> str:
     """Say which weights of each run were measured; nothing if no run recorded it."""
     of = [(one["best_epoch"], one.get("objective_name")) for one in facts if isinstance(one.get("best_epoch"), int)]
@@ -170,7 +181,8 @@ def _weights(facts: Sequence[Mapping[str, Any]]) -> str:
     epochs, by = sorted(epoch for epoch, _ in of), _listed({str(name) for _, name in of})
     first, last = epochs[0], epochs[-1]
     which = f"epoch {first}" if first == last else f"one of the epochs {first} to {last}"
-    return f" Measured are the weights of each run's best epoch by {by}: {which}, counted from 0."
+    others = "" if len(of) == len(facts) else " Of the other runs they are those of the last epoch."
+    return f" Measured are the weights of each run's best epoch by {by}: {which}, counted from 0.{others}"
 
 
 def study_teachers(study: Study) -> list[ReportedGroup]:

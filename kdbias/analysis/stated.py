@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 Claims = Mapping[str, Any]
 
-WORDING = "says"  # a hypothesis that is put into other words is the same
+OPEN = ("says", "sd", "seeds")  # wording and planning: a hypothesis that differs in these alone is the same
 
 
-def first_stated(now: Claims, before: Claims, stated: Claims | None, *, has_results: bool) -> Claims:
-    """Give the hypotheses of before the first result, from those of a study's record and of a command.
+@dataclass(frozen=True)
+class Stated:
+    """The hypotheses of a study when its first result came.
 
-    Args:
-        now: the hypotheses of the command, by name.
-        before: those of the record; without a result, those of the command take their place.
-        stated: those that the record gives as the first; None if they are ``before``.
-        has_results: whether a run of the study is done.
+    ``first`` is None as long as there is no result, and they are those of the study's yaml. ``late`` says that results
+    were there when the study was recorded first, so nothing shows what was stated before them.
     """
-    return (before if stated is None else stated) if has_results else now
 
+    first: Claims | None = None
+    late: bool = False
 
-def restated(now: Claims, stated: Claims | None) -> list[str]:
-    """Name the hypotheses that are new, other than they were ``stated`` (the wording aside), or gone.
+    def next(self, before: Claims, *, has_results: bool) -> Stated:
+        """Give what holds when the study is begun again; ``before`` are the hypotheses of its record until then.
 
-    >>> restated({"a": {"smallest": 0.1}, "b": {}}, {"a": {"smallest": 0.2}, "c": {}})
-    ['a', 'b', 'c (left out)']
-    """
-    if stated is None:
-        return []
-    changed = [name for name, one in now.items() if name not in stated or _decides(one) != _decides(stated[name])]
-    return [*changed, *(f"{name} (left out)" for name in stated if name not in now)]
+        What was stated first stays, whichever runs a later command has.
+        """
+        return Stated(before, self.late) if self.first is None and has_results else self
+
+    def changed(self, now: Claims) -> list[str]:
+        """Name the hypotheses that are new, other than they were stated, or gone.
+
+        >>> Stated({"a": {"smallest": 0.2}, "c": {}}).changed({"a": {"smallest": 0.1}, "b": {}})
+        ['a', 'b', 'c (left out)']
+        >>> Stated({"a": {"smallest": 0.2, "seeds": 6}}).changed({"a": {"smallest": 0.2, "seeds": 7}})
+        []
+        """
+        if self.first is None:
+            return []
+        first = self.first
+        changed = [name for name, one in now.items() if name not in first or _decides(one) != _decides(first[name])]
+        return [*changed, *(f"{name} (left out)" for name in first if name not in now)]
 
 
 def _decides(one: Any) -> Any:
-    return {key: value for key, value in one.items() if key != WORDING} if isinstance(one, Mapping) else one
+    return {key: value for key, value in one.items() if key not in OPEN} if isinstance(one, Mapping) else one

@@ -6,14 +6,14 @@ import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from kdbias.analysis.stated import Claims, first_stated
+from kdbias.analysis.stated import Stated
 from kdbias.analysis.study_check import require_study
 from kdbias.checks.command import composition_error
 from kdbias.checks.early import plain_problems
@@ -51,8 +51,8 @@ class Study:
 
     ``node`` is its yaml as plain types, ``words`` are the overrides that were typed for all of its runs, ``folder`` is
     that of its page. ``chosen`` are the words that changed the yaml, such as ``study.seeds=[0]``. ``configs`` has the
-    config of one run of each group; a study that was loaded has none. ``stated`` are the hypotheses of before its first
-    result, None for those of ``node``.
+    config of one run of each group; a study that was loaded has none. ``stated`` are its hypotheses of before the first
+    result.
     """
 
     node: Tree
@@ -61,7 +61,7 @@ class Study:
     folder: Path
     chosen: tuple[str, ...] = ()
     configs: Mapping[str, Tree] = field(default_factory=dict, compare=False, repr=False)
-    stated: Mapping[str, Any] | None = field(default=None, compare=False)
+    stated: Stated = field(default=Stated(), compare=False)
 
     @property
     def name(self) -> str:
@@ -200,20 +200,19 @@ def save(study: Study) -> None:
         for one in study.runs
     ]
     payload = {"study": dict(study.node), "words": list(study.words), "chosen": list(study.chosen), "runs": runs}
-    stated = _stated(study)
-    write_json(study.folder / RECORD, payload | ({} if stated is None else {"stated": dict(stated)}))
+    write_json(study.folder / RECORD, payload | {"stated": asdict(_stated(study))})
 
 
-def _stated(study: Study) -> Claims | None:
-    """The hypotheses of before the first result of a study that is begun again; None without a record of them."""
+def _stated(study: Study) -> Stated:
+    """The hypotheses of before the first result of a study that is begun, or begun again."""
     try:
         earlier = load(study.folder)
     except ConfigError:  # a damaged record, which this command replaces
-        return None
+        earlier = None
+    done = any(one.run.done for one in (*study.runs, *(() if earlier is None else earlier.runs)))
     if earlier is None:
-        return None
-    now, before = (one.node.get("hypotheses") or {} for one in (study, earlier))
-    return first_stated(now, before, earlier.stated, has_results=any(one.run.done for one in study.runs))
+        return Stated(late=done)
+    return earlier.stated.next(earlier.node.get("hypotheses") or {}, has_results=done)
 
 
 def load(folder: Path) -> Study | None:
@@ -239,7 +238,8 @@ def load(folder: Path) -> Study | None:
         )
         chosen = found.get("chosen", [])  # records of before have none
         words, chosen = (tuple(map(str, one)) for one in (found["words"], chosen))
-        return Study(found["study"], words, runs, folder, chosen, stated=found.get("stated"))
+        stated = Stated(**found.get("stated", {}))  # records of before have none
+        return Study(found["study"], words, runs, folder, chosen, stated=stated)
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is cut short or damaged ({error}): give the command of the study again") from error
 

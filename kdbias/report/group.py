@@ -146,8 +146,16 @@ def levels_table(levels: Sequence[Level]) -> Table:
         by_seed = ", ".join(f"{scale * value:.{digits}f}" for _, value in sorted(one.by_seed.items()))
         rows.append([one.measure + unit, one.group, written, by_seed])
     columns = [Column("measure"), Column("group"), Column("mean"), Column("by seed")]
-    note = "The numbers that the hypotheses read. Intervals: 95 %, Student's over seeds. Layers are numbered from 0."
-    return Table("What was judged", columns, rows, note)
+    note = "The numbers that the hypotheses read, of all seeds that are done. Intervals: 95 %, Student's over seeds."
+    return Table("What was judged", columns, rows, f"{note} Layers are numbered from 0.")
+
+
+def levels_csv(levels: Sequence[Level]) -> str:
+    """Give the same numbers as CSV, a row for each seed, in full precision and the units of the measures."""
+    rows: list[list[Cell]] = [
+        [one.measure, one.group, seed, value] for one in levels for seed, value in sorted(one.by_seed.items())
+    ]
+    return Table("", list(map(Column, ("measure", "group", "seed", "value"))), rows).csv()
 
 
 def _digits(values: Sequence[float]) -> int:

@@ -42,7 +42,8 @@ def lead(found: StudyResults) -> str:
     parts = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
     many = "1 hypothesis" if len(found.judged) == 1 else f"{len(found.judged)} hypotheses"
     changed = f" (changed after the first result: {', '.join(found.restated)})" if found.restated else ""
-    return f"{done}{many}, stated before the runs{changed}: {', '.join(parts)}.{_of_seeds(found)}"
+    when = "recorded when runs were done already" if found.late else "stated before the runs"
+    return f"{done}{many}, {when}{changed}: {', '.join(parts)}.{_of_seeds(found)}"
 
 
 def _of_seeds(found: StudyResults) -> str:
@@ -157,9 +158,13 @@ def index_table(found: StudyResults) -> Table:
 def within_noise(found: StudyResults) -> list[str]:
     """Say which comparisons show nothing, and what was not measured."""
     by_label = {group.label: group for group in found.groups}
-    undecided = [one for one in found.judged if one.verdict == "not decided" or one.alike]
+    undecided = [
+        one for one in found.judged if one.alike or (one.verdict == "not decided" and not one.difference.shown)
+    ]
     lines = [one.sentence for one in undecided if not one.difference.estimate.refused]
-    lines += [f"Not judged: {one.says} ({one.evidence})." for one in undecided if one.difference.estimate.refused]
+    lines += [
+        f"Not judged: {one.says.rstrip('.')} ({one.evidence})." for one in undecided if one.difference.estimate.refused
+    ]
     differences = {
         group.label: gain(group, by_label[group.control])
         for group in found.groups
@@ -203,7 +208,8 @@ def _accuracy(found: StudyResults) -> Section:
     figure = accuracy_figure(found.groups)
     caption = "Test accuracy by group. Dot: mean over seeds with its 95 % interval; ticks: single seeds."
     table = accuracy_table([*found.groups, *found.trained])
-    parts: list[Part] = [Image([Panel(figure, _says(table))], caption)] if figure is not None else []
+    says = _says(accuracy_table(found.groups))
+    parts: list[Part] = [Image([Panel(figure, says)], caption)] if figure is not None else []
     return Section("Accuracy", [*parts, table])
 
 

@@ -41,9 +41,10 @@ class StudyResults:
     networks without seeds (untrained, teachers) by name; ``teachers`` by group the Results of its teacher by probe.
     ``figures`` are those of probes, by probe and file name. ``how`` says how the runs were made, ``missing`` what could
     not be measured, ``trained`` what the training of the teachers cost. ``levels`` are the numbers that were judged,
-    ``restated`` names hypotheses that were changed after the first result. ``published``, ``setting`` and ``smallest``
-    are those of `Transfer`. ``metrics`` are the training curves of groups and teachers by name, one for each seed.
-    ``examples`` are cue-conflict images with the answers of the networks that the study compares.
+    ``restated`` names hypotheses that were changed after the first result, ``late`` says that results were there when
+    the study was recorded first. ``published``, ``setting`` and ``smallest`` are those of `Transfer`. ``metrics`` are
+    the training curves of groups and teachers by name, one for each seed. ``examples`` are cue-conflict images with the
+    answers of the networks that the study compares.
     """
 
     title: str
@@ -57,6 +58,7 @@ class StudyResults:
     how: Sequence[str | Code] = ()
     missing: Sequence[str] = ()
     restated: Sequence[str] = ()
+    late: bool = False
     trained: Sequence[Group] = ()
     published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     setting: str = ""

@@ -27,8 +27,8 @@ HESSIAN = Prose(
     "The *trace of the Hessian* is the sum of the curvatures of the loss in all directions of the weights: the larger, "
     "the sharper the minimum. The loss is the cross-entropy with the labels, without smoothing, on the images of the "
     "probe, and not what a student minimised. The trace grows with it, so compare networks of similar *loss* alone. "
-    "The scale of the weights changes it too: *trace_per_weight* is the trace divided by the square of *weight_norm*, "
-    "the length of all weights together."
+    "The scale of the weights changes it too. *trace_scaled*, the mean curvature times the square of *weight_norm* "
+    "(the length of all weights together), stays as it is if all weights are scaled; *trace_per_weight* does not."
 )
 CKA = Prose(
     "*CKA* (centred kernel alignment) says how alike two sets of features are for the same images, from 0 to 1, "

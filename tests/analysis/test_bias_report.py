@@ -77,6 +77,15 @@ def test_seeds_that_see_the_draws_of_one_of_them_are_one_group(tmp_path, cache, 
     assert grouped(tmp_path) == [{0, 1, 2}, {0, 1, 2}]
 
 
+@pytest.mark.parametrize("cache", [4, "epochs"])
+def test_seeds_that_name_their_own_draws_are_one_group(tmp_path, cache):
+    """As ``teacher.cache_seed=${seed}`` does; with fewer draws than epochs it is that of runs which name none."""
+    for seed in (0, 1, 2):
+        kept = {"cache": cache, "cache_seed": seed if seed < 2 or cache == "epochs" else None}
+        written(tmp_path, "lm", "resnet", folder=f"{seed}", kept=kept, seed=seed)
+    assert grouped(tmp_path) == [{0, 1, 2}]
+
+
 @pytest.mark.parametrize(
     ("own", "shared", "groups"),
     [

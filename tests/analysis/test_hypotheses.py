@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kdbias.analysis.hypotheses import Score, Scores, judged, score
+from kdbias.analysis.report import levels
 from kdbias.analysis.study_node import Hypothesis, measure
 from kdbias.probes.base import Result
 from kdbias.report.judged import verdict_csv, verdict_figure, verdict_table
@@ -212,3 +213,15 @@ def test_no_verdict_goes_against_an_interval_within_what_matters(direction):
             "lower": "Supported, but not shown to be as large as what matters",
         }[direction]
     )
+
+
+def test_the_levels_are_those_that_a_hypothesis_reads():
+    claim = replace(CLAIM, measure=measure("attention/distance"), matched=measure("test/loss"), within=0.1)
+    of = Scores({name: {0: Score(1.0), 1: Score(2.0)} for name in ("student", "control", "other")})
+    accuracies = {name: Scores({"student": {0: Score(0.5)}}) for name in ("test/accuracy", "test/loss")}
+    found = levels([CLAIM, claim], accuracies | {"attention/distance": of})
+    assert [(one.measure, one.group, dict(one.by_seed)) for one in found] == [
+        ("attention/distance", "student", {0: 1.0, 1: 2.0}),
+        ("attention/distance", "control", {0: 1.0, 1: 2.0}),
+        ("test/loss", "student", {0: 0.5}),
+    ]

@@ -246,30 +246,48 @@ def test_hypotheses_that_change_after_the_first_result_are_named(tmp_path):
         report(tmp_path)
         return (study.folder / "toy.md").read_text()
 
+    changed = "stated before the runs (changed after the first result: gain):"
     assert "stated before the runs:" in begun(smallest=0.07)  # no result was there before
-    assert "stated before the runs:" in begun(smallest=0.07, says="It does gain.")
-    assert "stated before the runs (changed after the first result: gain):" in begun(smallest=0.01)
-    assert "(changed after the first result: gain):" in begun(smallest=0.02)
+    assert "stated before the runs:" in begun(smallest=0.07, says="It does gain.", sd=0.5)
+    assert changed in begun(smallest=0.01)
+    assert changed in begun(smallest=0.02)
+    studies.save(replace(toy(tmp_path), node=NODE | {"hypotheses": {}}, runs=()))  # other runs, none of them done
+    assert changed in begun(smallest=0.02)
     assert "stated before the runs:" in begun(smallest=0.07)
+
+
+@pytest.mark.parametrize("record", [None, "{"])
+def test_results_before_the_record_do_not_count_as_stated_before(tmp_path, record):
+    study = toy(tmp_path)
+    finished(study.runs[0].run, 0.5)
+    (study.folder / studies.RECORD).unlink()
+    if record is not None:
+        (study.folder / studies.RECORD).write_text(record)
+    studies.save(study)
+    report(tmp_path)
+    assert "1 hypothesis, recorded when runs were done already: 1 not decided" in (study.folder / "toy.md").read_text()
 
 
 def test_a_run_that_is_begun_and_not_measured_is_named_with_its_reason(tmp_path):
     study = toy(tmp_path)
     for one in study.runs[:2]:
         finished(one.run, 0.5)
-    for one in study.runs[2:4]:
+    for one in study.runs[2:6]:
         one.run.folder.mkdir(parents=True)
     stopped = study.runs[2].run.folder
     (stopped / "config.yaml").write_text("name: toy\n")
     (stopped / "result.json").write_text('{"stopped": "the loss is not finite"}')
+    (study.runs[4].run.folder / "config.yaml").write_text("name: toy\n")
+    (study.runs[4].run.folder / "result.json").write_bytes(bytes(20))  # a power cut leaves zeros
+    (study.runs[5].run.folder / "failure.json").write_text('{"kind": "OSError", "text": "disk full"}')
     report(tmp_path)
     page = (study.folder / "toy.md").read_text()
     names = [f"{one.group}, seed {one.seed}," for one in study.runs]
-    assert (
-        f"Begun, and not on this page: {names[2]} stopped early (the loss is not finite); {names[3]} is not finished."
-        in page
-    )
-    assert names[4] not in page
+    said = page[page.index("Begun, and not on this page: ") :].splitlines()[0].split("; ")
+    assert said[0].endswith(f"{names[2]} stopped early (the loss is not finite)")
+    assert said[1].startswith(f"{names[4]} is damaged (runs: ")
+    assert said[2] == f"{names[3]} is not finished"
+    assert said[3] == f"{names[5]} failed (OSError: disk full)."
 
 
 def test_a_page_of_a_sweep_groups_its_runs_by_config_and_names_the_unfinished(tmp_path, capsys):

@@ -15,7 +15,7 @@ from kdbias.analysis.report import write
 from kdbias.probes.base import Result
 from kdbias.report.cue_examples import goes_by
 from kdbias.report.cues import cue_accuracies
-from kdbias.report.group import Group
+from kdbias.report.group import Group, levels_csv
 from kdbias.report.networks import beside
 from kdbias.report.study import HEADINGS, lead, study_markdown, study_page, study_tables, within_noise
 from kdbias.report.study_attention import attention_parts, attention_sentence, distances_apart
@@ -209,6 +209,7 @@ def test_the_numbers_that_were_judged_stand_by_seed_with_teachers_accuracies():
     assert str(first[2]).startswith("3.38 [")
     assert second == ["test/accuracy %", "control", "80.0", "80.0"]
     assert tables["accuracy"].text()[0][-1][0::2] == ["teacher cnn", "80.7", "-"]
+    assert levels_csv(levels).splitlines()[1] == f"{distance},student,0,3.25"
     assert "teachers" not in study_tables(replace(study(), teachers={"student": {}}))
 
 
@@ -216,7 +217,7 @@ def test_what_could_not_be_compared_is_not_called_undecided_noise():
     one = study().judged[0]
     refused = replace(one, difference=Difference(Estimate.refuse("not comparable: the loss is 1 and 2"), 1.0))
     lines = within_noise(replace(study(), judged=[refused]))
-    assert f"Not judged: {one.says} (not comparable: the loss is 1 and 2)." in lines
+    assert f"Not judged: {one.says.rstrip('.')} (not comparable: the loss is 1 and 2)." in lines
 
 
 def test_the_index_says_on_how_many_images_the_teacher_was_measured():
