@@ -80,9 +80,19 @@ def reported_study(tree: Tree) -> Reported:
     how = how_made(study.command, groups, [_recipes(study)])
     how += [f"Begun, and not on this page: {'; '.join(left)}."] if left else []
     title, teachers = question or study.name, study_teachers(study)
-    changed = study.stated.changed(study.node.get("hypotheses") or {})
-    about = (study.node, groups, how, study.folder, teachers, changed, study.stated.late)
-    return Reported("study", study.name, title, question, *about)
+    return Reported(
+        "study",
+        study.name,
+        title,
+        question,
+        study.node,
+        groups,
+        how,
+        study.folder,
+        teachers,
+        restated=study.stated.changed(study.node.get("hypotheses") or {}),
+        late=study.stated.late,
+    )
 
 
 def reported_runs(tree: Tree) -> Reported:

@@ -239,6 +239,8 @@ def load(folder: Path) -> Study | None:
         chosen = found.get("chosen", [])  # records of before have none
         words, chosen = (tuple(map(str, one)) for one in (found["words"], chosen))
         stated = Stated(**found.get("stated", {}))  # records of before have none
+        if not isinstance(stated.first, Mapping | None):
+            raise TypeError("stated.first is no mapping")
         return Study(found["study"], words, runs, folder, chosen, stated=stated)
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is cut short or damaged ({error}): give the command of the study again") from error

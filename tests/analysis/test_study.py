@@ -1,5 +1,6 @@
 """Studies: what their yamls plan and what is refused; the page of runs that a test has written by hand."""
 
+import json
 import shutil
 from dataclasses import replace
 from functools import cache
@@ -266,6 +267,14 @@ def test_results_before_the_record_do_not_count_as_stated_before(tmp_path, recor
     studies.save(study)
     report(tmp_path)
     assert "1 hypothesis, recorded when runs were done already: 1 not decided" in (study.folder / "toy.md").read_text()
+
+
+@pytest.mark.parametrize("stated", [{"first": "gain"}, {"first": None, "other": 1}, [1]])
+def test_a_record_whose_hypotheses_are_none_is_damaged(tmp_path, stated):
+    record = toy(tmp_path).folder / studies.RECORD
+    record.write_text(json.dumps({**json.loads(record.read_text()), "stated": stated}))
+    with pytest.raises(ConfigError, match="is cut short or damaged"):
+        studies.load(record.parent)
 
 
 def test_a_run_that_is_begun_and_not_measured_is_named_with_its_reason(tmp_path):
