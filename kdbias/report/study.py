@@ -37,7 +37,10 @@ def lead(found: StudyResults) -> str:
     """Say in a sentence or two how the question is answered."""
     done = f"{found.done} of {found.planned} runs are done. " if found.done < found.planned else ""
     if not found.judged:
-        return f"{done}{found.done} runs in {len(found.groups)} groups; no hypotheses were stated in advance."
+        runs, groups = (
+            f"{n} {what}{'s' * (n != 1)}" for n, what in ((found.done, "run"), (len(found.groups), "group"))
+        )
+        return f"{done}{runs} in {groups}; no hypotheses were stated in advance."
     counts = Counter(one.verdict for one in found.judged)
     parts = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
     many = "1 hypothesis" if len(found.judged) == 1 else f"{len(found.judged)} hypotheses"

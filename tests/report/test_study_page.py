@@ -194,6 +194,12 @@ def test_eight_networks_have_bars_of_eight_looks():
     assert len({(bar.get_facecolor(), bar.get_hatch()) for bar in bars}) == 8
 
 
+def test_one_run_is_not_called_runs():
+    found = replace(study(seeds=1), judged=[])
+    assert lead(replace(found, groups=found.groups[:1])).startswith("1 run in 1 group; no hypotheses")
+    assert "2 runs in 2 groups;" in lead(found)
+
+
 def test_headings_are_those_of_probes_that_there_are():
     probes = {path.stem for path in (Path(cli.conf_dir()) / "probe").glob("*.yaml")}
     assert HEADINGS.keys() <= probes
