@@ -106,9 +106,14 @@ class Judged:
             return f"Not decided at {self.seeds} seed{'s' * (self.seeds != 1)}{shown}"
         if verdict == "contradicted" and found.equal and self._on_its_side:
             return "Contradicted, though a smaller difference is shown"
-        if verdict == "supported" and self.direction != "equal" and not found.larger:
+        if verdict == "supported" and self.size == "not shown":
             return "Supported, but not shown to be as large as what matters"
         return verdict.capitalize()
+
+    @property
+    def size(self) -> str:
+        """What is shown of the difference's size, against the smallest that matters: larger, smaller, or not shown."""
+        return "larger" if self.difference.larger else "smaller" if self.difference.equal else "not shown"
 
     @property
     def evidence(self) -> str:
@@ -156,7 +161,9 @@ def verdict_table(found: Sequence[Judged]) -> Table:
         [
             one.name,
             one.compared,
-            one.verdict,
+            f"{one.verdict} (size not shown)"
+            if one.verdict == "supported" and one.size == "not shown"
+            else one.verdict,
             one.interval,
             written_p(one.p),
             ("within ±" if one.direction == "equal" else "") + one.written(one.smallest),
@@ -177,11 +184,11 @@ def verdict_table(found: Sequence[Judged]) -> Table:
     note = (
         f"Paired by seed. Intervals: 95 %, Student's over seeds, not corrected. p is corrected over the {len(found)} "
         "hypotheses (Holm), each kind of test by itself. A direction is supported if a difference is shown on its side "
-        "(paired t-test), and not shown to be smaller than what matters. It is contradicted if one is shown on the "
-        "other side, or to be smaller than what matters (two one-sided tests). Equality is supported by the latter, "
-        "and contradicted by a difference that is shown to be larger than what matters. Could have been shown: the "
-        "smallest true difference that these seeds find with a power of .8, given the spread that they show. Seeds: "
-        "done, of the number that finds the smallest difference that matters."
+        "(paired t-test), and not shown to be smaller than what matters. Size not shown: nor to be larger than that. "
+        "It is contradicted if one is shown on the other side, or to be smaller than what matters (two one-sided "
+        "tests). Equality is supported by the latter, and contradicted by a difference that is shown to be larger than "
+        "what matters. Could have been shown: the smallest true difference that these seeds find with a power of .8, "
+        "given the spread that they show. Seeds: done, of the number that finds the smallest difference that matters."
     )
     return Table("Hypotheses", [*map(Column, (*heads, "seeds"))], rows, note)
 
@@ -196,6 +203,7 @@ def verdict_csv(found: Sequence[Judged]) -> str:
             one.compared,
             one.direction,
             one.difference,
+            one.size,
             "-" if one.p is None else one.p,
             one.smallest,
             "-" if one.could is None else one.could,
@@ -204,7 +212,7 @@ def verdict_csv(found: Sequence[Judged]) -> str:
         ]
         for one in found
     ]
-    heads = ("hypothesis", "verdict", "measure", "compared", "direction", "difference", "p of the verdict")
+    heads = ("hypothesis", "verdict", "measure", "compared", "direction", "difference", "size", "p of the verdict")
     ends = ("smallest that matters", "could have been shown", "seeds", "seeds needed")
     return Table("", list(map(Column, (*heads, *ends))), rows).csv()
 

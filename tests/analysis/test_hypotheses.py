@@ -179,6 +179,23 @@ def test_tables_and_figure_of_the_verdicts():
     assert verdict_figure(found[2:]) is None
 
 
+@pytest.mark.parametrize(
+    ("direction", "by", "verdict", "size"),
+    [
+        ("higher", 0.1, "supported", "larger"),
+        ("lower", -0.055, "supported (size not shown)", "not shown"),
+        ("higher", 0.02, "contradicted", "smaller"),
+        ("equal", 0.02, "supported", "smaller"),
+        ("equal", 0.055, "not decided", "not shown"),
+    ],
+)
+def test_table_and_csv_say_what_is_shown_of_the_size(direction, by, verdict, size):
+    found = judged([replace(CLAIM, direction=direction)], shifted(by))
+    assert verdict_table(found).rows[0][2] == verdict
+    head, row = (line.split(",") for line in verdict_csv(found).splitlines())
+    assert (row[1], row[head.index("size")]) == (found[0].verdict, size)
+
+
 def test_the_p_of_a_verdict_is_that_of_the_test_it_rests_on():
     (small,) = judged([CLAIM], shifted(0.02))
     assert (small.difference.shown, small.difference.equal) == (True, True)
