@@ -14,7 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kdbias.config.conf import conf_dir
 from kdbias.config.control import teacher_use
-from kdbias.config.kept import kept_as, put_kept
+from kdbias.config.kept import EPOCHS, kept_as, put_kept
 from kdbias.config.renamed import once_named
 from kdbias.config.stress_names import put_stress
 from kdbias.files import digest
@@ -124,6 +124,10 @@ def spec(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         kept = [*use.keeps_of_teacher, "cache", "cache_seed"]
         if use.answers_kept and kept_as(teacher) != kept_as({**teacher, "cache_dtype": "auto"}):
             kept.append("cache_dtype")
+        if not use.answers_kept and teacher.get("cache") == EPOCHS and "cache_seed" not in teacher:
+            kept.remove(
+                "cache"
+            )  # it was there for answers that are not exact, and the draws are those of a run without
         found["teacher"] = {key: teacher[key] for key in kept if key in teacher}
     teachers = {name: _named_teacher(name, weights) for name, weights in use.teachers_named(control)}
     if teachers:

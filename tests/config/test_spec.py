@@ -311,6 +311,8 @@ def test_the_draws_of_a_run_without_its_teacher_are_those_of_the_run_with_it():
     control = {"_target_": "kdbias.controls.none.NoTeacher"}
     assert spec(under(control, cache=2))["teacher"] == {"cache": 2}
     assert spec(under(control, cache="epochs"))["teacher"] == {}
+    assert spec(under(control, cache="epochs", cache_dtype="fp16"))["teacher"] == {}  # it keeps no answers
+    assert spec(under(control, cache="epochs", cache_seed=5))["teacher"] == {"cache": "epochs", "cache_seed": 5}
     assert spec(under(control, cache=2, cache_seed=5))["teacher"] == {"cache": 2, "cache_seed": 5}
 
 
