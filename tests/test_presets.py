@@ -101,6 +101,13 @@ def test_the_command_line_comes_after_a_preset():
     assert (cfg.loss.token.dim, cfg.loss.token.two_sided) == (64, True)
 
 
+@pytest.mark.parametrize("preset", ["none", "small"])
+def test_sskd_crops_its_images_as_the_other_rows_do(preset):
+    rows = [composed([f"experiment=vit_to_cnn/{name}", f"preset={preset}", *OFFLINE]) for name in ("sskd", "lm")]
+    assert rows[0].module.views.crop == rows[1].augment.crop
+    assert rows[0].module.views.flip == rows[1].augment.flip
+
+
 def test_an_experiment_without_published_settings_says_so():
     (problem,) = check(composed(["experiment=baseline", *OFFLINE, "preset=as_published"]))
     assert problem.startswith("preset: this experiment has no as_published settings")

@@ -17,7 +17,8 @@ from kdbias.stats.planner import seeds_needed
 HYPOTHESIS = ("says", "measure", "of", "than", "times", "direction", "smallest", "sd", "seeds", "matched", "within")
 NEEDED = ("says", "measure", "of", "than", "direction", "smallest", "sd")
 DIRECTIONS = ("higher", "lower", "equal")
-OF_RUN = ("test", "val", "train")  # measures that a run folder holds itself
+TEST, LOGGED = "test", ("val", "train")
+OF_RUN = (TEST, *LOGGED)  # measures that a run folder holds itself
 
 
 def hypothesis_problems(key: str, one: Any, groups: Sequence[Any], many: int) -> Iterator[Problem]:
@@ -69,6 +70,10 @@ def _measure_problems(key: str, text: Any) -> Iterator[Problem]:
         return
     if not _known(found):
         yield Problem(key, f"there is no probe {found.probe!r}: {', '.join(options('probe'))}, test, val")
+    if found.probe in LOGGED and found.part is None:
+        yield Problem(key, f"{text} is a number of every epoch: say when, as in {text}@1, after the last one")
+    if found.probe == TEST and found.part is not None:
+        yield Problem(key, f"test images are looked at once, after the training: leave @{found.part:g} out")
     if found.layers is not None and found.layers[0] > found.layers[1]:
         first, last = found.layers
         yield Problem(key, f"[{first}-{last}] has no layer: the first comes first, [{last}-{first}]")

@@ -156,11 +156,14 @@ def score(folder: Path, key: str) -> float:
     """Give a scalar ``probe/scalar`` that the run itself measured; for a probe during training, that of the last epoch.
 
     Raises:
-        ConfigError: the run has no such probe, or the probe no such scalar.
+        ConfigError: the run has no such probe, the probe no such scalar, its file is damaged, or the scalar is NaN.
     """
     probe, _, scalar = key.partition("/")
     place = folder / "probes"
-    results = [Result.load(place, probe)] if (place / f"{probe}.json").is_file() else history(place, probe)
+    try:
+        results = [Result.load(place, probe)] if (place / f"{probe}.json").is_file() else history(place, probe)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"scores: {error}: measure {folder} again, or leave it out") from error
     if not results:
         raise ConfigError(
             f"scores: {folder} has no result of a probe {probe!r}: leave {key} out, or train with "
@@ -168,7 +171,9 @@ def score(folder: Path, key: str) -> float:
         )
     if scalar not in results[-1].scalars:
         raise ConfigError(f"scores: probe {probe!r} has no {scalar!r}; it has {', '.join(results[-1].scalars)}")
-    return results[-1].scalars[scalar]
+    if not math.isfinite(value := results[-1].scalars[scalar]):
+        raise ConfigError(f"scores: {key} of {folder} is {value}, no number: leave {key} or the run out")
+    return value
 
 
 def crossed(found: Sequence[DesignRun], factors: Sequence[str]) -> dict[Levels, list[DesignRun]]:

@@ -115,7 +115,8 @@ class Work:
         for name, found in results.items():
             # the report finds the figures by the probe's own name, whatever the config calls it
             result = replace(found, name=name, meta=found.meta | {"probe": found.name})
-            self._keep(name, result)
+            if not result.meta.get("failed"):  # a part that could not be made is tried again
+                self._keep(name, result)
             self._take(name, result)
 
     def _prepare(self, name: str, node: dict[str, Any]) -> None:

@@ -138,7 +138,7 @@ def _terms(run: Plan) -> Iterator[Problem]:
 
 
 def _compared_images(run: Plan) -> Iterator[Problem]:
-    """Batches of fewer images than a term compares with one another."""
+    """Batches of fewer images than a term compares with one another, or of more than it can."""
     size, processes = run.tree.get("batch_size"), run.processes or 1
     if type(size) is not int or size < 1:
         return
@@ -149,6 +149,10 @@ def _compared_images(run: Plan) -> Iterator[Problem]:
             each = "" if gathers or processes == 1 else f" in each of {processes} processes"
             text = f"loss.{name} compares images and needs {term.least_images} in a batch{each}: use at least {least}"
             yield Problem("batch_size", f"{text}, or leave {name} out")
+        seen, most = size if gathers else size // processes, term.most_images
+        if most is not None and seen > most:
+            text = f"at most {most} images can be compared with one another, and a batch has {seen}"
+            yield Problem(f"loss.{name}.over", f"{text}: set image, or lower batch_size")
 
 
 def _mixing(run: Plan) -> Iterator[Problem]:

@@ -53,7 +53,7 @@ LOSSES: dict[str, dict[str, Kind]] = {
     },
     "crd.CRD": {
         "negatives": COUNT,
-        "temperature": above(0),
+        "temperature": at_least(0.0113, hint="below it exp(1 / temperature) overflows in fp32"),
         "momentum": within(0, 1, "[)"),
         "dim": SIZE,
         "positive": one_of("exact", "relax"),

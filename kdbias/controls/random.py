@@ -71,7 +71,11 @@ class Random(Control):
         if described is not None:
             self._size = int(described["data"]["size"])
         model = teacher["model"] if described is None else described["model"]
-        fresh = {"model": architecture(model), "weights": None, "recipe": None}
+        found = architecture(model)
+        found |= (
+            {"frozen": False} if "frozen" in found else {}
+        )  # its classifier would be 0, BatchNorm without statistics
+        fresh = {"model": found, "weights": None, "recipe": None}
         return {**tree, "teacher": {**teacher, **fresh}}
 
     def teacher(self, tree: dict[str, Any], data: ImageData, source: Source) -> Teacher | None:

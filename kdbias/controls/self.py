@@ -24,7 +24,10 @@ from kdbias.models.features import NetworkInfo
 from kdbias.models.teacher import Teacher
 from kdbias.runs.teacher_recipe import Recipe, child_trainer, override, recipe_of, trained
 
-OWN = ("control", "teacher", "loss", "seed", "resume", "hydra", "trainer.num_nodes")  # what a copy is given apart
+OWN = (  # what a copy is given apart, or has none of
+    *("control", "teacher", "loss", "seed", "resume", "hydra", "trainer.num_nodes"),
+    *("augment.teacher_stress", "augment.teacher_strength"),
+)
 
 
 @builder("control")
@@ -110,6 +113,8 @@ def copy_recipe(tree: Tree, loss: Mapping[str, Any], seed: int, config_name: str
         f"seed={seed}",
     ]
     composed = plain(compose(config_name, overrides))
+    if (composed.get("augment") or {}).get("teacher_stress") is not None:
+        overrides.append("augment.teacher_stress=null")
     for group, wanted in (("loss", loss), ("teacher", NO_TEACHER)):
         present = composed[group]
         # Hydra deletes no key whose value is null; a null says nothing

@@ -107,6 +107,11 @@ class LossTerm(nn.Module):
         return type(self).update is not LossTerm.update
 
     @property
+    def most_images(self) -> int | None:
+        """The most images that it can compare with one another; None for any number."""
+        return None
+
+    @property
     def least_images(self) -> int:
         """The least number of images that this term, once built, can compare; 1 for a mean over images.
 

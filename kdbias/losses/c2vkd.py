@@ -132,6 +132,12 @@ class C2VKD(PairedTerm):
                 else random_pool(theirs.width, self.grid, seed)
             )
 
+    @property
+    def most_images(self) -> int | None:
+        """With a graph over the batch, as many as have ``LARGEST`` tokens; known once the term is built."""
+        graph = self.patch == "relation" and self.over == "batch" and bool(self.weights["patch"])
+        return LARGEST // (self.grid[0] * self.grid[1]) if graph and hasattr(self, "grid") else None
+
     def forward(self, student: Features, teacher: Features | None, batch: Batch, progress: float) -> Tensor:
         """Give the weighted sum of the parts, a scalar."""
         teacher, (i, j) = needed(teacher, "a teacher"), self.pairs[0]

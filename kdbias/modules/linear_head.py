@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kdbias.batch import Batch
 from kdbias.config.build import builder
-from kdbias.config.errors import ArgumentError
+from kdbias.config.errors import ArgumentError, RunStopped
 from kdbias.functional.logistic import linear_classifier
 from kdbias.losses.gather import gather
 from kdbias.models.features import Features
@@ -57,7 +57,16 @@ class LinearHead(Distill):
         return network.get_classifier()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Give the loss of the classifier as it is, and keep the features of the images."""
+        """Give the loss of the classifier as it is, and keep the features of the images.
+
+        Raises:
+            RunStopped: the run goes on in the middle of an epoch; the features from before are in no checkpoint.
+        """
+        if batch_idx and not self._features:
+            raise RunStopped(
+                f"method=linear_head cannot go on in the middle of an epoch, at batch {batch_idx}: the features of the "
+                "images before are kept in memory alone. Remove the run's hpc_ckpt_*.ckpt and give its command again"
+            )
 
         def keep(_: nn.Module, __: Any, features: Features) -> None:
             self._features.append(features.pooled.detach().float())

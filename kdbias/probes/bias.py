@@ -19,7 +19,7 @@ from kdbias.probes.bias_answers import OWN, ask, own_batches
 from kdbias.probes.bias_reference import identity, reference_network
 from kdbias.probes.bias_result import Collected
 from kdbias.probes.bias_rows import REFERENCE, TEACHER, Shown
-from kdbias.probes.bias_sets import Chosen, Entry, checked_strengths, chosen, wanted
+from kdbias.probes.bias_sets import Chosen, Entry, checked_strengths, chosen, made_of, wanted
 from kdbias.probes.bias_shown import DrawnCues, device_of, of_own, of_split, unchanged
 from kdbias.probes.versions import no_classifier
 from kdbias.stress.describe import describe
@@ -54,7 +54,8 @@ class BiasProbe(Probe):
     ``right_<set>`` ``(S, n)``, -1 where the set found nothing; on conflict images ``by_shape``, ``decided`` and the
     classes of both cues; ``right``, ``target``, ``index``.
 
-    ``meta["reasons"]`` says of every number that is NaN or missing why, ``meta["left_out"]`` of every set.
+    ``meta["reasons"]`` says of every number that is NaN or missing why, ``meta["left_out"]`` of every set;
+    ``meta["failed"]`` names those of them that should have been there, so the Result is not kept for later.
 
     Source: Geirhos et al. 2019 and 2020; Burgert et al. 2025; Kim et al. 2026; Hendrycks and Dietterich 2019.
 
@@ -82,8 +83,8 @@ class BiasProbe(Probe):
 
     @classmethod
     def decided_by(cls, node: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the node with what its names stand for: the nodes of the sets, the digest of the reference."""
-        sets = {one.name: [dict(one.node), one.strengths] for one in wanted(node.get("stress", SETS))}
+        """Give the node with what its names stand for: the sets and what makes them, the digest of the reference."""
+        sets = {one.name: [dict(one.node), one.strengths, made_of(one)] for one in wanted(node.get("stress", SETS))}
         reference = node.get("reference")
         return {**node, "stress": sets, "reference": None if reference is None else identity(reference)}
 
@@ -103,7 +104,6 @@ class BiasProbe(Probe):
         levels = checked_strengths("probe.bias.strengths", self.strengths)
         sets, left_out = chosen(self.stress, levels, info.size, info.channels)
         shown, failed = of_split(sets, self.stressed, self.seed)
-        left_out |= failed
         lack = "there is no teacher" if self.teacher is None else unlike_classes(network, self.teacher)
         found = Collected(int(network.info.classes or 0), lack)
         readers = self._readers(network, lack, corrupted=any(one.kind for one in shown))
@@ -113,12 +113,14 @@ class BiasProbe(Probe):
             self._cues(found, readers, source, n)
         for one in sets:
             if isinstance(one.stress, OwnImages):
-                self._own(found, readers, one, left_out)
+                self._own(found, readers, one, failed)
+        left_out |= failed
         if not found.rows:
             reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items()) or "none is named"
             raise ValueError(f"probe.bias.stress: there is no set to measure on: {reasons}")
         found.close()
-        return Result(self.name, found.scalars, found.arrays | found.vectors(), self._meta(found, sets, left_out, n))
+        meta = self._meta(found, sets, left_out, n) | {"failed": sorted(failed)}
+        return Result(self.name, found.scalars, found.arrays | found.vectors(), meta)
 
     def _readers(self, network: Extractor, lack: str, corrupted: bool) -> dict[str, Extractor | Teacher]:
         readers: dict[str, Extractor | Teacher] = {OWN: network}
@@ -165,13 +167,13 @@ class BiasProbe(Probe):
             found.put(f"reliance_{cue}", stats.Estimate(1 - kept.value, 1 - kept.high, 1 - kept.low, kept.reason))
 
     def _own(
-        self, found: Collected, readers: Mapping[str, Extractor | Teacher], one: Chosen, left_out: dict[str, str]
+        self, found: Collected, readers: Mapping[str, Extractor | Teacher], one: Chosen, failed: dict[str, str]
     ) -> None:
         """Take the numbers of a set that has images of its own."""
         try:
             images, shown = of_own(one, self.stressed, self.seed)
         except ValueError as error:
-            left_out[one.name] = str(error)
+            failed[one.name] = str(error)
             return
         batches = own_batches(images, self.batch_size, device_of(readers[OWN]))  # type: ignore[arg-type]
         answers = ask(readers, batches, [unchanged], precision=self.precision)

@@ -16,6 +16,7 @@ from kdbias.config.conf import conf_dir
 from kdbias.config.spec import plain
 from kdbias.stress.chain import Chain
 from kdbias.stress.corruption import SEVERITIES, Corruption
+from kdbias.stress.describe import describe, made_by
 from kdbias.stress.grey import Grey
 from kdbias.stress.noise import Noise
 from kdbias.stress.own_images import OwnImages
@@ -131,6 +132,18 @@ def chosen(
         else:
             found.append(Chosen(one.name, stress, one.strengths or _usual(stress, strengths)))
     return found, left_out
+
+
+def made_of(one: Wanted) -> dict[str, str]:
+    """Give what besides its node decides the images of a set: code and packages, or files; or why it cannot be built.
+
+    So a Result without a set is another one than that with the set, once what lacks is there.
+    """
+    try:
+        stress: StressSet | OwnImages = build(one.node, group="stress")
+        return {"files": stress.fingerprint()} if isinstance(stress, OwnImages) else made_by(describe(stress))
+    except (ValueError, TypeError, ImportError, OSError) as error:
+        return {"lacks": str(error)}
 
 
 def _usual(stress: StressSet | OwnImages, strengths: tuple[float, ...]) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.dots import Panel, dot_panels
 from kdbias.report.lines import percent_axis
-from kdbias.report.networks import Runs, sample
+from kdbias.report.networks import Runs, sample, teachers
 from kdbias.report.over_training import scalars, validation
 from kdbias.report.style import card, seeds, styled
 from kdbias.stats import Estimate, accuracy
@@ -29,7 +29,7 @@ def figures(
         Panel("the teacher fooled, PGD (%)", fooled("pgd_teacher_wrong"), 100.0),
     ]
     title = (
-        f"Images made against {some['teacher']}, up to {255 * some['epsilon']:.3g}/255 a pixel, {sample(results)},\n"
+        f"Images made against {teachers(results)}, up to {255 * some['epsilon']:.3g}/255 a pixel, {sample(results)},\n"
         "of which those that both get right count, 95 % intervals over these"
     )
     return {"adversarial": dot_panels(results, panels, control=control, initial=initial, title=title)}

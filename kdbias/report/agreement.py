@@ -11,9 +11,9 @@ from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.dots import Panel, dot_panels
 from kdbias.report.lines import percent_axis
-from kdbias.report.networks import Runs, sample
+from kdbias.report.networks import Runs, sample, teachers
 from kdbias.report.over_training import scalars, validation
-from kdbias.report.style import REFERENCE, card, seeds, styled
+from kdbias.report.style import REFERENCE, card, styled
 from kdbias.stats import Estimate, accuracy, bootstrap_mean, ratio
 from kdbias.stats.bootstrap import Floats, interval, resampled_means
 
@@ -24,7 +24,6 @@ def figures(
     results: Mapping[str, Runs], *, control: str | None = None, initial: str | None = None
 ) -> dict[str, Figure]:
     """Draw agreement, its share on the teacher's errors, error consistency, divergence and transfer efficiency."""
-    teachers = sorted({run.meta["teacher"] for runs in results.values() for run in seeds(runs, Result)})
     panels = [
         Panel("same answer as\nthe teacher (%)", lambda run: accuracy(run.arrays["agree"]), 100.0),
         Panel("same wrong answer,\nof the teacher's errors (%)", same_error, 100.0),
@@ -32,7 +31,7 @@ def figures(
         Panel("KL(teacher ‖ network) (nats)", lambda run: bootstrap_mean(run.arrays["kl"], RESAMPLES)),
         Panel("transfer efficiency\n(accuracy / teacher's)", efficiency),
     ]
-    title = f"Agreement with {', '.join(teachers)}, {sample(results)}, 95 % intervals over images"
+    title = f"Agreement with {teachers(results)}, {sample(results)}, 95 % intervals over images"
     return {"agreement": dot_panels(results, panels, control=control, initial=initial, title=title)}
 
 

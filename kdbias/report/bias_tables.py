@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from kdbias.probes.base import Result
 from kdbias.report.bias_rows import estimate
 from kdbias.report.bias_transfer import Direction, differences, index, results_of, score, stress_sets
-from kdbias.report.group import Group, over_seeds
+from kdbias.report.group import Group, scalar_over_seeds
 from kdbias.report.table import Cell, Column, Table, format_difference, percent
 from kdbias.stats import Difference, Estimate
 
 CLEAN = "clean"
 SHARES = ("shape_share", "decided", "share_without_guesses", "mean_error")
+OVER_CORRUPTIONS = ("mean_error", "mce", "relative_mce")
 CUES = (*SHARES, "mce", "sensitivity_shape", "sensitivity_texture")
 OVER = "Intervals: 95 %, Student's over seeds; of a teacher, which is one network, over images."
 
@@ -169,7 +170,11 @@ def _cell(found: Difference | None) -> Cell:
 def _cue(row: Group | Result, key: str) -> Estimate | str:
     if isinstance(row, Result):
         return estimate(key)(row, key)
-    return over_seeds([one.scalars[key] for one in results_of(row) if key in one.scalars])
+    results = results_of(row)
+    corruptions = {tuple(sorted(name for name in one.scalars if name.startswith("error_"))) for one in results}
+    if key in OVER_CORRUPTIONS and len(corruptions) > 1:
+        return Estimate.refuse("its seeds have different corruptions")
+    return scalar_over_seeds(results, key)
 
 
 def _columns(found: Transfer, digits: int = 3) -> list[Column]:

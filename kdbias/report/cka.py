@@ -35,7 +35,8 @@ def figures(
     mean = {titles[name]: _mean(runs) for name, runs in results.items()}
     some = next(iter(mean.values()))
     start = "cka" if some.meta.get("other") is None else "cka_teacher"
-    drawn = {start: panels(mean, other=some.meta.get("other"))}
+    others = {title: str(one.meta["other"]) for title, one in mean.items() if one.meta.get("other") is not None}
+    drawn = {start: panels(mean, other=others or None)}
     if len(mean) > 1:
         for name in results:
             one = mean[titles[name]]
@@ -50,11 +51,14 @@ def heat_map(result: Result, *, name: str = "student", other: str | None = None)
     return panels({name: result}, other=other)
 
 
-def panels(results: Mapping[str, Result], *, other: str | None = None, width: float = 3.0) -> Figure:
+def panels(
+    results: Mapping[str, Result], *, other: str | Mapping[str, str] | None = None, width: float = 3.0
+) -> Figure:
     """Draw the CKA of several networks side by side, on one colour scale over the values that occur.
 
-    ``other`` names the second network if the Results are of two; ``width`` is that of a panel (inches). The debiased
-    estimate can be below 0 for unrelated features. Such a value has the colour of 0 but shows its own number.
+    ``other`` names the second network if the Results are of two, or that of each of them by name; ``width`` is that of
+    a panel (inches). The debiased estimate can be below 0 for unrelated features. Such a value has the colour of 0 but
+    shows its own number.
 
     Raises:
         ValueError: there is no Result.
@@ -71,7 +75,8 @@ def panels(results: Mapping[str, Result], *, other: str | None = None, width: fl
             digits = 2 if max(cka.shape) <= 8 else None
             image = matrix(axes, cka, bottom=bottom, top=top, digits=digits, square=other is None)
             axes.invert_yaxis()
-            axes.set(xlabel="layer", ylabel="layer" if other is None else f"layer of {other}")
+            second = other if other is None or isinstance(other, str) else other[name]
+            axes.set(xlabel="layer", ylabel="layer" if second is None else f"layer of {second}")
             axes.set(xticks=ticks(cka.shape[1]), yticks=ticks(cka.shape[0]))
             sample = _sample(result).replace(", minibatches", ",\nminibatches")  # as wide as a panel
             axes.set_title(f"{name}\n{sample}")
@@ -102,7 +107,10 @@ def by_layer(results: Mapping[str, Runs], *, control: str | None = None, initial
         axes.axhline(0.0, **REFERENCE)
         if alike:
             axes.set_xticks(ticks(len(some.arrays["cka"])))
-        axes.set(xlabel="layer" if alike else "depth of the layer (0 to 1)", ylabel=_with_what(some))
+        axes.set(
+            xlabel="layer" if alike else "depth of the layer (0 to 1)",
+            ylabel=_with_what([network.runs[0] for network in found]),
+        )
         axes.set(title=_sample(some), ylim=(min(-0.02, axes.get_ylim()[0]), 1.02))
         label_ends(axes)
     return figure
@@ -135,10 +143,11 @@ def _profile(result: Result) -> npt.NDArray[np.float64]:
     return cka[:, -1] if "nearest" not in result.arrays else cka[np.arange(len(cka)), result.arrays["nearest"]]
 
 
-def _with_what(result: Result) -> str:
-    if "nearest" not in result.arrays:
+def _with_what(results: Sequence[Result]) -> str:
+    if "nearest" not in results[0].arrays:
         return "CKA with the last layer"
-    return f"CKA with {result.meta.get('other', 'the other network')},\nlayer of nearest depth"
+    others = {str(one.meta.get("other", "the other network")) for one in results}
+    return f"CKA with {' or '.join(sorted(others))},\nlayer of nearest depth"
 
 
 def _sample(result: Result) -> str:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from kdbias.config.build import builder
 from kdbias.probes.base import Result
 from kdbias.report.dots import Panel, dot_panels, known
-from kdbias.report.networks import Runs, sample
+from kdbias.report.networks import Runs, sample, teachers
 from kdbias.report.over_training import scalars, validation
 from kdbias.report.style import REFERENCE, card, seeds, styled
 from kdbias.stats import Estimate, bootstrap_mean
@@ -33,7 +33,7 @@ def figures(
         Panel("cosine similarity", lambda run: mean(run, "cosine")),
     ]
     grid = "×".join(map(str, some["grid"]))
-    title = f"Grad-CAM beside that of {some['teacher']}, on {grid}, {sample(results)}, 95 % intervals over images"
+    title = f"Grad-CAM beside that of {teachers(results)}, on {grid}, {sample(results)}, 95 % intervals over images"
     return {"gradcam_agreement": dot_panels(results, panels, control=control, initial=initial, title=title)}
 
 

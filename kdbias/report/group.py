@@ -71,6 +71,12 @@ def over_seeds(values: Sequence[float]) -> Estimate | str:
     return seed_mean(values)
 
 
+def scalar_over_seeds(results: Sequence[Result], key: str) -> Estimate | str:
+    """Give the mean of a scalar over seeds, as ``over_seeds``; refused if some of the Results lack it."""
+    values = [one.scalars[key] for one in results if key in one.scalars]
+    return Estimate.refuse("not measured for every seed") if 0 < len(values) < len(results) else over_seeds(values)
+
+
 def gain(one: Group, other: Group) -> Difference | str:
     """Give the difference of two groups' test accuracies over the seeds that both have; ``-`` if they have none."""
     seeds = sorted(one.accuracy.keys() & other.accuracy.keys())
@@ -181,8 +187,7 @@ def scalar_table(
         return None
     keys = [key for key in next(iter(found.values()))[0].scalars if not key.endswith("_se")][:MOST]
     rows: list[list[Cell]] = [
-        [label, *(over_seeds([one.scalars[key] for one in results if key in one.scalars]) for key in keys)]
-        for label, results in found.items()
+        [label, *(scalar_over_seeds(results, key) for key in keys)] for label, results in found.items()
     ]
     rows += [[name, *(one.scalars.get(key, "-") for key in keys)] for name, one in beside.items()]
     columns = [Column("group"), *(_column(key) for key in keys)]
@@ -193,7 +198,16 @@ def scalar_table(
             row.insert(place, apart[1].get(str(row[0]), "-"))
     counts = sorted({int(one.meta.get("n", 0)) for results in found.values() for one in results})
     note = f"n = {' or '.join(f'{count:,}' for count in counts)} images. Intervals: 95 %, Student's over seeds."
+    others = {label: _other(results[0]) for label, results in found.items()}
+    others |= {name: _other(one) for name, one in beside.items()}
+    if len({*filter(None, others.values())}) > 1:
+        note += f" Measured with: {'; '.join(f'{name} {other}' for name, other in others.items() if other)}."
     return Table(probe, columns, rows, note)
+
+
+def _other(result: Result) -> str:
+    """The teacher that a Result was measured with; empty without one."""
+    return str(result.meta.get("other") or result.meta.get("teacher") or "")
 
 
 def accuracy_figure(groups: Sequence[Group]) -> Figure | None:

@@ -101,6 +101,11 @@ def sample(results: Mapping[str, Runs]) -> str:
     return f"n = {counts[0]:,} images" if len(counts) == 1 else f"n = {counts[0]:,} to {counts[-1]:,} images"
 
 
+def teachers(results: Mapping[str, Runs]) -> str:
+    """Name the teachers beside which the Results were measured."""
+    return ", ".join(sorted({str(run.meta["teacher"]) for runs in results.values() for run in seeds(runs, Result)}))
+
+
 def images(found: Sequence[NetworkLines]) -> str:
     """Say on how many images the networks were measured."""
     return sample({network.label: network.runs for network in found})

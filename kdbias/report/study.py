@@ -15,7 +15,7 @@ from kdbias.report.page import Code, Examples, Image, Panel, Part, Prose, Sectio
 from kdbias.report.study_attention import PROBE as ATTENTION
 from kdbias.report.study_attention import attention_parts, distances_apart, distances_uncorrected
 from kdbias.report.study_cues import PROBE as CUES
-from kdbias.report.study_cues import cue_figures, cue_parts, first_numbers, networks_table
+from kdbias.report.study_cues import cue_figures, cue_parts, first_numbers, networks_table, shares_within_noise
 from kdbias.report.study_results import StudyResults
 from kdbias.report.study_training import training_panels, training_section
 from kdbias.report.table import Cell, Column, Table, format_difference, percent
@@ -178,6 +178,10 @@ def within_noise(found: StudyResults) -> list[str]:
         if isinstance(cell, Difference) and not cell.shown:
             shown = format_difference(cell, 100, 1)
             lines.append(f"Accuracy of {label} against {by_label[str(label)].control}: {shown} (percentage points).")
+        elif isinstance(cell, str):
+            lines.append(
+                f"Not compared: {label} and its control {by_label[str(label)].control} have no seed in common."
+            )
     apart = distances_apart(found)
     for label, one in apart.items():
         if not one.shown:
@@ -185,6 +189,7 @@ def within_noise(found: StudyResults) -> list[str]:
             lines.append(
                 f"Attention distance over all layers of {label} against {by_label[label].control}: {shown} (patches)."
             )
+    lines += shares_within_noise(found)
     lines += [] if found.transfer is None else ["What stress sets show has a section of its own."]
     lines += [f"Not measured: {line}" for line in found.missing]
     if not (found.judged or differences or apart or found.transfer is not None):

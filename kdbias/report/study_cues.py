@@ -13,7 +13,7 @@ from kdbias.report.group import TEST, Group
 from kdbias.report.page import Image, Panel, Part
 from kdbias.report.study_results import TEACHER, StudyResults, unlike
 from kdbias.report.table import Cell, Column, Table, percent
-from kdbias.report.verdict import cost, decisions, gain, index, inherited
+from kdbias.report.verdict import cost, decisions, gain, index, inherited, within_noise
 from kdbias.stats import accuracy
 
 PROBE = "cues"
@@ -94,6 +94,15 @@ def inheritance(found: StudyResults) -> list[str]:
         said[group.label] = f"{inherited(index(ours, theirs, teacher), _shares(ours, theirs, teacher))}"
         said[group.label] += _cost(group, control)
     return [text if len(said) == 1 else f"{label}: {text}" for label, text in said.items()]
+
+
+def shares_within_noise(found: StudyResults) -> list[str]:
+    """Say of which taught groups it is not shown that their shape share differs from their control's."""
+    said = {
+        f"{group.label} against {control.label}": within_noise(index(*_paired(group, control, PROBE), teacher))
+        for group, control, teacher in _taught(found)
+    }
+    return [f"Shape share of {which}: {text}." for which, text in said.items() if text]
 
 
 def first_numbers(found: StudyResults) -> str:

@@ -77,23 +77,38 @@ def gain(student: Sequence[Result], control: Sequence[Result], key: str = "right
 def inherited(found: Finding, shares: tuple[float, float, float]) -> str:
     """Say how much of the teacher's preference was inherited.
 
-    ``shares`` are the shape shares (0 to 1) of student, control and teacher.
+    ``shares`` are the shape shares (0 to 1) of student, control and teacher. The preference is named by the side of the
+    control that the teacher is on.
     """
     numbers = decisions(shares)
+    cue = "texture" if shares[2] < shares[1] else "shape"
     if found.shown == "refused":
         return f"Whether a preference was inherited cannot be said: {found.reason}. {numbers}"
     text = f"{found.value:.2f}"
     if found.shown == "nothing":
         return (
-            "No difference shown: whether the student inherited any of its teacher's preference for shape is open "
+            f"No difference shown: whether the student inherited any of its teacher's preference for {cue} is open "
             f"(transfer index {text}; {_noise(found)}). {numbers}"
         )
     side = (
-        f"took over {100 * found.value:.0f} % of its teacher's preference for shape"
+        f"took over {100 * found.value:.0f} % of its teacher's preference for {cue}"
         if found.value > 0
-        else "moved away from its teacher's preference for shape"
+        else f"moved away from its teacher's preference for {cue}"
     )
     return f"The student {side} (transfer index {text}; {_noise(found)}). {numbers}"
+
+
+def within_noise(found: Finding) -> str:
+    """Say that nothing is shown of a transfer index, or nothing of other seeds; empty if it is shown for the recipe.
+
+    It is empty too for networks of one seed, which have no interval over seeds.
+    """
+    if found.shown == "refused":
+        return f"not compared, {found.reason}"
+    if found.shown == "nothing" or (found.shown == "networks" and not found.seeds.refused):
+        what = "shown" if found.shown == "nothing" else "shown for other seeds"
+        return f"no difference {what} (transfer index {found.value:.2f}; {_noise(found)})"
+    return ""
 
 
 def decisions(shares: tuple[float, float, float]) -> str:

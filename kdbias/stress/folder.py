@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -14,7 +16,7 @@ import torch
 from kdbias.batch import DataInfo
 from kdbias.config.build import builder
 from kdbias.data.folder_scan import class_folders, images_in, summary
-from kdbias.data.image_file import fit, open_image
+from kdbias.data.image_file import fit, open_image, reader
 from kdbias.stress.kept import Stressed
 
 
@@ -59,6 +61,21 @@ class Folder:
             "found": summary(len(files), skipped),
         }
         return Stressed(image, target, {}, manifest)
+
+    def fingerprint(self) -> str:
+        """Tell the files from others in their place, by paths, sizes and times of change; and what reads them.
+
+        Raises:
+            ValueError: the name of a folder has characters that cannot be shown.
+            OSError: a folder cannot be read.
+        """
+        digest = hashlib.sha256(f"{reader()}".encode())
+        root = Path(str(self.root))
+        for places in class_folders(root)[0].values() if root.is_dir() else ():
+            for path in (path for place in places for path in images_in(place).files):
+                found = os.stat(path)
+                digest.update(b"%s\0%d %d\0" % (os.fsencode(path), found.st_size, found.st_mtime_ns))
+        return digest.hexdigest()[:32]
 
     def _files(self, info: DataInfo) -> tuple[list[tuple[int, Path]], Counter[str]]:
         root = Path(str(self.root))

@@ -46,6 +46,12 @@ from kdbias.config.errors import ConfigError
         ({"hypotheses": {"gain": {**GAIN, "of": []}}}, "gain.of: must be one of the runs, or two of them"),
         ({"hypotheses": {"gain": {**GAIN, "measure": "cka/x[4-2]"}}}, "gain.measure: [4-2] has no layer"),
         ({"hypotheses": {"gain": {**GAIN, "measure": "val/x[1-2]@.5"}}}, "gain.measure: a part of the training"),
+        ({"hypotheses": {"gain": {**GAIN, "measure": "val/accuracy"}}}, "say when, as in val/accuracy@1"),
+        ({"hypotheses": {"gain": {**GAIN, "measure": "train/loss"}}}, "say when, as in train/loss@1"),
+        (
+            {"hypotheses": {"gain": {**GAIN, "measure": "test/accuracy@.5"}}},
+            "gain.measure: test images are looked at once",
+        ),
         ({"hypotheses": {"gain": {**GAIN, "matched": "test/loss"}}}, "gain.within: is missing"),
         ({"hypotheses": {"gain": {**GAIN, "within": 0.1}}}, "gain.matched: is missing"),
         ({"common": [{"epochs": 12}]}, "study.common[0]: must be an override in one text"),

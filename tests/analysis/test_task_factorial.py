@@ -89,6 +89,27 @@ def test_what_is_no_design_is_named(sweep, change, message):
         analyse(sweep)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("test.json", "{", r"scores: .*measure .*vit-0\.9-1 again, or leave it out"),
+        ("test.npz", "cut", r"scores: .*vit-0\.9-1"),
+        ("test.json", "", "scores: test/accuracy of .* is nan, no number"),
+    ],
+)
+def test_a_damaged_result_or_one_without_a_number_is_named(sweep, capsys, name, content, message):
+    place = sweep / "vit-0.9-1" / "probes" / name
+    if not content:
+        Result("test", {"accuracy": float("nan")}, {}, {}).save(place.parent)
+    else:
+        place.write_text(content)
+    with pytest.raises(ConfigError, match=r"vit × 0\.9 has seeds 0, 2"):
+        analyse(sweep)
+    assert re.search(f"left out: {message}", capsys.readouterr().out)
+    with pytest.raises(ConfigError, match=message):
+        analyse(sweep, runs=sorted(map(str, sweep.iterdir())))
+
+
 def test_runs_that_differ_in_more_than_the_factors_are_not_compared(sweep):
     config = sweep / "vit-0.9-1" / "config.yaml"
     OmegaConf.save(OmegaConf.merge(OmegaConf.load(config), {"epochs": 9}), config)

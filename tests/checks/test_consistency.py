@@ -293,6 +293,21 @@ def test_a_term_has_the_images_that_it_compares(term, processes: int, least: int
         assert all(f"use at least {least}" in one for one in problems)
 
 
+def test_a_graph_over_the_batch_has_no_more_images_than_it_can(monkeypatch) -> None:
+    monkeypatch.setattr("kdbias.losses.c2vkd.LARGEST", 4 * 64 + 63)
+
+    def problems(size: int, **settings: Any) -> list[str]:
+        return check(config({"batch_size": size, "loss.c2vkd": {"_target_": C2VKD, **settings}}))
+
+    assert problems(4, over="batch") == problems(5) == problems(5, over="batch", patch="feature") == []
+    (problem,) = problems(5, over="batch")
+    assert problem.startswith("loss.c2vkd.over: at most 4 images can be compared with one another, and a batch has 5")
+    changes = {"batch_size": 8, "trainer.devices": 2, "loss.c2vkd": {"_target_": C2VKD, "over": "batch"}}
+    assert len(check(config(changes))) == 1  # of all processes
+    changes["loss.c2vkd"]["gather"] = False
+    assert check(config(changes)) == []
+
+
 def test_heads_that_normalise_over_the_batch_have_two_images() -> None:
     cnn = {"_target_": "kdbias.models.resnet_cifar.small_cnn"}
     changes = {"model": cnn, "loss.ofa": {"_target_": "kdbias.losses.ofa.OFA"}, "batch_size": 1}

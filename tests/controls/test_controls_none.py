@@ -87,6 +87,17 @@ RUN = [
 ]
 
 
+@pytest.mark.parametrize("stressed", [["augment.teacher_stress=scramble"], ["augment.teacher_strength=.5"]])
+def test_a_copy_has_no_view_of_a_teacher(tmp_path, stressed):
+    plain_copy, _ = recipe(*RUN, "control=self", tmp_path=tmp_path)
+    run = [*RUN, "control=self", "augment.teacher_stress=scramble", *stressed]
+    assert check(composed(run)) == []
+    found, copy = recipe(*run, tmp_path=tmp_path)
+    assert check(copy) == []
+    assert copy.augment.teacher_stress is None
+    assert found.key == plain_copy.key
+
+
 def test_the_copy_is_trained_as_the_run_without_teacher_from_another_seed(tmp_path):
     found, copy = recipe(*RUN, "control=self", "control.offset=5", "+sweep=family_accuracy", tmp_path=tmp_path, seed=8)
     assert check(copy) == []

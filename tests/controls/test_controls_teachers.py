@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 from small_run import CNN, CONTROLS, VIT, control_node, history, saved
 from teaching import RESNET, small, source
+from torch.nn import BatchNorm2d
 
 from kdbias.checks.check import check
 from kdbias.config.build import build
@@ -95,6 +96,23 @@ def test_a_deep_untrained_teacher_gives_answers_of_a_trained_ones_size(cfg, data
     assert report["seed"] == 0
     assert report["chance"] == 0.1
     assert 0 <= report["teacher_accuracy"] < 0.4
+
+
+def test_an_untrained_teacher_of_a_frozen_network_has_answers_and_statistics(cfg, data):
+    """Of a frozen one only a classifier is trained, which therefore begins at 0, and BatchNorm keeps what it has."""
+    model = {"_target_": "kdbias.models.timm_network.timm_network", "name": "test_resnet.r160_in1k", "size": 32}
+    model |= {"pretrained": False, "classes": "data", "frozen": True, "layers": "all"}
+    with open_dict(cfg):
+        cfg.teacher.model, cfg.teacher.weights = model, None
+    control = Random(images=40)
+    tree = control.changed(plain(cfg), None)
+    teacher = control.teacher(tree, data, source(data))
+    tracked = [m.num_batches_tracked for m in teacher.extractor.network.modules() if isinstance(m, BatchNorm2d)]
+    assert tracked
+    assert all(int(one) > 0 for one in tracked)
+    assert teacher(next(iter(data.batches("val"))).image).logits.std(0).min() > 0
+    assert not any(parameter.requires_grad for parameter in teacher.extractor.parameters())
+    assert cfg.teacher.model.frozen
 
 
 @pytest.mark.parametrize("name", CONTROLS)

@@ -10,7 +10,7 @@ from training import Noise, quiet_trainer
 from kdbias import cli
 from kdbias.checks.check import check
 from kdbias.config.build import build
-from kdbias.config.errors import ArgumentError
+from kdbias.config.errors import ArgumentError, RunStopped
 from kdbias.config.spec import plain
 from kdbias.data.base import ImageData
 from kdbias.functional.logistic import linear_classifier
@@ -91,6 +91,13 @@ def test_each_image_is_read_once(tiny_info):
 def test_what_it_cannot_train_is_refused(tiny_info, overrides, settings, message):
     with pytest.raises(ArgumentError, match=message):
         LinearHead(spec_of(tiny_info, *overrides), **settings)
+
+
+def test_it_does_not_go_on_in_the_middle_of_an_epoch(tiny_info):
+    module, _ = fitted(tiny_info)
+    batch = next(iter(images(tiny_info).batches("train")))
+    with pytest.raises(RunStopped, match="cannot go on in the middle of an epoch, at batch 3"):
+        module.training_step(batch, 3)
 
 
 def test_a_teacher_is_refused(tiny_info):

@@ -1,10 +1,12 @@
 """``probe=bias`` on images and a network whose answers are known, so that every number is known too."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from kdbias.batch import DataInfo
 from kdbias.data.augment import Augment, to_float
@@ -116,6 +118,53 @@ def test_a_set_that_the_images_refuse_is_left_out_with_the_reason(red_reader, tm
 
 
 ROTATE = "kdbias.stress.rotate.Rotate"
+FOLDER = "kdbias.stress.folder.Folder"
+
+
+def test_a_result_is_decided_by_the_files_of_a_folder_and_by_what_makes_a_set(tmp_path, monkeypatch):
+    def decided():
+        node = {"_target_": "kdbias.probes.bias.BiasProbe"}
+        drawn = {"drawn": {"_target_": FOLDER, "root": str(tmp_path / "drawn")}}
+        return BiasProbe.decided_by(node | {"stress": ["noise", "superpixel", drawn]})["stress"]
+
+    def drawn():
+        return decided()["drawn"]
+
+    found = [drawn()]  # the folder is not there yet
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        (tmp_path / "drawn" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "drawn" / name)
+        found.append(drawn())
+    Image.new("RGB", (32, 32), (9, 9, 9)).resize((40, 40)).save(tmp_path / "drawn" / "b" / "1.png")
+    found.append(drawn())
+    (tmp_path / "drawn" / "b").rename(tmp_path / "drawn" / "c")
+    found.append(drawn())
+    assert len({json.dumps(one) for one in found}) == len(found)
+    assert drawn() == drawn()
+    before = decided()
+    monkeypatch.setattr("kdbias.stress.describe._release", lambda name: f"{name} of tomorrow")
+    after = decided()
+    assert before["superpixel"] != after["superpixel"]
+    assert after["superpixel"][2]["scikit-image"] == "scikit-image of tomorrow"
+
+
+def test_a_set_that_cannot_be_built_here_decides_the_result_too(monkeypatch):
+    def lacks(node, group):
+        raise ImportError("pip install it")
+
+    node = {"_target_": "kdbias.probes.bias.BiasProbe", "stress": ["noise"]}
+    there = BiasProbe.decided_by(node)
+    monkeypatch.setattr("kdbias.probes.bias_sets.build", lacks)
+    lacking = BiasProbe.decided_by(node)
+    assert lacking["stress"]["noise"][2] == {"lacks": "pip install it"}
+    assert lacking != there
+
+
+def test_a_set_that_should_have_been_there_is_named_as_failed(red_reader, tmp_path):
+    given = ["rotate", {"drawn": {"_target_": FOLDER, "root": str(tmp_path / "none")}}]
+    found = measured(red_reader, tmp_path, stress=given)
+    assert found.meta["failed"] == ["drawn"] == list(found.meta["left_out"])
+    assert measured(red_reader, tmp_path, stress=["rotate"]).meta["failed"] == []
 
 
 @pytest.mark.parametrize("size", [30, 250, 300, 600, 1000])

@@ -166,6 +166,14 @@ def test_cka_with_a_teacher_names_it_and_its_minibatches():
     assert "resnet18" in cka_teacher.training([result]).axes[0].get_ylabel()
 
 
+def test_cka_with_two_teachers_names_that_of_each_network():
+    first = teacher_cka_result()
+    second = replace(first, meta=first.meta | {"other": "small_vit"})
+    found = cka_teacher.figures({"a": first, "b": second})
+    assert [axes.get_ylabel() for axes in found["cka_teacher"].axes[:2]] == ["layer of resnet18", "layer of small_vit"]
+    assert "CKA with resnet18 or small_vit" in found["cka_teacher-alignment"].axes[0].get_ylabel()
+
+
 def test_curves_count_epochs_done_in_percent_and_end_with_the_shortest_seed():
     figure = curves.training_curves({"student": [run(0.7), run(0.8, epochs=3)]}, control=run(0.6))
     student = line(figure.axes[0], "student (2 seeds)")

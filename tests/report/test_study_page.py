@@ -15,7 +15,7 @@ from kdbias.analysis.report import write
 from kdbias.probes.base import Result
 from kdbias.report.cue_examples import goes_by
 from kdbias.report.cues import cue_accuracies
-from kdbias.report.group import Group, levels_csv
+from kdbias.report.group import Group, levels_csv, scalar_table
 from kdbias.report.networks import beside
 from kdbias.report.study import HEADINGS, lead, study_markdown, study_page, study_tables, within_noise
 from kdbias.report.study_attention import attention_parts, attention_sentence, distances_apart
@@ -269,11 +269,31 @@ def test_attention_distances_of_several_groups_are_corrected_over_them():
     assert "Holm" not in one
 
 
+def test_a_table_of_a_probe_names_the_teachers_and_has_no_mean_of_some_of_the_seeds():
+    def one(other, **scalars):
+        return Result("cka_teacher", {"alignment": 0.5, **scalars}, {}, {"n": 9, "other": other})
+
+    groups = [
+        Group("a", 2, {}, {"cka_teacher": {0: one("cnn", more=1.0), 1: one("cnn")}}),
+        Group("b", 2, {}, {"cka_teacher": {0: one("vit", more=1.0), 1: one("vit", more=2.0)}}),
+    ]
+    table = scalar_table("cka_teacher", groups, {"untrained": one("cnn", more=0.0)})
+    assert table.caption.endswith("Measured with: a cnn; b vit; untrained cnn.")
+    assert [getattr(row[2], "reason", "") for row in table.rows] == ["not measured for every seed", "", ""]
+    alone = scalar_table("cka_teacher", groups[:1], {"untrained": one("cnn", more=0.0)})
+    assert "Measured with" not in alone.caption
+
+
 def moved(found: StudyResults, moves: tuple[float, ...]) -> StudyResults:
     """The page with a student that attends farther than its control by ``moves``, for each seed."""
     student, control = found.groups
     near = {seed: attention(3.1 + 0.01 * seed + by) for seed, by in enumerate(moves)}
     return replace(found, groups=[replace(student, results={**student.results, "attention": near}), control])
+
+
+def test_a_share_that_is_not_shown_to_be_taken_over_is_within_noise():
+    lines = within_noise(study(student=0.2))
+    assert any(line.startswith("Shape share of student against control: no difference shown (") for line in lines)
 
 
 def test_what_is_within_noise_has_attention_and_equality_and_says_where_nothing_is_compared():
@@ -285,5 +305,8 @@ def test_what_is_within_noise_has_attention_and_equality_and_says_where_nothing_
     equal = replace(found.judged[0], direction="equal", difference=apart)
     assert equal.verdict == "supported"
     assert within_noise(replace(found, judged=[equal])) == [equal.sentence]
+    later = replace(found.groups[1], facts={9: found.groups[1].facts[0]}, results={})
+    (line,) = within_noise(replace(found, groups=[found.groups[0], later], judged=[], teachers={}, beside={}))
+    assert line == "Not compared: student and its control control have no seed in common."
     alone = replace(found, groups=[replace(found.groups[0], control=None)], judged=[], beside={})
     assert within_noise(alone) == ["No group of this page is compared with another."]

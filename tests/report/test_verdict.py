@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kdbias.probes.base import Result
-from kdbias.report.verdict import Finding, cost, gain, index, inherited
+from kdbias.report.verdict import Finding, cost, gain, index, inherited, within_noise
 from kdbias.stats import Estimate
 
 SHARES = (0.57, 0.21, 0.99)
@@ -59,6 +59,23 @@ def test_unclear_is_no_difference_shown():
     assert "took over" not in text
     text = cost(Finding(OPEN, (OPEN, OPEN), 0.1), (0.61, 0.6))
     assert text.startswith("A cost in accuracy was not shown, nor a gain (61.0 % against the control's 60.0 %;")
+
+
+@pytest.mark.parametrize(("teacher", "cue"), [(0.99, "shape"), (0.05, "texture")])
+def test_a_preference_is_named_by_the_side_that_the_teacher_is_on(teacher, cue):
+    shares = (0.3, 0.5, teacher)
+    away = Estimate(-0.3, -0.4, -0.2)
+    for one in (Finding(CLEAR, (CLEAR,), 0.46), Finding(OPEN, (OPEN,), 0.1), Finding(away, (away,), -0.3)):
+        assert f"preference for {cue}" in inherited(one, shares)
+
+
+def test_what_is_within_noise_is_said_of_other_seeds_too():
+    assert within_noise(Finding(CLEAR, (CLEAR, CLEAR), 0.46)) == ""
+    assert within_noise(Finding(ONE_SEED, (CLEAR,), 0.46)) == ""
+    assert within_noise(Finding(OPEN, (OPEN, OPEN), 0.1)).startswith("no difference shown (transfer index 0.10;")
+    assert within_noise(Finding(OPEN, (CLEAR, CLEAR), 0.46)).startswith("no difference shown for other seeds (")
+    refused = within_noise(Finding(REFUSED, (REFUSED, REFUSED), float("nan")))
+    assert refused.startswith("not compared, teacher - control")
 
 
 def test_refused_says_why():
