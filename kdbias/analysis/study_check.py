@@ -22,7 +22,12 @@ from kdbias.config.spec import Tree
 from kdbias.data.seeds import SEEDS, is_seed
 
 KEYS = ("name", "question", "about", "seeds", "common", "overrides", "runs", "hypotheses", "images", "probes", "lanes")
-COUNTS = {"lanes": "one for each core", "images": "all", "conflict_images": "all", "attention_images": "all"}
+COUNTS = {
+    "lanes": "one for each core, at least two",
+    "images": "all",
+    "conflict_images": "all",
+    "attention_images": "all",
+}
 """Whole numbers of a study, and what null stands for."""
 OWN = ("conflict_images", "attention_images")  # of single studies, which their runs and probes name
 WEIGHTS = "_weights"  # the end of such a key that names a file, as cnn_weights

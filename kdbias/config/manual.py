@@ -95,12 +95,13 @@ def _options(group: str) -> list[tuple[str, Path]]:
 
 
 def _meanings(group: str) -> str:
-    """Each option of a group with the first comment of its file."""
+    """Each option of a group with the first comment of its file that is not a command, or else with the command."""
     lines = []
     for name, path in _options(group):
         text = path.read_text(encoding="utf-8").splitlines()
-        said = next((line.removeprefix("# ") for line in text if line.startswith("# ") and "@package" not in line), "")
-        lines.append(f"  {name:<18} {said}".rstrip())
+        said = [line.removeprefix("# ") for line in text if line.startswith("# ") and "@package" not in line]
+        meant = [line for line in said if not line.startswith(("python ", "srun "))]
+        lines.append(f"  {name:<18} {next(iter(meant or said), '')}".rstrip())
     return "\n".join([f"{group}=OPTION:", *lines])
 
 

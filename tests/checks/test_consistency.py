@@ -297,15 +297,16 @@ def test_a_graph_over_the_batch_has_no_more_images_than_it_can(monkeypatch) -> N
     monkeypatch.setattr("kdbias.losses.c2vkd.LARGEST", 4 * 64 + 63)
 
     def problems(size: int, **settings: Any) -> list[str]:
-        return check(config({"batch_size": size, "loss.c2vkd": {"_target_": C2VKD, **settings}}))
+        term = {"_target_": C2VKD, **settings}
+        return check(config({"batch_size": size, "loss.c2vkd": term, "augment.mix_probability": 0.0, **several}))
 
+    several: dict[str, Any] = {}
     assert problems(4, over="batch") == problems(5) == problems(5, over="batch", patch="feature") == []
     (problem,) = problems(5, over="batch")
     assert problem.startswith("loss.c2vkd.over: at most 4 images can be compared with one another, and a batch has 5")
-    changes = {"batch_size": 8, "trainer.devices": 2, "loss.c2vkd": {"_target_": C2VKD, "over": "batch"}}
-    assert len(check(config(changes))) == 1  # of all processes
-    changes["loss.c2vkd"]["gather"] = False
-    assert check(config(changes)) == []
+    several = {"trainer.devices": 2}
+    assert len(problems(8, over="batch")) == 1  # of all processes
+    assert problems(8, over="batch", gather=False) == []
 
 
 def test_heads_that_normalise_over_the_batch_have_two_images() -> None:
