@@ -24,6 +24,19 @@ def has_batchnorm(network: nn.Module) -> bool:
     )
 
 
+def _resting(network: nn.Module) -> list[tuple[nn.Module, dict[str, Tensor]]]:
+    """The BatchNorms that training leaves in evaluation mode, each with its statistics."""
+    mode = network.training
+    network.train()
+    found = [
+        (module, {name: buffer.clone() for name, buffer in module.named_buffers()})
+        for module in network.modules()
+        if isinstance(module, _BatchNorm) and not module.training
+    ]
+    network.train(mode)
+    return found
+
+
 @torch.no_grad()
 def recompute_batchnorm(
     trainer: Trainer, network: nn.Module, batches: int, seen: Callable[[Tensor, int], Tensor]
@@ -32,7 +45,7 @@ def recompute_batchnorm(
 
     ``seen`` gives what the network is trained on from a batch's images ``(B, C, S, S)`` and its number in the epoch.
     It runs eagerly, in the precision of training. The state of the random generators does not change. The statistics
-    are averaged over processes, so that all processes have the same.
+    are averaged over processes, so that all processes have the same. Those of a frozen trunk stay as they are.
     """
     device = trainer.strategy.root_device
 
@@ -46,7 +59,10 @@ def recompute_batchnorm(
         eagerly(),
         trainer.precision_plugin.forward_context(),
     ):
+        resting = _resting(network)
         update_bn(images(), network)
+    for module, kept in resting:
+        module.load_state_dict(kept, strict=False)
     for module in network.modules():
         if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
             module.running_mean.copy_(trainer.strategy.reduce(module.running_mean, reduce_op="mean"))

@@ -24,19 +24,26 @@ PATIENCE = 5.0  # seconds for a host to answer
 
 @dataclass(frozen=True)
 class Published:
-    """A published set: its folder below ``data.root``, files without which it is not there, and where it comes from."""
+    """A published set: its folder below ``data.root``, files without which it is not there, and where it comes from.
+
+    ``archive`` is the file in ``data.root`` that is unpacked where a download is allowed.
+    """
 
     folder: str
     files: tuple[str, ...]
     hosts: tuple[str, ...]
+    archive: str = ""
 
 
 _IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 SETS = {
     "kdbias.data.cifar.cifar10": Published(
-        "cifar-10-batches-py", ("data_batch_1", "test_batch"), ("https://www.cs.toronto.edu",)
+        *("cifar-10-batches-py", ("data_batch_1", "test_batch"), ("https://www.cs.toronto.edu",)),
+        "cifar-10-python.tar.gz",
     ),
-    "kdbias.data.cifar.cifar100": Published("cifar-100-python", ("train", "test"), ("https://www.cs.toronto.edu",)),
+    "kdbias.data.cifar.cifar100": Published(
+        *("cifar-100-python", ("train", "test"), ("https://www.cs.toronto.edu",)), "cifar-100-python.tar.gz"
+    ),
     "kdbias.data.mnist.mnist": Published(
         "MNIST/raw", _IDX, ("https://ossci-datasets.s3.amazonaws.com", "http://yann.lecun.com")
     ),
@@ -56,6 +63,8 @@ def data_problems(tree: Mapping[str, Any], key: str = "data") -> Iterator[Proble
     folder = Path(node["root"]) / known.folder
     if any((folder / name).exists() or (folder / f"{name}.gz").exists() for name in known.files):
         return  # whether it is whole is seen when it is read
+    if node.get("download") is True and known.archive and (Path(node["root"]) / known.archive).is_file():
+        return
     if node.get("download") is not True:
         why = "data.download is false"
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,19 +12,19 @@ ARCHIVES = (".gz", ".zip", ".tar")
 
 
 @contextmanager
-def staged(root: Path, folder: str) -> Iterator[Path]:
+def staged(root: Path, folder: str, archives: Collection[str] = ()) -> Iterator[Path]:
     """Give a hidden folder in ``root`` to download and unpack into; at the end its ``folder`` moves into ``root``.
 
     If the block raises, nothing moves. The hidden folder is removed in any case; one that a killed process left is
-    removed first. Archives that already lie in ``root`` or in ``root/folder`` are copied and need no download.
-    Archives that were downloaded are not kept.
+    removed first. Files named ``archives`` that already lie in ``root`` or in ``root/folder`` are copied and need no
+    download. Archives that were downloaded are not kept.
     """
     place = root / f".{folder.partition('/')[0]}.download"
     shutil.rmtree(place, ignore_errors=True)
     try:
         for source in (root, root / folder):
             for archive in source.iterdir() if source.is_dir() else ():
-                if archive.is_file() and archive.suffix in ARCHIVES:
+                if archive.is_file() and archive.name in archives:
                     target = place / archive.relative_to(root)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy2(archive, target)

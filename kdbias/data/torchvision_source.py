@@ -60,7 +60,7 @@ class TorchvisionSource:
             self.root.mkdir(parents=True, exist_ok=True)
             with lock(self.root / f".{self.folder.partition('/')[0]}.lock"):
                 self._require_whole()  # not before: another process may just be writing them
-                with staged(self.root, self.folder) as place:
+                with staged(self.root, self.folder, self._archives) as place:
                     self.dataset(str(place), train=False, download=True)
         except (HTTPException, URLError, OSError, RuntimeError, EOFError, ReadError) as error:
             self._sweep(made)
@@ -87,6 +87,13 @@ class TorchvisionSource:
             images, labels = images.index_select(0, rows), labels[rows]
         border = (self.info.size - images.shape[-1]) // 2
         return F.pad(images, [border] * 4).contiguous(), labels
+
+    @property
+    def _archives(self) -> tuple[str, ...]:
+        """The names of the archives of the set: one of all files, or one of each."""
+        set_of: Any = self.dataset
+        one = getattr(set_of, "filename", None)
+        return (one,) if one is not None else tuple(Path(url).name for url, _ in set_of.resources)
 
     def _opens(self) -> bool:
         if self.fault(self.root / self.folder) is not None:

@@ -14,7 +14,7 @@ from kdbias.config.build import builder
 from kdbias.models.family import Family
 from kdbias.models.features import Extractor, Inference, Layers
 from kdbias.models.pretrained import Pretrained, create
-from kdbias.models.weights import classifier_names, load_state, read_weights
+from kdbias.models.weights import last_layers, load_state, read_weights
 
 
 @builder("model")
@@ -60,8 +60,9 @@ def timm_network(
     pretrained = pretrained if weights is None else False
     network: Any = create(name, pretrained, count, timm_arguments(name, side, pool, drop_path))
     if frozen and not (pretrained and network.pretrained_cfg["num_classes"] == count):
-        for parameter in (network.get_parameter(part) for part in classifier_names(network)):
-            nn.init.zeros_(parameter)
+        for layer in last_layers(network):
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
     config: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
     extractor = Extractor(
         network,

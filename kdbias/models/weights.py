@@ -76,11 +76,22 @@ def load_state(
 
 
 def classifier_names(network: nn.Module) -> set[str]:
-    """Give the names of the parameters of the last linear layers: two layers where there is a DIST token."""
+    """Give the names of the parameters of the classifier: of two classifiers where there is a DIST token."""
     net: Any = network
     heads = net.get_classifier()
     found = {id(p) for head in (heads if isinstance(heads, tuple) else (heads,)) for p in head.parameters()}
     return {name for name, p in network.named_parameters() if id(p) in found}
+
+
+def last_layers(network: nn.Module) -> list[nn.Module]:
+    """Give the layer of each classifier that gives its answer: of one with a norm or several layers, the last."""
+    net: Any = network
+    heads = net.get_classifier()
+    found = [
+        [layer for layer in head.modules() if isinstance(layer, nn.Linear | nn.modules.conv._ConvNd)]
+        for head in (heads if isinstance(heads, tuple) else (heads,))
+    ]
+    return [layers[-1] for layers in found if layers]
 
 
 def _check_classes(own: Mapping[str, Tensor], state: Mapping[str, Tensor], heads: set[str], key: str) -> None:

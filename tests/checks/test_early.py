@@ -124,6 +124,17 @@ def test_data_that_cannot_be_had_is_told_and_leaves_nothing(tmp_path, monkeypatc
     assert "data.download is false" in problem.text
 
 
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_an_archive_in_the_root_is_data_where_it_may_be_unpacked(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(early_downloads, "silent", lambda host: f"{host}: no route")
+    tree = plain(composed([f"data={name}", f"data.root={tmp_path}"]).data)
+    dataset = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    assert len(list(data_problems({"data": tree}))) == 1
+    (tmp_path / dataset.filename).touch()
+    assert not list(data_problems({"data": tree}))
+    assert len(list(data_problems({"data": tree | {"download": False}}))) == 1
+
+
 def test_pretrained_weights_that_cannot_be_had_are_told_before_a_child_begins(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))

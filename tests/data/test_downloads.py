@@ -124,6 +124,15 @@ def test_an_archive_that_lies_there_is_unpacked_without_a_network(tmp_path, host
     assert (tmp_path / "cifar-10-batches-py" / "test_batch").read_bytes() == BATCH
 
 
+def test_archives_of_other_sets_are_not_copied(tmp_path, host):
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(ARCHIVE)
+    (tmp_path / "imagenet.tar").write_bytes(b"large")
+    names = cifar10(root=str(tmp_path))._archives
+    with staged(tmp_path, "cifar-10-batches-py", names) as place:
+        assert [path.name for path in place.iterdir()] == ["cifar-10-python.tar.gz"]
+    assert mnist(root=str(tmp_path))._archives[0] == "train-images-idx3-ubyte.gz"
+
+
 def test_files_of_below_move_and_archives_do_not(tmp_path):
     with staged(tmp_path, "MNIST/raw") as place:
         (place / "MNIST" / "raw").mkdir(parents=True)

@@ -85,6 +85,20 @@ def test_a_fresh_classifier_starts_at_zero_and_a_given_one_is_kept(tiny_info, im
     assert torch.equal(again(image).logits, extractor(image).logits)
 
 
+@pytest.mark.parametrize("name", ["levit_128s", "caformer_s18"])
+def test_a_classifier_with_a_norm_or_several_layers_learns(tiny_info, name):
+    """Were its norm 0 too, no image would reach its weights."""
+    extractor = timm_network(tiny_info, name=name, size=224 if name == "levit_128s" else 32, frozen=True).train()
+    image, target = torch.rand(4, 3, extractor.size, extractor.size), torch.arange(4)
+    assert not extractor(image).logits.any()
+    trained = [p for p in extractor.parameters() if p.requires_grad]
+    for _ in range(2):
+        loss = F.cross_entropy(extractor(image).logits, target)
+        for p, gradient in zip(trained, torch.autograd.grad(loss, trained), strict=True):
+            p.data -= 0.5 * gradient
+    assert extractor(image).logits.std(0).max() > 0
+
+
 def test_both_heads_of_a_network_with_a_dist_token(tiny_info):
     extractor = of(vit(tiny_info, width=24, depth=2, heads=3, distilled=True))
     trained = {name for name, p in extractor.named_parameters() if p.requires_grad}
@@ -152,6 +166,32 @@ def test_statistics_rest_through_validation_and_averaging(tiny_info):
     trainer.fit(Student(student), images, images)
     moved = {name for name, value in student.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == {"network.linear.weight", "network.linear.bias"}
+
+
+def test_the_trunks_statistics_rest_where_those_of_a_classifier_are_averaged(tiny_info):
+    network = small_cnn(tiny_info).network
+    network.linear = nn.Sequential(nn.BatchNorm1d(network.linear.in_features), network.linear)
+    mean, std = [0.5] * 3, [0.5] * 3
+    student = Extractor(network, mean=mean, std=std, size=32, frozen=True)
+    for name, value in student.state_dict().items():
+        if "running" in name:
+            value += 0.1 * torch.rand_like(value)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    assert has_batchnorm(student)
+    images = DataLoader(TensorDataset(torch.rand(8, 3, 32, 32), torch.arange(8)), batch_size=4)
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    L.Trainer(max_epochs=2, accelerator="cpu", callbacks=[EMA(begin=0.0, bn_batches=2)], **quiet).fit(
+        Student(student), images, images
+    )
+    moved = {name for name, value in student.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved
+    assert all(name.startswith("network.linear.") for name in moved)
+    assert any("running" in name for name in moved)
 
 
 def test_which_networks_have_statistics_to_compute(tiny_info):
