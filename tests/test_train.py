@@ -227,5 +227,11 @@ def test_a_job_that_slurm_requeued_goes_on_from_the_checkpoint_of_its_end(stoppe
     assert (run / "metrics.csv").read_text() == logged
     with pytest.raises(ConfigError, match="seed: 0 -> 7"):
         begin(run, False, {**spec, "seed": 7})
+    shutil.copy(run / "hpc_ckpt_1.ckpt", run / run_folder.LAST)  # of an epoch since then
+    assert resuming.requeued(run) == run / run_folder.LAST
+    (run / "hpc_ckpt_1.ckpt").unlink()
+    assert resuming.requeued(run) is None  # a first start in a folder that has a run
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # preempted, or its node failed
+    assert resuming.requeued(run) == run / run_folder.LAST
     monkeypatch.delenv("SLURM_JOB_ID")
     assert begin(run, False, spec) is None

@@ -89,7 +89,8 @@ def _run(cfg: DictConfig, place: Path) -> Run:
     from kdbias.runs.pretrained import settled
     from kdbias.train import train
 
-    with kept(), run_folder.dropped_if_refused(place):
+    place.mkdir(parents=True, exist_ok=True)
+    with kept(), run_folder.dropped_if_refused(place), run_folder.trained_by_this_process(place):
         require_valid(cfg)
         if not cfg.resume and (place / run_folder.CONFIG).is_file():
             if resuming.ended(place, spec_hash(settled(plain(cfg))[0])) is None:

@@ -28,7 +28,7 @@ def _resting(network: nn.Module) -> list[tuple[nn.Module, dict[str, Tensor]]]:
     """The BatchNorms that training leaves in evaluation mode, each with its statistics."""
     mode = network.training
     network.train()
-    found = [
+    found: list[tuple[nn.Module, dict[str, Tensor]]] = [
         (module, {name: buffer.clone() for name, buffer in module.named_buffers()})
         for module in network.modules()
         if isinstance(module, _BatchNorm) and not module.training

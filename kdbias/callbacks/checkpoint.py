@@ -110,6 +110,20 @@ def last(*, folder: str, every: int = 1) -> ModelCheckpoint:
     )
 
 
+class Stops(EarlyStopping):
+    """Lightning's early stopping, which also ends a resumed run that it had ended before."""
+
+    @property
+    def state_key(self) -> str:
+        """Give the key of its state in checkpoints: that of its parent, as before there was this class."""
+        return super().state_key.replace(Stops.__qualname__, EarlyStopping.__qualname__, 1)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Train no further epoch where the patience was used up before the checkpoint."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
 @builder("callback")
 def early_stopping(
     *,
@@ -126,7 +140,7 @@ def early_stopping(
     _require_metric(monitor, mode)
     if monitor is None:
         raise ArgumentError("monitor", "it stops by a metric: set one (val/knn), or leave early_stopping out")
-    return EarlyStopping(monitor, mode=mode, patience=patience, min_delta=min_delta, check_finite=True)
+    return Stops(monitor, mode=mode, patience=patience, min_delta=min_delta, check_finite=True)
 
 
 def _require_metric(monitor: Any, mode: Any) -> None:

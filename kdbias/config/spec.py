@@ -83,6 +83,10 @@ def deciding(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     for data in (_node(found, "data"), _node(_node(found, "teacher"), "data")):
         if data.get("part") is None:  # as before there was such a setting
             data.pop("part", None)
+    trainer = _node(found, "trainer")
+    for key in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
+        if type(trainer.get(key)) is float and trainer[key] == 1:  # all of them, as null; 1 is a single one
+            trainer[key] = None
     return found
 
 

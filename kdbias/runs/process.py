@@ -24,12 +24,14 @@ POLL = 0.5  # seconds
 _LIFELINE = "KDBIAS_LIFELINE"
 # A fit over several processes, or a launcher, leaves these variables behind. With them, a child would act as one of
 # those processes, or as a task of this process's Slurm job step.
-_SLURM = "SLURM_"
+_LAUNCHERS = ("SLURM_", "TORCHELASTIC_")
 _DISTRIBUTED = (
     "LOCAL_RANK",
     "RANK",
     "NODE_RANK",
     "GROUP_RANK",
+    "GROUP_WORLD_SIZE",
+    "ROLE_NAME",
     "ROLE_RANK",
     "WORLD_SIZE",
     "LOCAL_WORLD_SIZE",
@@ -72,7 +74,7 @@ def child(
     group gets SIGINT, then SIGTERM, then SIGKILL.
     """
     read, write = os.pipe()
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(_SLURM) and key not in _DISTRIBUTED}
+    kept = {k: value for k, value in os.environ.items() if not k.startswith(_LAUNCHERS) and k not in _DISTRIBUTED}
     environment = {**kept, **(variables or {}), JOB: "1", _LIFELINE: str(read), "PYTHONUNBUFFERED": "1"}
     try:
         with terminable(), _output(log) as output:

@@ -18,9 +18,17 @@ from kdbias.runs.run_folder import CONFIG, LAST, RESULT, require_own, result, sa
 
 
 def requeued(folder: Path) -> Path | None:
-    """Give the newest checkpoint that Lightning left in a run folder when it requeued the Slurm job, if it did."""
-    saved = sorted(folder.glob("hpc_ckpt_*.ckpt"), key=lambda path: path.stat().st_mtime)
-    return saved[-1] if saved and "SLURM_JOB_ID" in os.environ else None
+    """Give the newest checkpoint in the folder of a run whose job Slurm started again; None for any other run.
+
+    Lightning leaves one when the time is up. A job that was preempted, or whose node failed, has its last epoch's.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        return None
+    saved = list(folder.glob("hpc_ckpt_*.ckpt"))
+    again = bool(saved) or os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+    if again and (folder / LAST).is_file():
+        saved.append(folder / LAST)
+    return max(saved, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def resumable(folder: Path, key: str) -> bool:

@@ -31,7 +31,7 @@ from kdbias.config.control import teacher_use
 from kdbias.config.errors import ConfigError
 from kdbias.config.overrides import key_of, separate, sets
 from kdbias.config.spec import deciding, spec_hash
-from kdbias.runs import launchers, process, resuming, run_folder
+from kdbias.runs import failure, launchers, process, resuming, run_folder
 from kdbias.runs.clock import rounded
 from kdbias.runs.cores import cores
 from kdbias.runs.pretrained import settled
@@ -150,6 +150,7 @@ def single_run(
     extra = [f"resume={quoted(str(folder))}"] if resuming.resumable(folder, key) else []
     begin = log.stat().st_size if log is not None and log.is_file() else 0
     command = _command([*overrides, *extra], folder)
+    failure.forget(folder)
     status = process.run(command, log=log, meanwhile=meanwhile, variables=variables)
     found = run_folder.result(folder, key) if status == 0 else None
     if found is None:

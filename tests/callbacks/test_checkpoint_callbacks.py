@@ -53,6 +53,10 @@ def epoch(path):
     return torch.load(path, weights_only=True)["epoch"]
 
 
+def epoch_state(path):
+    return torch.load(path, weights_only=True)["callbacks"]
+
+
 def test_best_is_the_best_and_last_the_last(tmp_path):
     keep = best(folder=str(tmp_path))
     fit(tmp_path, keep, last(folder=str(tmp_path)))
@@ -131,6 +135,14 @@ def test_early_stopping_waits_for_its_patience(tmp_path):
     trainer = fit(tmp_path, early_stopping(patience=2), last(folder=str(tmp_path)))
     assert trainer.current_epoch == 4
     assert epoch(tmp_path / "last.ckpt") == 3
+
+
+def test_a_run_that_early_stopping_ended_trains_no_more_when_it_is_resumed(tmp_path):
+    fit(tmp_path, early_stopping(patience=2), last(folder=str(tmp_path)))
+    again = fit(tmp_path, early_stopping(patience=2), last(folder=str(tmp_path)), resume=tmp_path / "last.ckpt")
+    assert (again.current_epoch, again.global_step) == (4, 8)
+    (state,) = (key for key in epoch_state(tmp_path / "last.ckpt") if "Stopping" in key)
+    assert state.startswith("EarlyStopping{")  # as Lightning's own, so that older checkpoints are read
 
 
 class Taught(Toy):

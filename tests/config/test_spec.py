@@ -316,6 +316,15 @@ def test_the_draws_of_a_run_without_its_teacher_are_those_of_the_run_with_it():
     assert spec(under(control, cache=2, cache_seed=5))["teacher"] == {"cache": 2, "cache_seed": 5}
 
 
+@pytest.mark.parametrize("key", ["limit_train_batches", "limit_val_batches", "limit_test_batches"])
+def test_all_batches_are_not_one_batch(key):
+    def of(value):
+        return spec_hash(CONFIG | {"trainer": {**CONFIG.get("trainer", {}), key: value}})
+
+    assert of(1.0) == of(None) != of(1)
+    assert of(2.0) == of(2)
+
+
 def test_draws_of_another_seed_are_another_recipe_and_those_of_the_own_seed_are_not():
     def key(**settings) -> str:
         return spec_hash(CONFIG | {"teacher": CONFIG["teacher"] | settings})

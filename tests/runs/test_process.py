@@ -8,7 +8,9 @@ import pytest
 from kdbias.runs import process
 
 
-@pytest.mark.parametrize("name", ["SLURM_NTASKS", "SLURM_PROCID", "LOCAL_RANK", "WORLD_SIZE"])
+@pytest.mark.parametrize(
+    "name", ["SLURM_NTASKS", "SLURM_PROCID", "LOCAL_RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "ROLE_NAME"]
+)
 def test_a_child_is_no_task_of_its_parents_job(name, monkeypatch, tmp_path):
     monkeypatch.setenv(name, "2")
     monkeypatch.setenv("OTHER", "kept")
