@@ -354,7 +354,7 @@ def test_unknown_classes_and_those_of_other_data_are_named(pair):
         ({"momentum": 1.0}, r"momentum: must lie in \[0, 1\), got 1\.0"),
         ({"z_momentum": -0.1}, r"z_momentum: must lie in \[0, 1\), or null, got -0.1"),
         ({"positive": "any"}, "positive: must be exact or relax, got 'any'"),
-        ({"temperature": 0.0}, "temperature: must be above 0"),
+        ({"temperature": 0.0}, "temperature: must be a number of at least 0.0113"),
     ],
 )
 def test_bad_settings_are_errors(settings, message):
