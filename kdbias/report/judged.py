@@ -164,7 +164,7 @@ def verdict_table(found: Sequence[Judged]) -> Table:
             f"{one.verdict} (size not shown)"
             if one.verdict == "supported" and one.size == "not shown"
             else one.verdict,
-            one.interval,
+            one.difference.estimate if one.difference.estimate.refused else one.interval,
             written_p(one.p),
             ("within ±" if one.direction == "equal" else "") + one.written(one.smallest),
             "-" if one.could is None else one.written(one.could),
