@@ -19,10 +19,3 @@ class OwnImages(Protocol):
         Raises:
             ValueError: there are none, a class is not the data's, or ``strength`` is not 1.
         """
-
-    def fingerprint(self) -> str:
-        """Tell its images from others in their place.
-
-        Raises:
-            ValueError, OSError: they cannot be listed.
-        """

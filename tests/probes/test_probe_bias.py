@@ -17,6 +17,7 @@ from kdbias.probes.bias import BiasProbe
 from kdbias.probes.bias_answers import Columns
 from kdbias.probes.bias_sets import chosen, wanted
 from kdbias.probes.bias_shown import CONSTRUCTED, DrawnCues
+from kdbias.stress.own_images import OwnImages
 from kdbias.stress.split import StressedSplit
 
 N = 60
@@ -146,6 +147,17 @@ def test_a_result_is_decided_by_the_files_of_a_folder_and_by_what_makes_a_set(tm
     after = decided()
     assert before["superpixel"] != after["superpixel"]
     assert after["superpixel"][2]["scikit-image"] == "scikit-image of tomorrow"
+
+
+def test_a_set_with_images_of_its_own_needs_no_fingerprint(monkeypatch):
+    class Drawn:
+        def images(self, info, strength):
+            raise NotImplementedError
+
+    monkeypatch.setattr("kdbias.probes.bias_sets.build", lambda node, group: Drawn())
+    assert isinstance(Drawn(), OwnImages)
+    node = {"_target_": "kdbias.probes.bias.BiasProbe", "stress": ["noise"]}
+    assert BiasProbe.decided_by(node)["stress"]["noise"][2] == {}
 
 
 def test_a_set_that_cannot_be_built_here_decides_the_result_too(monkeypatch):
