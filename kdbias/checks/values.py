@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -28,7 +29,7 @@ PROCESSES = 16  # of one CPU, however few cores it has: as many as a test of sev
 
 def settings(run: Plan) -> Iterator[Problem]:
     """Give the problems of settings that no run can use, or that no run should use."""
-    for rule in (_plain, _validation, _objective, _device, _processes, _recipe, _preset, _mirrored, _fits):
+    for rule in (_plain, _validation, _objective, _watched, _device, _processes, _recipe, _preset, _mirrored, _fits):
         yield from rule(run)
 
 
@@ -46,17 +47,35 @@ def _validation(run: Plan) -> Iterator[Problem]:
 
 
 def _objective(run: Plan) -> Iterator[Problem]:
-    """An objective that is not logged, or a callback that would keep its metric's worst value."""
+    """An objective that is not logged."""
     objective = run.tree.get("objective", "val/accuracy")
     known = isinstance(objective, str) and objective in OBJECTIVES
     if known and objective not in (there := logged(run.tree)):
-        remedy = REMEDIES.get(objective, f"set objective={min(there, default='val/knn')}")
-        yield Problem("objective", f"nothing in this run logs {objective}: {remedy}")
-    for name, spec in selected(run.tree.get("callback") or {}):
-        monitor, mode = spec.get("monitor"), spec.get("mode", "max")
-        if isinstance(monitor, str) and monitor in OBJECTIVES and mode != OBJECTIVES[monitor]:
-            key = f"callback.{name}.mode"
-            yield Problem(key, f"{mode} takes the worst {monitor} for the best: set {key}={OBJECTIVES[monitor]}")
+        yield Problem("objective", f"nothing in this run logs {objective}: {_logged_by(objective, 'objective', there)}")
+
+
+def _watched(run: Plan) -> Iterator[Problem]:
+    """A metric that a callback or the schedule watches, and that is not logged, or whose worst value counts as best."""
+    there, objective = logged(run.tree), run.tree.get("objective", "val/accuracy")
+    schedule = (run.tree.get("optim") or {}).get("schedule")
+    callbacks = [(f"callback.{name}", spec) for name, spec in selected(run.tree.get("callback") or {})]
+    for path, spec in [*callbacks, *([("optim.schedule", schedule)] if isinstance(schedule, Mapping) else [])]:
+        metric, mode = spec.get("monitor"), spec.get("mode", "max")
+        if not isinstance(metric, str):
+            continue
+        if metric.startswith("val/") and metric not in there and metric != objective:
+            key = f"{path}.monitor"
+            yield Problem(key, f"nothing in this run logs {metric}: {_logged_by(metric, key, there)}")
+        better = OBJECTIVES.get(metric, "min" if "loss" in metric.split("/") else None)
+        if better and mode != better:
+            key = f"{path}.mode"
+            yield Problem(key, f"{mode} takes the worst {metric} for the best: set {key}={better}")
+
+
+def _logged_by(metric: str, key: str, there: Collection[str]) -> str:
+    """Say what makes a run log a metric, or which one of those that it logs could stand at ``key``."""
+    near = get_close_matches(metric, sorted(there), 1)
+    return REMEDIES.get(metric, f"set {key}={(near or sorted(there) or ['val/knn'])[0]}")
 
 
 def _device(run: Plan) -> Iterator[Problem]:

@@ -19,6 +19,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 BEST = {"_target_": "kdbias.callbacks.checkpoint.best", "folder": "here", "monitor": "val/loss", "mode": "max"}
 STOP = {"_target_": "kdbias.callbacks.checkpoint.early_stopping", "monitor": "val/loss"}
+PLATEAU = {"_target_": "kdbias.modules.schedules.plateau", "monitor": "val/accuracy", "mode": "min"}
 DIGITS = {"_target_": "kdbias.data.mnist.mnist", "root": "data"}
 MESSAGES: dict[str, Mistake] = {
     "a batch of nothing": ({"batch_size": 0}, "batch_size", ("a whole number of at least 1, got 0",)),
@@ -46,6 +47,31 @@ MESSAGES: dict[str, Mistake] = {
         ("max takes the worst val/loss for the best: set callback.checkpoint_best.mode=min",),
     ),
     "stopping at the best": ({"callback.stop": STOP}, "callback.stop.mode", ("set callback.stop.mode=min",)),
+    "a metric that nothing logs": (
+        {"callback.checkpoint_best": {**BEST, "monitor": "val/knn"}},
+        "callback.checkpoint_best.monitor",
+        ("nothing in this run logs val/knn: add the callback knn",),
+    ),
+    "a misspelt metric": (
+        {"callback.stop": {**STOP, "monitor": "val/acuracy"}},
+        "callback.stop.monitor",
+        ("nothing in this run logs val/acuracy: set callback.stop.monitor=val/accuracy",),
+    ),
+    "a schedule by the least accuracy": (
+        {"optim.schedule": PLATEAU},
+        "optim.schedule.mode",
+        ("min takes the worst val/accuracy for the best: set optim.schedule.mode=max",),
+    ),
+    "a schedule by a loss": (
+        {"optim.schedule": {**PLATEAU, "monitor": "train/loss", "mode": "max"}},
+        "optim.schedule.mode",
+        ("max takes the worst train/loss for the best: set optim.schedule.mode=min",),
+    ),
+    "a schedule by nothing": (
+        {"optim.schedule": {**PLATEAU, "monitor": "val/linear", "mode": "max"}},
+        "optim.schedule.monitor",
+        ("nothing in this run logs val/linear: add the callback knn",),
+    ),
     "a misspelt setting": ({"epoch": 3}, "epoch", ("nothing reads it: did you mean epochs?",)),
     "a recipe that is not there": (
         {"teacher.recipe": "teacher_smallcnn"},
@@ -68,6 +94,8 @@ def test_a_mistake_is_named_once_with_its_key_and_remedy(changes, key: str, part
 CHOICES: dict[str, dict[str, Any]] = {
     "the least loss": {"objective": "val/loss", "callback.checkpoint_best": {**BEST, "mode": "min"}},
     "a part of an epoch": {"trainer.val_every": 0.5, "trainer.limit_train_batches": 0.5},
+    "a schedule by the training loss": {"optim.schedule": {**PLATEAU, "monitor": "train/loss"}},
+    "a schedule by the validation loss": {"optim.schedule": {**PLATEAU, "monitor": "val/loss"}},
     "no clipping": {"optim.clip": None},
     "validation once, at the end": {"trainer.val_every": 2},
     "a recipe that is not needed": {"teacher.recipe": "none", "teacher.weights": __file__},
