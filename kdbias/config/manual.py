@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from textwrap import fill
 
@@ -11,6 +13,7 @@ from kdbias.config.conf import conf_dir
 from kdbias.config.overrides import key_of
 
 WIDTH = 100
+SENTENCE_END = re.compile(r"(?<=[.?!])(?<! al\.)\s+(?=[A-Z0-9(])")
 ASKS = ("--help", "-h")
 
 
@@ -69,13 +72,13 @@ def _groups(lines: Sequence[str]) -> Iterator[str]:
         yield _filled(", ".join(names), "      ")
 
 
-def _filled(text: str, indent: str) -> str:
+def _filled(text: str, indent: str, rest: str = "      ") -> str:
     """A text over several lines, broken at blanks alone, so that names stay whole."""
     return fill(
         text,
         WIDTH,
         initial_indent=indent,
-        subsequent_indent="      ",
+        subsequent_indent=rest,
         break_on_hyphens=False,
         break_long_words=False,
     )
@@ -95,14 +98,21 @@ def _options(group: str) -> list[tuple[str, Path]]:
 
 
 def _meanings(group: str) -> str:
-    """Each option of a group with the first comment of its file that is not a command, or else with the command."""
-    lines = []
-    for name, path in _options(group):
-        text = path.read_text(encoding="utf-8").splitlines()
-        said = [line.removeprefix("# ") for line in text if line.startswith("# ") and "@package" not in line]
-        meant = [line for line in said if not line.startswith(("python ", "srun "))]
-        lines.append(f"  {name:<18} {next(iter(meant or said), '')}".rstrip())
+    """Each option of a group with the first sentence of the comments of its file, or else with the command there."""
+    options = [(name, _meaning(path.read_text(encoding="utf-8").splitlines())) for name, path in _options(group)]
+    width = max((len(name) for name, _ in options), default=0)
+    rest = " " * (width + 4)
+    lines = [_filled(f"{name:<{width}}  {meaning}".rstrip(), "  ", rest) for name, meaning in options]
     return "\n".join([f"{group}=OPTION:", *lines])
+
+
+def _meaning(lines: Sequence[str]) -> str:
+    """The first sentence of the first comments in a row that are no commands, or else the first command."""
+    blocks = [list(block) for of_comments, block in groupby(lines, lambda line: line.startswith("# ")) if of_comments]
+    said = [[line.removeprefix("# ") for line in block if "@package" not in line] for block in blocks]
+    meant = [[line for line in block if not line.startswith(("python ", "srun "))] for block in said]
+    first = next(filter(None, meant), None) or next(filter(None, said), [""])[:1]
+    return SENTENCE_END.split(" ".join(first), maxsplit=1)[0]
 
 
 def _option(word: str) -> Path | None:

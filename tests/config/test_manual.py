@@ -36,10 +36,30 @@ def test_the_options_of_a_group_are_there():
 
 
 def test_a_group_and_an_option_have_pages_of_their_own():
-    assert "\n  ce                 Cross-entropy with the labels" in manual.page("train", ["--help", "loss"])
+    assert "\n  ce        Cross-entropy with the labels" in manual.page("train", ["--help", "loss"])
     text = Path(conf_dir(), "loss", "ce.yaml").read_text().rstrip()
     assert manual.page("train", ["--help", "loss=ce"]) == f"loss/ce.yaml:\n{text}"
     assert manual.page("train", ["--help", "loss=../loss/ce"]) == manual.page("train")
+
+
+@pytest.mark.parametrize(
+    ("option", "meaning"),
+    [
+        ("teacher=dinov2", "DINOv2 ViT-S/14 (Oquab et al. 2023), self-supervised; gives features alone."),
+        (
+            "study=structure",
+            "Do the features (EXP-3) or the answers (EXP-2) of a CNN make a small vision transformer more accurate, and "
+            "more local?",
+        ),
+        ("trainer=gpu", "python train.py trainer=gpu"),
+        ("callback=early_stopping", "stops training when the objective has not improved for `patience` validations"),
+    ],
+)
+def test_an_option_has_its_first_sentence_whole_however_its_lines_break(option, meaning):
+    group, _, name = option.partition("=")
+    page = manual.page("train", ["--help", group])
+    assert f" {name} {meaning} " in f"{' '.join(page.split())} "
+    assert max(map(len, page.splitlines())) <= manual.WIDTH
 
 
 @pytest.mark.parametrize(("typed", "asks"), [(["--help"], True), (["seed=1", "-h"], True), (["--hydra-help"], False)])
