@@ -48,8 +48,8 @@ def test_a_group_and_an_option_have_pages_of_their_own():
         ("teacher=dinov2", "DINOv2 ViT-S/14 (Oquab et al. 2023), self-supervised; gives features alone."),
         (
             "study=structure",
-            "Do the features (EXP-3) or the answers (EXP-2) of a CNN make a small vision transformer more accurate, and "
-            "more local?",
+            "Do the features (EXP-3) or the answers (EXP-2) of a CNN make a small vision transformer more accurate, "
+            "and more local?",
         ),
         ("trainer=gpu", "python train.py trainer=gpu"),
         ("callback=early_stopping", "stops training when the objective has not improved for `patience` validations"),
