@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -140,10 +141,18 @@ def _read_result(folder: Path) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("no mapping")
     except (ValueError, RecursionError) as error:
-        print(f"{path} is cut short or damaged ({error}): taken as not there", flush=True)
+        _say_once(f"{path} is cut short or damaged ({error}): taken as not there")
         return {}
-    return found if isinstance(found, dict) else {}
+    return found
+
+
+@cache
+def _say_once(line: str) -> None:
+    """Print a line once in this process: a study reads the results of its runs several times a second."""
+    print(line, flush=True)
 
 
 def note_choices(cfg: DictConfig) -> None:

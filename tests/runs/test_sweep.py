@@ -267,11 +267,10 @@ def test_a_saved_config_downloads_nothing(stopped):
 
 
 @pytest.mark.parametrize("content", ['{"spec_hash": "k', "", "\x00\x00", "[1]", "3"])
-def test_a_damaged_result_is_not_there_and_said(tmp_path, capsys, content):
+def test_a_damaged_result_is_not_there_and_said_once(tmp_path, capsys, content):
     (tmp_path / "result.json").write_text(content)
-    assert result(tmp_path, "k") is None
-    said = capsys.readouterr().out
-    assert said == "" if content in ("[1]", "3") else f"{tmp_path / 'result.json'} is cut short or damaged" in said
+    assert [result(tmp_path, "k") for _ in range(3)] == [None] * 3
+    assert capsys.readouterr().out.count(f"{tmp_path / 'result.json'} is cut short or damaged") == 1
 
 
 def test_resume_of_no_run_names_the_missing_file(tmp_path):
