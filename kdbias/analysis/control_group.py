@@ -9,8 +9,15 @@ from typing import Any
 
 from kdbias.config.build import class_named, target
 
-RECIPE = ("data.", "epochs", "batch_size", "augment.", "optim.", "trainer.accumulate", "trainer.limit_")
+RECIPE = (
+    *("data.", "epochs", "batch_size", "augment.", "optim.", "trainer.accumulate", "trainer.limit_"),
+    *("init", "loader.repeats", "callback.ema.", "callback.swa.", "callback.early_stopping."),
+)
 """How the settings begin that a control shares: what the network is trained and measured on, and how."""
+SAID = ("objective", "trainer.precision")
+"""Settings in which a control may differ, which a sentence says."""
+UNSET = {"loader.repeats": 1}
+"""What settings are worth that configs of before them leave out."""
 OF_TEACHER = ("augment.view", "augment.teacher_")  # what a teacher is shown
 READ = "model.layers"  # which layers are read, for terms and probes
 NAMED = 4  # settings that a sentence names
@@ -48,12 +55,18 @@ def control_of(group: Candidate, groups: Sequence[Candidate]) -> tuple[str | Non
     return None, ""
 
 
+def unlike_recipe(group: Candidate, control: Candidate) -> str:
+    """Say in which settings a control that was named has another recipe; empty if it has the same."""
+    unlike = _unfair(group, control)
+    return f"{group.label} and its control {control.label} have unlike recipes: {told_apart(unlike)}." if unlike else ""
+
+
 def differences(group: Candidate, other: Candidate, *begin: str) -> dict[str, tuple[Any, Any]]:
     """Give the settings that begin so and differ, ``{"a.b": (that of group, that of other)}``.
 
     A setting that one of them leaves out, as configs of before it do, has the default of its builder; else None.
     """
-    ours, theirs = (_completed(one.settings, begin) for one in (group, other))
+    ours, theirs = (UNSET | _completed(one.settings, begin) for one in (group, other))
     names = sorted(ours.keys() | theirs.keys())
     return {name: (ours.get(name), theirs.get(name)) for name in names if ours.get(name) != theirs.get(name)}
 
@@ -82,7 +95,7 @@ def _recipe(group: Candidate, other: Candidate) -> dict[str, tuple[Any, Any]]:
 
 def _kept(group: Candidate, control: Candidate) -> str:
     """What differs between a group and the control that it has."""
-    unlike = _recipe(group, control) | differences(group, control, "model.")
+    unlike = _recipe(group, control) | differences(group, control, "model.", *SAID)
     unlike.pop(READ, None)
     views = " (its method makes its views itself)" if any(map(_augments, unlike)) else ""
     return f"{group.label} and its control {control.label} differ: {told_apart(unlike)}{views}." if unlike else ""

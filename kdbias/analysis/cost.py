@@ -8,7 +8,7 @@ from pathlib import Path
 from kdbias.analysis.cost_run import CostRun, read_cost
 from kdbias.analysis.factorial import run_folders
 from kdbias.analysis.finished import finished
-from kdbias.analysis.networks import paths
+from kdbias.analysis.networks import listed, paths
 from kdbias.analysis.recipe import joined
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import Tree
@@ -34,7 +34,7 @@ def cost(tree: Tree) -> None:
             or a run has no reference: one by plain KL with its networks, images, batches and hardware.
     """
     folders = run_folders(tree)
-    names = tree.get("names") or [None] * len(folders)
+    names = listed(tree["names"]) if tree.get("names") else [None] * len(folders)
     if len(names) != len(folders):
         raise ConfigError(f"names: {len(names)} names for {len(folders)} runs; give one for each run")
     lacks = {folder: lack for folder in folders if (lack := _lack(folder, tree))}

@@ -85,7 +85,7 @@ def read_cost(folder: Path, label: str | None = None) -> CostRun:
         memory_of=memory["of"],
         kl=not control and by_kl(tree),
         student=_network("model", tree["model"]),
-        teacher=_network("teacher.model", tree["teacher"]["model"]) if _taught(tree) else {},
+        teacher=_teacher(tree["teacher"]) if _taught(tree) else {},
         setting=_setting(tree, found),
         rest=recipe(tree),
         seed=tree.get("seed"),
@@ -125,6 +125,11 @@ def _taught(tree: Tree) -> bool:
     return tree["teacher"].get("model") is not None and teacher_use(tree).uses_teacher
 
 
+def _teacher(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Its network, and whether it answers in every step or once for all epochs."""
+    return {**_network("teacher.model", node["model"]), "teacher.cache": node.get("cache")}
+
+
 def _network(key: str, node: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{key}.{name}": value for name, value in flat(node).items() if name not in UNLIKE}
 
@@ -135,7 +140,15 @@ def _setting(tree: Tree, found: Mapping[str, Any]) -> dict[str, Any]:
     trainer = {f"trainer.{key}": tree["trainer"].get(key) for key in ("accumulate", "limit_train_batches")}
     machine = {key: (found.get("environment") or {}).get(key) for key in HARDWARE}
     own = {"batch_size": tree["batch_size"], "compile": tree["compile"]}
-    return {**data, **trainer, **own, **machine, **{key: found.get(key) for key in ("precision", "processes")}}
+    loader = {f"loader.{key}": (tree.get("loader") or {}).get(key) for key in ("_target_", "repeats", "num_workers")}
+    return {
+        **data,
+        **trainer,
+        **own,
+        **loader,
+        **machine,
+        **{key: found.get(key) for key in ("precision", "processes")},
+    }
 
 
 def _result(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbias.analysis.finished import finished
-from kdbias.analysis.networks import paths
+from kdbias.analysis.networks import listed, paths
 from kdbias.callbacks.probe import history
 from kdbias.checks.check import ConfigError
 from kdbias.checks.early_tasks import NO_RUNS
@@ -21,7 +21,8 @@ from kdbias.runs import run_folder
 from kdbias.stats import seed_mean
 from kdbias.stats.factorial import effects
 
-VARIED = ("seed", "teacher", "control", "name")  # what the runs of a design may differ in besides its factors
+VARIED = {"seed", "name"}  # what the runs of a design may differ in besides its factors
+TAUGHT = {"teacher", "control"}  # and where a factor lies in one of these, whose settings follow from each other
 Levels = tuple[str, str]
 
 
@@ -50,7 +51,7 @@ def factorial(tree: Tree) -> None:
         ConfigError: the runs are not a two-by-two design with the same seeds in every cell, differ in more than the
             factors, or lack a score.
     """
-    factors, keys = [str(key) for key in tree["factors"]], [str(key) for key in tree["scores"]]
+    factors, keys = listed(tree["factors"]), listed(tree["scores"])
     if len(factors) != 2:
         raise ConfigError(f"factors: give two keys of the runs' configs, got {len(factors)}")
     cells = crossed(belonging(tree, factors, keys), factors)
@@ -141,10 +142,12 @@ def design_run(folder: Path, factors: Sequence[str], keys: Sequence[str]) -> Des
     for key, level in zip(factors, levels, strict=True):
         if level is None or isinstance(level, dict | list):
             raise ConfigError(f"factors: {folder} has no value of {key}; leave the run out or name another factor")
+    roots = {factor.split(".")[0] for factor in factors}
+    varied = VARIED | (TAUGHT if roots & TAUGHT else set())
     rest = {
         key: value
         for key, value in flat(spec(saved)).items()
-        if key.split(".")[0] not in VARIED and not any(f"{key}.".startswith(f"{factor}.") for factor in factors)
+        if key.split(".")[0] not in varied and not any(f"{key}.".startswith(f"{factor}.") for factor in factors)
     }
     control = facts.get("control") or {}
     one, two = map(str, levels)

@@ -45,7 +45,8 @@ class Subject:
     ``name`` is unique; ``label`` is the name in figures, which the seeds of one method share. ``load`` gives the
     network on the device. ``weights`` identifies its weights. ``source`` is the config node of the data. ``spec`` is
     the description in its checkpoint (empty without one). ``teacher`` is that of its own run; a network that had none
-    is compared with the first teacher among the runs. If ``teacher`` is None, ``lack`` says why.
+    is compared with the first teacher among the runs. If ``teacher`` is None, ``lack`` says why. ``init`` names the
+    weights that its training began from, None for fresh ones.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Subject:
     spec: Mapping[str, Any] = field(default_factory=dict)
     teacher: RunTeacher | None = None
     lack: Lack | None = None
+    init: str | None = None
 
     @property
     def control(self) -> bool:
@@ -103,17 +105,28 @@ def labels(tree: Tree, found: Sequence[Subject]) -> list[str]:
     """Give the labels of the runs in figures: ``names`` if it is set, else the runs' own names.
 
     Raises:
-        ConfigError: the number of names is not the number of runs.
+        ConfigError: the number of names is not the number of runs, or one is that of untrained networks.
     """
-    names = tree.get("names")
-    if names is None:
+    if tree.get("names") is None:
         return [subject.name for subject in found]
+    names = listed(tree["names"])
+    if INITIAL in names:
+        raise ConfigError(f"names: {INITIAL!r} is what a network before its training is called: choose another name")
     if len(names) != len(found):
         raise ConfigError(
             f"names: {len(names)} names for {len(found)} runs; give one for each of runs=[...], the same for the "
             "seeds of one method"
         )
-    return [str(name) for name in names]
+    return names
+
+
+def listed(value: Any) -> list[str]:
+    """Give the texts of a key that takes one or a list.
+
+    >>> listed("KL"), listed(["KL", 2])
+    (['KL'], ['KL', '2'])
+    """
+    return [str(one) for one in (value if isinstance(value, list) else [value])]
 
 
 def run_name(folder: Path) -> str:
@@ -180,6 +193,7 @@ def run_subject(tree: Tree, key: str, path: Path, device: str, known: dict[str, 
         spec=spec,
         teacher=own if isinstance(own, RunTeacher) else None,
         lack=own if isinstance(own, Lack) else None,
+        init=None if shipped or saved is None else _text(saved.get("init")),
     )
 
 
@@ -268,6 +282,10 @@ def _taught(found: list[Subject]) -> list[Subject]:
         return first if one.lack == NO_TEACHER else None
 
     return [replace(one, teacher=teacher(one)) for one in found]
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _student(checkpoint: Checkpoint, device: str) -> Extractor:

@@ -18,7 +18,7 @@ from kdbias.analysis.networks import INITIAL, Subject
 from kdbias.analysis.run_teacher import RunTeacher
 from kdbias.batch import DataInfo
 from kdbias.config.build import build, target
-from kdbias.files import digest
+from kdbias.files import digest, printable
 from kdbias.models.features import Extractor
 from kdbias.runs.teacher_recipe import READING
 
@@ -28,11 +28,17 @@ BUILT_BY = torch.__version__  # what draws the first weights
 def untrained(found: Sequence[Subject], device: str) -> list[Subject]:
     """Give the networks that the runs among ``found`` began as: one for each architecture, of its first run's seed.
 
-    They are built as training builds them, so their weights are those of that run's epoch 0.
+    They are built as training builds them, so their weights are those of that run's epoch 0. A run that began from
+    trained weights (``init``) is left out, with a line.
     """
     first: dict[str, Subject] = {}
     for subject in found:
-        if subject.spec:
+        if subject.init is not None:
+            print(
+                f"{subject.name} began from the weights {printable(subject.init)}: its untrained network is not shown",
+                flush=True,
+            )
+        elif subject.spec:
             first.setdefault(_architecture(subject.spec), subject)
     return [
         replace(

@@ -17,7 +17,13 @@ from kdbias.files import write_json
 from kdbias.probes.base import Result
 
 INDEX = "networks.json"
-ABOUT = ("seed", "experiment", "student", "teacher", "teacher_key", "control", "source", "split")
+ABOUT = ("seed", "experiment", "student", "teacher", "teacher_key", "families", "control", "source", "split")
+BUILT = {
+    "vit": ("kdbias.models.deit.",),
+    "cnn": tuple(f"kdbias.models.{name}." for name in ("resnet_cifar", "convnext", "adaptive_cnn")),
+}
+TIMM = {"vit": ("vit_", "deit"), "cnn": ("resnet", "resnext", "convnext", "efficientnet", "tf_efficientnet", "regnet")}
+"""How builders, and names in timm, of the families begin."""
 MOST = 1_000_000  # bytes of a network's Results that are small enough to keep beside a figure
 
 
@@ -27,7 +33,8 @@ class Measured:
 
     ``name``, ``label`` and ``role`` are those of its ``Subject``. ``about`` holds plain types: ``seed``,
     ``experiment``, ``student``, ``teacher`` and ``control`` of its run (None if it has none), ``source``, the config
-    node of its images, and the ``split`` that was measured. ``teacher_key`` identifies the run's teacher by its
+    node of its images, and the ``split`` that was measured. ``families`` are those of student and teacher, each None
+    where it is not known. ``teacher_key`` identifies the run's teacher by its
     weights; for a network with the role ``teacher`` it identifies the network itself.
     """
 
@@ -54,11 +61,22 @@ def measured_of(subject: Subject, split: str) -> Measured:
         "student": (spec.get("model") or {}).get("_target_"),
         "teacher": (spec.get("teacher") or {}).get("name"),
         "teacher_key": key,
+        "families": [_family(node.get("model")) for node in (spec, spec.get("teacher") or {})],
         "control": spec.get("control"),
         "source": subject.source,
         "split": split,
     }
     return Measured(subject.name, subject.label, subject.role, about)
+
+
+def _family(model: Any) -> str | None:
+    """The family of the network of a node, by its builder or its name in timm; None where these do not tell it."""
+    if not isinstance(model, Mapping):
+        return None
+    builder, name = str(model.get("_target_", "")), str(model.get("name", "")).lower()
+    if builder.startswith("kdbias.models.timm_network."):
+        return next((family for family, begin in TIMM.items() if name.startswith(begin)), None)
+    return next((family for family, begin in BUILT.items() if builder.startswith(begin)), None)
 
 
 def save(networks: Sequence[Measured], folder: Path) -> None:

@@ -221,6 +221,11 @@ def one_apart(key: str, value: object) -> dict:
         ("optim.optimizer.lr", 0.1, "optim.optimizer.lr 0.1 for 0.001"),
         ("optim.clip", None, "optim.clip null for 1"),
         ("trainer.limit_train_batches", 9, "trainer.limit_train_batches 9 for null"),
+        ("init", "sha256:ab", "init sha256:ab for null"),
+        ("loader", {"repeats": 3}, "loader.repeats 3 for 1"),
+        ("callback.ema", {"decay": 0.9}, "callback.ema.decay 0.9 for null"),
+        ("callback.swa", {"start": 0.8}, "callback.swa.start 0.8 for null"),
+        ("callback.early_stopping", {"patience": 3}, "callback.early_stopping.patience 3 for null"),
     ],
 )
 def test_a_group_of_another_recipe_is_no_control_and_a_sentence_says_why(key, value, says):
@@ -236,7 +241,7 @@ def test_a_group_of_another_recipe_is_no_control_and_a_sentence_says_why(key, va
     [
         *(("data.part", None), ("augment.view", "clean")),
         *(("augment.teacher_stress", "smooth"), ("augment.mixup", 0.8), ("augment.policy", "none")),  # its default
-        *(("loader", {"repeats": 3}), ("teacher.cache", 4), ("loss.kl.temperature", 4), ("model.layers", [1])),
+        *(("loader", {"repeats": 1}), ("teacher.cache", 4), ("loss.kl.temperature", 4), ("model.layers", [1])),
         ("module", {"_target_": "kdbias.modules.capd.CAPD"}),
     ],
 )
@@ -244,6 +249,18 @@ def test_what_a_method_or_a_teacher_sets_leaves_the_control(key, value):
     lm, base = candidate("lm", one_apart(key, value), taught=True), candidate("base", FAIR)
     assert control_of(lm, [lm, base]) == ("base", "")
     assert control_of(base, [lm, base]) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("trainer.precision", "bf16-mixed", "trainer.precision null for bf16-mixed"),
+        ("objective", "val/loss", "objective null for val/loss"),
+    ],
+)
+def test_a_control_of_other_precision_or_objective_is_one_and_a_sentence_says_so(key, value, says):
+    lm, base = candidate("lm", one_apart(key, value), taught=True), candidate("base", FAIR)
+    assert control_of(lm, [lm, base]) == ("base", f"lm and its control base differ: {says}.")
 
 
 def test_a_method_that_makes_its_views_itself_keeps_its_control_and_the_page_names_the_augmentation(tmp_path):
@@ -317,6 +334,7 @@ def test_a_run_without_a_result_of_its_own_config_is_left_out_and_named(tmp_path
 
 def network(name: str, label: str, role: str = "network", **about) -> Measured:
     facts = {"seed": 0, "experiment": label, "teacher": None, "teacher_key": None, "control": None, "split": "test"}
+    facts["families"] = ["cnn", "vit"] if "vit_to_cnn" in about.get("experiment", label) else ["vit", "cnn"]
     bias = {
         "accuracy": 0.8,
         "accuracy_noise": 0.4,
@@ -337,9 +355,13 @@ def test_only_runs_of_the_earlier_reports_methods_on_its_data_have_its_numbers()
         network("d", "drawn", experiment="cnn_to_vit_lm", source={"_target_": "kdbias.data.cues.cues"}),
         network("e", "resnet18", "teacher", experiment="cnn_to_vit_lm"),
         network("f", "mine"),
+        network("g", "turned", experiment="cnn_to_vit_lm", families=["cnn", "vit"], teacher="vit_small_cifar"),
+        network("h", "of a vit", experiment="cnn_to_vit_lm", families=["vit", "vit"], teacher="vit_small_cifar"),
+        network("i", "unknown", experiment="cnn_to_vit_lm", families=None, teacher="resnet18"),
+        network("j", "alone", experiment="cnn_to_vit_independent", families=["vit", None]),
     ]
     found, setting = published(runs)
-    assert found.keys() == {"cnn_to_vit_lm", "other"}
+    assert found.keys() == {"cnn_to_vit_lm", "other", "alone"}
     assert found["cnn_to_vit_lm"] == {
         "texture": 0.3674,
         "shape": 0.1759,

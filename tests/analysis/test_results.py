@@ -13,6 +13,7 @@ from kdbias.checks.check import ConfigError
 from kdbias.probes.base import Result
 
 ABOUT = {"seed": 0, "experiment": None, "student": None, "teacher": None, "teacher_key": None}
+ABOUT |= {"families": ["vit", None]}
 ABOUT |= {"control": None, "source": {}, "split": "test"}
 
 

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from kdbias.analysis import tasks
 from kdbias.analysis.compare import against, methods_of, published_of
-from kdbias.analysis.references import _architecture
-from kdbias.analysis.results import Measured, save
+from kdbias.analysis.networks import Subject, labels
+from kdbias.analysis.references import _architecture, untrained
+from kdbias.analysis.results import Measured, measured_of, save
 from kdbias.analysis.run_teacher import NO_TEACHER, Lack, RunTeacher, teacher_of
 from kdbias.checks.check import ConfigError
 from kdbias.config.spec import plain
@@ -246,3 +247,32 @@ def test_an_argument_left_out_is_its_default_and_no_other_architecture():
     new = {"model": {**old["model"], "classes": "data", "layers": [1]}, "data": data}
     other = {"model": {**old["model"], "depth": 3}, "data": data}
     assert _architecture(old) == _architecture(new) != _architecture(other)
+
+
+def subject(name: str, model: dict, **settings) -> Subject:
+    spec = {"model": model, "data": {"channels": 3, "size": 32, "classes": 10}, "seed": 0}
+    return Subject(name, lambda: None, "weights", None, SOURCE, spec={**spec, **settings.pop("spec", {})}, **settings)
+
+
+def test_a_run_that_began_from_trained_weights_has_no_untrained_network(capsys):
+    vit, cnn = ({"_target_": f"kdbias.models.{name}"} for name in ("deit.vit", "resnet_cifar.small_cnn"))
+    found = untrained([subject("a", vit, init="w.ckpt"), subject("b", vit), subject("c", cnn, init="v.ckpt")], "cpu")
+    assert [(one.name, one.spec["model"]) for one in found] == [("untrained", vit)]
+    assert capsys.readouterr().out == (
+        "a began from the weights w.ckpt: its untrained network is not shown\n"
+        "c began from the weights v.ckpt: its untrained network is not shown\n"
+    )
+
+
+def test_a_run_is_not_called_as_untrained_networks_are():
+    with pytest.raises(ConfigError, match="names: 'untrained' is what a network before its training is called"):
+        labels({"names": ["untrained"]}, [subject("a", {})])
+    assert labels({"names": "one"}, [subject("a", {})]) == ["one"]
+
+
+@pytest.mark.parametrize("preset", ["none", "small", "as_published"])
+@pytest.mark.parametrize(("experiment", "families"), [("cnn_to_vit", ["vit", "cnn"]), ("vit_to_cnn", ["cnn", "vit"])])
+def test_the_families_of_shipped_experiments_are_known(experiment, families, preset):
+    tree = plain(composed([f"experiment={experiment}/lm", f"preset={preset}"]))
+    spec = {"model": tree["model"], "teacher": tree["teacher"]}
+    assert measured_of(subject("a", tree["model"], spec=spec), "test").about["families"] == families

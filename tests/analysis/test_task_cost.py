@@ -133,12 +133,22 @@ def test_each_method_is_held_against_kl_on_its_own_networks(make, analyse):
         ({"data": {"_target_": "kdbias.data.cues.cues", "train": 500}}, "lm differs in data.train"),
         ({"result": {"environment": {**ENVIRONMENT, "gpu": "H"}}}, r"lm differs in gpu \('H' and None\)"),
         ({"result": {"precision": "bf16-mixed"}}, "lm differs in precision"),
+        ({"loader": {"_target_": "kdbias.data.workers.Workers"}}, r"lm differs in loader._target_ \('kdbias"),
+        ({"loader": {"repeats": 3}}, r"lm differs in loader.repeats \(3 and None\)"),
+        ({"kept": {"cache": 4}}, r"lm differs in teacher.cache \(4 and None\)"),
     ],
 )
 def test_unlike_networks_images_or_machines_are_refused(make, analyse, change, message):
     kl = make("lm", 0, 10.0, terms={"ce": CE, "kl": KL})
     with pytest.raises(ConfigError, match=f"none by plain KL has the networks and setting of crd: {message}"):
         analyse(kl, make("crd", 0, 10.0, terms={"ce": CE, "crd": CRD}, **change))
+
+
+def test_a_single_name_is_a_name_and_not_its_letters(make, analyse):
+    runs = [make("lm", seed, 10.0, terms={"ce": CE, "kl": KL}) for seed in (0, 1)]
+    with pytest.raises(ConfigError, match="names: 1 names for 2 runs"):
+        analyse(*runs, names="KL")
+    assert list(analyse(runs[0], names="KL")[0]) == ["KL"]
 
 
 def test_layers_and_first_weights_are_no_other_network(make, analyse):

@@ -89,6 +89,23 @@ def test_what_is_no_design_is_named(sweep, change, message):
         analyse(sweep)
 
 
+def test_a_factor_of_the_recipe_is_not_mixed_up_with_teacher_or_control(tmp_path):
+    """All runs of one learning rate have another teacher: its effect would be the teacher's."""
+    for lr, teacher in ((1, "resnet20"), (2, "vit")):
+        for epochs in (8, 9):
+            for seed in SEEDS:
+                folder = make(tmp_path / f"{lr}-{epochs}", teacher, 0.9, seed, 0.5, optim={"lr": lr}, epochs=epochs)
+                folder.rename(tmp_path / f"run-{lr}-{epochs}-{seed}")
+            (tmp_path / f"{lr}-{epochs}").rmdir()
+    runs = sorted(map(str, tmp_path.glob("run-*")))
+    with pytest.raises(ConfigError, match=r"differ in teacher\.name too: compare like with like"):
+        analyse(tmp_path / "run", runs=runs, factors=["optim.lr", "epochs"])
+
+
+def test_one_score_may_stand_alone(sweep):
+    assert analyse(sweep, scores="test/accuracy") == analyse(sweep)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
