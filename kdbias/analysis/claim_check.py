@@ -51,12 +51,12 @@ def hypothesis_problems(key: str, one: Any, groups: Sequence[Any], many: int) ->
 
 
 def _side_problems(key: str, one: Tree, groups: Sequence[Any]) -> Iterator[Problem]:
-    for part in ("of", "than"):
-        named = one[part] if isinstance(one[part], list) else [one[part]]
+    sides = {part: one[part] if isinstance(one[part], list) else [one[part]] for part in ("of", "than")}
+    for part, named in sides.items():
         if not 1 <= len(named) <= 2 or any(name not in groups for name in named):
             listed = ", ".join(map(str, groups))
             yield Problem(f"{key}.{part}", f"must be one of the runs, or two of them: {listed}; got {one[part]!r}")
-    if one["of"] == one["than"] and one.get("times") in (None, 1):
+    if sides["of"] == sides["than"] and one.get("times") in (None, 1):
         yield Problem(f"{key}.than", f"is {one['than']!r} as well as of: a group does not differ from itself")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from kdbias import zoo
-from kdbias.analysis.networks import device_name, safe
+from kdbias.analysis.networks import device_name, paths, safe
 from kdbias.batch import DataInfo
 from kdbias.config.build import build
 from kdbias.config.errors import ConfigError
@@ -103,12 +104,12 @@ def classifiers(tree: Tree) -> list[Classifier]:
         ConfigError: no network is named, one is not there, or one has no classifier.
     """
     device = device_name(tree)
-    found = [_run(zoo.file_of(str(path)).absolute()) for path in tree["runs"]]
+    found = [_run(zoo.file_of(path).absolute()) for path in paths(tree["runs"])]
     if tree["teacher"].get("name") is not None:
         found.append(_named(tree))
     if not found:
         raise ConfigError("runs: no network to ask: give runs=[RUN_DIR], or teacher=NAME teacher.weights=PATH data=...")
-    twice = [name for name, count in Counter(safe(one.name) for one in found).items() if count > 1]
+    twice = [name for name, many in Counter(safe(one.name) for one in found).items() if many > 1]
     if twice:
         raise ConfigError(f"runs: two networks would be saved as {twice[0]}: name each run once")
     for one in found:
@@ -177,19 +178,22 @@ def _top(top: Any) -> int:
 
 def _run(path: Path) -> Classifier:
     """Load the best checkpoint of a run folder, a checkpoint file, or a network of the zoo."""
-    shipped = zoo.entry(path)
     checkpoint = path if path.is_file() else path / "checkpoints" / "best.ckpt"
     folder = checkpoint.parent.parent
     if not checkpoint.is_file():
         raise ConfigError(f"runs: {checkpoint} is not there; name a run folder or a checkpoint file")
     own = Checkpoint(checkpoint)
-    info = DataInfo.from_dict(own.spec["data"])
+    try:
+        info, network = DataInfo.from_dict(own.spec["data"]), own.student()
+        shipped = zoo.entry(path)
+    except ValueError as error:
+        raise ConfigError(f"runs: {error}") from error
     name = f"{folder.parent.name}/{folder.name}" + (f"/{checkpoint.stem}" if path.is_file() else "")
     name = zoo.name_of(path) if shipped else name
     saved = plain(saved_config(folder)) if (folder / CONFIG).is_file() and not shipped else {}
     flip = (saved.get("augment") or {}).get("flip")
     built_by = (saved.get("data") or {}).get("_target_")
-    return Classifier(name, own.student(), info, info.channels == 3 if flip is None else bool(flip), built_by)
+    return Classifier(name, network, info, info.channels == 3 if flip is None else bool(flip), built_by)
 
 
 def _named(tree: Tree) -> Classifier:
@@ -210,5 +214,10 @@ def _named(tree: Tree) -> Classifier:
 def _labels(files: Sequence[Path]) -> list[str]:
     """Name each image after its file; if two files have the same stem, add a number."""
     stems = [safe(file.stem) for file in files]
-    twice = {stem for stem, count in Counter(stems).items() if count > 1}
-    return [f"{stem}-{place}" if stem in twice else stem for place, stem in enumerate(stems)]
+    taken = {stem for stem, many in Counter(stems).items() if many == 1}
+    found: list[str] = []
+    for stem in stems:
+        free = (f"{stem}-{number}" for number in count() if f"{stem}-{number}" not in taken)
+        found.append(stem if stem in taken and stem not in found else next(free))
+        taken.add(found[-1])
+    return found

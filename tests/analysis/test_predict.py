@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import save_file
 
-from kdbias.analysis.predict import image_files, predict
+from kdbias import zoo
+from kdbias.analysis.predict import _labels, image_files, predict
 from kdbias.config.build import build
 from kdbias.config.errors import ConfigError
 from kdbias.data.image_file import fit, open_image
@@ -134,6 +137,22 @@ def test_images_of_one_name_do_not_overwrite_each_other(network, files, tmp_path
     predict(config(tmp_path, image=[str(files[0]), str(again)]))
     found = sorted(path.name for path in (tmp_path / "out" / "exp-one").glob("*.png"))
     assert found == ["predict-a-0.png", "predict-a-1.png"]
+
+
+def test_a_number_that_is_added_makes_no_name_of_another_image():
+    files = [Path("x/a.png"), Path("y/a.png"), Path("x/a-0.png"), Path("b.png")]
+    assert _labels(files) == ["a-1", "a-2", "a-0", "b"]
+
+
+def test_one_run_may_stand_alone_and_a_folder_without_its_description_is_one_line(network, files, tmp_path):
+    tree = config(tmp_path, image=str(files[0]))
+    (named,) = tree["runs"]
+    predict({**tree, "runs": named})
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    (folder / "network.safetensors").write_bytes(zoo.file_of(Path("demo-student")).read_bytes())
+    with pytest.raises(ConfigError, match=r"^runs: .*network\.safetensors .*there is no network\.json beside it"):
+        predict({**tree, "runs": [str(folder)]})
 
 
 def test_a_network_by_name_is_asked_with_the_names_of_its_data(files, tmp_path):

@@ -30,6 +30,7 @@ from kdbias.config.errors import ConfigError
         ),
         ({"hypotheses": {"gain": {**GAIN, "of": "teacher"}}}, "hypotheses.gain.of: must be one of the runs"),
         ({"hypotheses": {"gain": {**GAIN, "of": ["student"] * 3}}}, "gain.of: must be one of the runs, or two"),
+        ({"hypotheses": {"gain": {**GAIN, "than": ["student"]}}}, "gain.than: is ['student'] as well as of"),
         ({"hypotheses": {"gain": {**GAIN, "direction": "more"}}}, "direction: must be one of higher, lower, equal"),
         ({"hypotheses": {"gain": {**GAIN, "measure": "accuracy"}}}, "measure: must be PROBE/SCALAR"),
         ({"hypotheses": {"gain": {**GAIN, "measure": "bais/share"}}}, "there is no probe 'bais'"),
