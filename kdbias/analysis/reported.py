@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kdbias.analysis.control_group import Candidate, control_of
+from hydra.core.hydra_config import HydraConfig
+
+from kdbias.analysis.control_group import Candidate, control_of, unlike_recipe
 from kdbias.analysis.finished import control_kind, finished
 from kdbias.analysis.networks import CONTROL, paths
 from kdbias.analysis.recipe import joined, recipe
 from kdbias.analysis.status import study_of
-from kdbias.analysis.study import Study
+from kdbias.analysis.study import Study, shell
 from kdbias.config.errors import ConfigError
 from kdbias.config.spec import Tree
 from kdbias.files import printable, typed
@@ -78,6 +80,10 @@ def reported_study(tree: Tree) -> Reported:
         groups.append(group)
     question = str(study.node.get("question") or "")
     how = how_made(study.command, groups, [_recipes(study)])
+    differ = _unlike_controls(groups)
+    for said in differ:
+        print(said)
+    how += [" ".join(differ)] if differ else []
     how += [f"Begun, and not on this page: {'; '.join(left)}."] if left else []
     title, teachers = question or study.name, study_teachers(study)
     return Reported(
@@ -130,12 +136,19 @@ def reported_runs(tree: Tree) -> Reported:
     if not groups:
         raise ConfigError(f"runs: none is finished ({len(left)} are not): name run folders, or a sweep's folder")
     named = ",".join(map(str, paths(tree["runs"])))
-    probes = f" 'probe=[{','.join(tree['probe'])}]'" if tree.get("probe") else ""
-    effect = f" effect={tree['effect']}" if tree.get("effect") is not None else ""
-    how = how_made(f"python analyze.py task=report 'runs=[{named}]'{probes}{effect}", groups, [])
+    how = how_made(shell(["python analyze.py", *_command(tree, named)]), groups, [])
     how += [" ".join(differ)] if differ else []
     how += [f"Left out: {'; '.join(left)}."] if left else []
     return Reported("runs", "report", f"Runs of {named}", "", {}, groups, how, Path(str(tree["out"])))
+
+
+def _command(tree: Tree, named: str) -> list[str]:
+    """The words that were typed; where no command was, those that name the runs, the probes and the effect."""
+    if HydraConfig.initialized() and (words := list(HydraConfig.get().overrides.task)):
+        return words
+    probes = [f"probe=[{','.join(tree['probe'])}]"] if tree.get("probe") else []
+    effect = [f"effect={tree['effect']}"] if tree.get("effect") is not None else []
+    return ["task=report", f"runs=[{named}]", *probes, *effect]
 
 
 def run_folders(named: Sequence[Path]) -> list[Path]:
@@ -241,6 +254,23 @@ def _typed(saved: Tree) -> list[str]:
     """The overrides of a run but for those that choose its experiment, seed, machine, folders and checkpoint."""
     words = [str(word) for word in (saved.get("chosen") or {}).get("overrides", [])]
     return [word for word in words if not word.startswith(("experiment=", "seed=", "resume=", "trainer", "paths."))]
+
+
+def _unlike_controls(groups: Sequence[ReportedGroup]) -> list[str]:
+    """Sentences on the groups of a study that have another recipe than their control, as their first runs show it."""
+    found: dict[str | None, Candidate] = {}
+    said: list[str] = []
+    for group in groups:
+        folder = next(iter(group.folders.values()), None)
+        try:
+            saved = {} if folder is None else finished(folder)[0]
+        except ConfigError as error:
+            said.append(f"Whether {group.label} has the recipe of its control is not known: {error}.")
+            continue
+        if saved:
+            found[group.label] = Candidate(group.label, recipe(saved), True, frozenset(group.folders))
+    pairs = [(found[one.label], found[one.control]) for one in groups if {one.label, one.control} <= found.keys()]
+    return said + [unlike for group, control in pairs if (unlike := unlike_recipe(group, control))]
 
 
 def _with_controls(found: Mapping[str, ReportedGroup]) -> tuple[list[ReportedGroup], list[str]]:

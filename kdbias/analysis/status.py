@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeGuard
 from kdbias.analysis import study as studies
 from kdbias.analysis.study import Study
 from kdbias.analysis.study_check import require_own_name, require_study
+from kdbias.analysis.study_words import changes
 from kdbias.config.spec import Tree
 from kdbias.files import is_held
 from kdbias.runs import failure, parallel, progress, resuming, run_folder
@@ -60,6 +61,9 @@ def study_of(tree: Tree) -> Study:
     assert isinstance(node, Mapping)
     found = studies.load(root / "studies" / str(node["name"]))
     if found is not None:
+        if other := _other(found, node):
+            text = f"without what {', '.join(other)} would change: begin it again with that ({found.again})"
+            print(f"study {found.name} is shown as it was started, {text}")
         return found
     from kdbias.analysis.run_teacher import composing  # it loads torch, which the record does not need
 
@@ -67,6 +71,14 @@ def study_of(tree: Tree) -> Study:
         planned = studies.plan(node, [], root)
     print(f"study {node['name']} was never started under {root}: {planned.again}")
     return planned
+
+
+def _other(started: Study, node: Mapping[str, Any]) -> list[str]:
+    """The settings of a study that are not those of its record, except what was typed for that and for fewer seeds."""
+    typed = {word.partition("=")[0].lstrip("+~") for word in started.chosen}
+    fewer = set(node.get("seeds") or []) <= set(started.node["seeds"])
+    found = [word.partition("=")[0].lstrip("+~") for word in changes(started.node, node)]
+    return [key for key in found if key not in typed and not (key == "study.seeds" and fewer)]
 
 
 def status_lines(study: Study) -> list[str]:

@@ -21,6 +21,7 @@ from kdbias.config.conf import expanded
 from kdbias.config.control import teacher_use
 from kdbias.config.errors import ConfigError
 from kdbias.config.overrides import key_of, sets
+from kdbias.config.quotes import with_quotes
 from kdbias.config.spec import Tree
 from kdbias.files import write_json
 from kdbias.runs.ordered import needed_first
@@ -170,7 +171,7 @@ def run_words(node: Tree, one: Tree, seed: int, words: Sequence[str], root: Path
     if any(word.replace(" ", "") == "trainer=smoke" for word in added):
         own = [word for word in own if not sets(word, *SMOKE)]
     typed = [f"experiment={one['experiment']}", f"seed={seed}", *own, *added, runs_in(root)]
-    return [str(word) for word in typed]
+    return with_quotes([str(word) for word in typed])
 
 
 def teacher_run(tree: Tree, teachers: Path) -> Run | None:

@@ -18,6 +18,7 @@ from kdbias.checks.words import options, word_problems
 from kdbias.config.conf import conf_dir, is_folder_name
 from kdbias.config.errors import ConfigError, Problem
 from kdbias.config.overrides import key_of
+from kdbias.config.quotes import with_quotes
 from kdbias.config.spec import Tree
 from kdbias.data.seeds import SEEDS, is_seed
 
@@ -123,6 +124,7 @@ def _word_problems(key: str, words: Any) -> Iterator[Problem]:
         if not isinstance(word, str):
             yield Problem(here, f"must be an override in one text, such as epochs=12, got {word!r}")
             continue
+        (word,) = with_quotes([word])  # a path may have come from study.NAME_weights
         found = word_problems([word], "train")
         yield from (Problem(here, str(one)) for one in found)
         if not found and (key_of(word) or "").split(".")[0].split("/")[0] in DECIDED:

@@ -18,6 +18,12 @@ NO_RUNS = "name the runs, or the folder of a sweep: runs=[runs/sweep]"
 STRENGTHS = Kind(within(0, 1).or_each("numbers").holds, "must be numbers in [0, 1], as in strengths=[.5,1]")
 """What ``strengths`` may be: one number or several."""
 SHOWS_RUNS = ("evaluate", "probe", "forensics", "compare", "predict", "export")
+UNREAD = {
+    "names": "names the groups by their runs and by what was typed for them: leave it out",
+    "control_run": "finds the control among the runs: add its folder to runs=[...]",
+    "from_results": "takes what was measured before from the cache by itself: leave it out",
+}
+"""Settings that task=report does not read."""
 FORMATS = {"safetensors": (), "onnx": ("onnx", "onnxscript", "onnxruntime"), "timm": ()}
 """Formats of task=export, each with the packages that it needs beside this package's own."""
 
@@ -40,8 +46,9 @@ def needs(tree: Mapping[str, Any]) -> Iterator[Problem]:
     runs = tree.get("runs")
     paths = [one for one in (runs if isinstance(runs, list) else [runs]) if isinstance(one, str)]
     names = tree.get("names")
+    names = names if isinstance(names, list | None) else [names]
     if task in SHOWS_RUNS:
-        if isinstance(names, list) and len(names) != len(paths):
+        if names is not None and len(names) != len(paths):
             text = f"{len(names)} names for {len(paths)} runs: give one for each of runs=[...]"
             yield Problem("names", f"{text}, the same for the seeds of one method")
         for path in map(Path, paths):
@@ -49,6 +56,8 @@ def needs(tree: Mapping[str, Any]) -> Iterator[Problem]:
             if path.is_dir() and not exported and not (path / run_folder.BEST).is_file():
                 text = f"{path / run_folder.BEST} is not there: name a run folder or a checkpoint file"
                 yield Problem("runs", text)
+    if task == "report":
+        yield from (Problem(key, f"task=report {text}") for key, text in UNREAD.items() if tree.get(key) is not None)
     if task == "factorial":
         yield from _factorial(paths)
     if task == "export":

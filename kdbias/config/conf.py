@@ -32,6 +32,7 @@ PATHS = (  # keys whose values are paths; a key that others interpolate comes be
     *("init", "loss.c2vkd.linguistic.weights", "loss.vlfkd.linguistic.weights"),
 )
 GRADED = "control.graded"  # teachers by name, each with its weights
+MANY = (rf"{re.escape(GRADED)}\.\w+\.weights", r"study\.\w+_weights")  # patterns of further keys of paths
 
 
 def conf_dir() -> str:
@@ -116,7 +117,7 @@ def with_home(arguments: Sequence[str]) -> list[str]:
     >>> with_home(["seed=1", "name=~/x"])
     ['seed=1', 'name=~/x']
     """
-    named = re.compile(rf"\+{{0,2}}({'|'.join(map(re.escape, PATHS))}|{re.escape(GRADED)}\.\w+\.weights)=")
+    named = re.compile(rf"\+{{0,2}}({'|'.join([*map(re.escape, PATHS), *MANY])})=")
     home = os.path.expanduser("~")
     return [
         re.sub(r"(?<=[=\[,])~(?=[/,\]]|$)", lambda _: home, each) if named.match(each) else each for each in arguments

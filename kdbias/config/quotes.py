@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from kdbias.config.conf import GRADED, PATHS
+from kdbias.config.conf import MANY, PATHS
 from kdbias.config.overrides import key_of
 
 NAMED = (*PATHS, "hydra.run.dir", "hydra.sweep.dir")
-_KEYS = "|".join([*map(re.escape, NAMED), rf"{re.escape(GRADED)}\.\w+\.weights"])
+_KEYS = "|".join([*map(re.escape, NAMED), *MANY])
 _OVERRIDE = re.compile(rf"(\+{{0,2}}(?:{_KEYS}))=(.*)", re.DOTALL)
 
 

@@ -14,7 +14,7 @@ from toy_study import NODE, finished, toy, trained
 from kdbias.analysis import study as studies
 from kdbias.analysis import study_train
 from kdbias.analysis.report import curves, references, several_teachers, taught_by
-from kdbias.analysis.reported import Reported, ReportedGroup, study_teachers
+from kdbias.analysis.reported import Reported, ReportedGroup, reported_study, study_teachers
 from kdbias.analysis.results import Measured, by_label
 from kdbias.analysis.run_teacher import composing
 from kdbias.analysis.status import study_of
@@ -297,6 +297,23 @@ def test_a_run_that_is_begun_and_not_measured_is_named_with_its_reason(tmp_path)
     assert said[1].startswith(f"{names[4]} is damaged (runs: ")
     assert said[2] == f"{names[3]} is not finished"
     assert said[3] == f"{names[5]} failed (OSError: disk full)."
+
+
+def test_a_control_of_another_recipe_is_named_on_the_page_of_a_study(tmp_path, capsys):
+    study = toy(tmp_path)
+    trained(study)
+    for one in study.runs:
+        epochs = {"student": 4, "control": 2}[one.group]
+        OmegaConf.save({"seed": one.seed, "epochs": epochs}, one.run.folder / "config.yaml")
+    said = "student and its control control have unlike recipes: epochs 2 for 4."
+    tree = {"study": study.node, "paths": {"runs": str(tmp_path)}}
+    assert said in reported_study(tree).how
+    assert said in capsys.readouterr().out
+    first = next(one.run.folder for one in study.runs if one.group == "control")
+    (first / "config.yaml").write_text("epochs: [")
+    assert any(
+        "Whether control has the recipe of its control is not known" in str(one) for one in reported_study(tree).how
+    )
 
 
 def test_a_page_of_a_sweep_groups_its_runs_by_config_and_names_the_unfinished(tmp_path, capsys):

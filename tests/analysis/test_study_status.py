@@ -89,3 +89,20 @@ def test_a_study_that_was_never_started_says_with_which_command_it_starts(tmp_pa
     found = study_of({"study": node, "paths": {"runs": str(tmp_path)}})
     assert capsys.readouterr().out == f"study toy was never started under {tmp_path}: {found.again}\n"
     assert f"paths.runs={tmp_path}" in found.again
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"seeds": [0]}, ""),
+        ({"images": 7, "hypotheses": {}}, "study.hypotheses.gain, study.images"),
+        ({"seeds": [0, 1, 2, 3]}, "study.seeds"),
+    ],
+)
+def test_what_was_changed_since_a_study_was_started_is_named_and_not_shown(tmp_path, capsys, changes, said):
+    started = toy(tmp_path, {**NODE, "name": "toy"})
+    found = study_of({"study": {**NODE, "name": "toy", **changes}, "paths": {"runs": str(tmp_path)}})
+    assert found.node == started.node
+    text = f"study toy is shown as it was started, without what {said} would change: begin it again with that"
+    assert capsys.readouterr().out == (f"{text} ({found.again})\n" if said else "")

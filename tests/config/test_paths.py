@@ -135,12 +135,14 @@ def test_the_teacher_of_a_run_is_known_by_what_its_own_process_will_read(home):
 
 def test_a_bare_tilde_is_home_where_a_path_is_set(home):
     given = ["data.root=~/d", "runs=[~/a,b,~]", "+model.weights=~/w", "control.graded.resnet20.weights=~/v", "resume=~"]
+    given += ["study.cnn_weights=~/c"]
     assert conf.with_home(given) == [
         f"data.root={home}/d",
         f"runs=[{home}/a,b,{home}]",
         f"+model.weights={home}/w",
         f"control.graded.resnet20.weights={home}/v",
         f"resume={home}",
+        f"study.cnn_weights={home}/c",
     ]
     for other in (["name=~/x"], ["~teacher"], ["data.root='~/x'"], ["data.root=a~/x"], ["-m"], ["data.root=~you/x"]):
         assert conf.with_home(other) == other

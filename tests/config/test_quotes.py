@@ -17,6 +17,8 @@ def test_a_path_is_read_as_it_is_typed(path):
     assert (override.key_or_group, override.value()) == ("data.root", path)
     (word,) = with_quotes([f"runs=[plain,{path}]"])
     assert OverridesParser.create().parse_override(word).value() == ["plain", path]
+    (word,) = with_quotes([f"study.cnn_weights={path}"])
+    assert OverridesParser.create().parse_override(word).value() == path
 
 
 @pytest.mark.parametrize(
