@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from kdbias.late import put_off
 from kdbias.runs import failure, launchers, resuming, run_folder, started, sweep
 
 AGAIN = "the same command goes on from here"
+_usual_format = warnings.formatwarning
 
 
 def register() -> None:
@@ -35,6 +37,17 @@ def register() -> None:
     conf.register()
     sweep.register()
     OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
+
+
+def one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Write a warning of this package about the run as one line; those of others have their place in the code."""
+    packages = Path(filename).parts
+    others = "site-packages" in packages and "kdbias" not in packages
+    if category is not UserWarning or others:
+        return _usual_format(message, category, filename, lineno, line)
+    return f"warning: {printable(message)}\n"
 
 
 def _run_dir(resume: str | None, runs: str, name: str, now: str) -> str:
@@ -89,19 +102,22 @@ def allow_packages(overrides: Sequence[str]) -> None:
 
 
 def require_own_folder(arguments: Sequence[str]) -> None:
-    """Pass a command whose ``hydra.run.dir`` is a run folder without links to places outside.
+    """Pass a command whose ``hydra.run.dir`` is a run folder without links to places outside, and no other run's.
 
     Sweeps, studies and teachers name the folder in this way, and Hydra then asks no resolver before it writes.
 
     Raises:
-        ConfigError: as ``kdbias.runs.run_folder.require_own``.
+        ConfigError: as ``kdbias.runs.run_folder.require_own``, or as ``kdbias.runs.resuming.require_unused``.
     """
+    resumes = any(key_of(each) == "resume" for each in arguments)
     for each in arguments:
         if key_of(each) == "hydra.run.dir":
             value = OverridesParser.create().parse_override(each).value()
             folder = Path(str(value))
             if (folder / run_folder.CONFIG).is_file() or (folder / ".hydra").is_symlink():
                 run_folder.require_own(folder)
+            if not resumes:
+                resuming.require_unused(folder)
 
 
 def train() -> None:
@@ -111,6 +127,7 @@ def train() -> None:
 
 
 def _train() -> None:
+    warnings.formatwarning = one_line
     sys.argv[1:] = with_quotes(conf.with_home(sys.argv[1:]))
     if manual.asked(sys.argv[1:]):
         print(manual.page("train", sys.argv[1:]))
@@ -168,6 +185,7 @@ def analyze() -> None:
 
 
 def _analyze() -> None:
+    warnings.formatwarning = one_line
     sys.argv[1:] = with_quotes(conf.with_home(sys.argv[1:]))
     if manual.asked(sys.argv[1:]):
         print(manual.page("analyze", sys.argv[1:]))

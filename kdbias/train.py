@@ -115,7 +115,7 @@ def train(cfg: DictConfig) -> float:
 def begin(run: Path, resume: bool, spec: Mapping[str, Any]) -> Path | None:
     """Give the checkpoint that a run resumes from, None for a new run; drop metrics that will be logged again.
 
-    A job that Slurm requeued goes on in its folder, from the checkpoint that Lightning saved when the time was up.
+    A job that Slurm requeued, or that ``torchrun`` started again, goes on in its folder, from its newest checkpoint.
 
     Raises:
         ConfigError: the checkpoint is of another config than ``spec``, which describes the run now, or holds the

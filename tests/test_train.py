@@ -235,3 +235,7 @@ def test_a_job_that_slurm_requeued_goes_on_from_the_checkpoint_of_its_end(stoppe
     assert resuming.requeued(run) == run / run_folder.LAST
     monkeypatch.delenv("SLURM_JOB_ID")
     assert begin(run, False, spec) is None
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    assert begin(run, False, spec) is None
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")  # torchrun --max-restarts
+    assert begin(run, False, spec) == run / run_folder.LAST

@@ -120,35 +120,37 @@ def reported_runs(tree: Tree) -> Reported:
             continue
         read.append((folder, saved, facts))
     found: dict[str, ReportedGroup] = {}
-    words: dict[str, list[str]] = {}
+    named: dict[str, tuple[str, list[str]]] = {}
     seeds = [int(saved["seed"]) for _, saved, _ in read]
     recipes = joined([recipe(saved) for _, saved, _ in read], seeds)
     for (folder, saved, facts), seed, one in zip(read, seeds, recipes, strict=True):
         key = json.dumps(one, sort_keys=True, default=str)
         if key not in found:
-            found[key] = ReportedGroup(_label(saved, facts, words), 0)
-            words[found[key].label] = _typed(saved)
+            found[key] = ReportedGroup("", 0)
+            control = control_kind(saved, facts)
+            named[key] = f"{saved['name']}{f', control {control}' if control else ''}", _typed(saved)
         if seed in found[key].folders:
             other = found[key].folders[seed]
             raise ConfigError(f"runs: {folder} and {other} are the same run of seed {seed}: leave one out")
         found[key].folders[seed], found[key].facts[seed] = folder, facts
+    found = {key: replace(found[key], label=label) for key, label in _labels(named).items()}
     groups, differ = _with_controls(found)
     if not groups:
         raise ConfigError(f"runs: none is finished ({len(left)} are not): name run folders, or a sweep's folder")
-    named = ",".join(map(str, paths(tree["runs"])))
-    how = how_made(shell(["python analyze.py", *_command(tree, named)]), groups, [])
+    folders = ",".join(map(str, paths(tree["runs"])))
+    how = how_made(shell(["python analyze.py", *_command(tree, folders)]), groups, [])
     how += [" ".join(differ)] if differ else []
     how += [f"Left out: {'; '.join(left)}."] if left else []
-    return Reported("runs", "report", f"Runs of {named}", "", {}, groups, how, Path(str(tree["out"])))
+    return Reported("runs", "report", f"Runs of {folders}", "", {}, groups, how, Path(str(tree["out"])))
 
 
-def _command(tree: Tree, named: str) -> list[str]:
+def _command(tree: Tree, folders: str) -> list[str]:
     """The words that were typed; where no command was, those that name the runs, the probes and the effect."""
     if HydraConfig.initialized() and (words := list(HydraConfig.get().overrides.task)):
         return words
     probes = [f"probe=[{','.join(tree['probe'])}]"] if tree.get("probe") else []
     effect = [f"effect={tree['effect']}"] if tree.get("effect") is not None else []
-    return ["task=report", f"runs=[{named}]", *probes, *effect]
+    return ["task=report", f"runs=[{folders}]", *probes, *effect]
 
 
 def run_folders(named: Sequence[Path]) -> list[Path]:
@@ -235,19 +237,20 @@ def _recipes(study: Study) -> str:
     return "\n".join(lines)
 
 
-def _label(saved: Tree, facts: Mapping[str, Any], taken: Mapping[str, Sequence[str]]) -> str:
-    """A name for a group: the run's own and that of its control, then what was typed otherwise, then a number.
+def _labels(named: Mapping[str, tuple[str, Sequence[str]]]) -> dict[str, str]:
+    """Names for groups, of which each has a name and what was typed for its runs.
 
-    ``taken`` has the overrides of the groups that have a name. Of the group's own overrides those are named that the
-    first group of the same name does not have.
+    Groups of one name have beside it the overrides that not all of them have, and a number where these do not tell
+    them apart.
     """
-    control = control_kind(saved, facts)
-    label = f"{saved['name']}{f', control {control}' if control else ''}"
-    if label not in taken:
-        return label
-    longer = " ".join([label, *(word for word in _typed(saved) if word not in taken[label])])
-    label = longer if len(longer) <= LONGEST else f"{longer[:LONGEST].rpartition(' ')[0]} …"
-    return label if label not in taken else f"{label} ({len(taken)})"
+    found: dict[str, str] = {}
+    for key, (name, words) in named.items():
+        alike = [typed for other, typed in named.values() if other == name]
+        own = [word for word in words if not all(word in typed for typed in alike)]
+        longer = " ".join([name, *own])
+        label = longer if len(longer) <= LONGEST else f"{longer[:LONGEST].rpartition(' ')[0]} …"
+        found[key] = label if label not in found.values() else f"{label} ({len(found)})"
+    return found
 
 
 def _typed(saved: Tree) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,6 +86,9 @@ def intervals(result: Result) -> dict[str, Estimate]:
 
 def estimates(result: Result) -> dict[str, Estimate]:
     """Give all scalars of a Result as estimates, those without an interval with the reason."""
-    reason = "no interval: it is no share of right answers"
-    values = {k: Estimate(v, float("nan"), float("nan"), reason) for k, v in result.scalars.items()}
+    reasons = {"top5": "no interval: which images have the label among five answers is not kept"}
+    values = {
+        key: Estimate(value, math.nan, math.nan, reasons.get(key, "no interval: it is no share of right answers"))
+        for key, value in result.scalars.items()
+    }
     return {**values, **intervals(result)}

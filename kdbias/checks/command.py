@@ -108,13 +108,13 @@ def jobs(words: Sequence[str]) -> Iterator[list[str]]:
 
 def _problems(words: Sequence[str], config: str, tasks: Sequence[str]) -> list[Problem]:
     """The problems of the command of one run."""
-    cfg = composed(words, config)
+    cfg, problems = composed(words, config)
     expand_paths(cfg)
     tree = resolved(cfg, [])
     if cfg.get("resume"):
         resuming.require_resumable(Path(str(cfg.resume)))
-        return []
-    problems = _run_problems(tree) if config == "train" else list(task_problems(tree, tasks))
+        return problems
+    problems += _run_problems(tree) if config == "train" else task_problems(tree, tasks)
     problems += unwritable(words, tree)
     if config == "train" and not problems:  # a host is asked only where nothing else is wrong
         problems += [*data_problems(tree), *pretrained_problems(tree)]
@@ -130,23 +130,35 @@ def require_words(arguments: Sequence[str], config: str) -> None:
     _require_none([*word_problems(arguments, config), *empty_paths(overrides(arguments))])
 
 
-def composed(words: Sequence[str], config: str) -> DictConfig:
+def composed(words: Sequence[str], config: str) -> tuple[DictConfig, list[Problem]]:
     """Compose the config of a command without starting its program.
+
+    Words that set what the config does not have are left out, and are problems.
 
     Raises:
         ConfigError: Hydra cannot compose it; the message is one line.
     """
-    try:
-        with initialize_config_dir(conf_dir(), version_base="1.3"):
-            return compose(config, list(words))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise composition_error(error, words, config) from error
+    left, texts = list(words), list[str]()
+    begun = GlobalHydra.instance().is_initialized()  # a study composes its runs inside
+    with nullcontext() if begun else initialize_config_dir(conf_dir(), version_base="1.3"):
+        while True:
+            try:
+                cfg = compose(config, left)
+                break
+            except (HydraException, OmegaConfBaseException) as error:
+                kept = _without(str(error), left)
+                if len(kept) == len(left):
+                    raise composition_error(error, left, config) from error
+                left = kept
+                texts.append(str(error))
+    keys = flat(OmegaConf.to_container(cfg, resolve=False)) if texts else {}  # type: ignore[arg-type]
+    return cfg, [problem for text in texts if (problem := composition_problem(text, keys)) is not None]
 
 
 def composition_error(error: Exception, words: Sequence[str], config: str) -> ConfigError:
     """Give in one line why Hydra cannot compose a config, from its own error."""
     text = str(error)
-    found = composition_problem(text, _keys_without(text, words, config))
+    found = None if _without(text, words) == list(words) else composition_problem(text, _keys(words, config))
     reason = " ".join(f"{text} {error.__cause__ or ''}".split("To append to your config")[0].split())
     return ConfigError(str(found) if found else f"the config cannot be composed: {reason}")
 
@@ -215,19 +227,21 @@ def _path_problem(key: str, path: Path) -> Problem | None:
     return None
 
 
-def _keys_without(text: str, words: Sequence[str], config: str) -> dict[str, object]:
-    """The keys of the config without the override that a message of Hydra is about; none if it cannot be composed."""
+def _without(text: str, words: Sequence[str]) -> list[str]:
+    """The words without the override that a message of Hydra is about; all of them if it is about none."""
     if not text.startswith("Could not override '"):
-        return {}
+        return list(words)
     key = text.split("'")[1]
-    kept = [word for word in words if OverridesParser.create().parse_override(word).key_or_group != key]
-    begun = GlobalHydra.instance().is_initialized()  # a study composes its runs inside
+    return [word for word in words if OverridesParser.create().parse_override(word).key_or_group != key]
+
+
+def _keys(words: Sequence[str], config: str) -> dict[str, object]:
+    """The keys of the config without the overrides of what it does not have; none if it cannot be composed."""
     try:
-        with nullcontext() if begun else initialize_config_dir(conf_dir(), version_base="1.3"):
-            tree: Any = OmegaConf.to_container(compose(config, kept), resolve=False)
-    except (HydraException, OmegaConfBaseException):
+        cfg, _ = composed(words, config)
+    except ConfigError:
         return {}
-    return flat(tree)
+    return flat(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
 
 
 def _require_none(problems: Sequence[Problem]) -> None:

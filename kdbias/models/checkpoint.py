@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -60,7 +61,7 @@ class Checkpoint:
     def _opened(self) -> tuple[tuple[int, ...], dict[str, Any]]:
         """What tells the file from those that take its place, and its content."""
         if not self.path.is_file():
-            raise FileNotFoundError(f"there is no checkpoint {self.path.resolve()}")
+            raise FileNotFoundError(f"there is no checkpoint {self.path.resolve()}{_instead(self.path)}")
         identity = _identity(self.path)
         try:
             shipped = zoo.entry(self.path)
@@ -164,6 +165,19 @@ def checkpoint_file(path: str | PathLike[str]) -> Path:
     """The checkpoint that a path names: a file, the best one of a run folder, an exported or a zoo's network."""
     found = zoo.file_of(Path(path))
     return found / "checkpoints" / "best.ckpt" if found.is_dir() else found
+
+
+def _instead(path: Path) -> str:
+    """What may have been meant by a checkpoint that is not there: a network of the zoo, or a run in its folder."""
+    if near := get_close_matches(path.name, zoo.names(), 1):
+        return f": did you mean {near[0]}?"
+    folder = path.parent.parent if path.name == "best.ckpt" else path
+    inside = sorted(found.parents[1] for found in folder.glob("*/checkpoints/best.ckpt"))
+    if inside:
+        return f": {folder} holds {len(inside)} runs, name one, such as {inside[0]}"
+    if any((folder / name).is_file() for name in ("model.safetensors", "network.onnx")):
+        return f": {folder} is an export for timm or onnxruntime, and its README.md says how to load it"
+    return ""
 
 
 def _as_saved(shipped: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def _mean(runs: Runs) -> Result:
 
 def _title(name: str, runs: Runs, control: str | None, initial: str | None) -> str:
     title, count = named(name, control, initial), len(seeds(runs, Result))
-    return title if count == 1 else f"{title} (mean of {count} seeds)"
+    return title if count == 1 else f"{title}\n(mean of {count} seeds)"
 
 
 def _file(name: str) -> str:

@@ -81,7 +81,7 @@ def uniform(axes: Axes, found: Sequence[NetworkLines], key: str, text: str, digi
 def whole_numbers(axes: Axes, label: str) -> None:
     """Name the x axis and put its ticks at whole numbers: epochs, pixels."""
     axes.set_xlabel(label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def by_layer(axes: Axes, found: Sequence[NetworkLines], key: str) -> None:

@@ -56,8 +56,9 @@ def _rows(facts: Mapping[str, Any], form: str, gap: float, images: int) -> Itera
     builder += f" ({facts['spec']['model']['name']})" if "name" in facts["spec"]["model"] else ""
     yield "Network", f"{builder}, {facts['parameters']:,} parameters"
     yield "Data", f"{facts.get('images') or UNKNOWN}: {data['train']:,} training images"
-    yield "Input", f"{data['channels']} × {data['size']} × {data['size']}, values in [0, 1]"
-    yield "Classes", f"{data['classes']}: {', '.join(data['names'][:20])}{', ...' * (len(data['names']) > 20)}"
+    values = "normalised by mean and std, as above" if form == "timm" else "values in [0, 1]"
+    yield "Input", f"{data['channels']} × {data['size']} × {data['size']}, {values}"
+    yield "Classes", f"{data['classes']}: {'; '.join(data['names'][:20])}{'; ...' * (len(data['names']) > 20)}"
     yield "Recipe", _recipe(facts)
     yield "Accuracy", accuracy_text(facts.get("accuracy"))
     yield "Teacher", str(facts.get("teacher") or "none")

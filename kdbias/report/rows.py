@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 
 from kdbias.report.style import QUIET, REFERENCE
@@ -57,11 +56,14 @@ def arm(axes: Axes, found: Estimate, row: float, style: Mapping[str, Any], scale
 
 
 def percent_row_axis(axes: Axes) -> None:
-    """Let the x axis, of shares in percent, end at 0 and 100 where it would go beyond, with all that is drawn whole."""
+    """Let the x axis, of shares in percent, end at 0 and 100 where it would go beyond.
+
+    A mark at an end is drawn whole. An interval that goes beyond is cut there: a t interval knows no bounds.
+    """
     low, high = axes.get_xlim()
     axes.set_xlim(max(low, 0.0), min(high, 100.0))
     for artist in axes.get_children():
-        if isinstance(artist, Line2D | LineCollection):
+        if isinstance(artist, Line2D) and np.all(np.abs(np.asarray(artist.get_xdata(), float) - 50) <= 50):
             artist.set_clip_on(False)
 
 

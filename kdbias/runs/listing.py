@@ -11,9 +11,9 @@ from typing import Any
 
 from kdbias.config.overrides import key_of
 from kdbias.config.saved import read_saved
-from kdbias.files import printable
+from kdbias.files import is_held, printable
 from kdbias.runs import progress
-from kdbias.runs.run_folder import CONFIG, RESULT
+from kdbias.runs.run_folder import CONFIG, LOCK, RESULT
 
 DEEPEST = 30  # folders in one another; runs lie two or three deep
 HEADS = ("name", "seed", "accuracy", "state", "swept", "folder")
@@ -95,7 +95,8 @@ def _outcome(folder: Path, result: Mapping[str, Any] | None) -> tuple[str, str]:
     if result is None:
         if now is None:
             return "-", "not begun"
-        return _percent(now.accuracy, " (val)"), f"epoch {now.done}/{now.epochs}"
+        state = f"epoch {now.done}/{now.epochs}"
+        return _percent(now.accuracy, " (val)"), state if is_held(folder / LOCK) else f"{state}, interrupted"
     test = result.get("test")
     accuracy = _percent(test.get("accuracy") if isinstance(test, dict) else None)
     return accuracy, f"stopped: {printable(str(result['stopped']))}" if result.get("stopped") else "finished"

@@ -12,14 +12,15 @@ from typing import Any
 
 import torch
 
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "torchvision", "lightning", "timm", "kdbias")
 
 
 def environment() -> dict[str, Any]:
     """Give versions, git revision and hardware, as plain types.
 
-    ``git`` is the revision of the package's checkout. ``dirty`` says whether the checkout has changes. Both are None
-    for an installed package.
+    ``git`` is the revision of the package's checkout. ``dirty`` says whether the checkout has changes, or new files in
+    ``kdbias`` or ``conf``. Both are None for an installed package.
     """
     revision, dirty = _git()
     return {
@@ -55,13 +56,13 @@ def _version(name: str) -> str | None:
 
 
 @cache
-def _git() -> tuple[str | None, bool | None]:
-    root = Path(__file__).resolve().parents[2]
+def _git(root: Path = ROOT) -> tuple[str | None, bool | None]:
     if not (root / ".git").exists():
         return None, None
     try:
         revision = _run(root, "rev-parse", "HEAD")
         dirty = bool(_run(root, "status", "--porcelain", "--untracked-files=no"))
+        dirty = dirty or bool(_run(root, "ls-files", "--others", "--exclude-standard", "--", "kdbias", "conf"))
     except (OSError, subprocess.SubprocessError):
         return None, None
     return revision, dirty

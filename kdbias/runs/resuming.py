@@ -14,21 +14,41 @@ from kdbias.config.errors import ConfigError, RunStopped
 from kdbias.config.overrides import key_of
 from kdbias.config.spec import differences, spec_hash
 from kdbias.runs.pretrained import as_saved
+from kdbias.runs.process import JOB
 from kdbias.runs.run_folder import CONFIG, LAST, RESULT, require_own, result, saved_config, stopped
+from kdbias.runs.started import first
 
 
 def requeued(folder: Path) -> Path | None:
-    """Give the newest checkpoint in the folder of a run whose job Slurm started again; None for any other run.
+    """Give the newest checkpoint of a run that Slurm or ``torchrun`` started again; None for any other run.
 
-    Lightning leaves one when the time is up. A job that was preempted, or whose node failed, has its last epoch's.
+    Lightning leaves one when the time of a Slurm job is up. A job that was preempted, or whose node failed, and
+    processes that ``torchrun --max-restarts`` starts again, have the last epoch's.
     """
-    if "SLURM_JOB_ID" not in os.environ:
-        return None
-    saved = list(folder.glob("hpc_ckpt_*.ckpt"))
-    again = bool(saved) or os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+    slurm = "SLURM_JOB_ID" in os.environ
+    saved = list(folder.glob("hpc_ckpt_*.ckpt")) if slurm else []
+    counts = ["TORCHELASTIC_RESTART_COUNT", *(["SLURM_RESTART_COUNT"] if slurm else [])]
+    again = bool(saved) or any(os.environ.get(count, "0") != "0" for count in counts)
     if again and (folder / LAST).is_file():
         saved.append(folder / LAST)
     return max(saved, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def require_unused(folder: Path) -> None:
+    """Pass the folder of a new run that holds no other run, whose checkpoints and result it would replace.
+
+    A job may be begun anew by the process that started it, and one that was ``requeued`` goes on.
+
+    Raises:
+        ConfigError: a run was begun or finished there.
+    """
+    if JOB in os.environ or not first() or requeued(folder) is not None:
+        return
+    remedy = "choose another folder, or remove that one"
+    if (folder / RESULT).is_file():
+        raise ConfigError(f"hydra.run.dir: a run has ended in {folder}: {remedy}")
+    if (folder / LAST).is_file():
+        raise ConfigError(f"hydra.run.dir: a run was begun in {folder}: go on with it by resume={folder}, {remedy}")
 
 
 def resumable(folder: Path, key: str) -> bool:

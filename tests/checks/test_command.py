@@ -72,6 +72,15 @@ def test_a_mistake_of_analyze_is_one_line(typed, tmp_path):
     assert refused(typed, "analyze") == ANALYZE[typed]
 
 
+def test_words_that_set_nothing_are_all_named_with_the_other_mistakes():
+    assert refused("experiment=exp1_kl loss.kl.temprature=2 model.depth=two epochs=abc").splitlines() == [
+        "the command has 3 problems:",
+        "  loss.kl.temprature: there is no such setting: did you mean loss.kl.temperature?",
+        "  model.depth: there is no such setting: model has _target_, distilled, drop_path, inference, layers",
+        "  epochs: must be a whole number of at least 1, got 'abc'",
+    ]
+
+
 def test_all_mistakes_are_listed_at_once():
     assert refused("epochs=0 seed=-1") == (
         "the command has 2 problems:\n  epochs: must be a whole number of at least 1, got 0\n"

@@ -124,6 +124,13 @@ def test_a_run_folder_stands_for_its_best_checkpoint(checkpoint, tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(FileNotFoundError, match=r"there is no checkpoint .*none.checkpoints.best\.ckpt"):
         kdbias.load_student(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match=rf"{tmp_path} holds 1 runs, name one, such as {tmp_path / 'run'}$"):
+        kdbias.load_student(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"demo-studen: did you mean demo-student\?$"):
+        kdbias.load_student("demo-studen")
+    (tmp_path / "none" / "model.safetensors").touch()
+    with pytest.raises(FileNotFoundError, match=r"none is an export for timm or onnxruntime, and its README\.md says"):
+        kdbias.load_student(tmp_path / "none")
 
 
 def test_a_flipped_byte_in_a_checkpoint_is_refused(checkpoint):

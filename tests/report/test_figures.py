@@ -146,7 +146,7 @@ def test_cka_figures_by_name_are_means_over_seeds():
     found = cka.figures(networks, control="base")
     assert list(found) == ["cka", "cka-exp1-a", "cka-base", "cka-last"]
     first, second = found["cka"].axes[:2]
-    assert first.get_title(loc="left").startswith("exp1/a (mean of 2 seeds)")
+    assert first.get_title(loc="left").startswith("exp1/a\n(mean of 2 seeds)")
     assert second.get_title(loc="left").startswith("base (control)")
     assert first.images[0].get_array()[0, 0] == pytest.approx((0.7 - 0.1) / 2)
     assert found["cka-last"].axes[0].get_xlabel() == "depth of the layer (0 to 1)"  # six layers and four

@@ -6,6 +6,7 @@ from omegaconf import OmegaConf
 from kdbias.files import write_json
 from kdbias.runs.listing import listing, runs_below
 from kdbias.runs.progress import Progress
+from kdbias.runs.run_folder import alone
 
 
 def made(folder, *overrides, name="mine", seed=0, result=None, progress=None):
@@ -51,8 +52,8 @@ def test_two_teachers_beside_each_other_are_no_sweep(tmp_path):
     ("files", "accuracy", "state"),
     [
         ({}, "-", "not begun"),
-        ({"progress": Progress(2, 9, 0.25)}, "25.0 % (val)", "epoch 2/9"),
-        ({"progress": Progress(2, 9, None)}, "-", "epoch 2/9"),
+        ({"progress": Progress(2, 9, 0.25)}, "25.0 % (val)", "epoch 2/9, interrupted"),
+        ({"progress": Progress(2, 9, None)}, "-", "epoch 2/9, interrupted"),
         ({"result": {"test": {}, "stopped": "collapsed"}}, "-", "stopped: collapsed"),
         ({"result": {"test": {"accuracy": 1.0}}, "progress": Progress(9, 9, 0.5)}, "100.0 %", "finished"),
     ],
@@ -61,6 +62,9 @@ def test_the_state_is_said(tmp_path, files, accuracy, state):
     made(tmp_path / "run", **files)
     (found,) = runs_below(tmp_path)
     assert (found.accuracy, found.state) == (accuracy, state)
+    with alone(tmp_path / "run"):  # by the process that trains it
+        (found,) = runs_below(tmp_path)
+    assert found.state == state.removesuffix(", interrupted")
 
 
 @pytest.mark.parametrize(

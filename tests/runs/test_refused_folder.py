@@ -1,12 +1,17 @@
 """A refused command leaves no folder, a resumed run of another config is told by what was typed."""
 
+import re
+
 import pytest
 from omegaconf import OmegaConf
 
+from kdbias.cli import require_own_folder
 from kdbias.config.errors import ConfigError, RunStopped
 from kdbias.files import is_held, lock
+from kdbias.runs.process import JOB
 from kdbias.runs.resuming import resumed
 from kdbias.runs.run_folder import dropped_if_refused, trained_by_this_process
+from kdbias.runs.started import RANKS
 
 
 def begun(folder):
@@ -127,3 +132,35 @@ def test_another_config_is_told_by_what_was_typed(saved, typed, listed):
 def test_settings_that_nobody_typed_are_counted(saved):
     with pytest.raises(ConfigError, match="differs in 3 settings that it does not name: name the experiment"):
         resumed(OmegaConf.create({**NOW, "resume": str(saved)}), [f"resume={saved}", "seed=0"])
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        ("checkpoints/last.ckpt", "a run was begun in {run}: go on with it by resume={run}, choose another folder"),
+        ("result.json", "a run has ended in {run}: choose another folder, or remove that one"),
+        ("config.yaml", None),  # nothing of it would be lost
+        (".hydra/config.yaml", None),
+    ],
+)
+def test_a_new_run_does_not_replace_another_one(tmp_path, monkeypatch, there, said):
+    """Its checkpoints and its result would be gone, and Hydra's files before any check."""
+    for name in (*RANKS, JOB, "SLURM_JOB_ID", "SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    run = tmp_path / "run"
+    (run / there).parent.mkdir(parents=True)
+    (run / there).write_text("{}")
+    command = ["experiment=baseline", f"hydra.run.dir={run}"]
+    if said is None:
+        require_own_folder(command)
+        return
+    with pytest.raises(ConfigError, match=re.escape(f"hydra.run.dir: {said.format(run=run)}")):
+        require_own_folder(command)
+    require_own_folder([*command, f"resume={run}"])
+    for name in (JOB, "LOCAL_RANK"):  # the process that started it decides; a later process of the same run
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "1")
+            require_own_folder(command)
+    if "last" in there:
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+        require_own_folder(command)
