@@ -94,7 +94,8 @@ class Comparison(nn.Module):
                 mine, theirs = needed(student.logits, "the student's logits"), needed(teacher.logits, "the teacher's")
                 terms["logits"] = F.mse_loss(mine.float(), theirs.detach().float())
             if self.class_token is not None:
-                terms["class_token"] = F.mse_loss(self.class_token(student.pooled.float()), teacher.pooled.float())
+                pooled = self.class_token(student.pooled.float())
+                terms["class_token"] = F.mse_loss(pooled, teacher.pooled.detach().float())
             if self.tokens is not None:
                 projected = self.tokens(tokens), self._teacher_tokens(teacher)
                 terms["tokens"] = F.mse_loss(*projected)

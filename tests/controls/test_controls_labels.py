@@ -158,3 +158,11 @@ def test_what_happened_is_counted(tiny_info):
     shuffled = ShuffledTeacher(network(tiny_info), "small", seed=0)
     shuffled.answer(batch_of(mixed([0, 0], [1, 2], 0.75)), 0)  # three quarters agree, a quarter does not
     assert shuffled.counted() == {"images": 2, "of_another": 1.0, "label_agreement": 0.75}
+
+
+def test_the_teacher_sees_its_own_view(tiny_info):
+    one = network(tiny_info)
+    batch = batch_of(torch.tensor([0, 1, 0, 1, 2]))._replace(teacher_image=torch.rand(5, 3, 32, 32))
+    given = ShuffledTeacher(one, "small", seed=0).answer(batch, 3)
+    source = partners(batch.target, batch.index, 0, 3)
+    assert torch.equal(given.logits, Teacher(one, "small")(batch.teacher_image).logits[source])

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -48,3 +50,10 @@ def test_switched_off_draws_nothing():
     rng = np.random.default_rng(0)
     assert not draw_erasing(rng, 50, 32, 0.0).any()
     assert not draw_cutout(rng, 50, 32, 0).any()
+
+
+def test_erased_boxes_are_of_all_aspects():
+    boxes = draw_erasing(np.random.default_rng(0), 20_000, 32, 1.0)
+    sides = (boxes[:, 2:] - boxes[:, :2])[boxes[:, 2] > 0]
+    aspect = np.log(sides[:, 0] / sides[:, 1])
+    assert aspect.std() == pytest.approx((math.log(3.3) - math.log(0.3)) / math.sqrt(12), rel=0.1)

@@ -204,3 +204,8 @@ def test_bad_input_is_an_error():
         groupwise(tokens, weight, wave(2, 3), (2, 3), 2)
     with pytest.raises(ValueError, match="group must be >= 1 position wide, got 0"):
         group_count((2, 3), 0)
+
+
+def test_half_of_the_numbers_are_the_teachers():
+    mixed = capd_mix(torch.zeros(20_000), torch.ones(20_000), generator=torch.Generator().manual_seed(0))
+    assert mixed.mean().item() == pytest.approx(0.5, abs=5 * math.sqrt(0.25 / 20_000))

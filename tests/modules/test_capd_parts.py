@@ -215,3 +215,10 @@ def test_bad_arguments_are_named(pair, settings, message):
 def test_bad_adversaries_are_named(kind, message):
     with pytest.raises(ArgumentError, match=f"^adversary: {message}"):
         adversary(kind, 6, 8, 16)
+
+
+def test_queries_keys_and_values_are_all_mixed(pair, monkeypatch):
+    """Where all is the teacher's, nothing is left to compare."""
+    monkeypatch.setattr("kdbias.modules.capd_terms.capd_mix", lambda mine, theirs: theirs)
+    terms = compared(pair, partial=True)(pair[2], pair[3]).terms
+    assert (terms["attention"], terms["values"]) == (0, 0)

@@ -10,6 +10,7 @@ from torch import nn
 from training import quiet_trainer
 
 from kdbias.config.build import build
+from kdbias.functional.dino_loss import dino_loss, dino_targets, moved_center
 from kdbias.modules.ssl_dino import move, sharpening
 from kdbias.modules.ssl_heads import Prototypes
 
@@ -104,3 +105,35 @@ def test_both_networks_are_channels_last_where_that_is_safe(widths, last):
     for network in (module.student, module.online):
         kernels = [p for p in network.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1]
         assert all(p.is_contiguous(memory_format=torch.channels_last) is last for p in kernels)
+
+
+def test_the_average_follows_by_one_minus_its_momentum(tmp_path):
+    seen, pace = [], []
+
+    class Look(L.Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            seen.append([next(n.parameters()).detach().clone() for n in (module.student, module.online)])
+
+        def on_train_batch_end(self, trainer, module, *_):
+            pace.append(module.momentum)
+
+    fit("dino", tmp_path, epochs=1, callbacks=[Look()], momentum=0.9)
+    for (before, _), (after, online), momentum in zip(seen, seen[1:], pace, strict=False):
+        torch.testing.assert_close(after, momentum * before + (1 - momentum) * online)
+
+
+def test_a_comparison_is_that_of_the_formulas_and_moves_the_centre(tmp_path):
+    torch.manual_seed(0)
+    spec = make_spec(make_data(), METHODS["dino"])
+    module = build(spec["module"], spec).eval()
+    module.center.copy_(torch.randn_like(module.center) / 10)
+    module.teacher_temperature, before = 0.05, module.center.clone()
+    one, two = torch.rand(2, 4, 3, 16, 16)
+    found, views = module.compare(one, two).loss, torch.cat([one, two])
+    with torch.no_grad():
+        theirs, ours = (
+            head(module.chosen(network(views))).view(2, 4, -1)
+            for head, network in ((module.student_head, module.student), (module.online_head, module.online))
+        )
+    torch.testing.assert_close(found.detach(), dino_loss(ours, dino_targets(theirs, before, 0.05), module.temperature))
+    torch.testing.assert_close(module.center, moved_center(before, theirs, module.center_momentum))

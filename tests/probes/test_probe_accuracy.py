@@ -117,6 +117,16 @@ def test_calibration_error_of_a_sure_network_is_what_it_gets_wrong(judge, images
     assert judge(batches, 50.0 * one_hot(answer, 10)).scalars["ece"] == pytest.approx(0.3, abs=1e-6)
 
 
+def test_calibration_is_judged_in_fifteen_bins(judge, images):
+    """Ten images at .95, of which five are right, and ten at .65, all right: .45 and .35, which one bin would mix."""
+    batches = images(n=20)
+    sure, target = torch.arange(20) < 10, targets(batches)
+    answer = torch.where(torch.arange(20) < 5, (target + 1) % 10, target)
+    share = torch.where(sure, 0.95, 0.65)[:, None]
+    logits = torch.where(one_hot(answer, 10).bool(), share, (1 - share) / 9).log()
+    assert judge(batches, logits).scalars["ece"] == pytest.approx(0.4, abs=1e-5)
+
+
 def test_averaged_views_are_what_counts_with_test_time_augmentation(tiny_cnn, images):
     batches = images()
     result = AccuracyProbe(tta=True, shift=1)(tiny_cnn, batches)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from kdbias.functional import pgd
 from kdbias.models.attention_path import attention_modules
 from kdbias.models.teacher import Teacher
-from kdbias.probes.adversarial import AdversarialProbe
+from kdbias.probes.adversarial import AdversarialProbe, _scalars
 from kdbias.probes.gradcam_agreement import GradcamAgreementProbe, correlations, to_one_grid
+from kdbias.probes.gradcam_map import activation_map
 
 EPSILON = 0.1
 
@@ -128,3 +130,39 @@ def test_correlation_is_pearsons_and_none_of_a_flat_map():
     np.testing.assert_allclose(correlations(a, b), expected, atol=1e-12)
     np.testing.assert_allclose(correlations(a, 2 * a + 1), 1, atol=1e-12)
     assert correlations(torch.zeros(1, 16), torch.rand(1, 16)).isnan().all()
+
+
+def test_the_network_is_shown_the_attacks_made_for_its_teacher_and_the_change_turned_by_half_a_circle(
+    tiny_cnn, tiny_vit, images
+):
+    (batch,), seen = images(n=6, size=6), []
+    tiny_vit.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
+    AdversarialProbe(Teacher(tiny_cnn, "t"), epsilon=0.1, steps=4)(tiny_vit, [batch])
+    tiny_cnn.eval()
+    made = [pgd(lambda x: tiny_cnn(x).logits, batch.image, batch.target, epsilon=0.1, steps=n) for n in (4, 1)]
+    turned = (batch.image + (made[0] - batch.image).rot90(2, (2, 3))).clamp(0, 1)
+    for found, expected in zip(seen, (batch.image, *made, turned), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_the_same_wrong_answer_is_counted_among_the_images_that_fool_both():
+    def mask(text):
+        return torch.tensor([c == "1" for c in text])
+
+    arrays = dict.fromkeys(("right", "teacher_right"), mask("111110")) | {"turned_wrong": mask("100001")}
+    for attack in ("pgd", "fgsm"):
+        arrays |= {f"{attack}_wrong": mask("110001"), f"{attack}_teacher_wrong": mask("111001")}
+        arrays[f"{attack}_same_answer"] = mask("100111")  # both right on two: the same answer, and no error
+    found = _scalars(arrays)
+    assert (found["counted"], found["turned_fooled"]) == (5 / 6, 0.2)
+    assert (found["pgd_fooled"], found["pgd_teacher_fooled"], found["pgd_same_answer"]) == (0.4, 0.6, 0.5)
+
+
+def test_maps_are_of_the_label_and_the_teachers_is_of_its_own_view(tiny_cnn, tiny_vit, images):
+    (batch,) = images(n=6, size=6)
+    batch = batch._replace(teacher_image=batch.image.flip(-1))
+    found = GradcamAgreementProbe(Teacher(tiny_cnn, "t"))(tiny_vit, [batch])
+    own = activation_map(tiny_vit, batch.image, batch.target)
+    theirs = activation_map(tiny_cnn, batch.teacher_image, batch.target)
+    expected = correlations(*(one.flatten(1).double() for one in to_one_grid(own, theirs)))
+    np.testing.assert_allclose(found.arrays["correlation"], expected, rtol=1e-4, atol=1e-5)

@@ -168,6 +168,9 @@ def test_values_are_means_over_all_images_and_heads_are_counted(tiny_vit, images
     own = torch.stack([torch.cat([m[:, :, 0, 0] for at, m in maps if at == layer]).mean(0) for layer in range(3)])
     np.testing.assert_allclose(result.arrays["cls_self"], own, rtol=1e-5)
     assert result.scalars["cls_self"] == pytest.approx(float(own.mean()), rel=1e-5)
+    spread = result.arrays["cls_dispersion"]
+    assert spread.max() > spread.mean()
+    assert result.scalars["cls_dispersion"] == pytest.approx(float(spread.mean()), rel=1e-5)
 
 
 def test_bf16_is_near_fp32_and_says_so(tiny_vit, images):
@@ -175,3 +178,17 @@ def test_bf16_is_near_fp32_and_says_so(tiny_vit, images):
     assert fast.meta["precision"] == "bf16"
     assert not np.array_equal(fast.arrays["distance"], exact.arrays["distance"])
     np.testing.assert_allclose(fast.arrays["distance"], exact.arrays["distance"], rtol=1e-2)
+
+
+def test_heads_whose_cls_token_gives_itself_nine_tenths_are_counted(tiny_vit):
+    observer = AttentionProbe().observer(tiny_vit)
+    maps = torch.full((2, 2, 18, 18), 1 / 18)
+    maps[:, 0, 0] = 0.05 / 17
+    maps[:, 0, 0, 0] = 0.95
+    for layer in range(3):
+        observer.attention(layer, maps if layer < 2 else maps[:, [1, 1]])
+    observer.images = 2
+    found = observer.result().scalars
+    assert found["cls_collapsed"] == 2
+    assert found["cls_self"] == pytest.approx((2 * 0.95 + 4 / 18) / 6, rel=1e-5)
+    assert found["cls_dispersion"] == pytest.approx(2.5, rel=1e-5)  # the rest of the row is even in every head

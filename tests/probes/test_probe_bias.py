@@ -14,7 +14,8 @@ from kdbias.data.base import ImageData
 from kdbias.data.cues import cues
 from kdbias.models.teacher import Teacher
 from kdbias.probes.bias import BiasProbe
-from kdbias.probes.bias_answers import Columns
+from kdbias.probes.bias_answers import OWN, Answers, Columns
+from kdbias.probes.bias_rows import TEACHER, Shown, row
 from kdbias.probes.bias_sets import chosen, wanted
 from kdbias.probes.bias_shown import CONSTRUCTED, DrawnCues
 from kdbias.stress.own_images import OwnImages
@@ -231,3 +232,11 @@ def test_sets_by_name_and_by_strength():
 def test_mistakes_are_named(settings, says):
     with pytest.raises(ValueError, match=says):
         BiasProbe(StressedSplit(Plain(), "test"), **settings)
+
+
+def test_agreement_is_of_answers_and_kappa_of_being_right():
+    own, theirs, target = np.array([[0, 1, 2, 3]]), np.array([[0, 2, 2, 0]]), np.array([0, 0, 2, 3])
+    answers = Answers({OWN: own, TEACHER: theirs}, {}, target, np.arange(4))
+    found = row(Shown("x", 1.0, lambda batch: batch.image), 0, answers, np.ones(4, bool), 10, "").scores
+    assert found["agreement"].value == 0.5
+    assert found["kappa"].value == pytest.approx((0.75 - 0.5) / 0.5)

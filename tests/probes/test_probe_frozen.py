@@ -130,3 +130,25 @@ def test_bad_settings_are_refused(name, colours):
         PROBES[name](colours, bank=0)
     with pytest.raises(ValueError, match="features: must be pooled or tokens"):
         PROBES[name](colours, features="cls")
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_the_bank_is_of_training_images_alone(name, tiny_info, means):
+    """Of the split under test a bank would hold the very images that are classified."""
+
+    class Asked(Colours):
+        def batches(self, split, *args, **kwargs):
+            splits.append(split)
+            return super().batches(split, *args, **kwargs)
+
+    splits, data = [], Asked(replace(tiny_info, classes=3))
+    images = list(Colours(data.info).batches("test"))
+    PROBES[name](data)(means, images)
+    assert splits == ["train"]
+
+
+def test_features_are_standardised_by_the_training_images_alone(tiny_info, means):
+    """Images of one class: by their own mean and deviation they would be noise around 0."""
+    data = Colours(replace(tiny_info, classes=3))
+    one = [Batch(*(part[batch.target == 0] for part in batch)) for batch in data.batches("test")]
+    assert LinearProbe(data)(means, one).scalars["linear"] == 1

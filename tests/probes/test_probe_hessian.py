@@ -186,3 +186,11 @@ def test_too_many_images_for_the_memory_is_an_error_that_names_the_setting(tiny_
         HessianProbe(**TRACE, chunk=8)(tiny_vit, images())
     with pytest.raises(CurvatureError, match=r"fewer, or probe\.hessian\.keep to false"):
         HessianProbe(**TRACE, keep=True)(tiny_vit, images())
+
+
+def test_the_error_of_the_trace_and_its_scaled_value_are_those_of_their_definitions(tiny_cnn, images):
+    found = HessianProbe(vectors=4, k=0, density_steps=0)(tiny_cnn, images(n=8))
+    samples, scalars = found.arrays["trace_samples"], found.scalars
+    assert scalars["trace_se"] == pytest.approx(samples.std(ddof=1) / 2)
+    mean_eigenvalue = scalars["trace"] / found.meta["parameters"]
+    assert scalars["trace_scaled"] == pytest.approx(mean_eigenvalue * scalars["weight_norm"] ** 2)

@@ -44,6 +44,8 @@ def test_norms_and_components_are_those_of_the_tokens(tiny_vit, images):
     result = FeatureMapsProbe(images=24, shown=2)(tiny_vit, images())
     image = images(n=24, size=24)[0].image
     tokens = tiny_vit.eval()(image).tokens
+    contrast = [(norm := found.detach().norm(dim=-1)).std(1, correction=0) / norm.mean(1) for found in tokens]
+    assert result.scalars["norm_contrast"] == pytest.approx(torch.stack(contrast).mean().item(), rel=1e-4)
     for layer, found in enumerate(tokens):
         norm = found.detach().norm(dim=-1)
         np.testing.assert_allclose(result.arrays[f"norm_{layer}"].reshape(2, 16), norm[:2], rtol=1e-4)

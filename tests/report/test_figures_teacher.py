@@ -126,6 +126,13 @@ def test_kappa_is_the_functions_and_its_interval_holds_it():
     assert "no error" in agreement.same_error(result).reason
 
 
+def test_the_share_of_the_same_errors_is_of_those_of_the_teacher():
+    result = agreement_result()
+    agree, wrong = result.arrays["agree"], ~result.arrays["teacher_right"]
+    assert agree[wrong].mean() != pytest.approx(agree.mean())
+    assert agreement.same_error(result).value == pytest.approx(agree[wrong].mean())
+
+
 def test_efficiency_is_the_quotient_of_the_accuracies():
     result = agreement_result()
     right, theirs = result.arrays["right"].mean(), result.arrays["teacher_right"].mean()

@@ -124,6 +124,16 @@ def test_the_mean_over_images_is_the_quotient_and_their_spread_its_noise() -> No
     assert (ours - theirs).std() / math.sqrt(1000) == pytest.approx(noise)
 
 
+def test_the_noise_of_several_seeds_is_the_mean_of_each() -> None:
+    clean, other = ([answers(share, 1000, seed) for seed in (at, at + 1)] for share, at in ((0.8, 1), (0.7, 3)))
+    stress = [answers(0.4, 1000, 5), clean[1]]  # of the second seed nothing is lost, which is sure
+    weak = [answers(0.5, 1000, seed) for seed in (7, 8)]
+    sides = [np.stack(side) for side in (stress, clean, weak, other)]
+    alone = [retention_noise(*(side[k : k + 1] for side in sides), 10) for k in (0, 1)]
+    assert abs(alone[0] - alone[1]) > 0.001
+    assert retention_noise(*sides, 10) == pytest.approx(sum(alone) / 2)
+
+
 def test_a_quotient_without_a_denominator_is_refused() -> None:
     with pytest.raises(ValueError, match="sums to 0"):
         quotient_by_image([1, 0], [1, -1])

@@ -143,3 +143,12 @@ def test_an_index_over_images_without_decisions_is_refused() -> None:
 def test_mean_and_standard_deviation() -> None:
     assert mean_std([1, 2, 3]) == (2.0, 1.0)
     assert math.isnan(mean_std([1])[1])
+
+
+def test_an_index_over_images_of_a_copy_has_no_noise():
+    rng = np.random.default_rng(0)
+    hard = rng.random(400)
+    control, teacher = (hard + rng.normal(0, 0.2, 400) < level for level in (0.4, 0.7))
+    for student, expected in ((control, 0.0), (teacher, 1.0)):
+        found = transfer_index_images(student, control, teacher)
+        assert (found.value, found.low, found.high) == pytest.approx((expected,) * 3, abs=1e-12)

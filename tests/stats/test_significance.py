@@ -64,3 +64,7 @@ def test_holm_by_hand() -> None:
 def test_holm_refuses_what_is_no_p_value(p) -> None:
     with pytest.raises(ValueError, match="p values"):
         holm(p)
+
+
+def test_a_sampled_p_is_never_0_as_the_observed_order_is_one_of_them():
+    assert permutation_test(np.ones(40), np.zeros(40), resamples=100) == 1 / 101

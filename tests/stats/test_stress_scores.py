@@ -113,3 +113,12 @@ def test_no_error_is_no_certainty():
     same = mean_corruption_error(np.zeros((2, 3, 20), bool), np.ones((2, 3, 20), bool), ["a", "b"])
     assert same.value == 0
     assert "no noise" in same.reason
+
+
+def test_the_relative_mce_takes_from_each_network_its_own_clean_errors() -> None:
+    """The first version is the clean one: there the network errs on 10 of 100 images, the reference on 20."""
+    right, reference = (np.stack([~first(errors, n=100) for errors in of]) for of in ((10, 40, 55), (20, 50, 80)))
+    found, why = corruption_errors(right, reference, 0, {"fog": [1], "snow": [2]}, ["fog", "snow"])
+    assert why == ""
+    assert found["mce"].value == pytest.approx((40 / 50 + 55 / 80) / 2)
+    assert found["relative_mce"].value == pytest.approx((30 / 30 + 45 / 60) / 2)

@@ -224,3 +224,42 @@ def test_every_corruption_takes_other_sizes_and_one_channel(size):
             assert Corruption(kind).refuses(size, 1) == ""
             assert at(kind, image[..., :1].copy(), 5).shape == (size, size, 1)
     assert set(COLOURED) < set(EVERY)
+
+
+def test_contrast_keeps_the_mean_of_each_channel():
+    two = np.zeros((2, 2, 3), np.uint8)
+    two[0], two[1] = [200, 100, 0], [0, 40, 120]
+    kept = corruption_digital.CONTRAST[2]
+    means = two.mean((0, 1))
+    assert np.abs(at("contrast", two, 3) - (means + kept * (two - means))).max() <= 1
+
+
+def test_zoom_blur_is_the_mean_of_the_image_and_of_enlarged_ones_from_its_own_size_on():
+    x = IMAGES[0] / 255
+    factors = np.arange(1, corruption_blur.ZOOM[4], 0.01)
+    expected = (x + sum(enlarged(x, float(one)) for one in factors)) / (len(factors) + 1)
+    assert np.abs(at("zoom_blur", IMAGES[0], 5) - 255 * expected).max() <= 1.01
+
+
+def test_motion_goes_up_as_often_as_down():
+    point = np.zeros((31, 31, 3), np.uint8)
+    point[15, 15] = 255
+    found = np.stack([at("motion_blur", point, 5, seed)[..., 0].astype(float) for seed in range(60)])
+    below = (found * (np.arange(31)[:, None] - 15)).sum((1, 2)) > 0
+    assert 15 <= below.sum() <= 45
+
+
+def test_flakes_fall_in_two_directions():
+    black = np.zeros((32, 32, 3), np.uint8)
+    found = at("snow", black, 5)
+    assert found.std() > 5
+    np.testing.assert_array_equal(np.rot90(found, 2), found)
+
+
+def test_an_elastic_image_is_bent_and_not_only_sheared():
+    ramp = np.repeat(np.arange(0, 256, 8, dtype=np.uint8)[None, :, None], 32, 0).repeat(3, 2)
+    found = at("elastic_transform", ramp, 5)[8:24, 8:24, 0].astype(float)
+    rows, columns = np.mgrid[:16, :16].reshape(2, -1)
+    plane = np.column_stack([rows, columns, np.ones(256)])
+    left = found.ravel() - plane @ np.linalg.lstsq(plane, found.ravel(), rcond=None)[0]
+    assert left.std() > 1

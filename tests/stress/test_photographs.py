@@ -41,6 +41,15 @@ def test_the_texture_of_a_class_is_that_of_its_mean_amplitude():
     np.testing.assert_allclose(stress.mean_amplitude(3), expected)
 
 
+def test_the_texture_of_a_class_is_never_that_of_the_images_own():
+    two = np.isin(LABELS, (0, 1))
+    images, labels = IMAGES[two], LABELS[two]
+    stress = Texture(donor="class").bind(images, labels)
+    expected = with_amplitude(images[0], stress.mean_amplitude(1 - int(labels[0])))
+    for seed in range(8):
+        np.testing.assert_array_equal(stress(images[0], int(labels[0]), 1.0, rng(seed)), expected)
+
+
 def test_texture_never_takes_the_image_itself():
     pair = IMAGES[:2]
     stress = Texture().bind(pair, np.array([0, 1]))
