@@ -22,6 +22,7 @@ from kdbias.files import printable, typed
 from kdbias.report.page import Code
 from kdbias.report.study_results import unlike
 from kdbias.runs import failure, run_folder
+from kdbias.runs.clock import rounded
 
 LONGEST = 100  # characters of a group's name
 PLAIN = "none"  # the kind of a control that learns from the labels alone
@@ -182,7 +183,7 @@ def how_made(command: str, groups: Sequence[ReportedGroup], more: Sequence[str])
         f"# {group.label}, seed {seed}: {typed(path)}" for group in groups for seed, path in group.folders.items()
     ]
     return [
-        f"{len(facts)} runs, seeds {', '.join(map(str, seeds))}; {seconds / 60:.0f} minutes of training together. "
+        f"{len(facts)} runs, seeds {', '.join(map(str, seeds))}; {rounded(seconds)} of training together. "
         f"Hardware: {_listed(hardware)}. Revision {_listed(revisions)}. {_listed(versions)}.{_weights(facts)}",
         Code("\n".join([command, *more, *folders])),
     ]

@@ -156,4 +156,5 @@ def length_text(trainer: Trainer, batch_size: int) -> str:
     """Say how long the training is, and from where a resumed one goes on."""
     steps, batch = int(trainer.estimated_stepping_batches), batch_size * trainer.accumulate_grad_batches
     begun = f", from epoch {trainer.current_epoch + 1} on" if trainer.current_epoch else ""
-    return f"{trainer.max_epochs} epochs, {steps:,} steps of {batch:,} images{begun}"
+    epochs = f"{trainer.max_epochs} epoch{'s' * (trainer.max_epochs != 1)}"
+    return f"{epochs}, {steps:,} step{'s' * (steps != 1)} of {batch:,} images{begun}"

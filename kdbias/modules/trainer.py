@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import LayerSync
 from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
@@ -105,6 +105,7 @@ def trainer(
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         enable_model_summary=False,
+        enable_progress_bar=any(isinstance(one, ProgressBar) for one in callbacks),  # without, none of Lightning's own
         **intervals,
     )
     meeting.attach(found.strategy)

@@ -38,6 +38,7 @@ from kdbias.runs.pretrained import settled
 from kdbias.runs.sweep_progress import JOBS, job_count, of_job
 
 LOG = "job.log"
+WIDTH = 12  # of the column of the objective, which its metric heads
 _RECORD = "KDBIAS_SWEEP"
 PROGRAM = "KDBIAS_PROGRAM"
 _SWEPT = "KDBIAS_SWEPT"
@@ -47,12 +48,13 @@ _HYDRA_KEPT = ("hydra.searchpath", "hydra.job.env_set", "hydra.verbose")
 
 @dataclass(frozen=True)
 class Job:
-    """How one job of a sweep ended: ``state`` is done, done already or failed; ``log`` has its output."""
+    """How one job of a sweep ended: ``state`` is done, done already or failed; ``metric`` is its objective's name."""
 
     state: str
     objective: float | None
     seconds: float
     folder: str
+    metric: str | None = None
 
 
 def register() -> None:
@@ -112,7 +114,8 @@ def run_job(cfg: DictConfig) -> float | None:
     except ConfigError as error:  # the folder has links; the other jobs go on
         print(error, flush=True)
     objective = found.get("objective") if found is not None else math.nan
-    job = Job(state if found is not None else "failed", objective, time.monotonic() - start, str(folder))
+    metric = found.get("objective_name") if found is not None else None
+    job = Job(state if found is not None else "failed", objective, time.monotonic() - start, str(folder), metric)
     print(_line(job), flush=True)
     _record(job)
     return objective
@@ -204,7 +207,9 @@ class SweepSummary(Callback):
         failed = sum(job.state == "failed" for job in jobs)
         for name in (_SWEPT, JOBS, launchers.STARTED_BY):
             os.environ.pop(name, None)
-        head = f"{'state':<14}{'objective':>9}  {'time':>10}  folder; of a failed job its log"
+        named = {job.metric for job in jobs if job.metric is not None}
+        metric = named.pop() if len(named) == 1 else "objective"
+        head = f"{'state':<14}{metric:>{WIDTH}}  {'time':>10}  folder; of a failed job its log"
         print("\n".join([f"\nsweep: {len(jobs)} jobs, {failed} failed", head, *map(_line, jobs)]), flush=True)
         if failed:
             raise SystemExit(1)
@@ -213,7 +218,7 @@ class SweepSummary(Callback):
 def _line(job: Job) -> str:
     value = "-" if job.objective is None or math.isnan(job.objective) else f"{job.objective:.4f}"
     where = str(Path(job.folder, LOG)) if job.state == "failed" else job.folder
-    return f"{job.state + ':':<14}{value:>9}  {rounded(job.seconds):>10}  {where}"
+    return f"{job.state + ':':<14}{value:>{WIDTH}}  {rounded(job.seconds):>10}  {where}"
 
 
 def varied(words: Sequence[str]) -> list[str]:
