@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import hydra
@@ -14,8 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from kdbias.analysis.tasks import TASKS
-from kdbias.checks.command import already_done, require_command, require_words
-from kdbias.checks.words import names_study
+from kdbias.checks.command import SHOWS, already_done, require_command, require_words
+from kdbias.checks.words import names_study, sweeps
 from kdbias.config import conf, manual
 from kdbias.config.build import allow
 from kdbias.config.conf import conf_dir
@@ -29,6 +30,7 @@ from kdbias.late import put_off
 from kdbias.runs import failure, launchers, resuming, run_folder, started, sweep
 
 AGAIN = "the same command goes on from here"
+PACKAGES = ("site-packages", "dist-packages")
 _usual_format = warnings.formatwarning
 
 
@@ -43,9 +45,9 @@ def one_line(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """Write a warning of this package about the run as one line; those of others have their place in the code."""
-    packages = Path(filename).parts
-    others = "site-packages" in packages and "kdbias" not in packages
-    if category is not UserWarning or others:
+    parts = Path(filename).parts
+    installed = [part for place, part in pairwise(parts) if place in PACKAGES]
+    if category is not UserWarning or installed[-1:] not in ([], ["kdbias"]):
         return _usual_format(message, category, filename, lineno, line)
     return f"warning: {printable(message)}\n"
 
@@ -109,6 +111,7 @@ def require_own_folder(arguments: Sequence[str]) -> None:
     Raises:
         ConfigError: as ``kdbias.runs.run_folder.require_own``, or as ``kdbias.runs.resuming.require_unused``.
     """
+    shows = {each.partition("=")[0] for each in arguments} & set(SHOWS)
     resumes = any(key_of(each) == "resume" for each in arguments)
     for each in arguments:
         if key_of(each) == "hydra.run.dir":
@@ -116,7 +119,7 @@ def require_own_folder(arguments: Sequence[str]) -> None:
             folder = Path(str(value))
             if (folder / run_folder.CONFIG).is_file() or (folder / ".hydra").is_symlink():
                 run_folder.require_own(folder)
-            if not resumes:
+            if not (resumes or shows or sweeps(arguments)):
                 resuming.require_unused(folder)
 
 
@@ -163,6 +166,9 @@ def _train() -> None:
             from kdbias.checks.check import require_valid
 
         folder = Path(str(cfg.paths.run))
+        if not cfg.resume:
+            with plain_errors():
+                resuming.require_unused(folder)
         with (
             interruptible(lambda: _go_on(folder)),
             plain_errors(),

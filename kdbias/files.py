@@ -134,6 +134,14 @@ def is_held(path: Path) -> bool:
     return False
 
 
+def held_or_none(path: Path) -> bool | None:
+    """Tell the same as ``is_held``; None where the lock is of another user, or its disk is read-only or knows none."""
+    try:
+        return is_held(path)
+    except (OSError, NotImplementedError):
+        return None
+
+
 def digest(path: Path) -> str:
     """Give the SHA-256 of a file's bytes as 64 hex digits."""
     with path.open("rb") as file:

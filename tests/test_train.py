@@ -238,4 +238,7 @@ def test_a_job_that_slurm_requeued_goes_on_from_the_checkpoint_of_its_end(stoppe
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     assert begin(run, False, spec) is None
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")  # torchrun --max-restarts
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")  # each of several nodes counts its own
+    assert begin(run, False, spec) is None
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "1")
     assert begin(run, False, spec) == run / run_folder.LAST

@@ -140,7 +140,8 @@ def _setting(tree: Tree, found: Mapping[str, Any]) -> dict[str, Any]:
     trainer = {f"trainer.{key}": tree["trainer"].get(key) for key in ("accumulate", "limit_train_batches")}
     machine = {key: (found.get("environment") or {}).get(key) for key in HARDWARE}
     own = {"batch_size": tree["batch_size"], "compile": tree["compile"]}
-    loader = {f"loader.{key}": (tree.get("loader") or {}).get(key) for key in ("_target_", "repeats", "num_workers")}
+    loading = {"repeats": 1, **(tree.get("loader") or {})}  # as before there was such a setting
+    loader = {f"loader.{key}": loading.get(key) for key in ("_target_", "repeats", "num_workers")}
     return {
         **data,
         **trainer,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kdbias.analysis.finished import finished
 from kdbias.analysis.networks import listed, paths
+from kdbias.analysis.recipe import joined, recipe
 from kdbias.callbacks.probe import history
 from kdbias.checks.check import ConfigError
 from kdbias.checks.early_tasks import NO_RUNS
-from kdbias.config.spec import Tree, flat, spec
+from kdbias.config.spec import Tree, flat
 from kdbias.files import write_text
 from kdbias.probes.base import Result
 from kdbias.report.table import Cell, Column, Table, percent, show
@@ -115,6 +116,8 @@ def belonging(tree: Tree, factors: Sequence[str], keys: Sequence[str]) -> list[D
         raise refusals[0]
     for refusal in refusals:
         print(f"left out: {refusal}")
+    rests = joined([run.rest for run in found], [run.seed for run in found])
+    found = [replace(run, rest=without(rest, factors)) for run, rest in zip(found, rests, strict=True)]
     most = max(found, key=lambda run: sum(other.rest == run.rest for other in found))
     alike = [run for run in found if run.rest == most.rest or run.folder.absolute() in named]
     for run in found:
@@ -142,17 +145,21 @@ def design_run(folder: Path, factors: Sequence[str], keys: Sequence[str]) -> Des
     for key, level in zip(factors, levels, strict=True):
         if level is None or isinstance(level, dict | list):
             raise ConfigError(f"factors: {folder} has no value of {key}; leave the run out or name another factor")
-    roots = {factor.split(".")[0] for factor in factors}
-    varied = VARIED | (TAUGHT if roots & TAUGHT else set())
-    rest = {
-        key: value
-        for key, value in flat(spec(saved)).items()
-        if key.split(".")[0] not in varied and not any(f"{key}.".startswith(f"{factor}.") for factor in factors)
-    }
     control = facts.get("control") or {}
     one, two = map(str, levels)
     scores = {key: score(folder, key) for key in keys}
-    return DesignRun(folder, (one, two), int(saved["seed"]), scores, control.get("accuracy"), rest)
+    return DesignRun(folder, (one, two), int(saved["seed"]), scores, control.get("accuracy"), recipe(saved))
+
+
+def without(recipe: Mapping[str, Any], factors: Sequence[str]) -> dict[str, Any]:
+    """Give what runs of a design must have alike: a recipe without the factors and what follows from these."""
+    roots = {factor.split(".")[0] for factor in factors}
+    varied = VARIED | (TAUGHT if roots & TAUGHT else set())
+    return {
+        key: value
+        for key, value in recipe.items()
+        if key.split(".")[0] not in varied and not any(f"{key}.".startswith(f"{factor}.") for factor in factors)
+    }
 
 
 def score(folder: Path, key: str) -> float:

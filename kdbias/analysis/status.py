@@ -10,10 +10,10 @@ from typing import Any, Literal, TypeGuard
 
 from kdbias.analysis import study as studies
 from kdbias.analysis.study import Study
-from kdbias.analysis.study_check import require_own_name, require_study
+from kdbias.analysis.study_check import WEIGHTS, require_own_name, require_study
 from kdbias.analysis.study_words import changes
 from kdbias.config.spec import Tree
-from kdbias.files import is_held
+from kdbias.files import held_or_none
 from kdbias.runs import failure, parallel, progress, resuming, run_folder
 from kdbias.runs.parallel import Run
 
@@ -76,9 +76,14 @@ def study_of(tree: Tree) -> Study:
 def _other(started: Study, node: Mapping[str, Any]) -> list[str]:
     """The settings of a study that are not those of its record, except what was typed for that and for fewer seeds."""
     typed = {word.partition("=")[0].lstrip("+~") for word in started.chosen}
+    files = [value for key, value in started.node.items() if f"study.{key}" in typed and str(key).endswith(WEIGHTS)]
     fewer = set(node.get("seeds") or []) <= set(started.node["seeds"])
-    found = [word.partition("=")[0].lstrip("+~") for word in changes(started.node, node)]
-    return [key for key in found if key not in typed and not (key == "study.seeds" and fewer)]
+    now, before = (
+        {word.partition("=")[0].lstrip("+~"): word for word in changes(*pair)}
+        for pair in ((started.node, node), (node, started.node))
+    )
+    read = {key for key, word in before.items() if any(str(file) in word for file in files)}  # ${study.NAME_weights}
+    return [key for key in now if key not in typed | read and not (key == "study.seeds" and fewer)]
 
 
 def status_lines(study: Study) -> list[str]:
@@ -102,7 +107,7 @@ def run_state(run: Run) -> RunState:
         return RunState(run, "done", run.epochs, _of_result(run), _accuracy(run))
     now = progress.read(run.folder)
     epochs, seconds = (now.done, _so_far(run, now)) if now else (0, None)
-    if is_held(run.folder / run_folder.LOCK):
+    if held_or_none(run.folder / run_folder.LOCK):
         note = f"val accuracy {100 * now.accuracy:.0f} %" if now and now.accuracy is not None else ""
         return RunState(run, "running", epochs, seconds, note)
     if reason := failure.reason(run.folder):

@@ -24,6 +24,7 @@ REMEDIES = {
     "val/linear": "add the callback knn with callback.knn.linear_every=5",
 }
 GIB = 2**30
+OWN = "kdbias."  # how the builders of this package begin
 PROCESSES = 16  # of one CPU, however few cores it has: as many as a test of several devices may want
 
 
@@ -59,15 +60,19 @@ def _watched(run: Plan) -> Iterator[Problem]:
     there, objective = logged(run.tree), run.tree.get("objective", "val/accuracy")
     schedule = (run.tree.get("optim") or {}).get("schedule")
     callbacks = [(f"callback.{name}", spec) for name, spec in selected(run.tree.get("callback") or {})]
+    builders = [run.tree.get("module") or {}, *(spec for _, spec in callbacks)]
+    own = all(str(spec.get("_target_", OWN)).startswith(OWN) for spec in builders)  # others may log what they like
     for path, spec in [*callbacks, *([("optim.schedule", schedule)] if isinstance(schedule, Mapping) else [])]:
-        metric, mode = spec.get("monitor"), spec.get("mode", "max")
+        metric = spec.get("monitor")
+        mode = spec.get("mode", "max" if str(spec.get("_target_")).startswith(OWN) else None)
         if not isinstance(metric, str):
             continue
-        if metric.startswith("val/") and metric not in there and metric != objective:
+        may_be = metric in OBJECTIVES or own
+        if metric.startswith("val/") and metric not in there and metric != objective and may_be:
             key = f"{path}.monitor"
             yield Problem(key, f"nothing in this run logs {metric}: {_logged_by(metric, key, there)}")
         better = OBJECTIVES.get(metric, "min" if "loss" in metric.split("/") else None)
-        if better and mode != better:
+        if better and mode not in (better, None):
             key = f"{path}.mode"
             yield Problem(key, f"{mode} takes the worst {metric} for the best: set {key}={better}")
 

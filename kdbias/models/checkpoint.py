@@ -168,16 +168,15 @@ def checkpoint_file(path: str | PathLike[str]) -> Path:
 
 
 def _instead(path: Path) -> str:
-    """What may have been meant by a checkpoint that is not there: a network of the zoo, or a run in its folder."""
-    if near := get_close_matches(path.name, zoo.names(), 1):
-        return f": did you mean {near[0]}?"
+    """What may have been meant by a checkpoint that is not there: a run in its folder, or a network of the zoo."""
     folder = path.parent.parent if path.name == "best.ckpt" else path
     inside = sorted(found.parents[1] for found in folder.glob("*/checkpoints/best.ckpt"))
     if inside:
         return f": {folder} holds {len(inside)} runs, name one, such as {inside[0]}"
     if any((folder / name).is_file() for name in ("model.safetensors", "network.onnx")):
         return f": {folder} is an export for timm or onnxruntime, and its README.md says how to load it"
-    return ""
+    near = get_close_matches(path.name, zoo.names(), 1, 0.85) if len(path.parts) == 1 else []
+    return f": did you mean {near[0]}?" if near else ""
 
 
 def _as_saved(shipped: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:

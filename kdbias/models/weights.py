@@ -97,7 +97,7 @@ def last_layers(network: nn.Module) -> list[nn.Module]:
 def _check_classes(own: Mapping[str, Tensor], state: Mapping[str, Tensor], heads: set[str], key: str) -> None:
     for name in sorted(heads & state.keys()):
         if own[name].shape[0] != state[name].shape[0]:
-            begin = ", from these by teacher.model.weights=PATH" if key == "teacher.weights" else ""
+            begin = "; teacher=timm_trained begins from these by teacher.model.weights" if "teacher" in key else ""
             raise WeightsError(
                 f"{key}: the weights classify {state[name].shape[0]} classes, the data has {own[name].shape[0]}; take "
                 f"weights trained on this data, or train the network on it first (the experiments teacher_*{begin})"

@@ -11,7 +11,7 @@ from typing import Any
 
 from kdbias.config.overrides import key_of
 from kdbias.config.saved import read_saved
-from kdbias.files import is_held, printable
+from kdbias.files import held_or_none, printable
 from kdbias.runs import progress
 from kdbias.runs.run_folder import CONFIG, LOCK, RESULT
 
@@ -96,7 +96,8 @@ def _outcome(folder: Path, result: Mapping[str, Any] | None) -> tuple[str, str]:
         if now is None:
             return "-", "not begun"
         state = f"epoch {now.done}/{now.epochs}"
-        return _percent(now.accuracy, " (val)"), state if is_held(folder / LOCK) else f"{state}, interrupted"
+        idle = held_or_none(folder / LOCK) is False
+        return _percent(now.accuracy, " (val)"), f"{state}, interrupted" if idle else state
     test = result.get("test")
     accuracy = _percent(test.get("accuracy") if isinstance(test, dict) else None)
     return accuracy, f"stopped: {printable(str(result['stopped']))}" if result.get("stopped") else "finished"

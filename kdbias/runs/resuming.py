@@ -13,21 +13,23 @@ from omegaconf import DictConfig, OmegaConf
 from kdbias.config.errors import ConfigError, RunStopped
 from kdbias.config.overrides import key_of
 from kdbias.config.spec import differences, spec_hash
+from kdbias.files import held_or_none
 from kdbias.runs.pretrained import as_saved
 from kdbias.runs.process import JOB
-from kdbias.runs.run_folder import CONFIG, LAST, RESULT, require_own, result, saved_config, stopped
-from kdbias.runs.started import first
+from kdbias.runs.run_folder import CONFIG, LAST, LOCK, RESULT, require_own, result, saved_config, stopped
+from kdbias.runs.started import by, first
 
 
 def requeued(folder: Path) -> Path | None:
     """Give the newest checkpoint of a run that Slurm or ``torchrun`` started again; None for any other run.
 
-    Lightning leaves one when the time of a Slurm job is up. A job that was preempted, or whose node failed, and
-    processes that ``torchrun --max-restarts`` starts again, have the last epoch's.
+    Lightning leaves one when the time of a Slurm job is up. A job that was preempted, or whose node failed, and the
+    processes that ``torchrun --max-restarts`` starts again on one node, have the last epoch's. On several nodes each
+    counts its own starts, so the processes of one run would not agree.
     """
-    slurm = "SLURM_JOB_ID" in os.environ
+    slurm, alone = "SLURM_JOB_ID" in os.environ, os.environ.get("GROUP_WORLD_SIZE") == "1"
     saved = list(folder.glob("hpc_ckpt_*.ckpt")) if slurm else []
-    counts = ["TORCHELASTIC_RESTART_COUNT", *(["SLURM_RESTART_COUNT"] if slurm else [])]
+    counts = [*(["TORCHELASTIC_RESTART_COUNT"] if alone else []), *(["SLURM_RESTART_COUNT"] if slurm else [])]
     again = bool(saved) or any(os.environ.get(count, "0") != "0" for count in counts)
     if again and (folder / LAST).is_file():
         saved.append(folder / LAST)
@@ -42,8 +44,11 @@ def require_unused(folder: Path) -> None:
     Raises:
         ConfigError: a run was begun or finished there.
     """
-    if JOB in os.environ or not first() or requeued(folder) is not None:
+    child = not first() and by() is None  # which the first process of a run starts
+    if JOB in os.environ or child or requeued(folder) is not None:
         return
+    if held_or_none(folder / LOCK):
+        raise ConfigError(f"hydra.run.dir: another process trains a run in {folder}: choose another folder")
     remedy = "choose another folder, or remove that one"
     if (folder / RESULT).is_file():
         raise ConfigError(f"hydra.run.dir: a run has ended in {folder}: {remedy}")

@@ -195,9 +195,9 @@ def trained_by_this_process(folder: Path) -> Iterator[None]:
         return
     held = lock(folder / LOCK)
     try:
-        held.acquire(timeout=0)
+        held.acquire(timeout=1)  # who looks whether it is held holds it for a moment
     except Timeout as error:
-        text = "another process trains the run in it: let that end, then give this command again"
+        text = "another process trains the run in it: let that end first, or choose another folder"
         raise ConfigError(f"{folder}: {text}") from error
     except (OSError, NotImplementedError) as error:
         print(f"{folder / LOCK} cannot be locked ({error}): let no other process train this run", flush=True)

@@ -1,11 +1,13 @@
 """How far a study is, and how it goes on."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from omegaconf import OmegaConf
 from toy_study import NODE, finished, toy, trained
 
+from kdbias.analysis import study as studies
 from kdbias.analysis import study_train
 from kdbias.analysis.status import run_state, status_lines, study_of
 from kdbias.runs import ordered
@@ -89,6 +91,16 @@ def test_a_study_that_was_never_started_says_with_which_command_it_starts(tmp_pa
     found = study_of({"study": node, "paths": {"runs": str(tmp_path)}})
     assert capsys.readouterr().out == f"study toy was never started under {tmp_path}: {found.again}\n"
     assert f"paths.runs={tmp_path}" in found.again
+
+
+def test_files_of_weights_that_were_typed_at_the_start_are_no_change(tmp_path, capsys):
+    own = {"student": {"experiment": "demo_kl", "overrides": ["teacher.model.weights=/w/cnn.safetensors"]}}
+    node = {**NODE, "name": "toy", "cnn_weights": "/w/cnn.safetensors", "runs": {**NODE["runs"], **own}}
+    studies.save(replace(toy(tmp_path, node), chosen=("study.cnn_weights=/w/cnn.safetensors",)))
+    own = {"student": {"experiment": "demo_kl", "overrides": ["teacher.model.weights=null"]}}
+    now = {**node, "cnn_weights": "null", "runs": {**NODE["runs"], **own}}
+    study_of({"study": now, "paths": {"runs": str(tmp_path)}})
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

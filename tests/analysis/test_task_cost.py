@@ -134,7 +134,7 @@ def test_each_method_is_held_against_kl_on_its_own_networks(make, analyse):
         ({"result": {"environment": {**ENVIRONMENT, "gpu": "H"}}}, r"lm differs in gpu \('H' and None\)"),
         ({"result": {"precision": "bf16-mixed"}}, "lm differs in precision"),
         ({"loader": {"_target_": "kdbias.data.workers.Workers"}}, r"lm differs in loader._target_ \('kdbias"),
-        ({"loader": {"repeats": 3}}, r"lm differs in loader.repeats \(3 and None\)"),
+        ({"loader": {"repeats": 3}}, r"lm differs in loader.repeats \(3 and 1\)"),
         ({"kept": {"cache": 4}}, r"lm differs in teacher.cache \(4 and None\)"),
     ],
 )

@@ -102,6 +102,22 @@ def test_a_factor_of_the_recipe_is_not_mixed_up_with_teacher_or_control(tmp_path
         analyse(tmp_path / "run", runs=runs, factors=["optim.lr", "epochs"])
 
 
+def test_the_seed_whose_draws_all_runs_see_is_one_of_the_design(tmp_path):
+    """A run leaves out a ``teacher.cache_seed`` that is its own seed; its recipe is that of the others all the same."""
+    for lr in (1, 2):
+        for epochs in (8, 9):
+            for seed in SEEDS:
+                folder = make(tmp_path / "sweep", "vit", lr, seed, 0.5 + 0.1 * lr, optim={"lr": lr}, epochs=epochs)
+                config = OmegaConf.load(folder / "config.yaml")
+                config.control = None
+                config.teacher = {"name": "vit", "cache": 4, "cache_seed": 1}
+                OmegaConf.save(config, folder / "config.yaml")
+                key = spec_hash(OmegaConf.to_container(config))
+                (folder / "result.json").write_text(json.dumps({"spec_hash": key}))
+                folder.rename(tmp_path / "sweep" / f"{lr}-{epochs}-{seed}")
+    assert "Means over 3 seeds" in analyse(tmp_path / "sweep", factors=["optim.lr", "epochs"])
+
+
 def test_one_score_may_stand_alone(sweep):
     assert analyse(sweep, scores="test/accuracy") == analyse(sweep)
 

@@ -1,5 +1,6 @@
 """A setting that no run can have is named with its key and its remedy before anything is trained."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from config_base import Mistake, assert_named_once, composed, config
 from hydra import initialize_config_dir
 
+from kdbias.checks import values
 from kdbias.checks.check import check
 from kdbias.config import conf
 
@@ -107,6 +109,19 @@ CHOICES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("changes", CHOICES.values(), ids=CHOICES.keys())
 def test_a_choice_is_no_mistake(changes: dict[str, Any]) -> None:
     assert check(config(changes)) == []
+
+
+@pytest.mark.parametrize("spec", [{"monitor": "val/ece"}, {"monitor": "train/loss"}])
+def test_what_another_packages_callback_watches_is_left_to_it(spec):
+    """Its module may log more than is known here, and its mode has a default of its own."""
+    tree = {
+        "callback": {"stop": {"_target_": "mine.Stop", **spec}},
+        "module": {"_target_": "kdbias.modules.distill.Distill"},
+    }
+    assert list(values._watched(SimpleNamespace(tree=tree))) == []
+    known = {**tree["callback"]["stop"], "monitor": "val/knn"}
+    (problem,) = values._watched(SimpleNamespace(tree={**tree, "callback": {"stop": known}}))
+    assert problem.key == "callback.stop.monitor"
 
 
 def test_the_real_config_has_no_unknown_setting() -> None:

@@ -118,6 +118,7 @@ def test_the_average_follows_by_one_minus_its_momentum(tmp_path):
             pace.append(module.momentum)
 
     fit("dino", tmp_path, epochs=1, callbacks=[Look()], momentum=0.9)
+    assert len(seen) > 1
     for (before, _), (after, online), momentum in zip(seen, seen[1:], pace, strict=False):
         torch.testing.assert_close(after, momentum * before + (1 - momentum) * online)
 

@@ -67,6 +67,16 @@ def test_the_state_is_said(tmp_path, files, accuracy, state):
     assert found.state == state.removesuffix(", interrupted")
 
 
+@pytest.mark.parametrize("error", [PermissionError("of another user"), NotImplementedError("no locks here")])
+def test_a_lock_that_cannot_be_tried_hides_no_run(tmp_path, monkeypatch, error):
+    def refused(path):
+        raise error
+
+    monkeypatch.setattr("kdbias.files.is_held", refused)
+    made(tmp_path / "run", progress=Progress(2, 9, None))
+    assert [one.state for one in runs_below(tmp_path)] == ["epoch 2/9"]
+
+
 @pytest.mark.parametrize(
     ("file", "text"),
     [

@@ -10,7 +10,7 @@ from kdbias.config.errors import ConfigError, RunStopped
 from kdbias.files import is_held, lock
 from kdbias.runs.process import JOB
 from kdbias.runs.resuming import resumed
-from kdbias.runs.run_folder import dropped_if_refused, trained_by_this_process
+from kdbias.runs.run_folder import alone, dropped_if_refused, trained_by_this_process
 from kdbias.runs.started import RANKS
 
 
@@ -145,7 +145,8 @@ def test_settings_that_nobody_typed_are_counted(saved):
 )
 def test_a_new_run_does_not_replace_another_one(tmp_path, monkeypatch, there, said):
     """Its checkpoints and its result would be gone, and Hydra's files before any check."""
-    for name in (*RANKS, JOB, "SLURM_JOB_ID", "SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"):
+    others = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "WORLD_SIZE", "SLURM_STEP_ID", "SLURM_NTASKS")
+    for name in (*RANKS, *others, JOB, "SLURM_JOB_ID", "SLURM_RESTART_COUNT"):
         monkeypatch.delenv(name, raising=False)
     run = tmp_path / "run"
     (run / there).parent.mkdir(parents=True)
@@ -161,6 +162,15 @@ def test_a_new_run_does_not_replace_another_one(tmp_path, monkeypatch, there, sa
         with monkeypatch.context() as patch:
             patch.setenv(name, "1")
             require_own_folder(command)
+    for words in ([*command, "--cfg", "job"], ["-m", "seed=0,1", *command]):  # which train nothing there
+        require_own_folder(words)
+    with alone(run), pytest.raises(ConfigError, match=r"another process trains a run in .*: choose another folder"):
+        require_own_folder(command)
+    for name, value in {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=r"hydra\.run\.dir: a run"):  # all of torchrun's processes end
+        require_own_folder(command)
     if "last" in there:
         monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+        monkeypatch.setenv("GROUP_WORLD_SIZE", "1")
         require_own_folder(command)
