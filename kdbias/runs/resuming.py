@@ -47,7 +47,7 @@ def require_unused(folder: Path) -> None:
     child = not first() and by() is None  # which the first process of a run starts
     if JOB in os.environ or child or requeued(folder) is not None:
         return
-    if held_or_none(folder / LOCK):
+    if first() and held_or_none(folder / LOCK):  # the lock of a run of several processes is the first one's
         raise ConfigError(f"hydra.run.dir: another process trains a run in {folder}: choose another folder")
     remedy = "choose another folder, or remove that one"
     if (folder / RESULT).is_file():

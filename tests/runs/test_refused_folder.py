@@ -168,6 +168,8 @@ def test_a_new_run_does_not_replace_another_one(tmp_path, monkeypatch, there, sa
         require_own_folder(command)
     for name, value in {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "RANK": "1"}.items():
         monkeypatch.setenv(name, value)
+    with alone(tmp_path / "new"):  # by the first process of the same run
+        require_own_folder([f"hydra.run.dir={tmp_path / 'new'}"])
     with pytest.raises(ConfigError, match=r"hydra\.run\.dir: a run"):  # all of torchrun's processes end
         require_own_folder(command)
     if "last" in there:
