@@ -1,8 +1,7 @@
 """python benchmarks/zoo.py RUNS: make the networks of kdbias/zoo anew from the runs of ``analyze.py task=demo``.
 
-The networks that are there are of the demo before its transformers had a convolutional stem; these will have one. Of
-those that are there, ``made`` in the description has the revision at which the command gave them, and the words with
-which ``train.py`` trains the same recipe (the same spec hash) at any revision.
+``made`` in the description has the revision at which the command gave a network, and the words with which ``train.py``
+trains the same recipe (the same spec hash) at any revision.
 RUNS is the folder that the demo had as ``paths.runs``. Weights are rounded to 16 bits, and the accuracy in the
 description is that of the rounded weights on the test set of the run. It prints one JSON line.
 """

@@ -28,9 +28,7 @@ def test_they_are_small_and_say_how_they_were_made():
         found = zoo.entry(zoo.file_of(name))
         assert found["made"]["command"] == "python analyze.py task=demo"
         assert len(found["made"]["revision"]) == 40
-        # the command trains other networks since; these words are the recipe of this one
         assert spec_hash(composed(found["made"]["words"])) == found["spec"]["hash"]
-        assert "later revisions" in found["made"]["since"]
         network = kdbias.load_student(name)
         assert sum(p.numel() for p in network.parameters()) == found["parameters"]
         assert next(network.parameters()).dtype == torch.float32
