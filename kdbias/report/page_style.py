@@ -43,6 +43,7 @@ th:first-child, td:first-child {{ text-align: left; position: sticky; left: 0; b
 thead th {{ border-top: 1.5px solid var(--ink); border-bottom: 1px solid var(--ink); font-weight: 600; }}
 tbody tr + tr td {{ border-top: 1px solid var(--line); }}
 pre {{ background: var(--soft); padding: .7rem .9rem; overflow-x: auto; font-size: .85rem; line-height: 1.45; }}
+@media (min-width: 56rem) {{ .scroll {{ width: max-content; max-width: calc(50vw + 22rem); }} }}
 @media (max-width: 40rem) {{
   body {{ padding: 1rem 1rem 3rem; line-height: 1.4; }}
   h1 {{ font-size: 1.35rem; margin-bottom: .5rem; }}
