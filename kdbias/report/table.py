@@ -18,9 +18,11 @@ from kdbias.files import printable
 from kdbias.stats import Difference, Estimate, family
 
 Cell = str | int | float | Estimate | Difference
+MOST = 9  # decimals
 LONG, MARGIN = 12, 2  # characters: of a head that may become a number, and between columns
 ESTIMATED = ("", " low", " high", " reason")
 JUDGED = (" p", " p after Holm", " verdict")
+_UNITLESS = (ESTIMATED[-1], *JUDGED)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,11 @@ def percent(name: str, digits: int = 1) -> Column:
 
 
 def format_estimate(estimate: Estimate, scale: float = 1.0, digits: int = 3) -> str:
-    """Write ``90.1 [89.5, 90.6]``; ``90.1`` without an interval; ``-`` if it is refused (without the reason)."""
+    """Write ``90.1 [89.5, 90.6]``; ``90.1`` without an interval; ``-`` if it is refused (without the reason).
+
+    It has more digits than ``digits`` where the ends of the interval would read the same.
+    """
+    digits = _telling(estimate, scale, digits)
     value, low, high = (f"{x * scale:.{digits}f}" for x in (estimate.value, estimate.low, estimate.high))
     if estimate.refused:
         return "-"
@@ -54,16 +60,25 @@ def format_estimate(estimate: Estimate, scale: float = 1.0, digits: int = 3) -> 
 def format_difference(difference: Difference, scale: float = 1.0, digits: int = 3) -> str:
     """Write ``+1.2 [+0.3, +2.1]`` where a difference is shown, else the verdict with the interval.
 
-    The verdict is ``no difference shown``, or ``equal within ±0.5`` where that is shown.
+    The verdict is ``no difference shown``, or ``equal within ±0.5`` where that is shown. Digits are as for estimates.
     """
     estimate = difference.estimate
+    wanted, digits = digits, _telling(estimate, scale, digits)
     value, low, high = (f"{x * scale:+.{digits}f}" for x in (estimate.value, estimate.low, estimate.high))
     if difference.shown:
         return f"{value} [{low}, {high}]"
     verdict = difference.verdict
     if verdict == "equal" and difference.smallest is not None:
-        verdict = f"equal within ±{difference.smallest * scale:.{digits}f}"
+        verdict = f"equal within ±{difference.smallest * scale:.{wanted}f}"
     return verdict if math.isnan(estimate.low) else f"{verdict} [{low}, {high}]"
+
+
+def _telling(estimate: Estimate, scale: float, digits: int) -> int:
+    """The number of decimals, at least ``digits``, with which the two ends of an interval read differently."""
+    low, high = estimate.low * scale, estimate.high * scale
+    while low < high and digits < MOST and float(f"{low:.{digits}f}") == float(f"{high:.{digits}f}"):
+        digits += 1
+    return digits
 
 
 @dataclass(frozen=True)
@@ -176,7 +191,7 @@ class Table:
         return self.html()
 
     def csv(self) -> str:
-        """Give the table as CSV: full precision, unscaled.
+        """Give the table as CSV: full precision, unscaled; a head has the unit of values that are in it.
 
         A column of estimates fills four (value, low, high, reason), one of differences three more (p, p after Holm,
         verdict).
@@ -184,7 +199,7 @@ class Table:
         ends = [_ends([row[place] for row in self.rows]) for place in range(len(self.columns))]
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow([c.name + end for c, each in zip(self.columns, ends, strict=True) for end in each])
+        writer.writerow([_in_csv(column, end) for column, each in zip(self.columns, ends, strict=True) for end in each])
         for row in self.rows:
             fields = (_fields(cell) + [""] * len(ESTIMATED + JUDGED) for cell in row)
             writer.writerow([text for cell, each in zip(fields, ends, strict=True) for text in cell[: len(each)]])
@@ -206,6 +221,13 @@ def _ends(cells: Sequence[Cell]) -> tuple[str, ...]:
     if any(isinstance(cell, Difference) for cell in cells):
         return (*ESTIMATED, *JUDGED)
     return ESTIMATED if any(isinstance(cell, Estimate) for cell in cells) else ESTIMATED[:1]
+
+
+def _in_csv(column: Column, end: str) -> str:
+    """The head of a field in CSV, which has the unit where the field is in that unit."""
+    return replace(
+        column, name=column.name + end, unit="" if column.scale != 1 or end in _UNITLESS else column.unit
+    ).head
 
 
 def _fields(cell: Cell) -> list[str]:

@@ -85,7 +85,7 @@ def test_cost_with_range_over_seeds_and_factors_over_plain_kl(make, analyse):
     alone = make("independent", 0, 5.5, terms={"ce": CE}, teacher=None)
     rows, page = analyse(*kl, *crd, alone)
     lm = rows["lm"]
-    assert [float(lm[key]) for key in ("an epoch", "an epoch low", "an epoch high")] == [11, 10, 12]
+    assert [float(lm[key]) for key in ("an epoch (s)", "an epoch low (s)", "an epoch high (s)")] == [11, 10, 12]
     factors = {name: (row["time over reference"], row["memory over reference"]) for name, row in rows.items()}
     assert factors == {"lm": ("1.0", "1.0"), "crd": ("2.0", "2.5"), "independent": ("0.5", "1.0")}
     assert (rows["crd"]["reference"], rows["crd"]["runs"], rows["independent"]["runs"]) == ("lm", "2", "1")
@@ -233,7 +233,7 @@ def test_results_of_before_have_what_their_metrics_hold(make, analyse):
         (folder / "result.json").write_text(json.dumps(result))
         folders.append(folder)
     rows, page = analyse(*folders)
-    assert (rows["lm"]["an epoch"], rows["lm"]["peak memory"]) == ("8.0", "3.0")
+    assert (rows["lm"]["an epoch (s)"], rows["lm"]["peak memory (GiB)"]) == ("8.0", "3.0")
     assert rows["crd"]["time over reference"] == rows["crd"]["memory over reference"] == "-"
     assert "a run recorded no seconds" in page
     assert "what tensors took on the GPU" in page
@@ -243,7 +243,7 @@ def test_the_memory_of_a_gpus_host_stands_beside_its_own(make, analyse, monkeypa
     monkeypatch.setattr(memory.torch.cuda, "max_memory_allocated", lambda device: 2 * memory.GIB)
     taken = {"peak_memory": memory.peak_memory(torch.device("cuda"))}
     rows, _ = analyse(make("lm", 0, 10.0, terms={"ce": CE, "kl": KL}, result=taken))
-    assert rows["lm"]["peak memory"] == "2.0"
+    assert rows["lm"]["peak memory (GiB)"] == "2.0"
 
 
 def test_a_gpu_is_not_held_against_a_cpu(make, analyse):

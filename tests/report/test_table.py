@@ -95,6 +95,23 @@ def test_csv_of_a_column_without_differences_has_no_p(table: Table) -> None:
     ]
 
 
+def test_the_ends_of_an_interval_read_differently() -> None:
+    near = Estimate(0.0004, -0.0004, 0.0012)
+    assert format_estimate(near, digits=2) == "0.000 [-0.000, 0.001]"
+    assert format_difference(Difference(near, 0.4), digits=2) == "no difference shown [-0.000, +0.001]"
+    assert format_estimate(Estimate(0.9998, 0.9996, 1.0), scale=100, digits=1) == "99.98 [99.96, 100.00]"
+    assert format_estimate(Estimate(0.0, -0.3, 0.3), digits=1) == "0.0 [-0.3, 0.3]"
+    assert format_estimate(Estimate(1.0, 1.0, 1.0), digits=1) == "1.0 [1.0, 1.0]"
+    assert format_estimate(Estimate(1.0, 1.0, 1.0 + 1e-15), digits=1).count("0") < 40
+
+
+def test_a_head_of_csv_has_the_unit_of_its_values() -> None:
+    columns = [Column("group"), Column("a run", unit="min"), percent("accuracy")]
+    assert Table("t", columns, [["a", 1.5, 0.9]]).csv() == "group,a run (min),accuracy\na,1.5,0.9\n"
+    head = Table("t", [Column("gain", unit="s")], [[Difference(Estimate(0.1, -0.1, 0.3), 0.2)]]).csv().splitlines()[0]
+    assert head == "gain (s),gain low (s),gain high (s),gain reason,gain p,gain p after Holm,gain verdict"
+
+
 def test_the_terminal_shows_brackets_and_notes(table: Table) -> None:
     console = Console(width=120, file=io.StringIO(), record=True)
     console.print(table.rich())
