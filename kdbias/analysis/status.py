@@ -62,8 +62,8 @@ def study_of(tree: Tree) -> Study:
     found = studies.load(root / "studies" / str(node["name"]))
     if found is not None:
         if other := _other(found, node):
-            text = f"without what {', '.join(other)} would change: begin it again with that ({found.again})"
-            print(f"study {found.name} is shown as it was started, {text}")
+            print(f"study {found.name} is shown as it was started. Different now: {', '.join(other)}.")
+            print(f"To take that over, start it again with it: {found.again}")
         return found
     from kdbias.analysis.run_teacher import composing  # it loads torch, which the record does not need
 
