@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from kdbias.analysis import results
 from kdbias.analysis.labels import check_classes
 from kdbias.analysis.measure import measure
-from kdbias.analysis.networks import device_name, subjects
+from kdbias.analysis.networks import Subject, device_name, subjects
 from kdbias.analysis.probe_configs import Nodes
 from kdbias.analysis.references import teachers, untrained
 from kdbias.analysis.results import Measured
@@ -36,6 +36,9 @@ def gathered(tree: Tree, nodes: Nodes, of_teachers: Nodes | None = None, *, has_
     check_classes(found, nodes)
     if not has_groups and not any(subject.control for subject in found):
         print("no control beside: control_run=RUN_DIR names the same student trained without teacher")
+    for line in map(_taught_control, found):
+        if line:
+            print(line)
     for note in dict.fromkeys(subject.teacher.note for subject in found if subject.teacher and subject.teacher.note):
         print(note)
     if tree["untrained"]:
@@ -47,6 +50,15 @@ def gathered(tree: Tree, nodes: Nodes, of_teachers: Nodes | None = None, *, has_
     if networks:
         results.save(networks, folder)
     return networks
+
+
+def _taught_control(subject: Subject) -> str:
+    """Say of a control that it had a teacher itself; empty of every other network."""
+    teacher, kept = (subject.spec.get("teacher") or {}).get("name"), subject.spec.get("control")
+    if not subject.control or teacher is None:
+        return ""
+    how = f"teacher {teacher}" + (f" under control={kept}" if kept else "")
+    return f"the control {subject.name} learned from a teacher itself ({how}): it is not the student without a teacher"
 
 
 def save_figures(figures: Mapping[str, Figure], folder: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from safetensors.torch import save_file
 
-from kdbias.analysis import measure, tasks
+from kdbias.analysis import collect, measure, tasks
 from kdbias.analysis.networks import same_images, subjects
 from kdbias.analysis.references import untrained
 from kdbias.checks.check import ConfigError
@@ -252,3 +253,22 @@ def test_what_cannot_be_looked_at_is_named(overrides, message, tmp_path):
 def test_a_setting_that_cannot_be_is_named(run, overrides, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         tasks.run(analyze_config(["task=probe", f"runs=[{run}]", *overrides, f"out={tmp_path}"]))
+
+
+@pytest.mark.parametrize(
+    ("role", "spec", "said"),
+    [
+        ("control", {"teacher": {"name": "resnet20"}, "control": None}, "(teacher resnet20)"),
+        (
+            "control",
+            {"teacher": {"name": "resnet20"}, "control": "Shuffled"},
+            "(teacher resnet20 under control=Shuffled)",
+        ),
+        ("control", {"teacher": {"name": None}, "control": "NoTeacher"}, ""),
+        ("network", {"teacher": {"name": "resnet20"}}, ""),
+        ("control", {}, ""),
+    ],
+)
+def test_a_control_that_had_a_teacher_is_named(role, spec, said):
+    found = collect._taught_control(SimpleNamespace(name="runs/a", control=role == "control", spec=spec))
+    assert (said in found and "runs/a" in found) if said else found == ""
