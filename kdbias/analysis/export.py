@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,7 +45,9 @@ def export(tree: Tree) -> None:
     checkpoint, network = _opened(named, "runs")
     facts = described(named, checkpoint, network, tree["licence"])
     for control in paths(tree["control_run"])[:1]:
-        facts["control_run"] = described(control, *_opened(control, "control_run"), None)["accuracy"]
+        untaught = described(control, *_opened(control, "control_run"), None)
+        require_untaught(untaught, facts, control)
+        facts["control_run"] = untaught["accuracy"]
     out = Path(str(tree["folder"] or Path(str(tree["out"])) / f"{safe(facts['name'])}-{form}"))
     out.parent.mkdir(parents=True, exist_ok=True)
     images = compared(DataInfo.from_dict(facts["spec"]["data"]))
@@ -64,6 +68,22 @@ def export(tree: Tree) -> None:
         shutil.rmtree(place, ignore_errors=True)
     print(f"largest difference of the logits: {gap:.2g} (of up to {scale:.2g}, {IMAGES} images)")
     print(f"{', '.join(sorted(path.name for path in out.iterdir()))} in\n{out}")
+
+
+def require_untaught(control: Mapping[str, Any], facts: Mapping[str, Any], path: Path) -> None:
+    """Pass a control of which the card can say that it is the same student without a teacher.
+
+    Raises:
+        ConfigError: it had a teacher itself, or its network is of another kind.
+    """
+    built, wanted = ((of["spec"].get("model") or {}).get("_target_") for of in (control, facts))
+    if control["teacher"]:
+        what = f"learned from a teacher itself ({control['teacher']})"
+    elif built != wanted:
+        what = f"is another network ({built}, not {wanted})"
+    else:
+        return
+    raise ConfigError(f"control_run: {path} {what}: name a run of the same student without a teacher, or none")
 
 
 def compared(data: DataInfo) -> Tensor:

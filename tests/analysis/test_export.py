@@ -19,6 +19,7 @@ from kdbias.analysis.export import compared, difference
 from kdbias.checks import early_tasks
 from kdbias.checks.command import require_command
 from kdbias.config.build import build
+from kdbias.config.errors import ConfigError
 from kdbias.config.spec import spec_hash
 from kdbias.probes.base import Result
 from kdbias.report.model_card import accuracy_text
@@ -192,6 +193,22 @@ def test_the_card_of_a_network_with_its_control(tmp_path):
     assert f"| Control | the same student without a teacher: {accuracy_text(control['accuracy'])} |" in card
     assert "| Licence of the weights | Apache-2.0 |" in card
     assert "| Data | cues: " in card
+
+
+@pytest.mark.parametrize(
+    ("control", "reason"),
+    [
+        (
+            "demo-student",
+            r"^control_run: demo-student learned from a teacher itself \(demo-teacher\): name a run of the",
+        ),
+        ("demo-teacher", r"^control_run: demo-teacher is another network \(kdbias.models.resnet_cifar.small_cnn, not"),
+    ],
+)
+def test_a_card_has_no_control_that_is_none(tmp_path, control, reason):
+    with pytest.raises(ConfigError, match=reason):
+        exported(Path("demo-student"), tmp_path / "a", f"control_run={control}")
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize(
