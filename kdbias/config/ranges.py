@@ -39,6 +39,7 @@ C2VKD = {
 }
 
 LOSSES: dict[str, dict[str, Kind]] = {
+    "at.AT": {"power": above(0), **PAIRED},
     "c2vkd.C2VKD": C2VKD,
     "ce.CE": {"label_smoothing": within(0, 1, "[)"), "dist": FLAG},
     "cka.CKA": {
@@ -84,6 +85,7 @@ LOSSES: dict[str, dict[str, Kind]] = {
         "gather": FLAG,
         **PAIRED,
     },
+    "rkd.RKD": {"distance": at_least(0), "angle": at_least(0), "squared": FLAG, "gather": FLAG},
     "rsd.RSD": {"kappa": at_least(0), "expansion": COUNT, "gather": FLAG},
     "token.Token": {
         "distance": one_of("cosine", "mse"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 READS: dict[str, tuple[str, ...]] = {
+    "kdbias.losses.at.AT": ("tokens",),
     "kdbias.losses.cka.CKA": ("tokens",),
     "kdbias.losses.crd.CRD": ("pooled",),
     "kdbias.losses.cskd.CSKD": ("dense",),
@@ -16,6 +17,7 @@ READS: dict[str, tuple[str, ...]] = {
     "kdbias.losses.locality.Locality": ("tokens",),
     "kdbias.losses.ofa.OFA": ("logits",),
     "kdbias.losses.relation.Relation": ("tokens",),
+    "kdbias.losses.rkd.RKD": ("pooled",),
     "kdbias.losses.rsd.RSD": ("pooled",),
     "kdbias.losses.token.Token": ("tokens",),
 }

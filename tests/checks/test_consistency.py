@@ -272,6 +272,7 @@ RSD, RELATION, DIST = (f"kdbias.losses.{name}" for name in ("rsd.RSD", "relation
 FEW: dict[str, tuple[dict[str, Any], int, int]] = {  # the term, the processes, the least batch
     "correlated": ({"_target_": RSD}, 1, 2),
     "correlated in all processes": ({"_target_": RSD}, 2, 2),
+    "distances and angles": ({"_target_": "kdbias.losses.rkd.RKD"}, 1, 3),
     "correlated in each process": ({"_target_": RSD, "gather": False}, 2, 4),
     "relations": ({"_target_": RELATION}, 1, 3),
     "relations with themselves": ({"_target_": RELATION, "diagonal": True, "gather": False}, 4, 8),
