@@ -57,8 +57,8 @@ def _taught_control(subject: Subject) -> str:
     teacher, kept = (subject.spec.get("teacher") or {}).get("name"), subject.spec.get("control")
     if not subject.control or teacher is None:
         return ""
-    how = f"teacher {teacher}" + (f" under control={kept}" if kept else "")
-    return f"the control {subject.name} learned from a teacher itself ({how}): it is not the student without a teacher"
+    how = f"{teacher}, under control={kept}" if kept else teacher
+    return f"the control {subject.name} is not the student without a teacher: it had one itself ({how})"
 
 
 def save_figures(figures: Mapping[str, Figure], folder: Path) -> None:

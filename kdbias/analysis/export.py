@@ -78,7 +78,7 @@ def require_untaught(control: Mapping[str, Any], facts: Mapping[str, Any], path:
     """
     built, wanted = ((of["spec"].get("model") or {}).get("_target_") for of in (control, facts))
     if control["teacher"]:
-        what = f"learned from a teacher itself ({control['teacher']})"
+        what = f"had a teacher itself ({control['teacher']})"
     elif built != wanted:
         what = f"is another network ({built}, not {wanted})"
     else:

@@ -22,6 +22,9 @@ class AT(PairedTerm):
     The energy of a place is the mean of ``|x|^power`` over channels; the map of an image has length 1. There is no
     projection. This is activation-based attention of any network, not the attention between a transformer's tokens.
 
+    Raises:
+        ValueError: ``power`` below 1.
+
     Source: Zagoruyko and Komodakis, ICLR 2017, arXiv:1612.03928.
     """
 

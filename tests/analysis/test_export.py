@@ -200,7 +200,7 @@ def test_the_card_of_a_network_with_its_control(tmp_path):
     [
         (
             "demo-student",
-            r"^control_run: demo-student learned from a teacher itself \(demo-teacher\): name a run of the",
+            r"^control_run: demo-student had a teacher itself \(demo-teacher\): name a run of the",
         ),
         ("demo-teacher", r"^control_run: demo-teacher is another network \(kdbias.models.resnet_cifar.small_cnn, not"),
     ],

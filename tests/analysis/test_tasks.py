@@ -258,11 +258,11 @@ def test_a_setting_that_cannot_be_is_named(run, overrides, message, tmp_path):
 @pytest.mark.parametrize(
     ("role", "spec", "said"),
     [
-        ("control", {"teacher": {"name": "resnet20"}, "control": None}, "(teacher resnet20)"),
+        ("control", {"teacher": {"name": "resnet20"}, "control": None}, "(resnet20)"),
         (
             "control",
             {"teacher": {"name": "resnet20"}, "control": "Shuffled"},
-            "(teacher resnet20 under control=Shuffled)",
+            "(resnet20, under control=Shuffled)",
         ),
         ("control", {"teacher": {"name": None}, "control": "NoTeacher"}, ""),
         ("network", {"teacher": {"name": "resnet20"}}, ""),

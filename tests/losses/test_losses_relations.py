@@ -58,7 +58,7 @@ def test_at_needs_places(tiny_info):
 
 
 def test_bad_settings_are_refused_when_built():
-    with pytest.raises(ValueError, match="power: must be above 0, got 0"):
-        AT(power=0)
+    with pytest.raises(ValueError, match=r"power: must be a number of at least 1, got 0\.5"):
+        AT(power=0.5)
     with pytest.raises(ValueError, match=r"distance: must be a number of at least 0, got -1"):
         RKD(distance=-1)
