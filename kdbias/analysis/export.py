@@ -81,6 +81,8 @@ def require_untaught(control: Mapping[str, Any], facts: Mapping[str, Any], path:
         what = f"had a teacher itself ({control['teacher']})"
     elif built != wanted:
         what = f"is another network ({built}, not {wanted})"
+    elif control["parameters"] != facts["parameters"]:
+        what = f"is another network ({control['parameters']:,} parameters, not {facts['parameters']:,})"
     else:
         return
     raise ConfigError(f"control_run: {path} {what}: name a run of the same student without a teacher, or none")

@@ -39,7 +39,7 @@ C2VKD = {
 }
 
 LOSSES: dict[str, dict[str, Kind]] = {
-    "at.AT": {"power": at_least(1, hint="below 1 features that are 0 have no gradient"), **PAIRED},
+    "at.AT": {"power": at_least(1, hint="below 1 the gradient of features that are 0 is not a number"), **PAIRED},
     "c2vkd.C2VKD": C2VKD,
     "ce.CE": {"label_smoothing": within(0, 1, "[)"), "dist": FLAG},
     "cka.CKA": {

@@ -14,7 +14,7 @@ def energy_map(maps: Tensor, power: float = 2.0) -> Tensor:
     """Give the mean of ``|x|^power`` over the channels of ``(B, C, h, w)``, ``(B, h·w)``, scaled to length 1.
 
     The map of an image does not depend on the scale of its features. One whose features are all 0 has the map 0,
-    without gradient.
+    without gradient, if ``power`` is 1 or more.
 
     >>> energy_map(torch.tensor([[[[3.0, 0.0]], [[1.0, 0.0]]]]))
     tensor([[1., 0.]])
@@ -28,8 +28,8 @@ def attention_transfer(student: Tensor, teacher: Tensor, power: float = 2.0) -> 
     """Give the squared difference of the energy maps of student and teacher, a mean over images and places.
 
     ``student`` is ``(B, C, h, w)`` and ``teacher`` ``(B, C', h', w')``, features of the same images; those of the finer
-    grid are averaged over the places of the coarser one first, along each axis. The result is a scalar, from 0 to 2
-    divided by the number of places.
+    grid are averaged over the places of the coarser one first, along each axis. The result is a scalar, at most
+    2 / (number of places).
 
     Raises:
         ValueError: not ``(B, C, h, w)`` of equally many images.

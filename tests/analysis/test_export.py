@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import kdbias
 from kdbias.analysis import export_formats, tasks
-from kdbias.analysis.export import compared, difference
+from kdbias.analysis.export import compared, difference, require_untaught
 from kdbias.checks import early_tasks
 from kdbias.checks.command import require_command
 from kdbias.config.build import build
@@ -246,3 +246,10 @@ def test_onnx_answers_as_the_run_for_any_number_of_images(kind, tiny_info, tmp_p
         with torch.no_grad():
             own = kdbias.load_student(path)(images).logits
         torch.testing.assert_close(export_formats.onnx_logits(out / "network.onnx", images), own, rtol=1e-4, atol=1e-5)
+
+
+def test_a_control_of_other_width_is_another_network():
+    of = {"spec": {"model": {"_target_": "kdbias.models.deit.vit"}}, "teacher": None, "parameters": 10}
+    require_untaught(of, {**of, "teacher": "resnet20"}, Path("c"))
+    with pytest.raises(ConfigError, match=r"^control_run: c is another network \(12 parameters, not 10\): name a run"):
+        require_untaught({**of, "parameters": 12}, of, Path("c"))
