@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from kdbias.report.table import format_difference, format_estimate
+from kdbias.report.estimate_text import format_difference, format_estimate
 from kdbias.stats import Difference, Estimate, difference, family, seed_mean, transfer_index
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "docs" / "data"
 PAGE = (ROOT / "docs" / "results.md").read_text()
-TABLES = ("cnn", "cnn-long", "vit", "methods-cnn", "methods-vit")
+TABLES = ("cnn", "cnn-long", "vit", "methods-cnn", "methods-vit", "relations-cnn")
 COLUMNS = {"accuracy − control": ("right of 4000", None), "share − control": ("by shape", "decided of 4000")}
 
 

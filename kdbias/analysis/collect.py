@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from kdbias.analysis import results
+from kdbias.analysis.control_group import had_teacher
 from kdbias.analysis.labels import check_classes
 from kdbias.analysis.measure import measure
 from kdbias.analysis.networks import Subject, device_name, subjects
@@ -57,8 +58,7 @@ def _taught_control(subject: Subject) -> str:
     teacher, kept = (subject.spec.get("teacher") or {}).get("name"), subject.spec.get("control")
     if not subject.control or teacher is None:
         return ""
-    how = f"{teacher}, under control={kept}" if kept else teacher
-    return f"the control {subject.name} is not the student without a teacher: it had one itself ({how})"
+    return f"the control {subject.name} is not the student without a teacher: it {had_teacher(teacher, kept)}"
 
 
 def save_figures(figures: Mapping[str, Figure], folder: Path) -> None:

@@ -19,6 +19,7 @@ SAID = ("objective", "trainer.precision")
 UNSET = {"loader.repeats": 1}
 """What settings are worth that configs of before them leave out."""
 OF_TEACHER = ("augment.view", "augment.teacher_")  # what a teacher is shown
+PLAIN = "none"  # the kind of a control that learns from the labels alone
 READ = "model.layers"  # which layers are read, for terms and probes
 NAMED = 4  # settings that a sentence names
 
@@ -43,21 +44,21 @@ def control_of(group: Candidate, groups: Sequence[Candidate]) -> tuple[str | Non
     """
     if group.taught:
         untaught = [one for one in groups if not one.taught]
-        fair = [one for one in untaught if not _unfair(group, one)]
+        fair = [one for one in untaught if not recipe_differences(group, one)]
         paired = [one for one in fair if one.seeds & group.seeds] or fair
         for same in _by_network(group, paired):
             nearest = _least(same, lambda one: differences(group, one, "model."))
             return (nearest[0].label, _kept(group, nearest[0])) if len(nearest) == 1 else (None, "")
-        for same in _by_network(group, [one for one in untaught if _unfair(group, one)]):
-            other = _least(same, lambda one: _unfair(group, one))[0]
-            told = told_apart(_unfair(group, other))
+        for same in _by_network(group, [one for one in untaught if recipe_differences(group, one)]):
+            other = _least(same, lambda one: recipe_differences(group, one))[0]
+            told = told_apart(recipe_differences(group, other))
             return None, f"{group.label} has no control: {other.label} has another recipe, {told}."
     return None, ""
 
 
 def unlike_recipe(group: Candidate, control: Candidate) -> str:
     """Say in which settings a control that was named has another recipe; empty if it has the same."""
-    unlike = _unfair(group, control)
+    unlike = recipe_differences(group, control)
     return f"{group.label} and its control {control.label} have unlike recipes: {told_apart(unlike)}." if unlike else ""
 
 
@@ -71,6 +72,21 @@ def differences(group: Candidate, other: Candidate, *begin: str) -> dict[str, tu
     return {name: (ours.get(name), theirs.get(name)) for name in names if ours.get(name) != theirs.get(name)}
 
 
+def recipe_differences(group: Candidate, other: Candidate) -> dict[str, tuple[Any, Any]]:
+    """Give the settings of the recipe in which another group is no control of this one, as ``differences`` does."""
+    unlike = _recipe(group, other)
+    return {name: values for name, values in unlike.items() if not (_augments(name) and _makes_views(group))}
+
+
+def had_teacher(teacher: str, kind: str | None) -> str:
+    """Say of a run that was named as a control that it had a teacher, under which control if any.
+
+    >>> had_teacher("resnet20", "shuffled")
+    'had a teacher itself (resnet20, under control=shuffled)'
+    """
+    return f"had a teacher itself ({teacher}{f', under control={kind}' if kind else ''})"
+
+
 def told_apart(unlike: Mapping[str, tuple[Any, Any]]) -> str:
     """Write settings that differ, the other's value first.
 
@@ -80,12 +96,6 @@ def told_apart(unlike: Mapping[str, tuple[Any, Any]]) -> str:
     each = [f"{name} {_word(theirs)} for {_word(ours)}" for name, (ours, theirs) in unlike.items()]
     more = f" and {len(each) - NAMED} more" if len(each) > NAMED else ""
     return f"{', '.join(each[:NAMED])}{more}"
-
-
-def _unfair(group: Candidate, other: Candidate) -> dict[str, tuple[Any, Any]]:
-    """The settings of the recipe in which another group is no control of this one."""
-    unlike = _recipe(group, other)
-    return {name: values for name, values in unlike.items() if not (_augments(name) and _makes_views(group))}
 
 
 def _recipe(group: Candidate, other: Candidate) -> dict[str, tuple[Any, Any]]:

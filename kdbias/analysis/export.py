@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from kdbias import zoo
+from kdbias.analysis.export_control import require_control
 from kdbias.analysis.export_facts import described
 from kdbias.analysis.export_formats import WRITERS, answers
 from kdbias.analysis.networks import paths, safe
@@ -37,16 +36,18 @@ def export(tree: Tree) -> None:
     The folder appears whole or not at all.
 
     Raises:
-        ConfigError: not one run is named, it cannot be read, its network has no such format, or the answers differ.
+        ConfigError: not one run is named, it cannot be read, its network has no such format, the answers differ, or
+            the control is none.
     """
     if problems := list(needs(tree)):
         raise ConfigError("\n  ".join(map(str, problems)))
     (named,), form = paths(tree["runs"]), tree["format"]
     checkpoint, network = _opened(named, "runs")
     facts = described(named, checkpoint, network, tree["licence"])
-    for control in paths(tree["control_run"])[:1]:
-        untaught = described(control, *_opened(control, "control_run"), None)
-        require_untaught(untaught, facts, control)
+    for control in paths(tree["control_run"]):
+        other, other_network = _opened(control, "control_run")
+        untaught = described(control, other, other_network, None)
+        require_control(other, untaught, checkpoint, control)
         facts["control_run"] = untaught["accuracy"]
     out = Path(str(tree["folder"] or Path(str(tree["out"])) / f"{safe(facts['name'])}-{form}"))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -68,24 +69,6 @@ def export(tree: Tree) -> None:
         shutil.rmtree(place, ignore_errors=True)
     print(f"largest difference of the logits: {gap:.2g} (of up to {scale:.2g}, {IMAGES} images)")
     print(f"{', '.join(sorted(path.name for path in out.iterdir()))} in\n{out}")
-
-
-def require_untaught(control: Mapping[str, Any], facts: Mapping[str, Any], path: Path) -> None:
-    """Pass a control of which the card can say that it is the same student without a teacher.
-
-    Raises:
-        ConfigError: it had a teacher itself, or its network is of another kind.
-    """
-    built, wanted = ((of["spec"].get("model") or {}).get("_target_") for of in (control, facts))
-    if control["teacher"]:
-        what = f"had a teacher itself ({control['teacher']})"
-    elif built != wanted:
-        what = f"is another network ({built}, not {wanted})"
-    elif control["parameters"] != facts["parameters"]:
-        what = f"is another network ({control['parameters']:,} parameters, not {facts['parameters']:,})"
-    else:
-        return
-    raise ConfigError(f"control_run: {path} {what}: name a run of the same student without a teacher, or none")
 
 
 def compared(data: DataInfo) -> Tensor:

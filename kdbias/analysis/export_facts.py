@@ -56,9 +56,9 @@ def _again(shipped: Mapping[str, Any], licence: str | None) -> dict[str, Any]:
 def _of_run(checkpoint: Checkpoint) -> dict[str, Any]:
     folder = checkpoint.path.parent.parent
     if not (folder / run_folder.CONFIG).is_file():
-        unknown = ("accuracy", "control", "images", "data", "made")
+        unknown = dict.fromkeys(("accuracy", "images", "data", "made"))
         teacher = (checkpoint.spec.get("teacher") or {}).get("name")
-        return {**dict.fromkeys(unknown), "teacher": teacher}
+        return {**unknown, "teacher": teacher, "control": checkpoint.spec.get("control")}
     saved = run_folder.saved_config(folder)
     tree, result = plain(saved), run_folder.result(folder, spec_hash(saved)) or {}
     spec = checkpoint.spec  # a control may have put another teacher, or none, in the place of the config's

@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from kdbias.analysis.control_group import Candidate, control_of, unlike_recipe
+from kdbias.analysis.control_group import PLAIN, Candidate, control_of, unlike_recipe
 from kdbias.analysis.finished import control_kind, finished
 from kdbias.analysis.networks import CONTROL, paths
 from kdbias.analysis.recipe import joined, recipe
@@ -25,7 +25,6 @@ from kdbias.runs import failure, run_folder
 from kdbias.runs.clock import rounded
 
 LONGEST = 100  # characters of a group's name
-PLAIN = "none"  # the kind of a control that learns from the labels alone
 
 
 @dataclass(frozen=True)

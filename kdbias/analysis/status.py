@@ -63,7 +63,7 @@ def study_of(tree: Tree) -> Study:
     if found is not None:
         if other := _other(found, node):
             print(f"study {found.name} is shown as it was started. Different now: {', '.join(other)}.")
-            print(f"To take that over, start it again with it: {found.again}")
+            print(f"To use these settings, start the study again with them: {found.again}")
         return found
     from kdbias.analysis.run_teacher import composing  # it loads torch, which the record does not need
 

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kdbias.checks.consistency import meaning
 from kdbias.checks.early import consequences
@@ -84,6 +84,7 @@ def check(cfg: DictConfig) -> list[str]:
     problems: list[Problem] = []
     tree = shaped(resolved(cfg, problems), problems)
     problems += _groups(tree)
+    problems += _unused_share(cfg)
     problems += _targets(tree, "")
     problems += meaning(tree, problems)
     return [str(problem) for problem in dict.fromkeys(consequences(tree, problems))]
@@ -99,8 +100,21 @@ def _groups(tree: Mapping[str, Any]) -> Iterator[Problem]:
         for name, entry in entries.items():
             if isinstance(entry, Mapping) and "_target_" not in entry and "kind" not in entry:  # with kind: a schedule
                 settings = ", ".join(entry)
-                remedy = f"select it ({group}=[{','.join([*chosen, name])}]) or drop the settings"
+                select = f"select it ({group}=[{','.join([*chosen, name])}])"
+                remedy = f"{select} or drop the settings ('~{group}.{name}' if a yaml has them)"
                 yield Problem(f"{group}.{name}", f"has settings ({settings}) but is not selected: {remedy}")
+
+
+def _unused_share(cfg: DictConfig) -> Iterator[Problem]:
+    """Find a ``loss.alpha`` of 1 that takes all weight from cross-entropy, though no selected term has it as weight."""
+    node = cfg.get("loss")
+    loss = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else None
+    loss = loss if isinstance(loss, Mapping) else {}
+    terms = {str(name): term for name, term in loss.items() if isinstance(term, Mapping) and "_target_" in term}
+    readers = [name for name, term in terms.items() if "loss.alpha" in str(term)]
+    if readers == ["ce"] and loss.get("alpha") == 1:
+        lost = f"cross-entropy has the weight 1 - loss.alpha = 0, and no term of loss=[{','.join(terms)}] has the rest"
+        yield Problem("loss.alpha", f"{lost}: drop it ('~loss.alpha'), or set loss.ce.weight")
 
 
 def _targets(node: Any, path: str) -> Iterator[Problem]:

@@ -79,6 +79,10 @@ def _factorial(paths: Sequence[str]) -> Iterator[Problem]:
 def _export(tree: Mapping[str, Any], paths: Sequence[str]) -> Iterator[Problem]:
     if len(paths) != 1:
         yield Problem("runs", f"task=export writes one network, and {len(paths)} are named: give runs=[RUN_DIR]")
+    controls = tree.get("control_run")
+    if isinstance(controls, list) and len(controls) > 1:
+        text = f"a card has the control of one run, and {len(controls)} are named: give control_run=RUN_DIR"
+        yield Problem("control_run", text)
     form, folder = tree.get("format"), tree.get("folder")
     if form not in FORMATS:
         yield Problem("format", f"there is no format {form!r}: choose {', '.join(FORMATS)}")

@@ -14,11 +14,16 @@ def energy_map(maps: Tensor, power: float = 2.0) -> Tensor:
     """Give the mean of ``|x|^power`` over the channels of ``(B, C, h, w)``, ``(B, h·w)``, scaled to length 1.
 
     The map of an image does not depend on the scale of its features. One whose features are all 0 has the map 0,
-    without gradient, if ``power`` is 1 or more.
+    without gradient.
+
+    Raises:
+        ValueError: ``power`` is below 1, where features that are 0 have no finite gradient.
 
     >>> energy_map(torch.tensor([[[[3.0, 0.0]], [[1.0, 0.0]]]]))
     tensor([[1., 0.]])
     """
+    if not power >= 1:
+        raise ValueError(f"power must be 1 or more, got {power}: below, features that are 0 have no finite gradient")
     largest = maps.detach().abs().amax(dim=(1, 2, 3), keepdim=True)
     maps = maps / largest.clamp_min(torch.finfo(maps.dtype).tiny)
     return unit(maps.abs().pow(power).mean(dim=1).flatten(1))
@@ -32,7 +37,7 @@ def attention_transfer(student: Tensor, teacher: Tensor, power: float = 2.0) -> 
     2 / (number of places).
 
     Raises:
-        ValueError: not ``(B, C, h, w)`` of equally many images.
+        ValueError: not ``(B, C, h, w)`` of equally many images, or ``power`` is below 1.
 
     Source: Zagoruyko and Komodakis, ICLR 2017, arXiv:1612.03928.
 

@@ -11,7 +11,7 @@ from kdbias.functional.precision import full_precision, without_autocast
 from kdbias.functional.unit import unit
 
 EPS = 1e-12  # the least squared distance, as published
-LARGEST = 2**24  # numbers of the angles that are held at once; more are computed in parts, and again for the gradient
+LARGEST = 2**24  # numbers in one tensor of the angles; more are computed in parts, and again for the gradient
 
 
 def rkd(student: Tensor, teacher: Tensor, distance: float = 25.0, angle: float = 50.0, squared: bool = False) -> Tensor:
@@ -20,8 +20,11 @@ def rkd(student: Tensor, teacher: Tensor, distance: float = 25.0, angle: float =
     ``student`` ``(B, D)`` and ``teacher`` ``(B, D')`` are features of the same images; widths may differ. d are the
     distances of all pairs, divided by their mean (``squared``: the squared ones); a are the cosines of the angles at
     each image between the directions to two others. Means are over all B² and B³, those of an image with itself
-    included, as published. The result is a scalar, 0 where one set of features is the other, turned, moved and scaled.
-    A part with weight 0 is not computed. Time grows with B³; memory does not beyond ``LARGEST`` numbers.
+    included, as published. The result is a scalar, 0 where one set of features is the other, turned, moved and scaled,
+    as long as they are further apart than 1e-6. A part with weight 0 is not computed.
+
+    Time grows with B³. Memory does not: the angles are computed in parts, no tensor of them larger than ``LARGEST``
+    numbers or those of one image, B · max(B, D, D').
 
     Raises:
         ValueError: not ``(B, D)`` of equally many images, or fewer than 3 of them: two have nothing to compare.
@@ -68,7 +71,9 @@ def _angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
     total = student.new_zeros(())
     for begin in range(0, count, size):
         some = slice(begin, begin + size)
-        total = total + checkpoint(_at, student[some], teacher[some], student, teacher, use_reentrant=False)
+        total = total + checkpoint(
+            _at, student[some], teacher[some], student, teacher, use_reentrant=False, preserve_rng_state=False
+        )
     return total / count**3
 
 

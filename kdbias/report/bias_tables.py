@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from kdbias.probes.base import Result
 from kdbias.report.bias_rows import estimate
 from kdbias.report.bias_transfer import Direction, differences, index, results_of, score, stress_sets
+from kdbias.report.estimate_text import format_difference
 from kdbias.report.group import Group, scalar_over_seeds
-from kdbias.report.table import Cell, Column, Table, format_difference, percent
+from kdbias.report.table import Cell, Column, Table, percent
 from kdbias.stats import Difference, Estimate
 
 CLEAN = "clean"

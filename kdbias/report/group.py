@@ -12,11 +12,12 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from kdbias.probes.base import Result
+from kdbias.report.estimate_text import format_estimate
 from kdbias.report.networks import looks
 from kdbias.report.rows import arm, percent_row_axis, row_axes
 from kdbias.report.study_level import Level
 from kdbias.report.style import canvas, styled
-from kdbias.report.table import Cell, Column, Table, format_estimate, percent
+from kdbias.report.table import Cell, Column, Table, percent
 from kdbias.stats import Difference, Estimate, difference, image_noise, seed_mean
 
 Right = npt.NDArray[Any]

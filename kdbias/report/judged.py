@@ -9,10 +9,11 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
+from kdbias.report.estimate_text import format_estimate
 from kdbias.report.forest import Measure as Panel
 from kdbias.report.forest import forest
 from kdbias.report.page import Answer, Answers
-from kdbias.report.table import Cell, Column, Table, format_estimate
+from kdbias.report.table import Cell, Column, Table
 from kdbias.stats import Difference, Estimate
 
 Verdict = Literal["supported", "contradicted", "not decided"]

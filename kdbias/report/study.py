@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from kdbias.report import bias_claims, bias_maps, bias_tables
 from kdbias.report.bias_tables import Transfer
 from kdbias.report.bias_transfer import PROBE as BIAS
+from kdbias.report.estimate_text import format_difference
 from kdbias.report.group import accuracy_figure, accuracy_table, gain, levels_table, runs_table, scalar_table
 from kdbias.report.judged import VERDICTS, answers, verdict_figure, verdict_table
 from kdbias.report.page import Code, Examples, Image, Panel, Part, Prose, Section, page
@@ -18,7 +19,7 @@ from kdbias.report.study_cues import PROBE as CUES
 from kdbias.report.study_cues import cue_figures, cue_parts, first_numbers, networks_table, shares_within_noise
 from kdbias.report.study_results import StudyResults
 from kdbias.report.study_training import training_panels, training_section
-from kdbias.report.table import Cell, Column, Table, format_difference, percent
+from kdbias.report.table import Cell, Column, Table, percent
 from kdbias.report.terms import TERMS
 from kdbias.stats import Difference, transfer_index
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from kdbias.probes.base import Result
 from kdbias.report.attention import distance_by_layer
+from kdbias.report.estimate_text import format_difference
 from kdbias.report.page import Image, Panel, Part
 from kdbias.report.study_results import StudyResults, unlike
-from kdbias.report.table import format_difference
 from kdbias.stats import Difference, difference, family
 
 PROBE = "attention"

@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from kdbias.files import printable
+from kdbias.report.estimate_text import format_difference, format_estimate
 from kdbias.stats import Difference, Estimate, family
 
 Cell = str | int | float | Estimate | Difference
-MOST = 9  # decimals
 LONG, MARGIN = 12, 2  # characters: of a head that may become a number, and between columns
 ESTIMATED = ("", " low", " high", " reason")
 JUDGED = (" p", " p after Holm", " verdict")
@@ -43,42 +43,6 @@ class Column:
 def percent(name: str, digits: int = 1) -> Column:
     """Give a column of shares (0 to 1) written in percent."""
     return Column(name, scale=100.0, digits=digits, unit="%")
-
-
-def format_estimate(estimate: Estimate, scale: float = 1.0, digits: int = 3) -> str:
-    """Write ``90.1 [89.5, 90.6]``; ``90.1`` without an interval; ``-`` if it is refused (without the reason).
-
-    It has more digits than ``digits`` where the ends of the interval would read the same.
-    """
-    digits = _telling(estimate, scale, digits)
-    value, low, high = (f"{x * scale:.{digits}f}" for x in (estimate.value, estimate.low, estimate.high))
-    if estimate.refused:
-        return "-"
-    return value if math.isnan(estimate.low) else f"{value} [{low}, {high}]"
-
-
-def format_difference(difference: Difference, scale: float = 1.0, digits: int = 3) -> str:
-    """Write ``+1.2 [+0.3, +2.1]`` where a difference is shown, else the verdict with the interval.
-
-    The verdict is ``no difference shown``, or ``equal within ±0.5`` where that is shown. Digits are as for estimates.
-    """
-    estimate = difference.estimate
-    wanted, digits = digits, _telling(estimate, scale, digits)
-    value, low, high = (f"{x * scale:+.{digits}f}" for x in (estimate.value, estimate.low, estimate.high))
-    if difference.shown:
-        return f"{value} [{low}, {high}]"
-    verdict = difference.verdict
-    if verdict == "equal" and difference.smallest is not None:
-        verdict = f"equal within ±{difference.smallest * scale:.{wanted}f}"
-    return verdict if math.isnan(estimate.low) else f"{verdict} [{low}, {high}]"
-
-
-def _telling(estimate: Estimate, scale: float, digits: int) -> int:
-    """The number of decimals, at least ``digits``, with which the two ends of an interval read differently."""
-    low, high = estimate.low * scale, estimate.high * scale
-    while low < high and digits < MOST and float(f"{low:.{digits}f}") == float(f"{high:.{digits}f}"):
-        digits += 1
-    return digits
 
 
 @dataclass(frozen=True)

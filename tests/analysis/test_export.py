@@ -2,6 +2,7 @@
 
 import functools
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 
 import kdbias
 from kdbias.analysis import export_formats, tasks
-from kdbias.analysis.export import compared, difference, require_untaught
+from kdbias.analysis.export import compared, difference
 from kdbias.checks import early_tasks
 from kdbias.checks.command import require_command
 from kdbias.config.build import build
@@ -202,7 +203,11 @@ def test_the_card_of_a_network_with_its_control(tmp_path):
             "demo-student",
             r"^control_run: demo-student had a teacher itself \(demo-teacher\): name a run of the",
         ),
-        ("demo-teacher", r"^control_run: demo-teacher is another network \(kdbias.models.resnet_cifar.small_cnn, not"),
+        (
+            "demo-teacher",
+            r"^control_run: demo-teacher is not the same student, trained alike: model._target_ "
+            r"kdbias.models.resnet_cifar.small_cnn for kdbias.models.deit.vit: name a run of the same student",
+        ),
     ],
 )
 def test_a_card_has_no_control_that_is_none(tmp_path, control, reason):
@@ -248,8 +253,51 @@ def test_onnx_answers_as_the_run_for_any_number_of_images(kind, tiny_info, tmp_p
         torch.testing.assert_close(export_formats.onnx_logits(out / "network.onnx", images), own, rtol=1e-4, atol=1e-5)
 
 
-def test_a_control_of_other_width_is_another_network():
-    of = {"spec": {"model": {"_target_": "kdbias.models.deit.vit"}}, "teacher": None, "parameters": 10}
-    require_untaught(of, {**of, "teacher": "resnet20"}, Path("c"))
-    with pytest.raises(ConfigError, match=r"^control_run: c is another network \(12 parameters, not 10\): name a run"):
-        require_untaught({**of, "parameters": 12}, of, Path("c"))
+@pytest.mark.parametrize(
+    ("control", "reason"),
+    [
+        ({"model": {**CNN, "widths": [3, 4]}}, r"trained alike: model.widths \[3, 4\] for \[2, 4\]: name a run"),
+        ({"train": 50}, "trained alike: data.train 50 for "),
+        ({"optim": {"clip": 2.0}}, "trained alike: optim.clip 2.0 for 1.0: name a run"),
+        ({"steps": 9}, "trained alike: steps 9 for 18: name a run"),
+        ({"control": "label_smoothing"}, "c/best.ckpt was trained under control=label_smoothing: name a run"),
+        (
+            {"teacher": {"name": "resnet20"}, "control": "shuffled"},
+            r"had a teacher itself \(resnet20, under control=shuffled\): name a run",
+        ),
+    ],
+)
+def test_a_control_that_differs_is_told_apart_by_what_checkpoints_keep(tiny_info, tmp_path, control, reason):
+    def kept(name, model=CNN, train=None, **spec):
+        info = replace(tiny_info, train=train or tiny_info.train)
+        return saved(tmp_path / name, model, info, **{"optim": {"clip": 1.0}, "steps": 18, **spec})
+
+    student = kept("s", {**CNN, "layers": "all"}, teacher={"name": "resnet20"}, seed=0)
+    alike = kept("a", {**CNN, "layers": [0]}, seed=1)  # what is read, and the seed, may differ
+    assert "| Control |" in (exported(student, tmp_path / "out", f"control_run={alike}") / "README.md").read_text()
+    with pytest.raises(ConfigError, match=reason.replace("c/best.ckpt", r"\S+/c/checkpoints/best.ckpt")):
+        exported(student, tmp_path / "b", f"control_run={kept('c', **control)}")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_control_that_differs_is_told_apart_by_the_configs_of_runs(tiny_info, tmp_path):
+    def ran(name, experiment, *words):
+        run = tmp_path / name
+        saved(run, CNN, tiny_info, teacher={"name": None if experiment == "baseline" else "small_cnn"})
+        chosen = [f"experiment={experiment}", "data=cifar10", "model=small_cnn", f"paths.run={run}", *words]
+        cfg = composed([*chosen, f"paths.checkpoints={run}/checkpoints"])
+        OmegaConf.save(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)), run / "config.yaml")
+        return run
+
+    student = ran("s", "exp1_resnet_kl", "teacher=small_cnn")
+    exported(student, tmp_path / "out", f"control_run={ran('a', 'baseline', 'seed=3')}")
+    with pytest.raises(ConfigError, match=r"trained alike: batch_size 7 for \d+, data.limit 500 for null: name a run"):
+        exported(student, tmp_path / "b", f"control_run={ran('c', 'baseline', 'batch_size=7', 'data.limit=500')}")
+
+
+def test_a_card_has_the_control_of_one_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=r"^control_run: a card has the control of one run, and 2 are named: give"):
+        require_command(["task=export", "runs=[demo-student]", "control_run=[a,b]"], "analyze", tasks.TASKS)

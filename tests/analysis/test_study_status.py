@@ -116,5 +116,5 @@ def test_what_was_changed_since_a_study_was_started_is_named_and_not_shown(tmp_p
     started = toy(tmp_path, {**NODE, "name": "toy"})
     found = study_of({"study": {**NODE, "name": "toy", **changes}, "paths": {"runs": str(tmp_path)}})
     assert found.node == started.node
-    text = f"study toy is shown as it was started. Different now: {said}.\nTo take that over, start it again with it: "
-    assert capsys.readouterr().out == (f"{text}{found.again}\n" if said else "")
+    text = f"study toy is shown as it was started. Different now: {said}.\nTo use these settings, start the study again"
+    assert capsys.readouterr().out == (f"{text} with them: {found.again}\n" if said else "")

@@ -261,10 +261,10 @@ def test_a_setting_that_cannot_be_is_named(run, overrides, message, tmp_path):
         ("control", {"teacher": {"name": "resnet20"}, "control": None}, "(resnet20)"),
         (
             "control",
-            {"teacher": {"name": "resnet20"}, "control": "Shuffled"},
-            "(resnet20, under control=Shuffled)",
+            {"teacher": {"name": "resnet20"}, "control": "shuffled"},
+            "(resnet20, under control=shuffled)",
         ),
-        ("control", {"teacher": {"name": None}, "control": "NoTeacher"}, ""),
+        ("control", {"teacher": {"name": None}, "control": "none"}, ""),
         ("network", {"teacher": {"name": "resnet20"}}, ""),
         ("control", {}, ""),
     ],

@@ -82,7 +82,7 @@ MESSAGES: dict[str, Mistake] = {
     "an entry that is not selected": (
         {"loss.cka": {"weight": 2}},
         "loss.cka",
-        ("has settings (weight) but is not selected: select it (loss=[ce,kl,cka]) or drop the settings",),
+        ("has settings (weight) but is not selected: select it (loss=[ce,kl,cka]) or drop the settings (",),
     ),
     "a callback that is not selected": (
         {"callback.ema": {"decay": 0.9}},
@@ -100,6 +100,20 @@ def test_a_mistake_is_named_once_with_its_key_and_remedy(changes, key: str, part
 def test_a_missing_argument() -> None:
     (problem,) = check(config(drop="model.heads"))
     assert problem == "model.heads: kdbias.models.deit.vit needs it: set model.heads=VALUE"
+
+
+def test_an_alpha_that_only_cross_entropy_reads() -> None:
+    assert check(composed(["experiment=demo_kl", "loss=[ce,rkd]"])) == [
+        "loss.kl: has settings (temperature) but is not selected: select it (loss=[ce,rkd,kl]) or drop the settings "
+        "('~loss.kl' if a yaml has them)",
+        "loss.alpha: cross-entropy has the weight 1 - loss.alpha = 0, and no term of loss=[ce,rkd] has the rest: drop "
+        "it ('~loss.alpha'), or set loss.ce.weight",
+    ]
+    dropped = ["experiment=demo_kl", "loss=[ce,rkd]", "~loss.kl"]
+    for words in (["~loss.alpha"], ["loss.alpha=.5"], ["loss.ce.weight=1"]):
+        assert check(composed([*dropped, *words])) == []
+    for terms in ("ce,kl", "ce,hard_kl", "ce,cskd", "kl"):
+        assert not [one for one in check(composed(["experiment=baseline", f"loss=[{terms}]"])) if "alpha" in one]
 
 
 def test_no_loss_at_all() -> None:

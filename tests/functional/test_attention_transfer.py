@@ -65,6 +65,12 @@ def test_maps_that_do_not_fit_are_refused():
         attention_transfer(torch.ones(2, 3, 4, 4), torch.ones(1, 3, 4, 4))
 
 
+@pytest.mark.parametrize("power", [0.5, float("nan")])
+def test_a_power_without_finite_gradient_at_0_is_refused(power):
+    with pytest.raises(ValueError, match=f"power must be 1 or more, got {power}: below"):
+        attention_transfer(torch.ones(2, 3, 4, 4), torch.ones(2, 3, 4, 4), power)
+
+
 def test_it_is_fp32_under_autocast():
     draw = torch.Generator().manual_seed(0)
     two = [drawn(draw, 4, (4, 4)).bfloat16() for _ in range(2)]

@@ -36,6 +36,8 @@ VARIANTS = {
     "c2vkd batch": {"over": "batch"},
     "c2vkd feature": {"patch": "feature", "reduction": "batchmean", "decoupled_weight": 0.0},
     "crd z_momentum": {"z_momentum": 0.9},
+    "rkd squared": {"squared": True},
+    "at power": {"power": 1.0},
 }
 # Settings that fit the small data set. All 90 images of other classes: nothing is left to chance, which differs between
 # processes.
