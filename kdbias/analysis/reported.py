@@ -176,7 +176,10 @@ def how_made(command: str, groups: Sequence[ReportedGroup], more: Sequence[str])
     revisions = {
         f"{str(one.get('git') or 'unknown')[:10]}{', with changes' if one.get('dirty') else ''}" for one in machines
     }
-    hardware = {f"{one.get('gpu') or one.get('cpu')}, {one.get('threads')} threads a run" for one in machines}
+    hardware = {
+        f"{one.get('gpu') or one.get('cpu')}, {(threads := one.get('threads'))} thread{'s' * (threads != 1)} a run"
+        for one in machines
+    }
     versions = {f"torch {one.get('torch')}, kdbias {one.get('kdbias')}" for one in machines}
     folders = [
         f"# {group.label}, seed {seed}: {typed(path)}" for group in groups for seed, path in group.folders.items()

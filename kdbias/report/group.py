@@ -165,10 +165,10 @@ def levels_csv(levels: Sequence[Level]) -> str:
     return Table("", list(map(Column, ("measure", "group", "seed", "value"))), rows).csv()
 
 
-def _digits(values: Sequence[float]) -> int:
-    """Decimals that leave three digits of the largest value."""
+def _digits(values: Sequence[float], kept: int = 3) -> int:
+    """Decimals that leave ``kept`` digits of the largest value."""
     largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
-    return 2 if largest == 0 else min(4, max(0, 2 - math.floor(math.log10(largest))))
+    return kept - 1 if largest == 0 else min(kept + 1, max(0, kept - 1 - math.floor(math.log10(largest))))
 
 
 def scalar_table(
@@ -191,7 +191,10 @@ def scalar_table(
         [label, *(scalar_over_seeds(results, key) for key in keys)] for label, results in found.items()
     ]
     rows += [[name, *(one.scalars.get(key, "-") for key in keys)] for name, one in beside.items()]
-    columns = [Column("group"), *(_column(key) for key in keys)]
+    shown = {
+        key: [cell for row in rows if not isinstance(cell := row[place], str)] for place, key in enumerate(keys, 1)
+    }
+    columns = [Column("group"), *(_column(key, shown[key]) for key in keys)]
     if apart is not None and apart[1] and apart[0] in keys:
         place = keys.index(apart[0]) + 2
         columns.insert(place, Column(f"{apart[0]} - control", digits=2))
@@ -231,9 +234,14 @@ def accuracy_figure(groups: Sequence[Group]) -> Figure | None:
     return figure
 
 
-def _column(key: str) -> Column:
-    share = "accuracy" in key or key.endswith(("share", "agreement")) or key == "decided"
-    return percent(key) if share else Column(key)
+def _column(key: str, cells: Sequence[Cell]) -> Column:
+    """A column of one scalar: shares in percent, others with up to three decimals, as far as the largest value has four
+    digits.
+    """
+    if "accuracy" in key or key.endswith(("share", "agreement")) or key == "decided":
+        return percent(key)
+    values = [cell.value if isinstance(cell, Estimate) else cell for cell in cells]
+    return Column(key, digits=min(3, _digits([value for value in values if isinstance(value, int | float)], 4)))
 
 
 def _control(group: Group) -> str:

@@ -284,6 +284,19 @@ def test_a_table_of_a_probe_names_the_teachers_and_has_no_mean_of_some_of_the_se
     assert "Measured with" not in alone.caption
 
 
+def test_the_largest_value_of_a_scalar_has_four_digits_and_no_more_than_three_decimals():
+    def one(more):
+        scalars = {"trace": 5586.81 + more, "norm": 38.392, "distance": 4.14, "loss": float("nan"), "zero": 0.0}
+        return Result("hessian", scalars, {}, {"n": 9})
+
+    table = scalar_table("hessian", [Group("a", 2, {}, {"hessian": {0: one(-1), 1: one(1)}})], {"untrained": one(9)})
+    assert [column.digits for column in table.columns[1:]] == [0, 2, 3, 3, 3]
+    assert table.text()[0][0][1].startswith("5587 [55")
+    small = scalar_table("hessian", [], {}), scalar_table("hessian", [Group("a", 1, {}, {"hessian": {0: one(0)}})], {})
+    assert small[0] is None
+    assert small[1].columns[1].digits == 0
+
+
 def moved(found: StudyResults, moves: tuple[float, ...]) -> StudyResults:
     """The page with a student that attends farther than its control by ``moves``, for each seed."""
     student, control = found.groups
