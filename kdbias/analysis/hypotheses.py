@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -87,6 +88,7 @@ def judged(claims: Sequence[Hypothesis], scores: Mapping[str, Scores]) -> list[J
             found,
             None if sd is None else smallest_shown(sd, seeds, tests=len(claims), equal=one.direction == "equal"),
             one.measure.percent,
+            one.sd,
         )
         for one, found, sd, seeds in zip(claims, corrected, sds, counts, strict=True)
     ]
@@ -110,21 +112,21 @@ def _tested(one: Hypothesis, scores: Mapping[str, Scores]) -> tuple[Difference, 
     noise = _noise(of, one, seeds)
     found = difference(ours, one.times * theirs, noise=noise, smallest=one.smallest)
     error = standard_error(ours - one.times * theirs, noise)
-    return found, error * len(seeds) ** 0.5 if error > 0 else None, len(seeds)
+    return found, None if math.isnan(found.estimate.low) else error * len(seeds) ** 0.5, len(seeds)
 
 
 def _unlike(one: Hypothesis, scores: Mapping[str, Scores]) -> str:
     """Why the groups cannot be compared: another number, such as the loss, differs too much; empty if they can."""
     if one.matched is None:
         return ""
-    of = scores[one.matched.text]
-    seeds = _common(of, [*one.of, *one.than])
-    if not seeds:
-        return f"{one.matched.text} is not known for a seed of all groups"
-    ours, theirs = (float(_side(of, groups, seeds).mean()) for groups in (one.of, one.than))
-    if abs(ours - theirs) <= one.within:
+    of, groups, seeds = scores[one.matched.text], [*one.of, *one.than], _seeds(one, scores)
+    if lacking := sorted(set(seeds) - set(_common(of, groups))):
+        return f"{one.matched.text} is not known for seed {', '.join(map(str, lacking))} of all groups"
+    means = [float(np.mean([of.by_group[group][seed].value for seed in seeds])) for group in groups if seeds]
+    if not means or max(means) - min(means) <= one.within:
         return ""
-    return f"not comparable: {one.matched.text} is {ours:.3g} and {theirs:.3g}, more than {one.within:g} apart"
+    is_ = ", ".join(f"{mean:.3g}" for mean in means[:-1]) + f" and {means[-1]:.3g}"
+    return f"not comparable: {one.matched.text} is {is_}, more than {one.within:g} apart"
 
 
 def _seeds(one: Hypothesis, scores: Mapping[str, Scores]) -> list[int]:

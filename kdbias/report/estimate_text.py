@@ -1,4 +1,4 @@
-"""Estimates and differences as text, with as many decimals as tell the ends of their interval apart."""
+"""Estimates and differences as text, with as many decimals as tell the ends of their interval apart, and from 0."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 
 from kdbias.stats import Difference, Estimate
 
-MOST = 9  # decimals
+MOST = 6  # decimals
 
 
 def format_estimate(estimate: Estimate, scale: float = 1.0, digits: int = 3) -> str:
     """Write ``90.1 [89.5, 90.6]``; ``90.1`` without an interval; ``-`` if it is refused (without the reason).
 
-    It has more digits than ``digits`` where the ends of the interval would read the same.
+    It has more digits than ``digits`` where the ends of the interval would read the same, or one of them as 0.
     """
     digits = _telling(estimate, scale, digits)
     value, low, high = (f"{x * scale:.{digits}f}" for x in (estimate.value, estimate.low, estimate.high))
@@ -38,10 +38,13 @@ def format_difference(difference: Difference, scale: float = 1.0, digits: int = 
 
 
 def _telling(estimate: Estimate, scale: float, digits: int) -> int:
-    """The number of decimals, at least ``digits``, with which the two ends of an interval read differently.
+    """The decimals, at least ``digits``, with which the ends of an interval differ, and none but a 0 reads as 0.
 
-    It is ``digits`` where ``MOST`` decimals would not tell them apart.
+    It is ``digits`` where ``MOST`` decimals would not do.
     """
     low, high = estimate.low * scale, estimate.high * scale
-    more = range(digits, MOST + 1) if low < high else ()
-    return next((count for count in more if float(f"{low:.{count}f}") != float(f"{high:.{count}f}")), digits)
+    for count in range(digits, MOST + 1) if low < high else ():
+        ends = [float(f"{end:.{count}f}") for end in (low, high)]
+        if ends[0] != ends[1] and all(read or not end for read, end in zip(ends, (low, high), strict=True)):
+            return count
+    return digits

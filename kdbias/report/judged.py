@@ -17,6 +17,7 @@ from kdbias.report.table import Cell, Column, Table
 from kdbias.stats import Difference, Estimate
 
 Verdict = Literal["supported", "contradicted", "not decided"]
+DIFFERENCE, EQUALITY, TOO_LARGE = "difference", "equality", "too large a difference"  # what a test shows
 VERDICTS: tuple[Verdict, ...] = ("supported", "contradicted", "not decided")
 
 
@@ -27,7 +28,8 @@ class Judged:
     ``compared`` names the groups, ``direction`` is higher, lower or equal, ``smallest`` the smallest difference that
     matters, ``seeds`` the number of pairs, ``needed`` the number that finds ``smallest``. ``difference`` is corrected
     over the hypotheses of the study. ``could`` is the smallest true difference that these seeds show with a power of .8
-    (for equality: the smallest margin), None if they show no noise. ``percent`` measures are shares.
+    (for equality: the smallest margin), None if they show no noise. ``percent`` measures are shares. ``sd`` is the
+    standard deviation that the study assumed for ``needed``.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Judged:
     difference: Difference
     could: float | None
     percent: bool = False
+    sd: float | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -62,23 +65,41 @@ class Judged:
 
     @property
     def alike(self) -> bool:
-        """Whether two groups are shown to be as equal as was stated."""
-        return self.direction == "equal" and self.verdict == "supported"
+        """Whether two groups are shown to be as equal as was stated, and no difference between them is shown."""
+        return self.direction == "equal" and self.verdict == "supported" and not self.difference.shown
+
+    @property
+    def in_size(self) -> bool:
+        """Whether a direction is contradicted by the difference's size alone: it is shown to be less than matters."""
+        found = self.difference
+        return self.direction != "equal" and found.equal and (not found.shown or self._on_its_side)
 
     @property
     def p(self) -> float | None:
         """The corrected p that the verdict rests on: of the t-test, of equality, or of a difference that is too large.
 
-        None without a test: of groups that cannot be compared, or of one seed.
+        None without a test: of groups that cannot be compared, of one seed, or of seeds that all gave the same.
         """
         found = self.difference
-        if found.estimate.refused or self.seeds == 1:
+        if self.untested:
             return None
-        if self.direction == "equal" and self.verdict == "contradicted":
+        if self.test == TOO_LARGE:
             return found.larger_p if found.larger_corrected is None else found.larger_corrected
-        if self.direction == "equal" or found.equal:
+        if self.test == EQUALITY:
             return found.equal_p if found.equal_corrected is None else found.equal_corrected
         return found.p if found.corrected is None else found.corrected
+
+    @property
+    def test(self) -> str:
+        """What ``p`` is the p of: ``difference``, ``equality`` or ``too large a difference``."""
+        if self.direction == "equal" and self.verdict == "contradicted":
+            return TOO_LARGE
+        return EQUALITY if self.direction == "equal" or self.difference.equal else DIFFERENCE
+
+    @property
+    def untested(self) -> bool:
+        """Whether nothing was tested: no numbers, one seed, or seeds that all gave the same."""
+        return math.isnan(self.difference.estimate.low)
 
     def written(self, value: float, *, sign: bool = False) -> str:
         """Write a number of this measure: points for shares, else its own unit."""
@@ -105,8 +126,10 @@ class Judged:
         if verdict == "not decided" and not found.estimate.refused:
             shown = ", though a difference is shown" if self.direction == "equal" and found.shown else ""
             return f"Not decided at {self.seeds} seed{'s' * (self.seeds != 1)}{shown}"
-        if verdict == "contradicted" and found.equal and self._on_its_side:
-            return "Contradicted, though a smaller difference is shown"
+        if self.in_size:
+            return f"Contradicted in size{', though a smaller difference is shown' if found.shown else ''}"
+        if verdict == "supported" and self.direction == "equal" and found.shown:
+            return "Supported, though a smaller difference is shown"
         if verdict == "supported" and self.size == "not shown":
             return "Supported, but not shown to be as large as what matters"
         return verdict.capitalize()
@@ -124,15 +147,17 @@ class Judged:
         found = f"{self.compared}: {self.interval}"
         if self.verdict != "not decided":
             small = ", smaller than what matters" if self.difference.equal and self.direction != "equal" else ""
-            return f"{found}{small}, p {written_p(self.p)}"
-        return f"{found}{', no interval from one seed' if self.seeds == 1 else ''}; {self.shows}"
+            return f"{found}{small}, p {'' if self.test == DIFFERENCE else f'of {self.test} '}{written_p(self.p)}"
+        lacking = f", {'no interval from one seed' if self.seeds == 1 else self.difference.estimate.reason}"
+        return f"{found}{lacking if self.untested else ''}; {self.shows}"
 
     @property
     def shows(self) -> str:
         """Say what these seeds could have shown."""
-        if self.could is None:
-            return f"{self.needed} seeds could show {self.written(self.smallest)}"
         kind = "equality within" if self.direction == "equal" else "a difference of"
+        if self.could is None:
+            assumed = "" if self.sd is None else f" at the assumed standard deviation of {self.written(self.sd)}"
+            return f"{self.needed} seeds could show {kind} {self.written(self.smallest)}{assumed}"
         return f"these seeds could have shown {kind} {self.written(self.could)}"
 
     @property
@@ -162,11 +187,9 @@ def verdict_table(found: Sequence[Judged]) -> Table:
         [
             one.name,
             one.compared,
-            f"{one.verdict} (size not shown)"
-            if one.verdict == "supported" and one.size == "not shown"
-            else one.verdict,
+            _in_table(one),
             one.difference.estimate if one.difference.estimate.refused else one.interval,
-            written_p(one.p),
+            written_p(one.p) + ("" if one.p is None or one.test == DIFFERENCE else f" ({one.test})"),
             ("within ±" if one.direction == "equal" else "") + one.written(one.smallest),
             "-" if one.could is None else one.written(one.could),
             f"{one.seeds} of {one.needed}",
@@ -186,10 +209,12 @@ def verdict_table(found: Sequence[Judged]) -> Table:
         f"Paired by seed. Intervals: 95 %, Student's over seeds, not corrected. p is corrected over the {len(found)} "
         "hypotheses (Holm), each kind of test by itself. A direction is supported if a difference is shown on its side "
         "(paired t-test), and not shown to be smaller than what matters. Size not shown: nor to be larger than that. "
-        "It is contradicted if one is shown on the other side, or to be smaller than what matters (two one-sided "
-        "tests). Equality is supported by the latter, and contradicted by a difference that is shown to be larger than "
-        "what matters. Could have been shown: the smallest true difference that these seeds find with a power of .8, "
-        "given the spread that they show. Seeds: done, of the number that finds the smallest difference that matters."
+        "It is contradicted if one is shown on the other side. It is contradicted in size if it is shown to be smaller "
+        "than what matters (equality: two one-sided tests), whatever its side. Equality is supported by these, and "
+        "contradicted by a difference that is shown to be larger than what matters. Could have been shown: the "
+        "smallest true difference that these seeds find with a power of .8, given the spread that they show. Seeds: "
+        "done, of the number that finds the smallest difference that matters at the standard deviation that the study "
+        "assumed."
     )
     return Table("Hypotheses", [*map(Column, (*heads, "seeds"))], rows, note)
 
@@ -225,6 +250,13 @@ def verdict_figure(found: Sequence[Judged]) -> Figure | None:
         return None
     panel = Panel("difference / smallest that matters", references=(-1.0, 0.0, 1.0))
     return forest({"difference, 95 % over seeds": rows}, [panel])
+
+
+def _in_table(one: Judged) -> str:
+    """The verdict, with what is said of the size."""
+    if one.verdict == "supported" and one.size == "not shown":
+        return f"{one.verdict} (size not shown)"
+    return f"{one.verdict} in size" if one.in_size else one.verdict
 
 
 def written_p(p: float | None) -> str:

@@ -37,13 +37,18 @@ HEADINGS = {
 def lead(found: StudyResults) -> str:
     """Say in a sentence or two how the question is answered."""
     done = f"{found.done} of {found.planned} runs are done. " if found.done < found.planned else ""
+    done += "The others may change the verdicts. " if done and found.judged else ""
     if not found.judged:
         runs, groups = (
             f"{n} {what}{'s' * (n != 1)}" for n, what in ((found.done, "run"), (len(found.groups), "group"))
         )
         return f"{done}{runs} in {groups}; no hypotheses were stated in advance."
     counts = Counter(one.verdict for one in found.judged)
-    parts = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
+    in_size = sum(one.in_size for one in found.judged)
+    size = {
+        "contradicted": f" ({'' if in_size == counts['contradicted'] else f'{in_size} '}in size)" if in_size else ""
+    }
+    parts = [f"{counts[verdict]} {verdict}{size.get(verdict, '')}" for verdict in VERDICTS if counts[verdict]]
     many = "1 hypothesis" if len(found.judged) == 1 else f"{len(found.judged)} hypotheses"
     changed = f" (changed after the first result: {', '.join(found.restated)})" if found.restated else ""
     when = "recorded when runs were done already" if found.late else "stated before the runs"
@@ -165,10 +170,8 @@ def within_noise(found: StudyResults) -> list[str]:
     undecided = [
         one for one in found.judged if one.alike or (one.verdict == "not decided" and not one.difference.shown)
     ]
-    lines = [one.sentence for one in undecided if not one.difference.estimate.refused]
-    lines += [
-        f"Not judged: {one.says.rstrip('.')} ({one.evidence})." for one in undecided if one.difference.estimate.refused
-    ]
+    lines = [one.sentence for one in undecided if not one.untested]
+    lines += [f"Not judged: {one.says.rstrip('.')} ({one.evidence})." for one in undecided if one.untested]
     differences = {
         group.label: gain(group, by_label[group.control])
         for group in found.groups
@@ -176,7 +179,10 @@ def within_noise(found: StudyResults) -> list[str]:
     }
     table = Table("", [Column("group"), percent("")], [[label, cell] for label, cell in differences.items()])
     for label, cell in table.rows:
-        if isinstance(cell, Difference) and not cell.shown:
+        if isinstance(cell, Difference) and cell.estimate.reason:
+            other = by_label[str(label)].control
+            lines.append(f"Not judged: accuracy of {label} against {other} ({cell.estimate.reason}).")
+        elif isinstance(cell, Difference) and not cell.shown:
             shown = format_difference(cell, 100, 1)
             lines.append(f"Accuracy of {label} against {by_label[str(label)].control}: {shown} (percentage points).")
         elif isinstance(cell, str):
@@ -206,7 +212,9 @@ def _says(table: Table) -> str:
 
 def _verdicts(found: StudyResults) -> Section:
     figure = verdict_figure(found.judged)
-    caption = "Difference of each hypothesis in units of the smallest that matters; 95 % intervals over seeds."
+    caption = (
+        "Difference of each hypothesis in units of the smallest that matters; 95 % intervals over seeds, not corrected."
+    )
     says = " ".join(one.sentence for one in found.judged)
     parts: list[Part] = [Image([Panel(figure, says)], caption)] if figure is not None else []
     numbers = [levels_table(found.levels)] if found.levels else []

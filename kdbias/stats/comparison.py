@@ -12,7 +12,7 @@ import scipy
 from numpy.typing import ArrayLike
 
 from kdbias.stats.bootstrap import RESAMPLES, Estimate, Floats, bootstrap_mean, pairs_of
-from kdbias.stats.seeds import seed_mean, standard_error
+from kdbias.stats.seeds import ROUNDING, seed_mean, standard_error
 from kdbias.stats.significance import Alternative, holm, permutation_test
 
 Over = Literal["seeds", "images"]
@@ -106,6 +106,7 @@ def difference(
         raise ValueError(f"smallest: the smallest difference that matters must be above 0, got {smallest}")
     rows = pairs_of(a, b)
     each = rows[:, 0] - rows[:, 1]
+    each = np.where(np.abs(each) <= ROUNDING * np.abs(rows).max(axis=1), 0.0, each)
     error = standard_error(each, noise)
     equal_p = None if smallest is None else _equivalence(float(each.mean()), error, len(each), smallest)
     larger_p = None if smallest is None else _larger(float(each.mean()), error, len(each), smallest)

@@ -10,7 +10,7 @@ from kdbias.analysis.hypotheses import Score, Scores, judged, score
 from kdbias.analysis.report import levels
 from kdbias.analysis.study_node import Hypothesis, measure
 from kdbias.probes.base import Result
-from kdbias.report.judged import verdict_csv, verdict_figure, verdict_table
+from kdbias.report.judged import verdict_csv, verdict_figure, verdict_table, written_p
 from kdbias.stats import power
 
 NOISE = (-0.01, 0.0, 0.01, 0.004, -0.004)
@@ -58,12 +58,14 @@ def test_the_verdict_is_what_the_seeds_show(direction, by, spread, seeds, verdic
 @pytest.mark.parametrize(
     ("direction", "by", "heading"),
     [
-        ("higher", 0.02, "Contradicted, though a smaller difference is shown"),
-        ("lower", -0.02, "Contradicted, though a smaller difference is shown"),
+        ("higher", 0.02, "Contradicted in size, though a smaller difference is shown"),
+        ("lower", -0.02, "Contradicted in size, though a smaller difference is shown"),
         ("lower", 0.02, "Contradicted"),  # a smaller one is shown, on the other side
         ("higher", -0.1, "Contradicted"),
-        ("higher", 0.0, "Contradicted"),
+        ("higher", 0.0, "Contradicted in size"),
         ("equal", 0.1, "Contradicted"),
+        ("equal", 0.0, "Supported"),
+        ("equal", 0.02, "Supported, though a smaller difference is shown"),
         ("equal", 0.055, "Not decided at 5 seeds, though a difference is shown"),
         ("higher", 0.1, "Supported"),
         ("lower", -0.055, "Supported, but not shown to be as large as what matters"),
@@ -82,7 +84,19 @@ def test_what_could_have_been_shown_has_a_power_of_eight_tenths():
     assert f"{100 * found.could:.1f} points" in found.shows
     (alone,) = judged([CLAIM], shifted(0.1, seeds=1))
     assert alone.could is None
-    assert "3 seeds could show 5.0 points" in alone.sentence
+    assert alone.evidence.endswith(
+        "3 seeds could show a difference of 5.0 points at the assumed standard deviation of 1.0 points"
+    )
+    (alone,) = judged([replace(CLAIM, direction="equal")], shifted(0.1, seeds=1))
+    assert "3 seeds could show equality within 5.0 points at" in alone.evidence
+
+
+@pytest.mark.parametrize("direction", ["higher", "equal"])
+def test_seeds_that_all_gave_the_same_are_not_tested(direction):
+    of = scores(student=[0.9, 0.8, 0.7], control=[0.4, 0.3, 0.2])
+    (found,) = judged([replace(CLAIM, direction=direction)], of)
+    assert (found.verdict, found.p) == ("not decided", None)
+    assert "(student against control: +50.0 points, all seeds gave the same, which shows no noise" in found.sentence
 
 
 def test_hypotheses_of_a_study_are_corrected_together_also_those_without_numbers():
@@ -110,7 +124,7 @@ def test_only_seeds_of_all_groups_are_paired():
 
 def test_groups_of_unlike_loss_are_not_compared():
     claim = replace(CLAIM, matched=measure("hessian/loss"), within=0.1)
-    loss = Scores({"student": {0: Score(1.5), 1: Score(1.5)}, "control": {0: Score(1.3), 1: Score(1.3)}})
+    loss = Scores({name: dict.fromkeys(range(5), Score(at)) for name, at in (("student", 1.5), ("control", 1.3))})
     (found,) = judged([claim], {**shifted(0.1), "hessian/loss": loss})
     assert found.verdict == "not decided"
     assert "not comparable: hessian/loss is 1.5 and 1.3" in found.sentence
@@ -118,6 +132,20 @@ def test_groups_of_unlike_loss_are_not_compared():
     assert verdict_table([found]).rows[0][4:] == ["-", found.written(0.05), "-", "5 of 3"]
     (found,) = judged([replace(claim, within=0.3)], {**shifted(0.1), "hessian/loss": loss})
     assert found.verdict == "supported"
+
+
+def test_the_loss_is_compared_over_the_seeds_that_are_tested_and_of_every_group():
+    claim = replace(CLAIM, matched=measure("hessian/loss"), within=0.1)
+    loss = {"student": {0: Score(0.70)}, "control": {seed: Score(1.0 - 0.28 * (seed == 0)) for seed in range(5)}}
+    (found,) = judged([claim], {**shifted(0.1), "hessian/loss": Scores(loss)})
+    assert found.difference.estimate.reason == "hessian/loss is not known for seed 1, 2, 3, 4 of all groups"
+    four = replace(claim, of=("a", "b"), than=("c", "d"))
+    given = scores(a=[0.9, 0.8], b=[0.5, 0.3], c=[0.4, 0.4], d=[0.3, 0.3])
+    levels_of = {
+        name: dict.fromkeys(range(2), Score(at)) for name, at in zip("abcd", (0.2, 3.0, 0.2, 3.0), strict=True)
+    }
+    (found,) = judged([four], {**given, "hessian/loss": Scores(levels_of)})
+    assert found.difference.estimate.reason.startswith("not comparable: hessian/loss is 0.2, 3, 0.2 and 3, more than")
 
 
 def test_two_seeds_that_agree_by_accident_are_as_noisy_as_their_images():
@@ -184,7 +212,7 @@ def test_tables_and_figure_of_the_verdicts():
     [
         ("higher", 0.1, "supported", "larger"),
         ("lower", -0.055, "supported (size not shown)", "not shown"),
-        ("higher", 0.02, "contradicted", "smaller"),
+        ("higher", 0.02, "contradicted in size", "smaller"),
         ("equal", 0.02, "supported", "smaller"),
         ("equal", 0.055, "not decided", "not shown"),
     ],
@@ -202,6 +230,12 @@ def test_the_p_of_a_verdict_is_that_of_the_test_it_rests_on():
     assert small.p == small.difference.equal_corrected != small.difference.corrected
     (large,) = judged([CLAIM], shifted(0.1))
     assert large.p == large.difference.corrected
+    equal, far = (judged([replace(CLAIM, direction="equal")], shifted(by))[0] for by in (0.0, 0.1))
+    said = ((small, " (equality)"), (large, ""), (equal, " (equality)"), (far, " (too large a difference)"))
+    for one, test in said:
+        name = f"of {test[2:-1]} " if test else ""
+        assert one.evidence.endswith(f"p {name}{written_p(one.p)}")
+        assert verdict_table([one]).rows[0][4] == f"{written_p(one.p)}{test}"
     equal = replace(CLAIM, direction="equal")
     for by, name in ((0.02, "equal_corrected"), (0.055, "equal_corrected"), (0.1, "larger_corrected")):
         found = judged([equal, replace(equal, name="other")], shifted(by))[0]

@@ -233,9 +233,9 @@ def test_a_page_of_an_unfinished_study_says_so_and_decides_nothing(tmp_path):
         finished(one.run, 0.5)
     report(tmp_path)
     page = (study.folder / "toy.md").read_text()
-    assert "2 of 6 runs are done." in page
+    assert "2 of 6 runs are done. The others may change the verdicts." in page
     assert "Not decided at 1 seed: It gains" in page
-    assert "4 seeds could show 5.0 points" in page
+    assert "4 seeds could show a difference of 5.0 points at the assumed" in page
 
 
 def test_hypotheses_that_change_after_the_first_result_are_named(tmp_path):

@@ -72,7 +72,7 @@ def test_one_seed_decides_nothing_and_still_has_its_numbers(tmp_path):
     for one in found.judged:
         assert one.heading == "Not decided at 1 seed"
         assert f"{one.heading}: {one.says} {one.evidence}." in text
-        assert one.evidence.endswith("no interval from one seed; 5 seeds could show 20 points")
+        assert one.evidence.endswith("no interval from one seed; 5 seeds could show a difference of 20 points")
     assert "One seed does not show how much trainings differ, so it decides nothing." in lead(found)
     assert not re.search(r"Supported|Contradicted|\bnan\b|1 seeds", text)
     assert "one seed says nothing of other seeds" in inheritance(found)[0]
@@ -224,6 +224,32 @@ def test_what_could_not_be_compared_is_not_called_undecided_noise():
     refused = replace(one, difference=Difference(Estimate.refuse("not comparable: the loss is 1 and 2"), 1.0))
     lines = within_noise(replace(study(), judged=[refused]))
     assert f"Not judged: {one.says.rstrip('.')} (not comparable: the loss is 1 and 2)." in lines
+
+
+def test_what_one_seed_compares_is_not_within_noise():
+    found = study(seeds=1)
+    lines = within_noise(found)
+    assert (
+        "Not judged: accuracy of student against control (one seed shows no noise, so there is no interval)." in lines
+    )
+    assert not [line for line in lines if "no difference shown" in line or line.startswith("Not decided")]
+    for one in found.judged:
+        assert f"Not judged: {one.says.rstrip('.')} ({one.evidence})." in lines
+
+
+def test_an_equality_with_a_shown_difference_is_not_within_noise_and_the_lead_tells_kinds_of_contradiction_apart():
+    def one(value, p, equal_p, direction):
+        estimate = Estimate(value, value - 0.03, value + 0.03)
+        apart = Difference(estimate, p, smallest=0.2, corrected=p, equal_p=equal_p, equal_corrected=equal_p)
+        return replace(study().judged[0], direction=direction, smallest=0.2, difference=apart)
+
+    near, same = one(0.05, 0.01, 0.001, "equal"), one(0.01, 0.5, 0.001, "equal")
+    lines = within_noise(replace(study(), judged=[near, same]))
+    assert [one.sentence in lines for one in (near, same)] == [False, True]
+    small, other = one(0.01, 0.5, 0.001, "higher"), one(-0.3, 0.001, 0.9, "higher")
+    assert [one.heading for one in (small, other)] == ["Contradicted in size", "Contradicted"]
+    for judged, said in (([small, other], "2 contradicted (1 in size)"), ([small], "1 contradicted (in size)")):
+        assert lead(replace(study(), judged=judged)).endswith(f": {said}.")
 
 
 def test_the_index_says_on_how_many_images_the_teacher_was_measured():

@@ -98,9 +98,12 @@ def test_csv_of_a_column_without_differences_has_no_p(table: Table) -> None:
 
 def test_the_ends_of_an_interval_read_differently() -> None:
     near = Estimate(0.0004, -0.0004, 0.0012)
-    assert format_estimate(near, digits=2) == "0.000 [-0.000, 0.001]"
-    assert format_difference(Difference(near, 0.4), digits=2) == "no difference shown [-0.000, +0.001]"
+    assert format_estimate(near, digits=2) == "0.0004 [-0.0004, 0.0012]"
+    assert format_difference(Difference(near, 0.4), digits=2) == "no difference shown [-0.0004, +0.0012]"
     assert format_estimate(Estimate(0.9998, 0.9996, 1.0), scale=100, digits=1) == "99.98 [99.96, 100.00]"
+    assert format_difference(Difference(Estimate(0.13, 0.004, 0.26), 0.046), digits=2) == "+0.130 [+0.004, +0.260]"
+    assert format_estimate(Estimate(0.13, 1e-8, 0.26), digits=2) == "0.13 [0.00, 0.26]"
+    assert format_estimate(Estimate(0.13, 0.0, 0.26), digits=2) == "0.13 [0.00, 0.26]"
     assert format_estimate(Estimate(0.0, -0.3, 0.3), digits=1) == "0.0 [-0.3, 0.3]"
     assert format_estimate(Estimate(1.0, 1.0, 1.0), digits=1) == "1.0 [1.0, 1.0]"
     assert format_estimate(Estimate(1.0, 1.0, 1.0 + 1e-15), digits=1) == "1.0 [1.0, 1.0]"

@@ -22,6 +22,13 @@ def test_a_difference_within_the_noise_is_not_shown() -> None:
     assert difference([0.90, 0.905, 0.90], [0.95, 0.96, 0.955]).verdict == "lower"
 
 
+def test_differences_that_are_rounding_are_none() -> None:
+    values = np.array([0.71, 0.72, 0.74, 0.73])
+    found = difference(values * (1 + np.array([1, 2, 1, 1]) * 2e-16), values, smallest=0.2)
+    assert (found.estimate.value, found.p, found.verdict) == (0.0, 1.0, "no difference shown")
+    assert found.estimate.reason.startswith("all seeds gave the same")
+
+
 TRIALS = 4000  # a share of .95 then has a standard deviation of .0034: .935 and .965 are 4.4 of them away
 
 
