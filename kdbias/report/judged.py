@@ -146,7 +146,9 @@ class Judged:
             return self.interval
         found = f"{self.compared}: {self.interval}"
         if self.verdict != "not decided":
-            small = ", smaller than what matters" if self.difference.equal and self.direction != "equal" else ""
+            matters = self.written(self.smallest)
+            least = f", within ±{matters}" if self.direction == "equal" else f", smaller than the {matters} that matter"
+            small = least if self.difference.equal else ""
             return f"{found}{small}, p {'' if self.test == DIFFERENCE else f'of {self.test} '}{written_p(self.p)}"
         lacking = f", {'no interval from one seed' if self.seeds == 1 else self.difference.estimate.reason}"
         return f"{found}{lacking if self.untested else ''}; {self.shows}"

@@ -231,6 +231,9 @@ def test_the_p_of_a_verdict_is_that_of_the_test_it_rests_on():
     (large,) = judged([CLAIM], shifted(0.1))
     assert large.p == large.difference.corrected
     equal, far = (judged([replace(CLAIM, direction="equal")], shifted(by))[0] for by in (0.0, 0.1))
+    assert ", smaller than the 5.0 points that matter, p of equality" in small.evidence
+    assert ", within ±5.0 points, p of equality" in equal.evidence
+    assert "matter" not in large.evidence + far.evidence
     said = ((small, " (equality)"), (large, ""), (equal, " (equality)"), (far, " (too large a difference)"))
     for one, test in said:
         name = f"of {test[2:-1]} " if test else ""
