@@ -196,12 +196,20 @@ def within_noise(found: StudyResults) -> list[str]:
             lines.append(
                 f"Attention distance over all layers of {label} against {by_label[label].control}: {shown} (patches)."
             )
+    unshown = [one for one in (*(cell for _, cell in table.rows), *apart.values()) if _beside_zero(one)]
+    if unshown:
+        lines.append("An interval that leaves out 0 is not corrected; the verdict beside it is (Holm).")
     lines += shares_within_noise(found)
     lines += [] if found.transfer is None else ["What stress sets show has a section of its own."]
     lines += [f"Not measured: {line}" for line in found.missing]
     if not (found.judged or differences or apart or found.transfer is not None):
         lines.append("No group of this page is compared with another.")
     return lines or ["Every comparison of this page shows a difference."]
+
+
+def _beside_zero(cell: Cell) -> bool:
+    """Whether a difference is not shown though its uncorrected interval leaves out 0."""
+    return isinstance(cell, Difference) and not cell.shown and cell.estimate.low * cell.estimate.high > 0
 
 
 def _says(table: Table) -> str:

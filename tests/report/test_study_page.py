@@ -286,6 +286,9 @@ def test_attention_distances_of_several_groups_are_corrected_over_them():
     assert table.text()[0][1][place] == "no difference shown [+0.01, +0.08]"
     alone = next(row[place] for row in table.rows if row[0] == "taught")
     assert alone.p == pytest.approx(distances_apart(page)["taught"].p)  # corrected once
+    note = "An interval that leaves out 0 is not corrected; the verdict beside it is (Holm)."
+    assert note in within_noise(page)
+    assert note not in within_noise(replace(page, groups=[control, *list(groups.values())[1:]]))
     shown = replace(groups["m0"], results={"attention": {seed: attention(3.9 + 0.001 * seed) for seed in range(3)}})
     some = attention_sentence(replace(page, groups=[control, groups["taught"], *list(groups.values())[2:], shown]))
     assert "m0 attends 3.90 patches away on average (against control: +0.10" in some
