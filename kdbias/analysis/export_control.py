@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kdbias import zoo
 from kdbias.analysis.control_group import (
     PLAIN,
     READ,
@@ -62,9 +63,11 @@ def _unlike(student: Checkpoint, control: Checkpoint) -> dict[str, tuple[Any, An
 
 
 def _recipe(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
-    """The recipe of a checkpoint's run; None of a network without its run folder."""
+    """The recipe of a checkpoint's run; None of a network without its run folder, as an exported one is anywhere."""
     folder = checkpoint.path.parent.parent
-    return recipe(plain(run_folder.saved_config(folder))) if (folder / run_folder.CONFIG).is_file() else None
+    if zoo.entry(checkpoint.path) or not (folder / run_folder.CONFIG).is_file():
+        return None
+    return recipe(plain(run_folder.saved_config(folder)))
 
 
 def _candidate(settings: Mapping[str, Any]) -> Candidate:

@@ -125,8 +125,8 @@ def _unlike(one: Hypothesis, scores: Mapping[str, Scores]) -> str:
     means = [float(np.mean([of.by_group[group][seed].value for seed in seeds])) for group in groups if seeds]
     if not means or max(means) - min(means) <= one.within:
         return ""
-    is_ = ", ".join(f"{mean:.3g}" for mean in means[:-1]) + f" and {means[-1]:.3g}"
-    return f"not comparable: {one.matched.text} is {is_}, more than {one.within:g} apart"
+    *others, last = (f"{mean:.3g}" for mean in means)
+    return f"not comparable: {one.matched.text} is {', '.join(others)} and {last}, more than {one.within:g} apart"
 
 
 def _seeds(one: Hypothesis, scores: Mapping[str, Scores]) -> list[int]:

@@ -179,12 +179,9 @@ def within_noise(found: StudyResults) -> list[str]:
     }
     table = Table("", [Column("group"), percent("")], [[label, cell] for label, cell in differences.items()])
     for label, cell in table.rows:
-        if isinstance(cell, Difference) and cell.estimate.reason:
-            other = by_label[str(label)].control
-            lines.append(f"Not judged: accuracy of {label} against {other} ({cell.estimate.reason}).")
-        elif isinstance(cell, Difference) and not cell.shown:
-            shown = format_difference(cell, 100, 1)
-            lines.append(f"Accuracy of {label} against {by_label[str(label)].control}: {shown} (percentage points).")
+        if isinstance(cell, Difference) and not cell.shown:
+            what = f"accuracy of {label} against {by_label[str(label)].control}"
+            lines.append(_unshown(what, cell, f"{format_difference(cell, 100, 1)} (percentage points)"))
         elif isinstance(cell, str):
             lines.append(
                 f"Not compared: {label} and its control {by_label[str(label)].control} have no seed in common."
@@ -192,10 +189,8 @@ def within_noise(found: StudyResults) -> list[str]:
     apart = distances_apart(found)
     for label, one in apart.items():
         if not one.shown:
-            shown = format_difference(one, digits=2)
-            lines.append(
-                f"Attention distance over all layers of {label} against {by_label[label].control}: {shown} (patches)."
-            )
+            what = f"attention distance over all layers of {label} against {by_label[label].control}"
+            lines.append(_unshown(what, one, f"{format_difference(one, digits=2)} (patches)"))
     unshown = [one for one in (*(cell for _, cell in table.rows), *apart.values()) if _beside_zero(one)]
     if unshown:
         lines.append("An interval that leaves out 0 is not corrected; the verdict beside it is (Holm).")
@@ -205,6 +200,13 @@ def within_noise(found: StudyResults) -> list[str]:
     if not (found.judged or differences or apart or found.transfer is not None):
         lines.append("No group of this page is compared with another.")
     return lines or ["Every comparison of this page shows a difference."]
+
+
+def _unshown(what: str, one: Difference, found: str) -> str:
+    """Say that a difference is not shown, or why it could not be: one seed, or seeds that all gave the same."""
+    if one.estimate.reason:
+        return f"Not judged: {what} ({one.estimate.reason})."
+    return f"{what[0].upper()}{what[1:]}: {found}."
 
 
 def _beside_zero(cell: Cell) -> bool:

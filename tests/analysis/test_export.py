@@ -295,6 +295,16 @@ def test_a_control_that_differs_is_told_apart_by_the_configs_of_runs(tiny_info, 
         exported(student, tmp_path / "b", f"control_run={ran('c', 'baseline', 'batch_size=7', 'data.limit=500')}")
 
 
+def test_an_exported_network_has_not_the_config_of_the_run_in_whose_folder_it_lies(tiny_info, tmp_path):
+    student = exported(saved(tmp_path / "s", CNN, tiny_info, steps=18), tmp_path / "out")
+    host = tmp_path / "host"
+    control = exported(saved(tmp_path / "c", CNN, tiny_info, steps=9), host / "exported")
+    for folder in (host, tmp_path):  # configs of other runs, alike, beside both
+        (folder / "config.yaml").write_text("epochs: 3\nmodel: {}\n")
+    with pytest.raises(ConfigError, match="trained alike: steps 9 for 18: name a run"):
+        exported(student, tmp_path / "again", f"control_run={control}")
+
+
 def test_a_card_has_the_control_of_one_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in "ab":

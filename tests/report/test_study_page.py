@@ -237,6 +237,18 @@ def test_what_one_seed_compares_is_not_within_noise():
         assert f"Not judged: {one.says.rstrip('.')} ({one.evidence})." in lines
 
 
+def test_seeds_that_all_differ_alike_are_not_judged():
+    groups = [
+        Group(name, 2, {}, {"attention": {seed: attention(at + seed) for seed in (0, 1)}}, "control")
+        for name, at in (("control", 3.0), ("taught", 3.5))
+    ]
+    lines = within_noise(replace(study(), groups=groups, judged=[]))
+    assert [line for line in lines if "ttention" in line] == [
+        "Not judged: attention distance over all layers of taught against control (all seeds gave the same, which "
+        "shows no noise: there is no interval)."
+    ]
+
+
 def test_an_equality_with_a_shown_difference_is_not_within_noise_and_the_lead_tells_kinds_of_contradiction_apart():
     def one(value, p, equal_p, direction):
         estimate = Estimate(value, value - 0.03, value + 0.03)
